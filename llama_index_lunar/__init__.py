@@ -1,0 +1,1 @@
+"""LlamaIndex for Lunar: chat models, routing and cost callbacks on `lunar_core`."""
