@@ -1,0 +1,154 @@
+"""Every error that a call can raise. All are importable from ``lunar_core`` and can be pickled.
+
+* LunarError
+  x ConfigurationError (also a ValueError): refused here, before any request
+  x APIConnectionError: no answer, or not a whole one
+    + APITimeoutError
+  x APIStatusError: an HTTP status that is not 2xx
+    + BadRequestError 400
+    + AuthenticationError 401
+    + PermissionDeniedError 403
+    + NotFoundError 404
+    + ConflictError 409
+    + UnprocessableEntityError 422
+    + RateLimitError 429
+    + InternalServerError >= 500
+  x APIResponseValidationError: status 200, but not the answer that was asked for
+  x ResponseTooLargeError: past a bound of ``Limits``
+  x APIStreamError: an error event, a malformed chunk, a cut or truncated stream
+  x BudgetExceededError: an observer refused the call
+
+When every model of a call failed, the last model's own error is raised, with ``attempts`` telling
+of all of them: ``except RateLimitError`` works the same with and without fallbacks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lunar_core.wire.completions import ChatCompletion, Completion
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One HTTP request of a call: ``model`` asked, what came of it, and how long it took.
+
+    ``status_code`` is None when no answer arrived, ``error`` is None when the attempt succeeded.
+    """
+
+    model: str
+    status_code: int | None
+    error: str | None
+    seconds: float
+
+
+class LunarError(Exception):
+    """What every error of this package is. Each attribute is there on each error, or None.
+
+    ``status_code``: the HTTP status; ``request_id``: the service's own name for the request;
+    ``body``: the decoded JSON of the error, or its text; ``attempts``: every request that was made;
+    ``partial``: what a stream had delivered before it failed, with its usage where that arrived.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        request_id: str | None = None,
+        body: object = None,
+        partial: ChatCompletion | Completion | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.request_id = request_id
+        self.body = body
+        self.partial = partial
+        self.attempts: tuple[Attempt, ...] = ()
+
+
+class ConfigurationError(LunarError, ValueError):
+    """A setting or parameter that cannot work; the text names it. Nothing was sent."""
+
+
+class APIConnectionError(LunarError):
+    """The service could not be reached, or hung up before a whole answer."""
+
+
+class APITimeoutError(APIConnectionError):
+    """A timeout, or the ``total_timeout`` of the call, ran out."""
+
+
+class APIStatusError(LunarError):
+    """An HTTP error status. ``retry_after``: how many seconds the service asked to wait, or None."""
+
+    retry_after: float | None = None
+
+
+class BadRequestError(APIStatusError):
+    """400: the service refused the request."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: no key, or one that the service does not know."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such model, provider or endpoint."""
+
+
+class ConflictError(APIStatusError):
+    """409."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: a field of the request has the wrong form."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests for this key."""
+
+
+class InternalServerError(APIStatusError):
+    """500 and above: the service, or every provider behind it, failed."""
+
+
+class APIResponseValidationError(LunarError):
+    """The service answered 200 with something that is not the documented answer."""
+
+
+class ResponseTooLargeError(LunarError):
+    """An answer, counted after decompression, was larger than ``Limits`` allow."""
+
+
+class APIStreamError(LunarError):
+    """A stream broke: an error event, a malformed chunk, or an end before its time."""
+
+
+class BudgetExceededError(LunarError):
+    """An observer's ``before`` refused the call: it would have passed a budget."""
+
+
+_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+
+def class_for_status(status_code: int) -> type[APIStatusError]:
+    """The error class of an HTTP status."""
+    if status_code >= 500:
+        return InternalServerError
+    return _BY_STATUS.get(status_code, APIStatusError)

@@ -1,0 +1,269 @@
+"""What a client is told: argument, else environment, else default. Read once, at construction."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Union
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from lunar_core.errors import ConfigurationError
+
+DEFAULT_BASE_URL = "https://api.pureai-api.com"
+MIB = 1024 * 1024
+
+Secret = Union[str, SecretStr, Callable[[], str]]
+"""A key or token, or a function that returns one and is asked for each request."""
+
+
+@dataclass(frozen=True)
+class Timeout:
+    """Seconds to wait for each step of a request; None waits for ever.
+
+    ``read`` is long on purpose: an answer that is given up on has still been paid for.
+    """
+
+    connect: float | None = 5.0
+    read: float | None = 600.0
+    write: float | None = 600.0
+    pool: float | None = 600.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many bytes an answer may have, counted after decompression."""
+
+    body: int = 32 * MIB
+    error_body: int = 64 * 1024
+    event: int = 16 * MIB
+
+
+@dataclass(frozen=True)
+class Credential:
+    """The key or token, and where it came from.
+
+    Its value travels in a pickle only where it was given explicitly; one from the environment or
+    from a function is read again where the pickle is loaded.
+    """
+
+    kind: Literal["api_key", "jwt"]
+    source: SecretStr | Callable[[], str] | None = field(repr=False)
+    """The secret itself, the function to ask, or None: the environment variable."""
+    from_environment: SecretStr | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def variable(self) -> str:
+        return "LUNAR_API_KEY" if self.kind == "api_key" else "LUNAR_JWT"
+
+    def header(self) -> tuple[str, str]:
+        """The header that carries it. Kept out of local variables, so that no traceback shows it."""
+        if self.kind == "api_key":
+            return "x-api-key", self.reveal()
+        return "Authorization", f"Bearer {self.reveal()}"
+
+    def reveal(self) -> str:
+        if isinstance(self.source, SecretStr):
+            return self.source.get_secret_value()
+        if self.source is not None:
+            return _checked_secret(self.source(), self.kind).get_secret_value()
+        if self.from_environment is not None:
+            return self.from_environment.get_secret_value()
+        return _checked_secret(os.environ.get(self.variable, ""), self.variable).get_secret_value()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"kind": self.kind, "source": self.source, "from_environment": None}
+
+    @classmethod
+    def resolve(cls, api_key: Secret | None, jwt: Secret | None) -> Credential:
+        if api_key is not None and jwt is not None:
+            raise ConfigurationError("api_key and jwt: give one of the two, not both")
+        if api_key is not None:
+            return cls("api_key", _secret_source(api_key, "api_key"))
+        if jwt is not None:
+            return cls("jwt", _secret_source(jwt, "jwt"))
+        for kind in ("api_key", "jwt"):
+            credential = cls(kind, None)
+            found = os.environ.get(credential.variable, "").strip()
+            if found:
+                return cls(kind, None, _checked_secret(found, credential.variable))
+        raise ConfigurationError(
+            "api_key: none was given. Pass api_key= or jwt=, or set LUNAR_API_KEY or LUNAR_JWT. "
+            "To try things without a key, start the sandbox: python -m lunar_core.sandbox"
+        )
+
+
+def _secret_source(given: Secret, name: str) -> SecretStr | Callable[[], str]:
+    if isinstance(given, SecretStr):
+        return _checked_secret(given.get_secret_value(), name)
+    if isinstance(given, str):
+        return _checked_secret(given, name)
+    if callable(given):
+        return given
+    raise ConfigurationError(f"{name}: expected a string or a function that returns one")
+
+
+def _checked_secret(value: object, name: str) -> SecretStr:
+    # The text of these errors must never show the value.
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: expected a string")
+    value = value.strip()
+    if not value:
+        raise ConfigurationError(f"{name}: is empty")
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ConfigurationError(
+            f"{name}: has a character that no HTTP header may carry (a space, a line break, "
+            "or one outside ASCII)"
+        )
+    return SecretStr(value)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a client was told, checked. Immutable, picklable, and safe to print."""
+
+    base_url: str
+    credential: Credential
+    timeout: Timeout = Timeout()
+    max_retries: int = 2
+    total_timeout: float | None = None
+    max_connections: int = 1000
+    fallbacks: tuple[str, ...] = ()
+    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    limits: Limits = Limits()
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        api_key: Secret | None = None,
+        jwt: Secret | None = None,
+        base_url: str | None = None,
+        timeout: object = None,
+        max_retries: int = 2,
+        total_timeout: float | None = None,
+        max_connections: int = 1000,
+        fallbacks: Sequence[str] | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        allow_http: bool = False,
+    ) -> Settings:
+        """Raises ConfigurationError naming the first setting that cannot work."""
+        url = base_url if base_url is not None else os.environ.get("LUNAR_BASE_URL") or DEFAULT_BASE_URL
+        return cls(
+            base_url=checked_base_url(url, allow_http=allow_http),
+            credential=Credential.resolve(api_key, jwt),
+            timeout=checked_timeout(timeout),
+            max_retries=checked_count(max_retries, "max_retries"),
+            total_timeout=checked_seconds(total_timeout, "total_timeout"),
+            max_connections=checked_count(max_connections, "max_connections", least=1),
+            fallbacks=checked_fallbacks(fallbacks),
+            default_headers=checked_headers(default_headers, "default_headers"),
+            limits=limits or Limits(),
+        )
+
+
+def checked_base_url(url: str, *, allow_http: bool) -> str:
+    """``url`` without a trailing slash or ``/v1``; any path before that is kept."""
+    if not isinstance(url, str):
+        raise ConfigurationError("base_url: expected a string")
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url: {error}") from None
+    if parts.username or parts.password:
+        raise ConfigurationError("base_url: must not carry a user name or password")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError("base_url: expected https://host[:port][/path]")
+    if port == 0:
+        raise ConfigurationError("base_url: port 0 cannot be connected to")
+    if parts.query or parts.fragment:
+        raise ConfigurationError("base_url: must not have a query or a fragment")
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ConfigurationError("base_url: has a space or a control character")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        raise ConfigurationError(
+            "base_url: plain http would send the key unprotected. Use https, "
+            "or allow_http=True for a network you trust"
+        )
+    path = parts.path.rstrip("/")
+    if path.endswith("/v1"):
+        path = path[: -len("/v1")].rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_seconds(value: float | None, name: str) -> float | None:
+    """``value`` if it is a positive, finite number of seconds, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigurationError(f"{name}: expected a number of seconds or None")
+    if not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{name}: must be more than 0 seconds")
+    return float(value)
+
+
+def checked_timeout(value: object) -> Timeout:
+    """A Timeout from what callers write: seconds, ``(connect, read)``, a Timeout or httpx's own."""
+    if value is None:
+        return Timeout()
+    if isinstance(value, Timeout):
+        return value
+    if isinstance(value, (int, float)):
+        seconds = checked_seconds(value, "timeout")
+        return Timeout(seconds, seconds, seconds, seconds)
+    if isinstance(value, tuple):
+        if len(value) not in (2, 4):
+            raise ConfigurationError("timeout: a tuple is (connect, read) or (connect, read, write, pool)")
+        steps = tuple(checked_seconds(step, "timeout") for step in value)
+        return Timeout(steps[0], steps[1], steps[-2] if len(steps) == 4 else steps[1], steps[-1])
+    if all(hasattr(value, step) for step in ("connect", "read", "write", "pool")):
+        return Timeout(*(getattr(value, step) for step in ("connect", "read", "write", "pool")))
+    raise ConfigurationError("timeout: expected seconds, (connect, read), lunar_core.Timeout or httpx.Timeout")
+
+
+def checked_count(value: int, name: str, *, least: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name}: expected a whole number, {least} or more")
+    return value
+
+
+def checked_fallbacks(value: Sequence[str] | None) -> tuple[str, ...]:
+    """The models to try after the first, in order."""
+    if value is None:
+        return ()
+    if isinstance(value, str) or not all(isinstance(model, str) and model.strip() for model in value):
+        raise ConfigurationError("fallbacks: expected a list of model names")
+    return tuple(value)
+
+
+# The client sets these itself: a second copy would leak the key or break the framing.
+_RESERVED_HEADERS = {"x-api-key", "authorization", "host", "content-length", "transfer-encoding", "connection"}
+
+
+def checked_headers(value: Mapping[str, str] | None, name: str) -> dict[str, str]:
+    headers = dict(value or {})
+    for key, text in headers.items():
+        if not isinstance(key, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", key):
+            raise ConfigurationError(f"{name}: {key!r} is no header name")
+        if key.lower() in _RESERVED_HEADERS:
+            raise ConfigurationError(f"{name}: {key} is set by the client (api_key= or jwt= for the key)")
+        if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", text):
+            raise ConfigurationError(f"{name}: the value of {key} is no header value")
+    return headers

@@ -1,0 +1,1 @@
+"""What the API says, as values. Pure: nothing here touches the network, a clock or randomness."""

@@ -1,0 +1,190 @@
+"""Answers: completions, chunks of streams, routing decisions.
+
+Only what a caller could not do without is required; everything else that the service sends is
+kept (``model_extra``), and what it leaves out is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from lunar_core.errors import Attempt
+from lunar_core.wire.usage import Usage
+
+
+@dataclass(frozen=True)
+class CallInfo:
+    """What the client knows of a call, beside what the service said.
+
+    ``call_id`` is made by the client and unique; ``attempts`` holds every request in order;
+    ``request_id`` and ``headers`` are those of the answer; ``latency_ms`` and ``ttft_ms`` (to the
+    first content of a stream) were measured here, in milliseconds.
+    """
+
+    call_id: str = ""
+    requested_model: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    request_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+
+
+class WireModel(BaseModel):
+    """Immutable, and keeps every field of the service that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
+
+
+class Answer(WireModel):
+    """What a call returns: the service's words, with ``call`` beside them (not in ``model_dump()``)."""
+
+    _call: CallInfo = PrivateAttr(default_factory=CallInfo)
+
+    @property
+    def call(self) -> CallInfo:
+        return self._call
+
+
+class FunctionCall(WireModel):
+    """``arguments`` is JSON text, as the model wrote it."""
+
+    name: str = ""
+    arguments: str = ""
+
+
+class ToolCall(WireModel):
+    id: str | None = None
+    type: str = "function"
+    function: FunctionCall
+
+
+class Message(WireModel):
+    """The assistant's message. A Message may be sent back as it is, in the next ``messages``."""
+
+    role: str = "assistant"
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+
+class Choice(WireModel):
+    index: int = 0
+    message: Message
+    finish_reason: str | None = None
+    logprobs: dict[str, object] | None = None
+
+
+class RoutingDecision(Answer):
+    """Which model the router chose for the prompt, and why.
+
+    ``expected_error`` is the router's estimate for that model on prompts like this one (0 to 1);
+    ``cost_adjusted_score`` is what it minimised. https://api.pureai-api.com, POST /v1/router.
+    """
+
+    selected_model: str
+    selected_provider: str | None = None
+    expected_error: float | None = None
+    cost_adjusted_score: float | None = None
+    cluster_id: int | None = None
+    reasoning: str | None = None
+
+
+class ChatCompletion(Answer):
+    """POST /v1/chat/completions. ``routing`` is there when the router chose the model."""
+
+    id: str | None = None
+    object: str = "chat.completion"
+    created: int | None = None
+    model: str | None = None
+    choices: list[Choice]
+    usage: Usage | None = None
+    routing: RoutingDecision | None = None
+
+
+class RoutedCompletion(ChatCompletion):
+    """POST /v1/router. With ``execute=False`` there is a decision but ``choices`` is empty."""
+
+    choices: list[Choice] = []
+
+
+class FunctionCallDelta(WireModel):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(WireModel):
+    """A piece of the tool call number ``index``; pieces of several calls may come interleaved."""
+
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: FunctionCallDelta | None = None
+
+
+class Delta(WireModel):
+    role: str | None = None
+    content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+
+class ChunkChoice(WireModel):
+    index: int = 0
+    delta: Delta = Delta()
+    finish_reason: str | None = None
+    logprobs: dict[str, object] | None = None
+
+
+class ChatCompletionChunk(WireModel):
+    """One event of a chat stream. ``choices`` has at least one entry in what a Stream yields."""
+
+    id: str | None = None
+    object: str = "chat.completion.chunk"
+    created: int | None = None
+    model: str | None = None
+    choices: list[ChunkChoice] = []
+    usage: Usage | None = None
+    routing: RoutingDecision | None = None
+
+
+class TextChoice(WireModel):
+    index: int = 0
+    text: str
+    finish_reason: str | None = None
+    logprobs: dict[str, object] | None = None
+
+
+class Completion(Answer):
+    """POST /v1/completions."""
+
+    id: str | None = None
+    object: str = "text_completion"
+    created: int | None = None
+    model: str | None = None
+    choices: list[TextChoice]
+    usage: Usage | None = None
+
+
+class TextChunkChoice(WireModel):
+    # The service ends text streams with a chat chunk: a ``delta`` and no ``text``.
+    index: int = 0
+    text: str = ""
+    finish_reason: str | None = None
+    logprobs: dict[str, object] | None = None
+
+
+class CompletionChunk(WireModel):
+    """One event of a text stream. ``choices`` has at least one entry in what a Stream yields."""
+
+    id: str | None = None
+    object: str = "text_completion"
+    created: int | None = None
+    model: str | None = None
+    choices: list[TextChunkChoice] = []
+    usage: Usage | None = None

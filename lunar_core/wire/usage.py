@@ -1,0 +1,61 @@
+"""Tokens, cost and latency, as the service reports them in every completion."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class UsageModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class PromptTokensDetails(UsageModel):
+    """How ``prompt_tokens`` divide, where the provider says so."""
+
+    cached_tokens: Count | None = None
+    audio_tokens: Count | None = None
+
+
+class CompletionTokensDetails(UsageModel):
+    """How ``completion_tokens`` divide, where the provider says so."""
+
+    reasoning_tokens: Count | None = None
+    audio_tokens: Count | None = None
+
+
+class Usage(UsageModel):
+    """``usage`` of the API: token counts, billed cost in USD, latency in milliseconds.
+
+    What the service did not state is None, which is never the same as 0.
+
+    >>> Usage(prompt_tokens=12, completion_tokens=8, total_cost_usd=0.000045).cost
+    Decimal('0.000045')
+    """
+
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
+    input_cost_usd: Amount | None = None
+    output_cost_usd: Amount | None = None
+    cache_input_cost_usd: Amount | None = None
+    total_cost_usd: Amount | None = None
+    latency_ms: Amount | None = None
+    ttft_ms: Amount | None = None
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the service billed for the answer, in USD, exactly as it was written; None if it said nothing."""
+        return exact_usd(self.total_cost_usd)
+
+
+def exact_usd(amount: float | None) -> Decimal | None:
+    """The decimal number that the service wrote, not the nearest binary fraction of it."""
+    return None if amount is None else Decimal(repr(amount))
