@@ -2,7 +2,7 @@ r"""A server of raw bytes that fails exactly as a test says.
 
 It knows sockets and little of HTTP: each request is read completely and recorded, then the next
 answer of the script is played. An answer is one step or several (`tests.faults_steps`), and a step
-does one thing to the connection: it sends bytes, waits for an event of the test, hangs, closes, resets.
+does one thing to the connection: sends bytes, waits for an event of a test, hangs, closes, resets.
 
     with FaultServer() as server:
         server.script(reply(503), [b"HTTP/1.1 200 OK\r\n", reset], reply(json=completion("hello")))
@@ -22,9 +22,13 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from typing_extensions import Self
 
 Step: TypeAlias = "bytes | Callable[[Connection], None]"
 Answer: TypeAlias = "Step | Iterable[Step]"
@@ -32,7 +36,7 @@ Answer: TypeAlias = "Step | Iterable[Step]"
 OUT_OF_SCRIPT = b"HTTP/1.1 418 The script has no more answers\r\ncontent-length: 0\r\n\r\n"
 
 
-class Over(Exception):
+class Over(Exception):  # noqa: N818 – an end, not an error
     """The connection is finished: a step ended it, the peer left, or the server is closing."""
 
 
@@ -79,8 +83,8 @@ class Connection:
         self.send_raw(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     def send_raw(self, data: bytes) -> None:
-        for start in range(0, len(data), 65_536):  # in slices, so that `sent` is true while this blocks
-            piece = data[start : start + 65_536]
+        for start in range(0, len(data), 65_536):
+            piece = data[start : start + 65_536]  # so that `sent` is true while this blocks
             self.sock.sendall(piece)
             self.server.sent += len(piece)
 
@@ -90,12 +94,20 @@ class Connection:
             if ready is None or self._has_arrived(within=0.005):
                 self._receive()
 
+    def ignore(self) -> None:
+        """Read nothing, so that a peer who writes much is stuck, until it leaves."""
+        left = select.poll()
+        left.register(self.sock, select.POLLRDHUP)
+        left.poll()
+        raise Over
+
     def read_request(self) -> Request:
         while (end := self._read.find(b"\r\n\r\n")) < 0:
             self._receive()
         first, *lines = self._take(end + 4).decode("latin-1").rstrip("\r\n").split("\r\n")
         method, path, _version = first.split(" ")
-        headers = tuple((key, value.strip()) for key, _, value in (line.partition(":") for line in lines))
+        pairs = (line.partition(":") for line in lines)
+        headers = tuple((key, value.strip()) for key, _, value in pairs)
         length = next((int(value) for key, value in headers if key.lower() == "content-length"), 0)
         while len(self._read) < length:
             self._receive()
@@ -189,18 +201,20 @@ class FaultServer:
         return [body["model"] for body in self.bodies]
 
     def wait_until(self, condition: Callable[[], bool], *, within: float = 2.0) -> None:
-        """Return as soon as `condition()`; an AssertionError if that takes longer than `within` seconds."""
+        """Return as soon as `condition()`; fail when that takes longer than `within` seconds."""
         deadline = time.monotonic() + within
         with self._changed:
             while not condition():
                 left = deadline - time.monotonic()
-                seen = f"{len(self.requests)} requests, {self.open} of {self.total} connections open"
-                assert left > 0, f"not within {within} s; the server saw {seen}"
-                self._changed.wait(min(left, 0.02))  # the condition may be about more than this server
+                assert left > 0, (
+                    f"not within {within} s: the server saw {len(self.requests)} requests, "
+                    f"{self.open} of {self.total} connections open"
+                )
+                self._changed.wait(min(left, 0.02))  # the condition may be about more than us
 
     # Its life
 
-    def __enter__(self) -> FaultServer:
+    def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 
@@ -224,14 +238,16 @@ class FaultServer:
                 sock, _ = self._listener.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._tls:
-                    sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                    sock = self._tls.wrap_socket(
+                        sock, server_side=True, do_handshake_on_connect=False
+                    )
                 with self._tell():
                     self.total += 1
                     connection = self._live[self.total] = Connection(self, sock, self.total)
                 self._start(self._serve, connection)
 
     def _serve(self, connection: Connection) -> None:
-        # ValueError and OSError: a request that is no HTTP, a failed handshake, a peer that has gone.
+        # OSError, ValueError: the handshake failed, the peer has gone, a request is no HTTP.
         with contextlib.suppress(Over, OSError, ValueError), connection.sock:
             try:
                 self._converse(connection)

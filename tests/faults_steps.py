@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import itertools
 import json as jsonlib
-import threading
 import time
 import zlib
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.faults import Connection, Over, Step
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable
 
 DONE = b"data: [DONE]\n\n"
 USAGE: dict[str, Any] = {
@@ -48,6 +50,11 @@ def reset(connection: Connection) -> None:
 def hang(connection: Connection) -> None:
     """Say nothing more until the peer leaves or the server closes."""
     connection.wait()
+
+
+def deaf(connection: Connection) -> None:
+    """Read nothing more: in a greeting, a request longer than the buffers can't be written."""
+    connection.ignore()
 
 
 def wait(event: threading.Event) -> Step:
@@ -82,7 +89,7 @@ def cut(data: bytes, *points: int) -> list[Step]:
 
 
 def endless(data: bytes, *, limit: int = 256 << 20) -> Step:
-    """Send `data` again and again; `limit` bytes only, lest a client without bounds eat the machine."""
+    """Send `data` again and again, up to `limit` bytes: a client without bounds is to fail."""
 
     def step(connection: Connection) -> None:
         for _ in range(limit // len(data)):
@@ -102,7 +109,7 @@ def head(status: int = 200, headers: Iterable[str] = (), *, reason: str = "Reaso
 def reply(
     status: int = 200, body: bytes | str = b"", headers: Iterable[str] = (), *, json: Any = None
 ) -> bytes:
-    """A whole answer with its content-length; `json` stands for a body of that and its content type."""
+    """A whole answer with its content-length; `json` stands for a body and its content type."""
     headers = list(headers)
     if json is not None:
         body, headers = jsonlib.dumps(json), ["content-type: application/json", *headers]
@@ -110,10 +117,12 @@ def reply(
     return head(status, [*headers, f"content-length: {len(body)}"]) + body
 
 
-def sse(*events: dict[str, Any] | str | Step, headers: Iterable[str] = (), chunked: bool = True) -> list[Step]:
-    """A 200 that streams `events`, each as its own piece: a dict is sent as `data:` JSON, a str as it is.
+def sse(
+    *events: dict[str, Any] | str | Step, headers: Iterable[str] = (), chunked: bool = True
+) -> list[Step]:
+    """A 200 that streams `events`, each as its own piece: a dict as `data:` JSON, a str as it is.
 
-    Chunked, the body ends after the last event and the connection stays; else only closing ends it.
+    Chunked, the body ends after the last event and the connection stays; else closing ends it.
     """
 
     def begin(connection: Connection) -> None:
@@ -153,7 +162,9 @@ def gzipped(data: bytes, *, wbits: int = 31) -> bytes:
 # The documented bodies
 
 
-def completion(text: str | None = "Hello!", *, model: str = "gpt-4o-mini", **fields: Any) -> dict[str, Any]:
+def completion(
+    text: str | None = "Hello!", *, model: str = "gpt-4o-mini", **fields: Any
+) -> dict[str, Any]:
     """A chat completion as in the reference."""
     return {
         "id": "chatcmpl-abc123",
