@@ -1,0 +1,114 @@
+# Everything that this project does, as one-word commands. `make` alone lists them.
+#
+# Needs make and a Python >= 3.10, nothing else: each target sets up what it needs, once, in a
+# virtual environment inside this folder, and again only when pyproject.toml or requirements/ changed.
+#
+#   make test PYTHON=python3.12        another Python
+#   make test SET=lowest               the lowest versions that we allow; SET=newest: the newest
+#   make test ARGS="-k stream -x"      words for the tool behind the target
+
+SET ?= dev
+VENV ?= .venv$(if $(filter-out dev,$(SET)),-$(SET))
+ENGINE ?= opentracy==0.4.1
+ARGS ?=
+
+# The first Python that is new enough and can make virtual environments.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 \
+	&& echo "$$python" && break; done)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+READY := $(VENV)/.ready
+COMPILE = .venv-uv/bin/uv pip compile pyproject.toml --upgrade --quiet --universal --python-version 3.10 \
+	--no-emit-index-url --no-annotate --custom-compile-command 'make requirements'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Print this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) engine ## See a chain answer through Lunar: routed, streamed and priced, on this machine.
+	$(BIN)/python examples/01_quickstart.py $(ARGS)
+
+.PHONY: test
+test: $(READY) engine ## Pass the tests.
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.
+
+.PHONY: format
+format: $(READY) ## Format the code, and repair what the linter can repair.
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: format-check
+format-check: $(READY)
+	$(BIN)/ruff format --check .
+
+.PHONY: lint
+lint: $(READY) ## Lint (ruff, every rule but those that pyproject.toml gives a reason against).
+	$(BIN)/ruff check .
+
+.PHONY: types
+types: $(READY) ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing.
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: imports
+imports: $(READY) ## Check that imports point down (the contracts in pyproject.toml).
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: ## Measure us against httpx and the peers, side by side in one run.
+	$(MAKE) bench-here SET=bench
+
+.PHONY: bench-here
+bench-here: $(READY)
+	$(BIN)/python tests/benchmarks $(ARGS)
+
+.PHONY: wheel
+wheel: $(READY) ## Build the wheel and the source distribution into dist/.
+	rm -rf dist
+	$(BIN)/python -m build
+
+.PHONY: proof
+proof: $(READY) ## Install the wheel bare on every Python found here, and try each package in it.
+	$(BIN)/python scripts/proof.py $(ARGS)
+
+.PHONY: engine
+engine: $(READY) ## Add the vendor's routing engine, where it has a wheel for this machine.
+	@$(BIN)/python -c 'import importlib.metadata as m; m.version("opentracy")' 2>/dev/null \
+	|| $(PIP) install --no-deps --only-binary :all: '$(ENGINE)' \
+	|| echo "No wheel of the routing engine ($(ENGINE)) for this machine: the sandbox decides by its table."
+
+.PHONY: requirements
+requirements: ## Compile requirements/*.txt anew from pyproject.toml.
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/python -m pip install --quiet uv
+	$(COMPILE) --extra all --group dev --output-file requirements/dev.txt
+	$(COMPILE) --extra all --group bench --output-file requirements/bench.txt
+	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
+
+.PHONY: clean
+clean: ## Remove all that the other targets left behind.
+	rm -rf .venv .venv-* build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml $(filter-out requirements/newest.txt,requirements/$(SET).txt)
+	@test -n "$(PYTHON)" || { \
+	echo "This needs a Python >= 3.10 with venv (on Debian: python3-venv). None found; say where: make PYTHON=/path/to/python3" >&2; \
+	exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+ifeq ($(SET),newest)
+	$(PIP) install --upgrade pip
+	$(PIP) install --editable '.[all]' --group test
+else
+	$(PIP) install --requirement requirements/$(SET).txt
+	$(PIP) install --no-deps --editable .
+endif
+	@touch $@

@@ -1,0 +1,32 @@
+"""What every test stands on: nothing from outside, and the same examples in every CI run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Shared machines stall for longer than any deadline worth setting. What is red in CI must be red
+# again when it is looked into.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+# A key that would spend money, a server or proxy that is not ours, a tracer that would upload.
+OUTSIDE = ("LUNAR_", "LANGCHAIN_", "LANGSMITH_", "OPENAI_")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside() -> Iterator[None]:
+    """Hide the developer's own settings from the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(OUTSIDE) or name.lower() in PROXIES:
+                patch.delenv(name)
+        yield

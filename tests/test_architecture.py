@@ -1,0 +1,140 @@
+"""The shape of the house: who may import whom, what is public, how long a file may grow."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.api import read_configuration
+from importlinter.application.use_cases import lint_imports
+
+import lunar_core
+from lunar_core import errors
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("lunar_core", "langchain_lunar", "llama_index_lunar")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+LONGEST_FILE = 420
+"""Lines. Past about 400 a file is asked which two things it is."""
+
+BLOCKER = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"{{name}} is not installed, for this test", name=name)
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run(code: str) -> str:
+    """What a new interpreter prints for `code`, started where no folder shadows an import."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_imports_point_down(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = lint_imports(str(ROOT / "pyproject.toml"), cache_dir=None, no_logo=True)
+    assert kept, capsys.readouterr().out
+
+
+def test_every_room_of_the_core_has_its_place_in_the_layers() -> None:
+    contracts = read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    placed = {name for layer in layers for name in re.findall(r"lunar_core\.(\w+)", layer)}
+    rooms = {path.stem for path in (ROOT / "lunar_core").iterdir() if path.suffix in {"", ".py"}}
+    assert rooms - placed - {"__init__", "__main__", "__pycache__", "sandbox"} == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "blocked"),
+    [
+        ("langchain_lunar", {"llama_index"}),
+        ("llama_index_lunar", {"langchain", "langchain_core", "langgraph", "langsmith"}),
+        ("lunar_core", {"llama_index", "langchain", "langchain_core", "langgraph"}),
+    ],
+)
+def test_each_package_works_without_the_other_framework(package: str, blocked: set[str]) -> None:
+    code = BLOCKER.format(blocked=blocked) + (
+        f"import {package} as package\n"
+        "for name in getattr(package, '__all__', ()):\n"
+        "    getattr(package, name)\n"
+        "print('imported')"
+    )
+    assert run(code) == "imported\n"
+
+
+def test_importing_the_core_loads_no_framework_and_no_network() -> None:
+    heavy = {"httpx", "httpx2", "langchain_core", "llama_index", "ssl", "starlette", "uvicorn"}
+    code = f"import sys, lunar_core; print(*sorted({heavy} & set(sys.modules)))"
+    assert run(code).split() == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_sorted_and_all_there(package: str) -> None:
+    module = importlib.import_module(package)
+    names = module.__all__
+    assert list(names) == sorted(set(names), key=str.casefold)
+    assert all(hasattr(module, name) for name in names)
+    assert set(names) <= set(dir(module))
+    own = {
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "").partition(".")[0] == package and name[0] != "_"
+    }
+    assert own <= set(names)
+
+
+def test_every_error_can_be_imported_from_the_core() -> None:
+    names = {name for name, value in vars(errors).items() if is_error(value)}
+    assert names <= set(lunar_core.__all__)
+
+
+def is_error(value: object) -> bool:
+    """Whether this is one of our own exceptions."""
+    return isinstance(value, type) and issubclass(value, errors.LunarError)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_say_that_they_are_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_grows_too_long(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+def test_no_file_tells_where_it_was_written() -> None:
+    """Paths of one machine help nobody else, and leak."""
+    machine = re.compile(r"/(?:root|home/\w+|Users/\w+|work/(?:main|shared)|opt/pypi)/")
+    texts = {path: path.read_text(encoding="utf-8") for path in written_files()}
+    assert [str(path) for path, text in texts.items() if machine.search(text)] == []
+
+
+def test_requirements_name_no_host() -> None:
+    files = sorted((ROOT / "requirements").iterdir())
+    assert files
+    assert [path.name for path in files if "://" in path.read_text(encoding="utf-8")] == []
+
+
+def written_files() -> list[Path]:
+    """The project's text files: all but what tools and builds leave behind."""
+    folders = (*PACKAGES, ".ci", ".github", "examples", "requirements", "scripts", "tests")
+    below = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    texts = {"", ".cfg", ".json", ".md", ".py", ".toml", ".txt", ".typed", ".yaml", ".yml"}
+    return [
+        path
+        for path in (*ROOT.iterdir(), *below)
+        if path.is_file() and path.suffix in texts and "__pycache__" not in path.parts
+    ]
