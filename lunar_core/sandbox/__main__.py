@@ -1,0 +1,75 @@
+"""``python -m lunar_core.sandbox``: the Lunar API on this machine, for development and tests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import ExitStack
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        from lunar_core.sandbox.app import make_app
+        from lunar_core.sandbox.dialects import DIALECTS
+        from lunar_core.sandbox.router import Router, TableRouter
+        from lunar_core.sandbox.server import end_on_signals, listen, serve
+    except ModuleNotFoundError as error:
+        sys.exit(f"The sandbox needs {error.name}: pip install 'lunar-integrations[sandbox]'")
+    end_on_signals()
+    with ExitStack() as started:
+        router: Router = TableRouter()
+        try:
+            sock = listen(options.port)
+        except OSError as error:
+            sys.exit(f"Port {options.port} on 127.0.0.1 can't be opened: {error.strerror}")
+        app = make_app(DIALECTS[options.dialect], router, delay=options.delay)
+        port = sock.getsockname()[1]
+        facts = {
+            "url": f"http://127.0.0.1:{port}",
+            "port": port,
+            "pid": os.getpid(),
+            "dialect": options.dialect,
+            "router": router.name,
+            "engine_version": router.version,
+        }
+
+        def announce() -> None:
+            print(json.dumps(facts) if options.json else _sentence(facts), flush=True)
+
+        serve(app, sock, ready=announce, until_stdin_closes=options.until_stdin_closes)
+
+
+def _sentence(facts: dict[str, object]) -> str:
+    return (
+        f"Lunar sandbox on {facts['url']} ({facts['dialect']} dialect, {facts['router']} router):"
+        " for development and tests, answers are made up. Ctrl+C ends it."
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lunar_core.sandbox",
+        description="The Lunar API on 127.0.0.1, for development and tests. Use any key that"
+        " begins with pk_. GET /sandbox/faults lists the failures it makes on demand.",
+    )
+    parser.add_argument("--port", type=int, default=8787, help="0: a free one (default 8787)")
+    parser.add_argument("--router", choices=("table", "engine"), default="table")
+    parser.add_argument("--dialect", choices=("documented", "observed"), default="documented")
+    parser.add_argument(
+        "--delay", type=float, default=0.0, metavar="SECONDS", help="between streamed words"
+    )
+    parser.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
+    parser.add_argument(
+        "--until-stdin-closes",
+        action="store_true",
+        help="end with the process that started it, however that ends",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The sandbox as an ASGI application: the contract's endpoints, and its own under ``/sandbox``.
+
+Headers read on every request: ``x-sandbox-fault`` (:mod:`lunar_core.sandbox.faults`),
+``x-sandbox-delay`` (seconds between streamed words), ``x-sandbox-session``
+(:mod:`lunar_core.sandbox.log`), ``x-sandbox-usage`` (:mod:`lunar_core.sandbox.dialects`).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lunar_core.sandbox.dialects import Documented
+from lunar_core.sandbox.door import Struck
+from lunar_core.sandbox.faults import FAULTS
+from lunar_core.sandbox.log import Log
+from lunar_core.sandbox.refusal import Refusal
+from lunar_core.sandbox.router import Router
+from lunar_core.sandbox.service import Service
+from lunar_core.sandbox.sources import Source
+
+_SESSION = re.compile(r"/session/([^/]+)(/.*)?")
+
+
+def make_app(
+    dialect: Documented, router: Router, *, upstream: Source | None = None, delay: float = 0.0
+) -> ASGIApp:
+    """Build the application; its state is its own."""
+    log = Log()
+    service = Service(dialect, router, log, upstream=upstream, delay=delay)
+    own = _Own(log, {"dialect": dialect.name, "router": router.name, "delay": delay})
+    own.facts["engine_version"] = router.version
+    own.facts["generation"] = "upstream" if upstream else "built-in"
+    post, get = ["POST"], ["GET"]
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", service.chat, methods=post),
+            Route("/v1/completions", service.text, methods=post),
+            Route("/v1/router", service.route, methods=post),
+            Route("/v1/router/profiles", service.profiles, methods=get),
+            Route("/v1/providers", service.providers, methods=get),
+            Route("/v1/models", service.models, methods=get),
+            Route("/v1/pricing/models", service.pricing, methods=get),
+            Route("/sandbox", own.about, methods=get),
+            Route("/sandbox/requests", own.requests, methods=get),
+            Route("/sandbox/billed", own.billed, methods=get),
+            Route("/sandbox/log", own.forget, methods=["DELETE"]),
+            Route("/sandbox/faults", own.faults, methods=get),
+        ],
+        exception_handlers={Refusal: _refused, Struck: _struck, HTTPException: _unknown},
+    )
+    return Recorded(app, log)
+
+
+class _Own:
+    """What the sandbox tells about itself."""
+
+    def __init__(self, log: Log, facts: dict[str, Any]) -> None:
+        self._log = log
+        self.facts = facts
+
+    async def about(self, request: Request) -> Response:
+        """``GET /sandbox``."""
+        return JSONResponse({"sandbox": True, **self.facts})
+
+    async def requests(self, request: Request) -> Response:
+        """``GET /sandbox/requests?session=&at_least=&timeout=``."""
+        return JSONResponse(await self._read(request, "requests"))
+
+    async def billed(self, request: Request) -> Response:
+        """``GET /sandbox/billed?session=&at_least=&timeout=``."""
+        return JSONResponse(await self._read(request, "billed"))
+
+    async def forget(self, request: Request) -> Response:
+        """``DELETE /sandbox/log?session=``."""
+        self._log.clear(_session_asked(request))
+        return Response(status_code=204)
+
+    async def faults(self, request: Request) -> Response:
+        """``GET /sandbox/faults``."""
+        return JSONResponse(dict(FAULTS))
+
+    async def _read(self, request: Request, kind: str) -> list[dict[str, Any]]:
+        query = request.query_params
+        try:
+            at_least, timeout = int(query.get("at_least", 0)), float(query.get("timeout", 5))
+        except ValueError:
+            raise Refusal(400, "at_least and timeout are numbers") from None
+        session = _session_asked(request)
+        return await self._log.read(kind, session, at_least=at_least, timeout=timeout)
+
+
+class Recorded:
+    """Records every request to ``/v1``, and keeps sessions apart by the path's prefix."""
+
+    def __init__(self, app: ASGIApp, log: Log) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        session = headers.get("x-sandbox-session", "")
+        if prefixed := _SESSION.fullmatch(scope["path"]):
+            session = prefixed[1]
+            scope = {**scope, "path": prefixed[2] or "/"}
+        state: dict[str, Any] = {"session": session, "started": time.perf_counter()}
+        scope["state"] = {**scope.get("state", {}), **state}
+        if not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        method, path, query = scope["method"], scope["path"], scope["query_string"].decode("latin1")
+        record = self._log.request(session, method, path, query, headers)
+        told: dict[str, str] = {"x-request-id": record["request_id"]}
+        scope["state"].update(record=record, headers=told)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record["status"] = message["status"]
+                extra = [(name.encode(), value.encode()) for name, value in told.items()]
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def _session_asked(request: Request) -> str | None:
+    """Read whose records are meant: ``?session=``, else the path's or header's, else everyone's."""
+    return request.query_params.get("session", request.state.session or None)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return JSONResponse({"detail": error.detail}, error.status)
+
+
+async def _struck(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Struck)
+    return error.response
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    """Answer 404 and 405 as FastAPI does."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

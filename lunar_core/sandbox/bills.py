@@ -1,0 +1,82 @@
+"""What a call is charged: opened when it begins, closed once, with what it came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lunar_core.sandbox.generate import Piece
+from lunar_core.sandbox.log import Log
+from lunar_core.sandbox.usage import Tokens, costs
+
+if TYPE_CHECKING:
+    from lunar_core.sandbox.dialects import Documented
+    from lunar_core.sandbox.door import Target
+
+
+class Bill:
+    """One call's tokens and cost so far."""
+
+    def __init__(
+        self,
+        log: Log,
+        request: Mapping[str, Any],
+        id: str,
+        target: Target,
+        tokens: Tokens,
+        started: float,
+        tags: list[str],
+    ) -> None:
+        self._log = log
+        self._request = request
+        self._id = id
+        self._target = target
+        self._tokens = tokens
+        self._started = started
+        self._first: float | None = None
+        self._ended: float | None = None
+        self._tags = tags
+
+    def add(self, piece: Piece) -> None:
+        """Count a piece of a stream. An upstream's own count, where it tells one, wins."""
+        if self._first is None and piece.delta:
+            self._first = time.perf_counter()
+        had = self._tokens
+        self._tokens = piece.counted or Tokens(
+            had.prompt,
+            had.completion + piece.tokens,
+            had.cached,
+            had.reasoning + piece.reasoning,
+        )
+
+    def usage(self, dialect: Documented) -> dict[str, Any]:
+        """Form the ``usage`` of what was counted so far."""
+        ended = self._ended or time.perf_counter()
+        latency = round((ended - self._started) * 1000, 3)
+        first = round((self._first - self._started) * 1000, 3) if self._first else latency
+        return dialect.usage(self._tokens, costs(self._tokens, self._target.model), latency, first)
+
+    def close(self, *, usage_sent: bool = False, aborted: bool = False) -> None:
+        """Write the bill to the log; once closed, closing again does nothing."""
+        if self._ended is not None:
+            return
+        self._ended = time.perf_counter()
+        tokens, request = self._tokens, self._request
+        self._log.bill(
+            {
+                "id": self._id,
+                "model": self._target.said,
+                "provider": self._target.provider,
+                "session": request["session"],
+                "request_id": request["request_id"],
+                "path": request["path"],
+                "prompt_tokens": tokens.prompt,
+                "completion_tokens": tokens.completion,
+                "cached_tokens": tokens.cached,
+                "reasoning_tokens": tokens.reasoning,
+                **costs(tokens, self._target.model),
+                "usage_sent": usage_sent,
+                "tags": [*self._tags, *(["aborted"] if aborted else [])],
+            }
+        )

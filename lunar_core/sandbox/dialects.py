@@ -1,0 +1,246 @@
+"""The two forms in which the service is known to speak.
+
+:class:`Documented` is the reference, read literally, plus OpenAI's pass-through fields on
+``/v1/chat/completions``. :class:`Observed` is the hosted backend as it was seen: it ignores most
+parameters and says no usage, cost or route in streams. Answers are built here, as dicts, and
+nowhere else.
+
+Usage in the documented dialect's streams: on the last chunk with choices; with
+``stream_options.include_usage`` on a closing chunk whose ``choices`` are empty (true) or nowhere
+(false). The header ``x-sandbox-usage: last | closing | every | none`` overrides that.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from lunar_core.sandbox import requests
+from lunar_core.sandbox.catalogue import MODELS, Model
+from lunar_core.sandbox.generate import Answer, Piece
+from lunar_core.sandbox.refusal import all_failed
+from lunar_core.sandbox.router import Route
+from lunar_core.sandbox.usage import COST_NAMES, Tokens
+
+NO_KEY = (
+    "Authentication required. Provide either 'x-api-key' header or 'Authorization: Bearer <token>'"
+)
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What all chunks of an answer share."""
+
+    id: str
+    kind: str
+    """``chat``, ``text`` or ``router``."""
+    model: str
+    created: int
+    route: Route | None = None
+
+
+class Documented:
+    """The reference, read literally."""
+
+    name = "documented"
+    separator = "-"
+    has_models = True
+    router_takes_jwt = True
+    bad_key_on_router = (401, NO_KEY)
+    no_key_on_router = (401, NO_KEY)
+    reads_options = True
+    """Whether anything but model, messages and stream counts."""
+
+    bodies: Mapping[str, type[BaseModel]] = {
+        "chat": requests.ChatRequest,
+        "text": requests.TextRequest,
+        "router": requests.RouterRequest,
+    }
+
+    def head(self, kind: str, model: str, route: Route | None = None) -> Head:
+        prefix = "cmpl" if kind == "text" else "chatcmpl"
+        id = f"{prefix}{self.separator}{uuid.uuid4().hex}"
+        return Head(id, kind, model, int(time.time()), route)
+
+    def model_missing(self, model: str) -> str:
+        return all_failed(model, "Model not found")
+
+    def provider_missing(self, provider: str, model: str) -> str:
+        return all_failed(model, f"Provider '{provider}' not found")
+
+    def usage(
+        self, tokens: Tokens, costs: Mapping[str, float], latency: float, first: float
+    ) -> Json:
+        """Form ``usage``: counts, costs in USD (where known), milliseconds."""
+        usage: Json = {**_counts(tokens), **costs, "latency_ms": latency, "ttft_ms": first}
+        if tokens.cached:
+            usage["prompt_tokens_details"] = {"cached_tokens": tokens.cached}
+        if tokens.reasoning:
+            usage["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning}
+        return usage
+
+    def completion(self, head: Head, answer: Answer, usage: Json) -> Json:
+        """Form a whole answer."""
+        choices: list[Json] = []
+        for index, choice in enumerate(answer.choices):
+            if head.kind == "text":
+                said: Json = {"text": choice.message["content"] or ""}
+            else:
+                said = {"message": choice.message}
+            told = {"logprobs": choice.logprobs} if choice.logprobs else {}
+            choices.append({"index": index, **said, **told, "finish_reason": choice.finish_reason})
+        return {**self._frame(head), **self._routing(head), "choices": choices, "usage": usage}
+
+    def decision(self, head: Head) -> Json:
+        """Form the answer to ``execute: false``: the route alone."""
+        return {**self._frame(head), **self._routing(head)}
+
+    def opening(self, head: Head, choices: int) -> Iterator[Json]:
+        """Form what comes before the first piece: roles, and the route."""
+        if head.kind == "text":
+            return
+        routing = self._routing(head)
+        for index in range(choices):
+            delta = {"role": "assistant", "content": ""}
+            yield self._chunk(head, Piece(index, delta), routing if index == 0 else {})
+
+    def chunk(self, head: Head, piece: Piece, usage: Json | None = None) -> Json:
+        """Form one piece of a stream."""
+        return self._chunk(head, piece, {} if usage is None else {"usage": usage})
+
+    def closing(self, head: Head, usage: Json) -> Json:
+        """Form the chunk that has usage and no choices."""
+        return {**self._frame(head, ".chunk"), "choices": [], "usage": usage}
+
+    def usage_style(self, options: Mapping[str, Any]) -> str:
+        """Read from the request where a stream's usage goes."""
+        asked = (options.get("stream_options") or {}).get("include_usage")
+        return "last" if asked is None else "closing" if asked else "none"
+
+    def stream_error(self, head: Head, message: str) -> tuple[Json, bool]:
+        """Form an error event, and say whether ``[DONE]`` follows it."""
+        return {"error": {"message": message, "type": "server_error"}}, False
+
+    def route_headers(self, route: Route) -> dict[str, str]:
+        return {}
+
+    def missing_profiles(self, missing: list[str], available: list[str]) -> Any:
+        return f"No routing profile for: {', '.join(missing)}"
+
+    def providers(self, model: Model) -> Any:
+        return [
+            {"id": id, "type": "backup" if number else "primary", "enabled": True, "params": {}}
+            for number, id in enumerate(model.providers)
+        ]
+
+    def _frame(self, head: Head, suffix: str = "") -> Json:
+        base = "text_completion" if head.kind == "text" else f"chat.completion{suffix}"
+        return {"id": head.id, "object": base, "created": head.created, "model": head.model}
+
+    def _routing(self, head: Head) -> Json:
+        return {} if head.route is None else {"routing": head.route.as_documented()}
+
+    def _chunk(self, head: Head, piece: Piece, extra: Json) -> Json:
+        if head.kind == "text":
+            said: Json = {"text": piece.delta.get("content", "")}
+        else:
+            said = {"delta": piece.delta}
+        told = {"logprobs": piece.logprobs} if piece.logprobs else {}
+        choice = {"index": piece.index, **said, **told, "finish_reason": piece.finish_reason}
+        return {**self._frame(head, ".chunk"), **extra, "choices": [choice]}
+
+
+class Observed(Documented):
+    """The hosted backend as it was seen."""
+
+    name = "observed"
+    separator = "_"
+    has_models = False
+    router_takes_jwt = False
+    bad_key_on_router = (403, "Unauthorized")
+    no_key_on_router = (401, "Missing x-api-key header")
+    reads_options = False
+
+    bodies: Mapping[str, type[BaseModel]] = {
+        "chat": requests.ObservedChatRequest,
+        "text": requests.ObservedTextRequest,
+        "router": requests.ObservedRouterRequest,
+    }
+
+    def model_missing(self, model: str) -> str:
+        return f"Model '{model}' not found. Available models: {', '.join(MODELS)}"
+
+    def provider_missing(self, provider: str, model: str) -> str:
+        return f"Provider '{provider}' not found for model '{model}'"
+
+    def usage(
+        self, tokens: Tokens, costs: Mapping[str, float], latency: float, first: float
+    ) -> Json:
+        priced = {name: costs.get(name) for name in COST_NAMES}
+        return {**_counts(tokens), **priced, "latency_ms": latency, "ttft_ms": first}
+
+    def decision(self, head: Head) -> Json:
+        routed = self._routing(head)
+        routed["routing"]["selected_provider"] = ""
+        return {**self._frame(head), **routed, "choices": [], "usage": None}
+
+    def opening(self, head: Head, choices: int) -> Iterator[Json]:
+        return iter(())
+
+    def chunk(self, head: Head, piece: Piece, usage: Json | None = None) -> Json:
+        extra = {} if usage is None else {"usage": usage}
+        frame, choice = self._frame(head, ".chunk"), {"index": piece.index}
+        if head.kind == "text" and piece.finish_reason is None:
+            said: Json = {"text": piece.delta.get("content", "")}
+        else:  # A text stream, too, ends with a chat chunk.
+            said = {"delta": piece.delta}
+            frame["object"] = "chat.completion.chunk"
+        choices = [{**choice, **said, "finish_reason": piece.finish_reason}]
+        return {**frame, "choices": choices, **extra}
+
+    def usage_style(self, options: Mapping[str, Any]) -> str:
+        return "none"
+
+    def stream_error(self, head: Head, message: str) -> tuple[Json, bool]:
+        error = {"message": message, "type": "server_error"}
+        return {"id": head.id, "object": "error", "error": error}, True
+
+    def route_headers(self, route: Route) -> dict[str, str]:
+        return {"X-Routing-Model": route.model, "X-Routing-Cluster": str(route.cluster)}
+
+    def missing_profiles(self, missing: list[str], available: list[str]) -> Any:
+        return {
+            "error": f"Models without routing profiles: {', '.join(missing)}",
+            "code": "MISSING_PROFILES",
+            "missing_profiles": missing,
+            "available_profiles": available,
+        }
+
+    def providers(self, model: Model) -> Any:
+        return {"providers": super().providers(model)}
+
+    def _frame(self, head: Head, suffix: str = "") -> Json:
+        base = f"text_completion{suffix}" if head.kind == "text" else f"chat.completion{suffix}"
+        return {"id": head.id, "object": base, "model": head.model}
+
+    def _routing(self, head: Head) -> Json:
+        if head.route is None:
+            return {}
+        return {"routing": {**head.route.as_documented(), "all_scores": dict(head.route.scores)}}
+
+
+def _counts(tokens: Tokens) -> Json:
+    return {
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "total_tokens": tokens.prompt + tokens.completion,
+    }
+
+
+DIALECTS: Mapping[str, Documented] = {"documented": Documented(), "observed": Observed()}

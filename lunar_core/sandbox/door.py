@@ -1,0 +1,165 @@
+"""What stands before every answer: the key, the body's checks, the fault asked for, the model.
+
+Keys: any ``x-api-key`` that begins with ``pk_``, or ``Authorization: Bearer`` with three parts
+between dots (the form of a JWT; nothing is verified). An ``x-api-key`` is looked at first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lunar_core.sandbox import faults
+from lunar_core.sandbox.catalogue import MODELS, PROVIDERS, Model, split_provider
+from lunar_core.sandbox.connections import Abort, Hang
+from lunar_core.sandbox.dialects import NO_KEY, Documented
+from lunar_core.sandbox.log import Log
+from lunar_core.sandbox.refusal import Refusal, all_failed
+
+_JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+=*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The model that is to answer."""
+
+    said: str
+    """As the request names it; answers echo this."""
+    name: str
+    """Without provider and fault."""
+    model: Model | None
+    """Its entry in the catalogue; only an upstream has models without one."""
+    provider: str
+
+
+class Struck(Exception):
+    """Ends a request with the answer of a fault."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class Door:
+    """Lets requests in, or ends them with :class:`Refusal` or :class:`Struck`."""
+
+    def __init__(self, dialect: Documented, log: Log, *, any_model: bool) -> None:
+        self._dialect = dialect
+        self._log = log
+        self._any_model = any_model
+        self._counters = faults.Counters()
+
+    async def body(self, request: Request) -> bytes:
+        """Read the body, into the log too."""
+        raw = await request.body()
+        self._log.body(request.state.record, raw)
+        return raw
+
+    def authenticate(self, request: Request, *, router: bool = False) -> None:
+        """Refuse a request without a key; ``router``: by the rule of the router's endpoints."""
+        dialect = self._dialect
+        key, bearer = request.headers.get("x-api-key"), request.headers.get("authorization", "")
+        scheme, _, token = bearer.partition(" ")
+        jwt = scheme.lower() == "bearer" and (not router or dialect.router_takes_jwt)
+        if key is not None:
+            if not key.startswith("pk_"):
+                raise Refusal(*(dialect.bad_key_on_router if router else (401, NO_KEY)))
+        elif not (jwt and _JWT.fullmatch(token)):
+            raise Refusal(*(dialect.no_key_on_router if router else (401, NO_KEY)))
+
+    def fault(self, request: Request, model: str | None, raw: bytes = b"") -> faults.Fault | None:
+        """Read which fault strikes this request, by its header or by its model's name."""
+        spec = request.headers.get("x-sandbox-fault")
+        if spec is None and model is not None:
+            spec = faults.in_model(model)[1]
+        if not spec:
+            return None
+        fault, record = faults.parse(spec), request.state.record
+        key = request.headers.get("idempotency-key") or hashlib.sha256(raw).hexdigest()
+        if not self._counters.due(fault, record["session"], key):
+            return None
+        record["fault"] = spec
+        return fault
+
+    async def strike(self, fault: faults.Fault | None, model: str) -> None:
+        """Let a fault strike that needs no answer to be generated first."""
+        if fault is None:
+            return
+        if failed := faults.failed(fault, self._reason(fault.status, model)):
+            raise Struck(Response(failed.body, failed.status, failed.headers))
+        if fault.name == "slow":
+            await asyncio.sleep(1.0 if fault.value is None else fault.value)
+        if fault.name == "hang":
+            raise Struck(Hang())
+        if fault.name in ("hangup", "reset"):
+            raise Struck(Abort(reset=fault.name == "reset"))
+
+    def target(self, said: str, forced: str | None) -> Target:
+        """Find the model; ``forced`` is the request's ``provider``."""
+        base, _ = faults.in_model(said)
+        provider, name = split_provider(base)
+        if self._any_model and provider not in PROVIDERS:  # An upstream's own name with a slash.
+            provider, name = None, base
+        provider = forced or provider
+        model = MODELS.get(name)
+        known = model.providers if model else PROVIDERS
+        if provider is not None and provider not in known:
+            raise Refusal(404, self._dialect.provider_missing(provider, name))
+        if model is None and not self._any_model:
+            raise Refusal(404, self._dialect.model_missing(said))
+        return Target(said, name, model, provider or (model.owner if model else "upstream"))
+
+    def _reason(self, status: int | None, model: str) -> Any:
+        if status == 401:
+            return NO_KEY
+        if status == 403:
+            return "Unauthorized"
+        if status == 404:
+            return self._dialect.model_missing(model)
+        if status == 422:
+            missing = {"type": "missing", "loc": ["body", "messages"], "msg": "Field required"}
+            return [{**missing, "input": {}}]
+        if status == 429:
+            return "Rate limit exceeded"
+        if status is not None and status >= 500:
+            return all_failed(model, "upstream error")
+        return f"Refused by the sandbox ({status})"
+
+
+def check_conversation(payload: Mapping[str, Any]) -> None:
+    """Refuse what OpenAI refuses: tool results without their calls, choices without their tools.
+
+    Raises:
+        Refusal: 400.
+    """
+    open_calls: set[str] = set()
+    for number, message in enumerate(payload["messages"]):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in open_calls:
+                raise Refusal(
+                    400,
+                    f"messages[{number}]: no tool call before it has the id"
+                    f" {message['tool_call_id']!r}",
+                )
+            open_calls.discard(message["tool_call_id"])
+            continue
+        if open_calls:
+            raise Refusal(
+                400, f"messages[{number}]: tool calls {sorted(open_calls)} have no tool message yet"
+            )
+        open_calls = {call["id"] for call in message.get("tool_calls") or ()}
+    if open_calls:
+        raise Refusal(400, f"tool calls {sorted(open_calls)} have no tool message")
+    choice = payload.get("tool_choice")
+    names = [tool["function"]["name"] for tool in payload.get("tools") or ()]
+    if choice is not None and not names:
+        raise Refusal(400, "tool_choice needs tools")
+    if isinstance(choice, Mapping) and choice["function"]["name"] not in names:
+        raise Refusal(400, f"tool_choice: there is no tool {choice['function']['name']!r}")

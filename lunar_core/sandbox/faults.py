@@ -1,0 +1,214 @@
+"""Failures on demand.
+
+A fault is asked for by the header ``x-sandbox-fault: FAULT``, by a suffix of the model
+(``gpt-4o-mini!FAULT``, also among a router's ``models``) or by a model of its own
+(``fault-FAULT``, answered by ``gpt-4o-mini`` where there is something to answer).
+
+    FAULT = NAME[=VALUE][*TIMES]
+
+``429-header=0.2`` says *wait 0.2 s*; ``hangup-mid=5`` hangs up after five pieces of content;
+``503*2`` fails the first two times and then works, and starts over after that. Times are counted
+per session, fault and ``idempotency-key`` header; without that header, per body, since the
+attempts of one call send the same bytes. ``GET /sandbox/faults`` lists :data:`FAULTS`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from lunar_core.sandbox.refusal import Refusal
+
+STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504)
+FAULTS: Mapping[str, str] = {
+    **{str(status): f"{status} {HTTPStatus(status).phrase}" for status in STATUSES},
+    "429": "429; retry_after at the top of the body, VALUE seconds (default 1)",
+    "429-body": "the same as 429",
+    "429-detail": "429; retry_after in the object `detail`",
+    "429-detail-s": "429; retry_after_s in the object `detail`",
+    "429-header": "429; a Retry-After header in seconds",
+    "429-date": "429; a Retry-After header with an HTTP date",
+    "429-ms": "429; a retry-after-ms header",
+    "429-plain": '429; {"message": "Too Many Requests"} and no time',
+    "STATUS-error": 'any of the statuses; {"error": "…"}',
+    "STATUS-error-object": 'any of the statuses; {"error": {"message": "…", "type": "…"}}',
+    "STATUS-message": 'any of the statuses; {"message": "…"}',
+    "STATUS-object": 'any of the statuses; {"detail": {"error": "…", "code": "…"}}',
+    "STATUS-list": "any of the statuses; FastAPI's list of {type, loc, msg, input}",
+    "STATUS-html": "any of the statuses; a proxy's HTML page",
+    "STATUS-empty": "any of the statuses; no body",
+    "fail-twice": "the same as 503*2: fail twice, then work",
+    "slow": "work, after VALUE seconds (default 1)",
+    "hang": "accept the request and never answer",
+    "hang-mid": "stop in the middle and keep the connection open",
+    "hangup": "close the connection before any byte",
+    "hangup-mid": "close the connection in the middle",
+    "reset": "reset the connection (RST) before any byte",
+    "reset-mid": "reset the connection in the middle",
+    "error-first": '200, then an error event {"error": …} before any content',
+    "error-mid": '200, then an error event {"error": …} in the middle',
+    "detail-first": '200, then an error event {"detail": …} before any content',
+    "detail-mid": '200, then an error event {"detail": …} in the middle',
+    "html": "200 with a proxy's HTML page",
+    "empty": "200 without a body",
+    "truncated": "200 with half of the JSON (in a stream: half of a chunk at the end)",
+    "malformed": "200 with a chunk that is no JSON in the middle of a stream",
+    "no-choices": "200 with {} instead of a completion",
+    "cut-mid": "end the stream in the middle, without finish_reason and [DONE]",
+    "no-done": "end the stream without [DONE]",
+}
+
+_SPEC = re.compile(r"([a-z0-9-]+)(?:=(\d+(?:\.\d+)?))?(?:\*(\d+))?")
+_STATUS = re.compile(rf"({'|'.join(map(str, STATUSES))})(?:-(.+))?")
+_FORMS = ("error", "error-object", "message", "object", "list", "html", "empty")
+_HTML = "<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A failure that a request asked for."""
+
+    spec: str
+    name: str
+    value: float | None
+    times: int | None
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status, for faults that are one."""
+        match = _STATUS.fullmatch(self.name)
+        return int(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A whole answer that is a failure."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+def parse(spec: str) -> Fault:
+    """Read a fault.
+
+    Raises:
+        Refusal: 400, for a fault that isn't in the list.
+    """
+    match = _SPEC.fullmatch("503*2" if spec == "fail-twice" else spec)
+    if match is None or not _known(match[1]):
+        raise Refusal(400, f"No fault {spec!r} in this sandbox; see GET /sandbox/faults")
+    name, value, times = match.groups()
+    return Fault(spec, name, float(value) if value else None, int(times) if times else None)
+
+
+def _known(name: str) -> bool:
+    status = _STATUS.fullmatch(name)
+    return name in FAULTS or (status is not None and status[2] in _FORMS)
+
+
+def in_model(model: str) -> tuple[str, str | None]:
+    """Split a model's name into the model that would answer and the fault it asks for."""
+    provider, slash, name = model.rpartition("/")
+    if name.startswith("fault-"):
+        return f"{provider}{slash}gpt-4o-mini", name[len("fault-") :]
+    base, mark, spec = model.partition("!")
+    return base, spec if mark else None
+
+
+class Counters:
+    """Counts the failures of 'fail N times, then work'."""
+
+    def __init__(self, size: int = 100_000) -> None:
+        self._size = size
+        self._counts: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+
+    def due(self, fault: Fault, session: str, key: str) -> bool:
+        """Say whether the fault strikes this time."""
+        if fault.times is None:
+            return True
+        place = (session, fault.spec, key)
+        failed = self._counts.pop(place, 0)
+        if failed >= fault.times:
+            return False
+        self._counts[place] = failed + 1
+        if len(self._counts) > self._size:
+            self._counts.popitem(last=False)
+        return True
+
+
+def failed(fault: Fault, detail: Any) -> Failed | None:
+    """Form the answer of a fault that is a whole answer; None for the others.
+
+    Args:
+        detail: what the dialect says for this status.
+    """
+    if status := fault.status:
+        return _refused(status, fault.name.partition("-")[2], detail, fault.value)
+    if fault.name == "html":
+        return Failed(200, _HTML.encode(), {"content-type": "text/html"})
+    if fault.name == "empty":
+        return Failed(200, b"", {})
+    if fault.name == "no-choices":
+        return _json(200, {})
+    return None
+
+
+def _refused(status: int, form: str, detail: Any, seconds: float | None) -> Failed:
+    message = detail if isinstance(detail, str) else HTTPStatus(status).phrase
+    if form == "html":
+        return Failed(status, _HTML.encode(), {"content-type": "text/html"})
+    if form == "empty":
+        return Failed(status, b"", {})
+    bodies: dict[str, Any] = {
+        "error": {"error": message},
+        "error-object": {"error": {"message": message, "type": "server_error"}},
+        "message": {"message": message},
+        "object": {"detail": {"error": message, "code": "SANDBOX_FAULT"}},
+        "list": {
+            "detail": [{"type": "value_error", "loc": ["body"], "msg": message, "input": None}]
+        },
+    }
+    if form in bodies:
+        return _json(status, bodies[form])
+    if status == 429:
+        return _rate_limited(form or "body", 1.0 if seconds is None else seconds, message)
+    return _json(status, {"detail": detail})
+
+
+def _rate_limited(form: str, seconds: float, message: str) -> Failed:
+    wait: float = int(seconds) if seconds.is_integer() else seconds
+    detail = {"detail": message}
+    if form == "body":
+        return _json(429, {**detail, "retry_after": wait})
+    if form == "detail":
+        return _json(429, {"detail": {"error": message, "retry_after": wait}})
+    if form == "detail-s":
+        return _json(429, {"detail": {"error": message, "retry_after_s": wait}})
+    if form == "header":
+        return _json(429, detail, {"retry-after": str(wait)})
+    if form == "date":
+        return _json(429, detail, {"retry-after": formatdate(time.time() + seconds, usegmt=True)})
+    if form == "ms":
+        return _json(429, detail, {"retry-after-ms": f"{seconds * 1000:.0f}"})
+    return _json(429, {"message": "Too Many Requests"})
+
+
+def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Failed:
+    told = {"content-type": "application/json", **(headers or {})}
+    return Failed(status, json.dumps(body).encode(), told)
+
+
+def error_body(fault: Fault, error: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Form the body of a plain 200 that is an error event's text; None for other faults."""
+    kind, _, place = fault.name.partition("-")
+    if kind not in ("error", "detail") or place not in ("first", "mid"):
+        return None
+    return error if kind == "error" else {"detail": error["error"]["message"]}

@@ -1,0 +1,62 @@
+"""pytest fixtures: a Lunar API for tests, without a network and without a bill.
+
+In the root ``conftest.py``::
+
+    pytest_plugins = ["lunar_core.sandbox.pytest_plugin"]
+
+and in a test::
+
+    def test_it_answers(lunar_sandbox):
+        client = Lunar(api_key=lunar_sandbox.api_key, base_url=lunar_sandbox.url)
+        ...
+        assert len(lunar_sandbox.requests()) == 1
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Protocol
+
+import pytest
+
+from lunar_core.sandbox.handle import Sandbox, run
+
+__all__ = ["SandboxFactory", "lunar_sandbox", "lunar_sandbox_factory"]
+
+
+class SandboxFactory(Protocol):
+    """Gives sandboxes; takes the arguments of :func:`lunar_core.sandbox.run`."""
+
+    def __call__(self, **options: Any) -> Sandbox: ...
+
+
+@pytest.fixture(scope="session")
+def lunar_sandbox_factory() -> Iterator[SandboxFactory]:
+    """Give sandboxes by options, ``lunar_sandbox_factory(dialect="observed")``.
+
+    One server runs for each set of options until the tests are over; every call gets a session of
+    its own there, so that no test sees another's requests.
+    """
+    servers: dict[str, Sandbox] = {}
+    numbers = count(1)
+    with contextlib.ExitStack() as running:
+
+        def sandbox(**options: Any) -> Sandbox:
+            key = repr(sorted(options.items()))
+            server = servers.get(key)
+            if server is None or server.process.poll() is not None:
+                server = servers[key] = running.enter_context(run(**options))
+            return server.session(str(next(numbers)))
+
+        yield sandbox
+
+
+@pytest.fixture
+def lunar_sandbox(lunar_sandbox_factory: SandboxFactory) -> Iterator[Sandbox]:
+    """Give a session of a sandbox that speaks the documented dialect, its log empty."""
+    sandbox = lunar_sandbox_factory()
+    yield sandbox
+    if sandbox.process.poll() is None:
+        sandbox.reset()

@@ -1,0 +1,98 @@
+"""Runs the application under uvicorn: one process, one port on 127.0.0.1, a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from lunar_core.sandbox.connections import Protocol
+
+_BACKLOG = 2048
+
+
+def listen(port: int) -> socket.socket:
+    """Open the port (0: a free one), so that its number is known before the first request."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def serve(
+    app: ASGIApp, sock: socket.socket, *, ready: Callable[[], None], until_stdin_closes: bool
+) -> None:
+    """Serve until SIGINT or SIGTERM, or until stdin ends.
+
+    Args:
+        ready: is called once requests are accepted.
+        until_stdin_closes: end when stdin does, which it does when the parent process is gone,
+            however it went.
+    """
+    _allow_many_sockets()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            # Longer than clients keep idle connections, so that none is closed under their hands.
+            timeout_keep_alive=120,
+            timeout_graceful_shutdown=1,
+        ),
+        ready,
+    )
+    if until_stdin_closes:
+        threading.Thread(target=_wait_for_stdin, args=(server,), daemon=True).start()
+    server.run(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; says when it is ready, and what a signal means after it has ended."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def _wait_for_stdin(server: uvicorn.Server) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.buffer.read(4096):
+            pass
+    server.should_exit = True
+
+
+def _allow_many_sockets() -> None:
+    """Raise the limit of open files as far as the system lets us: one socket per request."""
+    if sys.platform != "win32":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGINT unwind the stack, so that whatever was started is stopped."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0 if number == signal.SIGTERM else 130)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)

@@ -1,0 +1,65 @@
+"""Where answers come from: the built-in models here, an upstream in ``upstream.py``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from lunar_core.sandbox.catalogue import Model
+from lunar_core.sandbox.generate import Answer, Messages, Piece, PrefixCache, cut, generate
+from lunar_core.sandbox.usage import Tokens, count
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is to be generated, whatever the endpoint."""
+
+    kind: str
+    """``chat`` or ``text``."""
+    name: str
+    """The model's name without provider and fault."""
+    model: Model | None
+    """Its entry in the catalogue; an upstream may have others."""
+    messages: Messages
+    options: Mapping[str, Any]
+    """The request's other fields, as far as the dialect reads them."""
+    session: str
+
+
+class Source(Protocol):
+    """Generates answers."""
+
+    async def answer(self, ask: Ask) -> Answer: ...
+
+    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncIterator[Piece]]:
+        """Return the prompt's tokens and the pieces; errors before the first are raised here."""
+        ...
+
+
+class BuiltIn:
+    """The deterministic models."""
+
+    def __init__(self) -> None:
+        self._cache = PrefixCache()
+
+    async def answer(self, ask: Ask) -> Answer:
+        """Generate by the rules of :mod:`lunar_core.sandbox.generate`."""
+        if ask.model is None:
+            raise LookupError(ask.name)
+        cached = self._cache.cached(ask.session, ask.model, ask.messages)
+        answer = generate(ask.model, ask.messages, ask.options, cached)
+        if ask.kind == "text":  # A bare prompt has no message round it.
+            tokens = replace(answer.tokens, prompt=count(str(ask.messages[0]["content"])))
+            answer = replace(answer, tokens=tokens)
+        return answer
+
+    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncIterator[Piece]]:
+        """Generate the same answer, in pieces."""
+        answer = await self.answer(ask)
+        return replace(answer.tokens, completion=0, reasoning=0), _pieces(answer)
+
+
+async def _pieces(answer: Answer) -> AsyncIterator[Piece]:
+    for piece in cut(answer):
+        yield piece
