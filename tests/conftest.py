@@ -17,9 +17,10 @@ hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-# A key that would spend money, a server or proxy that is not ours, a tracer that would upload.
-OUTSIDE = ("LUNAR_", "LANGCHAIN_", "LANGSMITH_", "OPENAI_")
-PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+pytest_plugins = ["lunar_core.sandbox.pytest_plugin"]
+
+# A key that would spend money, a server or a trust store that is not ours, a tracer that uploads.
+OUTSIDE = ("LUNAR_", "LANGCHAIN_", "LANGSMITH_", "OPENAI_", "SSL_CERT_")
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,6 @@ def nothing_from_outside() -> Iterator[None]:
     """Hide the developer's own settings from the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(OUTSIDE) or name.lower() in PROXIES:
+            if name.startswith(OUTSIDE) or name.lower().endswith("_proxy"):
                 patch.delenv(name)
         yield
