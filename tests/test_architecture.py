@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -93,6 +94,30 @@ def test_public_names_are_sorted_and_all_there(package: str) -> None:
         if getattr(value, "__module__", "").partition(".")[0] == package and name[0] != "_"
     }
     assert own <= set(names)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_everything_public_has_a_docstring(package: str) -> None:
+    module = importlib.import_module(package)
+    public = {f"{package}.{name}": getattr(module, name) for name in module.__all__}
+    methods = {
+        f"{path}.{name}": method
+        for path, value in public.items()
+        if inspect.isclass(value)
+        for name, method in vars(value).items()
+        if name[0] != "_" and inspect.isfunction(method)
+    }
+    documentable = {
+        path: value
+        for path, value in {**public, **methods}.items()
+        if inspect.isclass(value) or inspect.isroutine(value)
+    }
+    undocumented = [
+        path
+        for path, value in documentable.items()
+        if not (value.__doc__ if inspect.isclass(value) else inspect.getdoc(value))
+    ]
+    assert undocumented == []
 
 
 def test_every_error_can_be_imported_from_the_core() -> None:
