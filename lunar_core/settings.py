@@ -154,7 +154,11 @@ class Settings:
         allow_http: bool = False,
     ) -> Settings:
         """Raises ConfigurationError naming the first setting that cannot work."""
-        url = base_url if base_url is not None else os.environ.get("LUNAR_BASE_URL") or DEFAULT_BASE_URL
+        url = (
+            base_url
+            if base_url is not None
+            else os.environ.get("LUNAR_BASE_URL") or DEFAULT_BASE_URL
+        )
         return cls(
             base_url=checked_base_url(url, allow_http=allow_http),
             credential=Credential.resolve(api_key, jwt),
@@ -168,7 +172,7 @@ class Settings:
         )
 
 
-def checked_base_url(url: str, *, allow_http: bool) -> str:
+def checked_base_url(url: object, *, allow_http: bool) -> str:
     """``url`` without a trailing slash or ``/v1``; any path before that is kept."""
     if not isinstance(url, str):
         raise ConfigurationError("base_url: expected a string")
@@ -208,7 +212,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def checked_seconds(value: float | None, name: str) -> float | None:
+def checked_seconds(value: object, name: str) -> float | None:
     """``value`` if it is a positive, finite number of seconds, or None."""
     if value is None:
         return None
@@ -230,40 +234,60 @@ def checked_timeout(value: object) -> Timeout:
         return Timeout(seconds, seconds, seconds, seconds)
     if isinstance(value, tuple):
         if len(value) not in (2, 4):
-            raise ConfigurationError("timeout: a tuple is (connect, read) or (connect, read, write, pool)")
+            raise ConfigurationError(
+                "timeout: a tuple is (connect, read) or (connect, read, write, pool)"
+            )
         steps = tuple(checked_seconds(step, "timeout") for step in value)
         return Timeout(steps[0], steps[1], steps[-2] if len(steps) == 4 else steps[1], steps[-1])
     if all(hasattr(value, step) for step in ("connect", "read", "write", "pool")):
         return Timeout(*(getattr(value, step) for step in ("connect", "read", "write", "pool")))
-    raise ConfigurationError("timeout: expected seconds, (connect, read), lunar_core.Timeout or httpx.Timeout")
+    raise ConfigurationError(
+        "timeout: expected seconds, (connect, read), lunar_core.Timeout or httpx.Timeout"
+    )
 
 
-def checked_count(value: int, name: str, *, least: int = 0) -> int:
+def checked_count(value: object, name: str, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name}: expected a whole number, {least} or more")
     return value
 
 
-def checked_fallbacks(value: Sequence[str] | None) -> tuple[str, ...]:
+def checked_fallbacks(value: object) -> tuple[str, ...]:
     """The models to try after the first, in order."""
     if value is None:
         return ()
-    if isinstance(value, str) or not all(isinstance(model, str) and model.strip() for model in value):
+    if not isinstance(value, (list, tuple)) or not all(
+        isinstance(m, str) and m.strip() for m in value
+    ):
         raise ConfigurationError("fallbacks: expected a list of model names")
     return tuple(value)
 
 
 # The client sets these itself: a second copy would leak the key or break the framing.
-_RESERVED_HEADERS = {"x-api-key", "authorization", "host", "content-length", "transfer-encoding", "connection"}
+_RESERVED_HEADERS = {
+    "x-api-key",
+    "authorization",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+}
 
 
-def checked_headers(value: Mapping[str, str] | None, name: str) -> dict[str, str]:
-    headers = dict(value or {})
-    for key, text in headers.items():
+def checked_headers(value: object, name: str) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name}: expected a dict of strings")
+    headers: dict[str, str] = {}
+    for key, text in value.items():
         if not isinstance(key, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", key):
             raise ConfigurationError(f"{name}: {key!r} is no header name")
         if key.lower() in _RESERVED_HEADERS:
-            raise ConfigurationError(f"{name}: {key} is set by the client (api_key= or jwt= for the key)")
+            raise ConfigurationError(
+                f"{name}: {key} is set by the client (api_key= or jwt= for the key)"
+            )
         if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", text):
             raise ConfigurationError(f"{name}: the value of {key} is no header value")
+        headers[key] = text
     return headers

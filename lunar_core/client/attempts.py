@@ -1,0 +1,155 @@
+"""Which request comes next, and after how long: retries, fallbacks, decide-then-call. Pure.
+
+Each plan is a generator: it yields a ``Send``, is sent the ``Reply`` to it, and returns the last
+reply. A client does what it is told and decides nothing; a test drives the plan by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from lunar_core.errors import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    APIStreamError,
+    Attempt,
+    LunarError,
+    NotFoundError,
+)
+from lunar_core.wire import calls
+from lunar_core.wire.calls import Call
+
+BASE_WAIT = 0.5
+MAX_WAIT = 8.0
+"""Seconds: the backoff doubles from the one to the other, and each wait is drawn from below it."""
+PATIENCE = 60.0
+"""Seconds: a service that asks for a longer pause is told to the caller instead."""
+PATIENCE_WITH_FALLBACKS = 5.0
+"""Seconds: past this, another model is quicker than waiting for this one."""
+
+_PERMANENT = {400, 401, 403, 404, 422}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Send:
+    """Make this request, after this many seconds."""
+
+    call: Call
+    after: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """What came of a request: ``answer`` or ``error``, never both."""
+
+    call: Call
+    answer: T | None = None
+    error: LunarError | None = None
+    status_code: int | None = None
+    seconds: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass
+class Policy:
+    """How often and how long to try, for one call; and the record of what was tried."""
+
+    max_retries: int
+    jitter: Callable[[], float]
+    """A number from 0 to 1 for each wait: ``random.random``, or what a test wants."""
+    time_left: Callable[[], float]
+    """Seconds until the call's deadline; infinity without one."""
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def record(self, reply: Reply[T]) -> None:
+        error = f"{type(reply.error).__name__}: {reply.error}" if reply.error else None
+        self.attempts.append(Attempt(reply.call.model, reply.status_code, error, reply.seconds))
+
+
+Plan = Generator[Send, Reply[T], Reply[T]]
+
+
+def may_retry(error: LunarError) -> bool:
+    """Whether the same request may fare better in a moment."""
+    if isinstance(error, APIConnectionError):
+        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+    if isinstance(error, APIStatusError):
+        return error.status_code in (408, 409, 429) or (error.status_code or 0) >= 500
+    return isinstance(error, APIStreamError) and error.status_code not in _PERMANENT
+
+
+def may_fall_back(error: LunarError) -> bool:
+    """Whether another model may answer. Not after a mistake of the caller's: it must be seen, not paid for."""
+    if isinstance(error, APIStatusError):
+        return error.status_code == 429 or (error.status_code or 0) >= 500
+    if isinstance(error, APIStreamError):
+        return error.status_code not in _PERMANENT
+    return isinstance(error, (APIConnectionError, APIResponseValidationError))
+
+
+def backoff(retry: int, jitter: float) -> float:
+    """Seconds before retry number ``retry`` (from 0): exponential, full jitter."""
+    return jitter * min(MAX_WAIT, BASE_WAIT * 2.0**retry)
+
+
+def ask(requests: Sequence[Call], policy: Policy) -> Plan[T]:
+    """Ask each model in turn, each ``max_retries + 1`` times, until one answers or asking on is pointless."""
+    reply: Reply[T]
+    for number, call in enumerate(requests):
+        others_wait = number + 1 < len(requests)
+        wait = 0.0
+        for retry in range(policy.max_retries + 1):
+            reply = yield Send(call, wait)
+            policy.record(reply)
+            if reply.error is None:
+                return reply
+            if retry == policy.max_retries or not may_retry(reply.error):
+                break
+            asked = reply.error.retry_after if isinstance(reply.error, APIStatusError) else None
+            if asked is not None and asked > (PATIENCE_WITH_FALLBACKS if others_wait else PATIENCE):
+                break
+            wait = backoff(retry, policy.jitter()) if asked is None else asked
+            if wait >= policy.time_left():
+                break
+        if reply.error is None or not may_fall_back(reply.error) or policy.time_left() <= 0:
+            break
+    return reply
+
+
+def decide_then_call(
+    decision: Call,
+    execute: Callable[[str], Call],
+    fallbacks: Sequence[str],
+    policy: Policy,
+    decided: Callable[[T], str],
+) -> Plan[T]:
+    """Ask the router which model, then ask that model: for requests that the router itself cannot carry.
+
+    ``decided`` takes the router's answer and says which model it names.
+    """
+    reply: Reply[T] = yield from ask([decision], policy)
+    if reply.answer is not None:
+        models = [decided(reply.answer), *fallbacks]
+    elif (
+        fallbacks
+        and reply.error is not None
+        and may_fall_back(reply.error)
+        and policy.time_left() > 0
+    ):
+        models = list(fallbacks)
+    else:
+        return reply
+    return (yield from ask([execute(model) for model in dict.fromkeys(models)], policy))
+
+
+def list_models(policy: Policy) -> Plan[T]:
+    """GET /v1/models; where the service has none, its price list says the same and more."""
+    reply: Reply[T] = yield from ask([calls.models()], policy)
+    if isinstance(reply.error, NotFoundError):
+        return (yield from ask([calls.priced_models()], policy))
+    return reply

@@ -1,0 +1,79 @@
+"""The bytes of an answer: decompressed and bounded as they come in. Pure.
+
+httpx's own decoders have no bound: 128 KiB of gzip can become gigabytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from lunar_core.errors import APIResponseValidationError, ResponseTooLargeError
+
+_STEP = 256 * 1024
+
+
+class Inflater:
+    """Undoes ``Content-Encoding`` piece by piece, at most 256 KiB at a time."""
+
+    def __init__(self, encoding: str | None) -> None:
+        names = [name.strip().lower() for name in (encoding or "").split(",")]
+        self._coded = [name for name in names if name not in ("", "identity")]
+        if self._coded not in ([], ["gzip"], ["x-gzip"], ["deflate"]):
+            # We ask for no other, so a server that uses one anyway cannot be read.
+            raise APIResponseValidationError(
+                f"the answer's Content-Encoding is {encoding!r}, which was not asked for"
+            )
+        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32) if self._coded else None
+        self._fresh = True
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Raises APIResponseValidationError if the piece is not what the header promised."""
+        if self._zlib is None:
+            if piece:
+                yield piece
+            return
+        while piece:
+            try:
+                plain = self._zlib.decompress(piece, _STEP)
+            except zlib.error as error:
+                if not (self._fresh and self._coded == ["deflate"]):
+                    raise APIResponseValidationError(
+                        f"the answer is not the {self._coded[0]} it claims to be: {error}"
+                    ) from None
+                self._zlib = zlib.decompressobj(
+                    -zlib.MAX_WBITS
+                )  # "deflate" without the zlib header, as some send it
+                plain = self._zlib.decompress(piece, _STEP)
+            self._fresh = False
+            if plain:
+                yield plain
+            piece = self._zlib.unconsumed_tail
+            if self._zlib.eof:
+                piece = self._zlib.unused_data
+                self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+
+class Body:
+    """Collects an answer up to ``limit`` bytes; ``cut`` says whether to stop there or to refuse."""
+
+    def __init__(self, encoding: str | None, limit: int, *, cut: bool) -> None:
+        self._inflater = Inflater(encoding)
+        self._limit = limit
+        self._cut = cut
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> bool:
+        """False: enough was read. Raises ResponseTooLargeError."""
+        for plain in self._inflater.feed(piece):
+            self._pieces.append(plain)
+            self._size += len(plain)
+            if self._size > self._limit:
+                if self._cut:
+                    return False
+                raise ResponseTooLargeError(f"the answer is larger than {self._limit:,} bytes")
+        return True
+
+    def value(self) -> bytes:
+        return b"".join(self._pieces)[: self._limit if self._cut else None]

@@ -1,0 +1,251 @@
+"""httpx, seen once: how a Call becomes a request, and how httpx's errors become ours.
+
+Works on an injected client of httpx or of httpx2 too, whose error classes are told apart by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import ssl
+import time
+from collections.abc import Coroutine, Mapping
+from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import httpx
+
+from lunar_core.client.jobs import Job
+from lunar_core.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ConfigurationError,
+    LunarError,
+)
+from lunar_core.settings import Credential, Settings, Timeout
+from lunar_core.version import __version__
+from lunar_core.wire.calls import Call
+
+USER_AGENT = f"lunar-integrations/{__version__}"
+
+R = TypeVar("R", bound="HeaderHolder")
+T = TypeVar("T")
+
+
+class HeaderHolder(Protocol):
+    """A request of httpx or httpx2: all that the auth callable needs to know of it."""
+
+    @property
+    def headers(self) -> MutableHeaders: ...
+
+
+class MutableHeaders(Protocol):
+    def __setitem__(self, name: str, value: str, /) -> None: ...
+
+
+class SyncCloser(Protocol):
+    home: tuple[int, asyncio.AbstractEventLoop | None]
+
+    def close(self) -> None: ...
+
+
+class AsyncCloser(Protocol):
+    home: tuple[int, asyncio.AbstractEventLoop | None]
+
+    def aclose(self) -> Coroutine[object, object, None]: ...
+
+
+class Requests:
+    """Builds the requests of one client. What never changes between them is made once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._urls: dict[str, httpx.URL] = {}
+        common = {"user-agent": USER_AGENT, **settings.default_headers}
+        # Compressed streams would reach the reader in the compressor's time, not the model's.
+        self._plain = _raw(
+            {"accept": "application/json", "accept-encoding": "gzip, deflate", **common}
+        )
+        self._streamed = _raw(
+            {"accept": "text/event-stream", "accept-encoding": "identity", **common}
+        )
+
+    def authorize(self, request: R) -> R:
+        """httpx calls this with the request just before it is sent: the key is in no header dict before.
+
+        Nothing here binds the key to a name, so that a traceback with local variables cannot show it.
+        """
+        request.headers.__setitem__(*self._settings.credential.header())
+        return request
+
+    def own(self, call: Call, timeout: Timeout, job: Job) -> httpx.Request:
+        """A request for a client of ours; the call's deadline reaches the pool as an extension."""
+        url = self._urls.get(call.path)
+        if url is None:
+            url = self._urls[call.path] = httpx.URL(self._settings.base_url + call.path)
+        raw = self._streamed if call.stream else self._plain
+        if call.body is not None:
+            raw = [*raw, (b"content-type", b"application/json")]
+        deadline = None if job.deadline is None else time.monotonic() + job.time_left()
+        extensions = {"timeout": vars(timeout), "deadline": deadline}
+        headers = _merged(raw, job.headers)
+        return httpx.Request(
+            call.method, url, headers=headers, content=call.body, extensions=extensions
+        )
+
+    def foreign(self, call: Call, timeout: Timeout, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Keywords of ``build_request`` on an injected client."""
+        raw = self._streamed if call.stream else self._plain
+        if call.body is not None:
+            raw = [*raw, (b"content-type", b"application/json")]
+        return {
+            "method": call.method,
+            "url": self._settings.base_url + call.path,
+            "headers": _merged(raw, headers),
+            "content": call.body,
+            "timeout": (timeout.connect, timeout.read, timeout.write, timeout.pool),
+        }
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()
+    ]
+
+
+def _merged(raw: list[tuple[bytes, bytes]], extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    if not extra:
+        return raw
+    added = _raw(extra)
+    names = {name for name, _ in added}
+    return [pair for pair in raw if pair[0] not in names] + added
+
+
+def within(timeout: Timeout, seconds: float) -> Timeout:
+    """``timeout`` with no step longer than what is left of the call."""
+    if seconds == math.inf:
+        return timeout
+    seconds = max(seconds, 0.001)
+    steps = (min(seconds, step) if step is not None else seconds for step in vars(timeout).values())
+    return Timeout(*steps)
+
+
+def as_error(exc: Exception) -> LunarError:
+    """Our error for what httpx, httpcore, h11, ssl or the system raised; ours pass through.
+
+    It is raised without its cause: those tracebacks hold requests, and requests hold the key.
+    """
+    if isinstance(exc, LunarError):
+        return exc
+    names = {cls.__name__ for cls in type(exc).__mro__}
+    text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    if names & {"TimeoutException", "TimeoutError"}:
+        return APITimeoutError(f"the service did not answer in time ({text})")
+    return APIConnectionError(f"no whole answer from the service ({text})")
+
+
+def bare(error: LunarError) -> LunarError:
+    """``error`` without the way it came: those frames hold requests, and requests hold the key."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error
+
+
+def explained(error: APIStatusError, call: Call, credential: Credential) -> APIStatusError:
+    """``error`` with what the client knows about it and the service did not say."""
+    if (
+        call.path.startswith("/v1/router")
+        and error.status_code in (401, 403)
+        and credential.kind == "jwt"
+    ):
+        error.message += " (the service, as it was observed, takes only an API key here: use api_key= in place of jwt=)"
+        error.args = (error.message,)
+    return error
+
+
+def redacted(error: LunarError, credential: Credential) -> LunarError:
+    """``error`` without the key, in case the service echoed it."""
+    if isinstance(error, ConfigurationError):
+        return error
+    return _redacted(error, credential.reveal())
+
+
+def _redacted(error: LunarError, secret: str) -> LunarError:
+    if len(secret) >= 8 and (secret in error.message or secret in repr(error.body)):
+        error.message = _without(error.message, secret)
+        error.args = (error.message,)
+        error.body = _without(error.body, secret)
+    return error
+
+
+def _without(value: T, secret: str) -> T:
+    if isinstance(value, str):
+        return value.replace(secret, "[redacted]")  # type: ignore[return-value]  # a str for a str
+    if isinstance(value, list):
+        return [_without(item, secret) for item in value]  # type: ignore[return-value]
+    if isinstance(value, dict):
+        return {_without(key, secret): _without(item, secret) for key, item in value.items()}  # type: ignore[return-value]
+    return value
+
+
+def home() -> tuple[int, asyncio.AbstractEventLoop | None]:
+    """Where connections opened now belong: to this process, and to the event loop that runs, if any."""
+    try:
+        return os.getpid(), asyncio.get_running_loop()
+    except RuntimeError:
+        return os.getpid(), None
+
+
+def close_now(stream: SyncCloser) -> None:
+    """Close a stream that its reader has dropped."""
+    if stream.home[0] == os.getpid():  # a forked child must leave its parent's streams alone
+        stream.close()
+
+
+def close_soon(stream: AsyncCloser) -> None:
+    """The same for an async stream: on its own loop, since the garbage collector runs in any thread."""
+    pid, loop = stream.home
+    if pid == os.getpid() and loop is not None and not loop.is_closed():
+        loop.call_soon_threadsafe(_close_in_loop, loop, stream)
+
+
+def _close_in_loop(loop: asyncio.AbstractEventLoop, stream: AsyncCloser) -> None:
+    task = loop.create_task(stream.aclose())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+
+
+def uses_proxy(base_url: str) -> bool:
+    """Whether the environment names proxies that may apply. Never for this machine itself: plain http to it is
+    allowed because it does not leave the machine."""
+    host = urlsplit(base_url).hostname or ""
+    return bool(getproxies()) and not (
+        host == "localhost" or host == "::1" or host.startswith("127.")
+    )
+
+
+def tls_context() -> ssl.SSLContext:
+    """One context for the whole process: each costs 20 ms and 1 MB. Follows SSL_CERT_FILE and SSL_CERT_DIR."""
+    return _tls_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=4)
+def _tls_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:  # noqa: ARG001  # the cache's key
+    return httpx.create_ssl_context()
+
+
+def no_tls() -> ssl.SSLContext:
+    """A context that trusts nobody, for what must never speak TLS: quick to make, and it fails closed."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def no_cookies() -> CookieJar:
+    """A jar that takes none: a cookie of the service's would tie calls of different users together."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))

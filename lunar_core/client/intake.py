@@ -1,0 +1,188 @@
+"""What a stream has received: bytes in, payloads of events out, and what they amount to. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TypeVar, Union
+
+from pydantic import BaseModel
+
+from lunar_core.client.body import Inflater
+from lunar_core.client.jobs import Job, route_in
+from lunar_core.errors import APIConnectionError, APIStreamError, APITimeoutError, LunarError
+from lunar_core.observers import Status
+from lunar_core.wire import answers, events
+from lunar_core.wire.completions import ChatCompletion, Completion, RoutingDecision
+from lunar_core.wire.deltas import Assembly
+from lunar_core.wire.sse import SSEDecoder
+from lunar_core.wire.usage import Usage
+
+T = TypeVar("T")
+
+Final = Union[ChatCompletion, Completion]
+
+
+class Intake:
+    """One attempt's stream. ``ready`` holds the payloads that came and were not read yet.
+
+    ``primed`` turns True with the first content (text, reasoning, a tool call, a finish_reason):
+    until then an error is raised as it arrives, so that the plan may try again; from then on
+    everything is handed out in the order it came. ``ended``: no more payloads will follow.
+    """
+
+    def __init__(self, job: Job, headers: Mapping[str, str]) -> None:
+        self.primed = False
+        self.ended = False
+        self.ready: deque[bytes] = deque()
+        self._job = job
+        self._headers = headers
+        self._inflater = Inflater(headers.get("content-encoding"))
+        self._decoder = SSEDecoder(job.limits.event)
+        self._kind = Completion if job.endpoint == "completions" else ChatCompletion
+        self._assembly = Assembly(self._kind)
+        self._route: RoutingDecision | None = (
+            None  # to put on the first chunk, if no chunk brings one
+        )
+
+    # Bytes in
+
+    def take(self, piece: bytes) -> None:
+        """One read of the body."""
+        for plain in self._inflater.feed(piece):
+            self._arrived(self._decoder.feed(plain))
+        self.ended = self._decoder.done or self._decoder.error is not None
+
+    def end(self) -> None:
+        """The server has ended the body; half an event at the very end is part of being cut off."""
+        last = self._decoder.flush()
+        self._arrived(last[:-1])
+        self._arrived([payload for payload in last[-1:] if _is_json(payload)])
+        self.ended = True
+
+    def take_plain(self, payload: bytes) -> None:
+        """The service ignored ``stream`` and sent the answer at once. It is paid for: hand it on."""
+        self._arrived([payload])
+        self._decoder.done = self.ended = True
+
+    def _arrived(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            self.ready.append(payload)
+            self._assembly.feed(payload)
+            if not self.primed:
+                events.plain_chunk(payload)
+                if self._assembly.has_content:
+                    self._begin()
+
+    def _begin(self) -> None:
+        self.primed = True
+        self._job.first_content = self._job.runtime.clock()
+        if self._assembly.get("routing") is None:
+            self._route = self._job.decision or route_in(self._headers)
+            if self._route is not None:
+                self._assembly.add({"routing": self._route.model_dump()})
+
+    # Chunks out
+
+    def next(self, parse: Callable[[bytes], T | None]) -> T | None:
+        """The next chunk as ``parse`` makes it, or None when all that came was read. Raises APIStreamError."""
+        ready = self.ready
+        while ready:
+            chunk = parse(ready.popleft())
+            if chunk is not None:
+                return chunk if self._route is None else self._routed(chunk)
+        return None
+
+    def _routed(self, chunk: T) -> T:
+        route, self._route = self._route, None
+        if isinstance(chunk, dict):
+            chunk["routing"] = route.model_dump(exclude_none=True) if route is not None else None
+            return chunk
+        return (
+            chunk.model_copy(update={"routing": route}) if isinstance(chunk, BaseModel) else chunk
+        )
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` was seen: the stream is over, whatever the socket does."""
+        return self._decoder.done
+
+    def verdict(self) -> LunarError | None:
+        """Once ``ended`` and all was read: what was wrong with the end, if anything."""
+        if self._decoder.error is not None:
+            return events.named_error_event(self._decoder.error)
+        if not self._decoder.done and not self._assembly.finished:
+            return APIStreamError(
+                "the stream ended before its answer did: no finish_reason and no [DONE]"
+            )
+        return None if self.primed else APIStreamError("the stream was empty")
+
+    def broken(self, error: LunarError) -> LunarError:
+        """``error``, met while reading on, as the caller shall see it: with what had come until then."""
+        if (
+            self.primed
+            and isinstance(error, APIConnectionError)
+            and not isinstance(error, APITimeoutError)
+        ):
+            error = APIStreamError(f"the stream was cut off: {error.message}")
+        error.request_id = error.request_id or answers.request_id(self._headers)
+        error.attempts = tuple(self._job.policy.attempts)
+        error.partial = self.completion()
+        return error
+
+    # What it amounts to
+
+    def completion(self) -> Final:
+        """Everything so far, as a plain call would have returned it."""
+        value = self._assembly.value()
+        try:
+            answer = _as_completion(self._kind, value)
+        except ValueError:  # chunks of a form that no completion has: at least what is certain
+            answer = _as_completion(self._kind, {"choices": [], "usage": value.get("usage")})
+        answer._call = self._job.info(self._headers)
+        if isinstance(answer, ChatCompletion) and answer.routing is not None:
+            answer.routing._call = answer.call
+        return answer
+
+    @property
+    def usage(self) -> Usage | None:
+        found = self._assembly.get("usage")
+        return answers.forgiving(Usage, dict(found)) if isinstance(found, dict) else None
+
+    @property
+    def routing(self) -> RoutingDecision | None:
+        found = self._assembly.get("routing")
+        try:
+            return (
+                answers.forgiving(RoutingDecision, dict(found)) if isinstance(found, dict) else None
+            )
+        except ValueError:
+            return None
+
+    def conclude(self, status: Status, error: LunarError | None = None) -> None:
+        """Tell the observers how it ended, with the usage that had arrived by then."""
+        if self._job.observers:
+            model, provider = self._assembly.get("model"), self._assembly.get("provider")
+            self._job.tell(
+                status,
+                self._job.info(self._headers),
+                model if isinstance(model, str) else None,
+                self.usage,
+                self.routing,
+                {"provider": provider},
+                error,
+            )
+
+
+def _as_completion(
+    kind: type[ChatCompletion] | type[Completion], value: dict[str, object]
+) -> Final:
+    return answers.forgiving(Completion if kind is Completion else ChatCompletion, value)
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        answers.loads(payload)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,202 @@
+"""Stream: the chunks of an answer as they arrive. ``sync_stream.py`` is the same without ``await``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from lunar_core.client.http import as_error, home
+from lunar_core.client.http import close_now as let_go
+from lunar_core.client.intake import Final, Intake
+from lunar_core.client.jobs import Job
+from lunar_core.errors import APIStreamError, LunarError
+from lunar_core.wire import events
+from lunar_core.wire.completions import CallInfo, RoutingDecision
+from lunar_core.wire.events import JSONObject
+from lunar_core.wire.usage import Usage
+
+DRAIN_SECONDS = 0.02
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+class Stream(Generic[C]):
+    """Iterate it for chunks; leaving the loop, ``close()``, ``with`` or dropping it frees the connection.
+
+    What had arrived before a failure is handed out first. Then a LunarError is raised, whose
+    ``partial`` is the completion so far. Nothing is ever asked again once content has come.
+
+    >>> def show(client):
+    ...     with client.chat.completions.create(model="gpt-4o", messages=[...], stream=True) as stream:
+    ...         for chunk in stream:
+    ...             print(chunk.choices[0].delta.content or "", end="")
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        response: Any,  # httpx's, or httpx2's of an injected client: no type names both
+        parse: Callable[[bytes], C | None],
+        redacted: Callable[[LunarError], LunarError],
+    ) -> None:
+        self.home = home()
+        self._job = job
+        self._response = response
+        self._pieces = response.iter_raw()
+        self._intake = Intake(job, response.headers)
+        self._parse = parse
+        self._redacted = redacted
+        self._over = False
+        self._error: LunarError | None = None
+
+    @property
+    def call(self) -> CallInfo:
+        """What the client knows of the call so far."""
+        return self._job.info(self._response.headers)
+
+    @property
+    def routing(self) -> RoutingDecision | None:
+        """Which model the router chose and why, as soon as that is known."""
+        return self._intake.routing
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens and cost, once the service has stated them: usually at the very end."""
+        return self._intake.usage
+
+    def __iter__(self) -> Iterator[C]:
+        return _Chunks(self, self._parse)
+
+    def __next__(self) -> C:
+        return self._next(self._parse)
+
+    def plain_chunks(self) -> Iterator[JSONObject]:
+        """The same chunks as decoded JSON: for those who build objects of their own from them."""
+        return _Chunks(self, events.plain_chunk)
+
+    def get_final_completion(self) -> Final:
+        """Read to the end; then what a call without ``stream=True`` would have returned. Raises as iterating does."""
+        for _ in self.plain_chunks():
+            pass
+        return self._intake.completion()
+
+    def prime(self, whole: bytes | None = None) -> None:
+        """Read until the first content has come; ``whole`` is an answer that came in one piece after all.
+
+        Raises whatever error comes first instead: the plan decides what to do about it.
+        """
+        try:
+            if whole is not None:
+                self._intake.take_plain(whole)
+            while not self._intake.primed and not self._intake.ended:
+                self._read()
+            error = None if self._intake.primed else self._intake.verdict()
+            if error is not None:
+                raise error
+        except BaseException:
+            self._over = True  # no stream yet: whoever opened it reports what happened
+            self._release()
+            raise
+
+    def _next(self, parse: Callable[[bytes], T | None]) -> T:
+        error = self._error
+        if not self._over:
+            try:
+                while True:
+                    chunk = self._intake.next(parse)
+                    if chunk is not None:
+                        return chunk
+                    if self._intake.ended:
+                        break
+                    self._read()
+                error = self._intake.verdict()
+            except LunarError as exc:
+                error = exc
+            except BaseException:
+                self.close()
+                raise
+            self._finish(error)
+        if self._error is not None:
+            raise self._error
+        raise StopIteration
+
+    def _read(self) -> None:
+        try:
+            piece = next(self._pieces, None)
+        except (
+            Exception
+        ) as exc:  # httpx's, httpcore's, ssl's: every one of them is a LunarError to the caller
+            error = as_error(exc)
+        else:
+            if piece is None:
+                self._intake.end()
+            else:
+                self._intake.take(piece)
+            return
+        raise error
+
+    def _finish(self, error: LunarError | None) -> None:
+        """The stream has come to its end, good or bad."""
+        self._over = True
+        if error is None:
+            self._drain()
+        else:
+            self._error = self._redacted(self._intake.broken(error))
+        self._release()
+        self._intake.conclude("ok" if error is None else "failed", self._error)
+
+    def _drain(self) -> None:
+        """After [DONE], the body's own end usually sits right behind it: read it, and the connection can be used again."""
+        line = self._response.extensions.get("line")
+        if line is not None and self._intake.done:
+            line.deadline = time.monotonic() + DRAIN_SECONDS
+            try:
+                next(self._pieces, None)
+            except Exception:  # noqa: BLE001, S110  # whatever it is: the answer is whole, and the connection ends
+                pass
+
+    def close(self) -> None:
+        """Stop here. The service stops generating once it sees the connection gone."""
+        if not self._over:
+            self._over = True
+            self._error = APIStreamError("the stream was closed before its end")
+            self._release()
+            self._intake.conclude("aborted")
+
+    def _release(self) -> None:
+        self._pieces.close()
+        self._response.close()
+
+    def __enter__(self) -> Stream[C]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_over", True):
+            let_go(self)
+
+
+class _Chunks(Iterator[T]):
+    """One loop over a stream. A loop that is left lets this go, and with it the connection."""
+
+    def __init__(self, stream: Stream[Any], parse: Callable[[bytes], T | None]) -> None:
+        self._stream = stream
+        self._intake = stream._intake
+        self._parse = parse
+
+    def __next__(self) -> T:
+        return self._stream._next(self._parse)
+
+    def __del__(self) -> None:
+        if not self._stream._over:
+            let_go(self._stream)

@@ -1,0 +1,80 @@
+"""``model="router"``: which requests one POST /v1/router can take, and what it is asked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lunar_core.wire.calls import ROUTER
+
+_ROUTER_ONLY = {"models", "cost_weight"}
+_ROUTER_TAKES = {"model", "messages", "stream", "max_tokens", "temperature"} | _ROUTER_ONLY
+_TEXT_ROLES = {"system", "user", "assistant"}
+
+
+def is_routed(params: Mapping[str, object]) -> bool:
+    return params.get("model") == ROUTER
+
+
+def without_router_fields(params: Mapping[str, object]) -> dict[str, object]:
+    """``models`` and ``cost_weight`` beside a model that was named: kept by the caller, not sent."""
+    return {key: value for key, value in params.items() if key not in _ROUTER_ONLY}
+
+
+def takes_one_request(params: Mapping[str, object]) -> bool:
+    """Whether POST /v1/router can carry all of the request; if not, the decision comes first.
+
+    Its table knows messages of plain text, ``max_tokens``, ``temperature`` and ``stream``. Tools,
+    stop sequences, images and all else need chat/completions, so that nothing is dropped.
+    """
+    messages = params.get("messages")
+    return _ROUTER_TAKES >= {key for key, value in params.items() if value is not None} and (
+        isinstance(messages, list) and all(_is_plain(message) for message in messages)
+    )
+
+
+def execute_params(params: Mapping[str, object]) -> dict[str, object]:
+    """The body of POST /v1/router for a request that it can carry."""
+    return {key: value for key, value in params.items() if key != "model"}
+
+
+def decide_params(params: Mapping[str, object]) -> dict[str, object]:
+    """The body of POST /v1/router that asks for the decision alone, from the text turns of the request."""
+    router = {key: params[key] for key in _ROUTER_ONLY if key in params}
+    return {"messages": text_turns(params.get("messages")), "execute": False, **router}
+
+
+def text_turns(messages: object) -> object:
+    """What the router can read of a conversation: the text of system, user and assistant messages."""
+    if not isinstance(messages, list):
+        return messages
+    turns = []
+    for message in messages:
+        if not isinstance(message, Mapping):
+            return messages  # the check of the call names what is wrong
+        role = "system" if message.get("role") == "developer" else message.get("role")
+        text = _text_of(message.get("content"))
+        if role in _TEXT_ROLES and (text or role == "user"):
+            turns.append({"role": role, "content": text})
+    return turns or [{"role": "user", "content": ""}]
+
+
+def _is_plain(message: object) -> bool:
+    return (
+        isinstance(message, Mapping)
+        and message.keys() <= {"role", "content"}
+        and message.get("role") in _TEXT_ROLES
+        and isinstance(message.get("content"), str)
+    )
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, (list, tuple)):
+        return ""
+    texts = [
+        part if isinstance(part, str) else part.get("text")
+        for part in content
+        if isinstance(part, (str, Mapping))
+    ]
+    return "\n".join(text for text in texts if isinstance(text, str))

@@ -1,0 +1,251 @@
+"""An endpoint and its parameters → a Call: what to send, checked before anything is sent.
+
+Every check raises ConfigurationError naming the field. Fields that the API does not document go
+through untouched.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+from urllib.parse import quote
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json
+
+from lunar_core.errors import ConfigurationError
+
+ROUTER = "router"
+"""The model name that lets the service choose."""
+
+OPTIONS = frozenset({"timeout", "max_retries", "total_timeout", "fallbacks", "extra_headers"})
+"""Keywords that steer the client and never reach the service."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: ``body`` is JSON, or None for GET. ``model`` is whom it asks, for the records."""
+
+    method: str
+    path: str
+    model: str = ""
+    params: Mapping[str, object] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    stream: bool = False
+
+    def for_model(self, model: str) -> Call:
+        """The same request of another model."""
+        params = {**self.params, "model": model}
+        if "/" in model:
+            params.pop("provider", None)  # ``provider/model`` says it already, and may say another
+        return replace(self, model=model, params=params, body=_encode(params))
+
+
+def chat(params: Mapping[str, object]) -> Call:
+    """POST /v1/chat/completions, with ``model`` and ``messages`` among ``params``."""
+    return _post("/v1/chat/completions", params, required=("model", "messages"))
+
+
+def text(params: Mapping[str, object]) -> Call:
+    """POST /v1/completions, with ``model`` and ``prompt`` among ``params``."""
+    return _post("/v1/completions", params, required=("model", "prompt"))
+
+
+def router(params: Mapping[str, object]) -> Call:
+    """POST /v1/router, with ``messages`` among ``params``."""
+    if params.get("execute") is False and params.get("stream"):
+        raise ConfigurationError("stream: a decision alone (execute=False) cannot be streamed")
+    return _post("/v1/router", params, required=("messages",))
+
+
+def profiles() -> Call:
+    return Call("GET", "/v1/router/profiles")
+
+
+def models() -> Call:
+    return Call("GET", "/v1/models")
+
+
+def priced_models() -> Call:
+    """Where services without /v1/models list them, with prices (observed)."""
+    return Call("GET", "/v1/pricing/models")
+
+
+def providers(model: str | None) -> Call:
+    """GET /v1/providers; the service looks at ``gpt-4o-mini`` when no model is named."""
+    if model is None:
+        return Call("GET", "/v1/providers")
+    _check_model(model, "model")
+    return Call("GET", f"/v1/providers?model={quote(model, safe='')}", model=model)
+
+
+def clean(params: Mapping[str, object]) -> dict[str, object]:
+    """``params`` in the form that is sent: None is left out, ``extra_body`` merged, ``stop`` a list."""
+    body = {
+        key: value for key, value in params.items() if value is not None and key != "extra_body"
+    }
+    if isinstance(body.get("stop"), str):
+        body["stop"] = [body["stop"]]
+    if "messages" in body:
+        body["messages"] = _plain_messages(body["messages"])
+    extra = params.get("extra_body")
+    if extra is not None:
+        if not isinstance(extra, Mapping):
+            _refuse("extra_body", "expected a dict")
+        body.update(extra)
+    return body
+
+
+def _post(path: str, params: Mapping[str, object], required: tuple[str, ...]) -> Call:
+    for name in required:
+        if name not in params:
+            _refuse(name, "is required")
+    for name, value in params.items():
+        check = _CHECKS.get(name)
+        if check is not None:
+            check(value, name)
+    model = params.get("model", ROUTER)
+    return Call("POST", path, str(model), params, _encode(params), bool(params.get("stream")))
+
+
+def _refuse(name: str, why: str) -> NoReturn:
+    raise ConfigurationError(f"{name}: {why}")
+
+
+def _number(low: float, high: float = math.inf) -> Callable[[object, str], None]:
+    span = f"{low:g} or more" if high == math.inf else f"between {low:g} and {high:g}"
+
+    def check(value: object, name: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            _refuse(name, f"expected a number, {span}")
+        if not math.isfinite(value) or not low <= value <= high:
+            _refuse(name, f"must be {span}, not {value}")
+
+    return check
+
+
+def _whole_number(low: int) -> Callable[[object, str], None]:
+    def check(value: object, name: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            _refuse(name, f"expected a whole number, {low} or more")
+        if value < low:
+            _refuse(name, f"must be {low} or more, not {value}")
+
+    return check
+
+
+def _check_bool(value: object, name: str) -> None:
+    if not isinstance(value, bool):
+        _refuse(name, "expected True or False")
+
+
+def _check_text(value: object, name: str) -> None:
+    if not isinstance(value, str):
+        _refuse(name, "expected a string")
+
+
+def _check_model(value: object, name: str) -> None:
+    _check_text(value, name)
+    if not str(value).strip():
+        _refuse(name, "is empty")
+
+
+def _check_strings(value: object, name: str) -> None:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        _refuse(name, "expected a list of strings")
+
+
+def _check_candidates(value: object, name: str) -> None:
+    _check_strings(value, name)
+    if isinstance(value, (list, tuple)) and len(value) < 2:
+        _refuse(name, f"a choice needs at least 2 models, not {len(value)}")
+
+
+def _check_objects(value: object, name: str) -> None:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, Mapping) for item in value):
+        _refuse(name, "expected a list of dicts")
+
+
+def _check_messages(value: object, name: str) -> None:
+    if not isinstance(value, list) or not value:
+        _refuse(name, "expected a list of at least 1 message")
+    for number, message in enumerate(value):
+        where = f"{name}[{number}]"
+        if not isinstance(message, Mapping):
+            _refuse(where, 'expected a dict such as {"role": "user", "content": "hi"}')
+        role, content = message.get("role"), message.get("content")
+        if not isinstance(role, str) or not role:
+            _refuse(f"{where}.role", "expected a string such as 'user'")
+        if isinstance(content, (list, tuple)):
+            for position, part in enumerate(content):
+                if not isinstance(part, (Mapping, str)):
+                    _refuse(f"{where}.content[{position}]", "expected a dict with a type")
+        elif content is None:
+            if role != "assistant":
+                _refuse(f"{where}.content", "is required")
+        elif not isinstance(content, str):
+            _refuse(f"{where}.content", "expected a string or a list of parts")
+
+
+_CHECKS: dict[str, Callable[[object, str], None]] = {
+    "model": _check_model,
+    "messages": _check_messages,
+    "prompt": _check_text,
+    "stream": _check_bool,
+    "max_tokens": _whole_number(1),
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1),
+    "stop": _check_strings,
+    "presence_penalty": _number(-2, 2),
+    "frequency_penalty": _number(-2, 2),
+    "n": _whole_number(1),
+    "provider": _check_model,
+    "execute": _check_bool,
+    "models": _check_candidates,
+    "cost_weight": _number(0),
+    "tools": _check_objects,
+    "response_format": lambda value, name: (
+        None if isinstance(value, Mapping) else _refuse(name, "expected a dict")
+    ),
+}
+
+
+def _plain_messages(messages: object) -> object:
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+        return messages  # the check says what is wrong with it
+    return [m.model_dump(exclude_none=True) if isinstance(m, BaseModel) else m for m in messages]
+
+
+def _encode(params: Mapping[str, object]) -> bytes:
+    try:
+        body = to_json(params)
+    except (PydanticSerializationError, ValueError, RecursionError):
+        _name_the_unencodable(params)
+    if b"NaN" in body or b"Infinity" in body:  # perhaps only in a text: JSON itself has neither
+        _refuse_nan(params)
+    return body
+
+
+def _name_the_unencodable(params: Mapping[str, object]) -> NoReturn:
+    for name, value in params.items():
+        items = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+        for number, item in items:
+            try:
+                to_json(item)
+            except (PydanticSerializationError, ValueError, RecursionError) as error:
+                _refuse(
+                    name if number is None else f"{name}[{number}]",
+                    f"cannot be written as JSON: {error}",
+                )
+    _refuse("extra_body", "cannot be written as JSON")
+
+
+def _refuse_nan(params: Mapping[str, object]) -> None:
+    for name, value in params.items():
+        try:
+            json.dumps(value, allow_nan=False, default=str)
+        except ValueError:
+            _refuse(name, "holds NaN or an infinity, which JSON cannot carry")

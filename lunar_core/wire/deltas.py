@@ -1,0 +1,217 @@
+"""Chunks of a stream, put together to the completion that a plain call would have returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic_core import from_json, to_json
+
+from lunar_core.wire.completions import ChatCompletion, Completion
+
+_FOLD_AT_BYTES = 512 * 1024
+
+
+class ToolCallSlots:
+    """Which tool call a piece belongs to, whatever the upstream's habits.
+
+    Pieces name their call by ``index``; some upstreams repeat the id with each piece, some number
+    every call 0, some leave the index out. LangChain, LlamaIndex and ``Assembly`` all ask here.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str | None] = {}
+        self._slots: dict[object, int] = {}  # upstream's index → where its current call is kept
+        self._last = -1
+
+    def slot(self, index: int | None, call_id: str | None, name: str | None) -> int:
+        """The position, from 0, of the call that a piece with these marks belongs to."""
+        if index is not None:
+            slot = self._slots.get(index)
+            known = self._ids.get(slot) if slot is not None else None
+            if slot is None:
+                slot = index if index not in self._ids else self._free()
+            elif call_id and name and known and call_id != known:
+                slot = self._free()  # a second call under a number already taken
+            self._slots[index] = slot
+        else:
+            same = next((s for s, known in self._ids.items() if call_id and known == call_id), None)
+            starts = bool(call_id or name) or self._last < 0
+            slot = same if same is not None else self._free() if starts else self._last
+        self._ids[slot] = self._ids.get(slot) or call_id or None
+        self._last = slot
+        return slot
+
+    def _free(self) -> int:
+        return max(self._ids, default=-1) + 1
+
+
+class _ToolCall:
+    def __init__(self) -> None:
+        self.fields: dict[str, object] = {}
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def add(self, piece: Mapping[str, object]) -> None:
+        function = piece.get("function")
+        for key, value in piece.items():
+            if key not in ("index", "function") and value is not None:
+                self.fields.setdefault(key, value)
+        if isinstance(function, Mapping):
+            name, arguments = function.get("name"), function.get("arguments")
+            if isinstance(name, str) and name != self.name:
+                self.name += name
+            if isinstance(arguments, str):
+                self.arguments.append(arguments)
+            elif arguments is not None:
+                self.arguments.append(to_json(arguments).decode())
+
+    def value(self) -> dict[str, object]:
+        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        return {"type": "function", **self.fields, "function": function}
+
+
+class _Choice:
+    def __init__(self) -> None:
+        self.texts: dict[str, list[str]] = {}
+        self.fields: dict[str, object] = {}
+        self.tool_calls: dict[int, _ToolCall] = {}
+        self.slots = ToolCallSlots()
+        self.outer: dict[str, object] = {}
+
+    def add(self, choice: Mapping[str, object]) -> None:
+        delta = choice.get("delta")
+        for key, value in choice.items():
+            if key == "text" and isinstance(value, str):
+                self._text("text", value)
+            elif key not in ("delta", "index") and value is not None:
+                self.outer[key] = (
+                    _merged(self.outer.get(key), value) if key == "logprobs" else value
+                )
+        if not isinstance(delta, Mapping):
+            return
+        for key, value in delta.items():
+            if key == "tool_calls" and isinstance(value, list):
+                for piece in value:
+                    self._tool_call(piece)
+            elif key == "role" and value:
+                self.fields["role"] = value
+            elif isinstance(value, str):
+                self._text(key, value)
+            elif value is not None:
+                self.fields[key] = _merged(self.fields.get(key), value)
+
+    def _text(self, key: str, value: str) -> None:
+        if value:
+            self.texts.setdefault(key, []).append(value)
+
+    def _tool_call(self, piece: object) -> None:
+        if isinstance(piece, Mapping):
+            function = piece.get("function")
+            name = function.get("name") if isinstance(function, Mapping) else None
+            slot = self.slots.slot(piece.get("index"), piece.get("id"), name)
+            self.tool_calls.setdefault(slot, _ToolCall()).add(piece)
+
+    @property
+    def has_content(self) -> bool:
+        return bool(self.texts or self.tool_calls or self.outer.get("finish_reason"))
+
+    def value(self, index: int, kind: type[ChatCompletion] | type[Completion]) -> dict[str, object]:
+        texts = {key: "".join(pieces) for key, pieces in self.texts.items()}
+        if kind is Completion:
+            return {"index": index, "text": "", "finish_reason": None, **self.outer, **texts}
+        message: dict[str, object] = {"role": "assistant", "content": None, **self.fields, **texts}
+        if self.tool_calls:
+            message["tool_calls"] = [call.value() for _, call in sorted(self.tool_calls.items())]
+        return {"index": index, "message": message, "finish_reason": None, **self.outer}
+
+
+def _merged(old: object, new: object) -> object:
+    """Lists grow, objects are merged key by key, anything else is what was said last."""
+    if isinstance(old, list) and isinstance(new, list):
+        return old + new
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {
+            **old,
+            **{
+                key: _merged(old.get(key), value) for key, value in new.items() if value is not None
+            },
+        }
+    return new
+
+
+class Assembly:
+    """Takes the payloads of a stream's events, in order; knows at any time what they amount to.
+
+    Payloads are kept as they came and only taken apart when somebody asks, or when there are many:
+    a stream whose parts are enough for its reader never pays for the whole.
+    """
+
+    def __init__(self, kind: type[ChatCompletion] | type[Completion]) -> None:
+        self._kind = kind
+        self._tape: list[bytes] = []
+        self._tape_bytes = 0
+        self._choices: dict[int, _Choice] = {}
+        self._fields: dict[str, object] = {}
+
+    def feed(self, payload: bytes) -> None:
+        self._tape.append(payload)
+        self._tape_bytes += len(payload)
+        if self._tape_bytes > _FOLD_AT_BYTES:
+            self._fold()
+
+    def add(self, chunk: Mapping[str, object]) -> None:
+        """Take in one chunk as decoded JSON."""
+        for key, value in chunk.items():
+            if value is None or key in ("choices", "object"):
+                continue
+            if key == "usage":
+                # A last word on tokens must not wipe out the cost that an earlier chunk stated.
+                self._fields[key] = _merged(self._fields.get(key), value)
+            elif key == "routing":
+                self._fields.setdefault(key, value)
+            else:
+                self._fields[key] = value
+        for choice in _mappings(chunk.get("choices")):
+            index = choice.get("index")
+            self._choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(choice)
+
+    def get(self, field: str) -> object:
+        """A top-level field of the chunks so far (``usage``, ``routing``, ``model``, ``id``), or None."""
+        self._fold()
+        return self._fields.get(field)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether text, reasoning, a tool call or a finish_reason has come."""
+        self._fold()
+        return any(choice.has_content for choice in self._choices.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has said why it ended."""
+        self._fold()
+        return bool(self._choices) and all(
+            c.outer.get("finish_reason") for c in self._choices.values()
+        )
+
+    def value(self) -> dict[str, object]:
+        """The completion so far, as JSON would have it."""
+        self._fold()
+        choices = [
+            choice.value(index, self._kind) for index, choice in sorted(self._choices.items())
+        ]
+        return {**self._fields, "choices": choices}
+
+    def _fold(self) -> None:
+        tape, self._tape, self._tape_bytes = self._tape, [], 0
+        for payload in tape:
+            try:
+                chunk = from_json(payload)
+            except ValueError:
+                continue  # whoever reads the stream meets the same payload and raises
+            if isinstance(chunk, dict):
+                self.add(chunk)
+
+
+def _mappings(value: object) -> Iterable[Mapping[str, object]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

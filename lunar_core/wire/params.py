@@ -1,0 +1,127 @@
+"""What a caller may write, as TypedDicts: they type the keywords of ``create()`` and cost nothing at run time.
+
+Fields of https://api.pureai-api.com/v1/chat/completions and its siblings; those marked OpenAI are
+passed through to the provider. Fields that are not listed here may be given as ``extra_body``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Union
+
+from pydantic import BaseModel
+from typing_extensions import Required, TypedDict
+
+
+class FunctionCallParam(TypedDict):
+    name: str
+    arguments: str
+
+
+class ToolCallParam(TypedDict):
+    id: str
+    type: Literal["function"]
+    function: FunctionCallParam
+
+
+class TextPartParam(TypedDict):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrlParam(TypedDict, total=False):
+    url: Required[str]
+    detail: Literal["auto", "low", "high"]
+
+
+class ImagePartParam(TypedDict):
+    type: Literal["image_url"]
+    image_url: ImageUrlParam
+
+
+PartParam = Union[TextPartParam, ImagePartParam, Mapping[str, object]]
+
+
+class ChatMessageParam(TypedDict, total=False):
+    """``{"role": "user", "content": "hi"}``; ``tool_calls`` on assistant, ``tool_call_id`` on tool messages."""
+
+    role: Required[Literal["system", "user", "assistant", "tool", "developer"]]
+    content: Union[str, Sequence[PartParam], None]
+    name: str
+    tool_calls: Sequence[ToolCallParam]
+    tool_call_id: str
+
+
+MessageParam = Union[ChatMessageParam, Mapping[str, object], BaseModel]
+
+
+class CallOptions(TypedDict, total=False):
+    """For this call alone, in place of what the client was told. Never sent, but for ``extra_body``."""
+
+    timeout: object
+    """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own."""
+    max_retries: int
+    total_timeout: Union[float, None]
+    fallbacks: Union[Sequence[str], None]
+    extra_headers: Union[Mapping[str, str], None]
+    extra_body: Union[Mapping[str, object], None]
+    """Fields merged into the request as they are."""
+
+
+class ChatParams(CallOptions, total=False):
+    """Keywords of ``chat.completions.create`` beside ``model``, ``messages`` and ``stream``."""
+
+    max_tokens: Union[int, None]
+    temperature: Union[float, None]
+    top_p: Union[float, None]
+    stop: Union[str, Sequence[str], None]
+    presence_penalty: Union[float, None]
+    frequency_penalty: Union[float, None]
+    n: Union[int, None]
+    provider: Union[str, None]
+    # with model="router"
+    models: Union[Sequence[str], None]
+    cost_weight: Union[float, None]
+    # OpenAI's, passed through
+    tools: Union[Sequence[Mapping[str, object]], None]
+    tool_choice: Union[str, Mapping[str, object], None]
+    parallel_tool_calls: Union[bool, None]
+    response_format: Union[Mapping[str, object], None]
+    stream_options: Union[Mapping[str, object], None]
+    seed: Union[int, None]
+    logprobs: Union[bool, None]
+    top_logprobs: Union[int, None]
+    logit_bias: Union[Mapping[str, float], None]
+    reasoning_effort: Union[str, None]
+    user: Union[str, None]
+
+
+class CompletionParams(CallOptions, total=False):
+    """Keywords of ``completions.create`` beside ``model``, ``prompt`` and ``stream``."""
+
+    max_tokens: Union[int, None]
+    temperature: Union[float, None]
+    stop: Union[str, Sequence[str], None]
+    # OpenAI's, passed through
+    top_p: Union[float, None]
+    presence_penalty: Union[float, None]
+    frequency_penalty: Union[float, None]
+    n: Union[int, None]
+    seed: Union[int, None]
+    stream_options: Union[Mapping[str, object], None]
+    provider: Union[str, None]
+    user: Union[str, None]
+
+
+class DecideParams(CallOptions, total=False):
+    """Keywords of ``router.decide`` beside ``messages``."""
+
+    models: Union[Sequence[str], None]
+    cost_weight: Union[float, None]
+
+
+class RouterParams(DecideParams, total=False):
+    """Keywords of ``router.create`` beside ``messages``, ``execute`` and ``stream``."""
+
+    max_tokens: Union[int, None]
+    temperature: Union[float, None]

@@ -1,0 +1,144 @@
+"""Server-sent events from bytes, by the WHATWG rules.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+Lines end at LF, CR or CRLF and nowhere else: U+2028 and its like are text.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from lunar_core.errors import ResponseTooLargeError
+
+_BOM = b"\xef\xbb\xbf"
+_NEXT_EVENT = b"\n\ndata: "
+_DONE = b"[DONE]"
+
+
+class SSEDecoder:
+    """Feed it reads of any size; it gives the data of each event as it completes.
+
+    ``done`` is True once ``data: [DONE]`` was seen and ``error`` holds the data of an
+    ``event: error``: either ends the stream, and what follows is ignored.
+
+    >>> decoder = SSEDecoder()
+    >>> decoder.feed(b'data: {"a": 1}\\n\\nda'), decoder.feed(b'ta: 2\\n\\ndata: [DONE]\\n\\n')
+    ([b'{"a": 1}'], [b'2'])
+    >>> decoder.done
+    True
+    """
+
+    def __init__(self, max_event_bytes: int = 16 * 1024 * 1024) -> None:
+        self.done = False
+        self.error: bytes | None = None
+        self._max = max_event_bytes
+        self._start = b""  # the first bytes, while they may still become a BOM
+        self._started = False
+        self._after_cr = False
+        self._line: list[bytes] = []  # an unfinished line, in pieces: joined once
+        self._data: list[bytes] = []  # the data lines of an unfinished event
+        self._event = b""
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of the events that ``data`` completes. Raises ResponseTooLargeError."""
+        if self.done or self.error is not None:
+            return []
+        if not self._started:
+            data = self._without_bom(data)
+        if self._after_cr or b"\r" in data:
+            data = self._with_plain_line_ends(data)
+        events = self._whole_events(data)
+        if events is None:
+            events = self._lines(data)
+        if _DONE in events:
+            self.done, self.error = True, None
+            del events[events.index(_DONE) :]
+        return events
+
+    def flush(self) -> list[bytes]:
+        """The stream has ended: the last event, if the server left out the blank line after it."""
+        return self.feed(b"\n\n")
+
+    def _without_bom(self, data: bytes) -> bytes:
+        data = self._start + data
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._start = data
+            return b""
+        self._started = True
+        return data.removeprefix(_BOM)
+
+    def _with_plain_line_ends(self, data: bytes) -> bytes:
+        # A CR ends its line at once: waiting to see whether LF follows would hold the event back.
+        if data and self._after_cr:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if data:
+            self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _whole_events(self, data: bytes) -> list[bytes] | None:
+        """The quick way for what servers nearly always send: ``data: …`` and a blank line, repeated.
+
+        One split does it, and counting the line ends proves that nothing else was in between.
+        """
+        if self._data or self._event:
+            return None
+        end = data.rfind(b"\n\n")
+        if end < 0:
+            return None
+        head = b"".join([*self._line, data[:end]]) if self._line else data[:end]
+        if not head.startswith(b"data: "):
+            return None
+        events = head[6:].split(_NEXT_EVENT)
+        if head.count(b"\n") != 2 * len(events) - 2:
+            return None
+        if len(head) > self._max and max(map(len, events)) > self._max:
+            self._too_large()
+        self._line.clear()
+        self._size = 0
+        if end + 2 < len(data):
+            events += self._lines(data[end + 2 :])
+        return events
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """The way that takes everything: comments, other fields, several data lines, partial lines."""
+        if not data:
+            return []
+        if b"\n" not in data:
+            self._line.append(data)
+            self._size += len(data)
+            if self._size > self._max:
+                self._too_large()
+            return []
+        *lines, rest = b"".join([*self._line, data]).split(b"\n")
+        self._line = [rest] if rest else []
+        events: list[bytes] = []
+        for line in lines:
+            if line:
+                self._field(line)
+            elif self._data:
+                payload = b"\n".join(self._data)
+                if self._event == b"error":
+                    self.error = payload
+                    return events
+                events.append(payload)
+                self._data, self._event = [], b""
+            else:
+                self._event = b""
+        self._size = len(rest) + sum(map(len, self._data))
+        if self._size > self._max:
+            self._too_large()
+        return events
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"event":
+            self._event = value
+        # A comment has no name; ``id`` and ``retry`` are for reconnecting, which would bill twice.
+
+    def _too_large(self) -> NoReturn:
+        raise ResponseTooLargeError(f"an event of the stream is larger than {self._max:,} bytes")
