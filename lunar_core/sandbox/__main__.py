@@ -7,6 +7,10 @@ import json
 import os
 import sys
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lunar_core.sandbox.sources import Source
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,11 +26,24 @@ def main(arguments: list[str] | None = None) -> None:
     end_on_signals()
     with ExitStack() as started:
         router: Router = TableRouter()
+        if options.router == "engine":
+            from lunar_core.sandbox.engine import EngineError, running_engine
+
+            try:
+                router = started.enter_context(running_engine())
+            except EngineError as error:
+                sys.exit(str(error))
         try:
             sock = listen(options.port)
         except OSError as error:
             sys.exit(f"Port {options.port} on 127.0.0.1 can't be opened: {error.strerror}")
-        app = make_app(DIALECTS[options.dialect], router, delay=options.delay)
+        upstream: Source | None = None
+        if options.upstream:
+            from lunar_core.sandbox.upstream import KEY_VARIABLE, Upstream
+
+            key = os.environ.get(KEY_VARIABLE)
+            upstream = Upstream(options.upstream, key=key, model=options.upstream_model)
+        app = make_app(DIALECTS[options.dialect], router, upstream=upstream, delay=options.delay)
         port = sock.getsockname()[1]
         facts = {
             "url": f"http://127.0.0.1:{port}",
@@ -38,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
         }
 
         def announce() -> None:
-            print(json.dumps(facts) if options.json else _sentence(facts), flush=True)
+            sys.stdout.write(f"{json.dumps(facts) if options.json else _sentence(facts)}\n")
+            sys.stdout.flush()
 
         serve(app, sock, ready=announce, until_stdin_closes=options.until_stdin_closes)
 
@@ -61,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dialect", choices=("documented", "observed"), default="documented")
     parser.add_argument(
         "--delay", type=float, default=0.0, metavar="SECONDS", help="between streamed words"
+    )
+    parser.add_argument(
+        "--upstream",
+        metavar="URL",
+        help="an OpenAI-compatible server that generates the answers;"
+        " its key is read from LUNAR_SANDBOX_UPSTREAM_KEY",
+    )
+    parser.add_argument(
+        "--upstream-model", metavar="MODEL", help="ask the upstream for this model, always"
     )
     parser.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
     parser.add_argument(

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lunar_core.sandbox.dialects import Documented
-from lunar_core.sandbox.door import Struck
+from lunar_core.sandbox.door import StruckError
 from lunar_core.sandbox.faults import FAULTS
 from lunar_core.sandbox.log import Log
-from lunar_core.sandbox.refusal import Refusal
-from lunar_core.sandbox.router import Router
+from lunar_core.sandbox.refused import RefusedError
 from lunar_core.sandbox.service import Service
-from lunar_core.sandbox.sources import Source
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from lunar_core.sandbox.dialects import Documented
+    from lunar_core.sandbox.router import Router
+    from lunar_core.sandbox.sources import Source
 
 _SESSION = re.compile(r"/session/([^/]+)(/.*)?")
 
@@ -56,7 +59,7 @@ def make_app(
             Route("/sandbox/log", own.forget, methods=["DELETE"]),
             Route("/sandbox/faults", own.faults, methods=get),
         ],
-        exception_handlers={Refusal: _refused, Struck: _struck, HTTPException: _unknown},
+        exception_handlers={RefusedError: _refused, StruckError: _struck, HTTPException: _unknown},
     )
     return Recorded(app, log)
 
@@ -68,7 +71,7 @@ class _Own:
         self._log = log
         self.facts = facts
 
-    async def about(self, request: Request) -> Response:
+    async def about(self, _request: Request) -> Response:
         """``GET /sandbox``."""
         return JSONResponse({"sandbox": True, **self.facts})
 
@@ -85,7 +88,7 @@ class _Own:
         self._log.clear(_session_asked(request))
         return Response(status_code=204)
 
-    async def faults(self, request: Request) -> Response:
+    async def faults(self, _request: Request) -> Response:
         """``GET /sandbox/faults``."""
         return JSONResponse(dict(FAULTS))
 
@@ -94,7 +97,7 @@ class _Own:
         try:
             at_least, timeout = int(query.get("at_least", 0)), float(query.get("timeout", 5))
         except ValueError:
-            raise Refusal(400, "at_least and timeout are numbers") from None
+            raise RefusedError(400, "at_least and timeout are numbers") from None
         session = _session_asked(request)
         return await self._log.read(kind, session, at_least=at_least, timeout=timeout)
 
@@ -141,17 +144,16 @@ def _session_asked(request: Request) -> str | None:
     return request.query_params.get("session", request.state.session or None)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return JSONResponse({"detail": error.detail}, error.status)
+async def _refused(_request: Request, error: Exception) -> Response:
+    refused = cast("RefusedError", error)
+    return JSONResponse({"detail": refused.detail}, refused.status)
 
 
-async def _struck(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Struck)
-    return error.response
+async def _struck(_request: Request, error: Exception) -> Response:
+    return cast("StruckError", error).response
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
+async def _unknown(_request: Request, error: Exception) -> Response:
     """Answer 404 and 405 as FastAPI does."""
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    unknown = cast("HTTPException", error)
+    return JSONResponse({"detail": unknown.detail}, unknown.status_code, unknown.headers)

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lunar_core.sandbox.generate import Piece
-from lunar_core.sandbox.log import Log
 from lunar_core.sandbox.usage import Tokens, costs
 
 if TYPE_CHECKING:
-    from lunar_core.sandbox.dialects import Documented
+    from collections.abc import Mapping, Sequence
+
+    from lunar_core.sandbox.dialects import Documented, Head
     from lunar_core.sandbox.door import Target
+    from lunar_core.sandbox.generate import Piece
+    from lunar_core.sandbox.log import Log
 
 
 class Bill:
-    """One call's tokens and cost so far."""
+    """One call's tokens and cost so far.
+
+    Args:
+        log: where the closed bill goes.
+        request: the log's record of the request.
+        head: the answer's.
+        target: the model, whose prices count.
+        tokens: what is known at the start: all of an answer, or a stream's prompt.
+        started: when the request came (``time.perf_counter()``).
+        tags: what to say about the call.
+    """
 
     def __init__(
         self,
         log: Log,
         request: Mapping[str, Any],
-        id: str,
+        head: Head,
         target: Target,
+        *,
         tokens: Tokens,
         started: float,
-        tags: list[str],
+        tags: Sequence[str] = (),
     ) -> None:
         self._log = log
         self._request = request
-        self._id = id
+        self._head = head
         self._target = target
         self._tokens = tokens
         self._started = started
@@ -65,7 +77,7 @@ class Bill:
         tokens, request = self._tokens, self._request
         self._log.bill(
             {
-                "id": self._id,
+                "id": self._head.id,
                 "model": self._target.said,
                 "provider": self._target.provider,
                 "session": request["session"],

@@ -7,9 +7,12 @@ the sandbox's own and bill nobody. A profile says how often a model errs on each
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # A prompt's cluster is the topic whose words it has most of.
 TOPICS: Mapping[str, frozenset[str]] = {

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-_OPEN: dict[tuple[str, int], asyncio.Transport] = {}
-"""Transport by the client's address: HTTP/1.1 has one request at a time on each."""
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 
-class HangUp(Exception):
+@dataclass
+class _Connection:
+    transport: asyncio.Transport
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+_OPEN: dict[tuple[str, int], _Connection] = {}
+"""By the client's address: HTTP/1.1 has one request at a time on each connection."""
+
+
+class HangUpError(Exception):
     """Ends the connection here and now."""
 
     def __init__(self, *, reset: bool) -> None:
@@ -26,60 +37,68 @@ class HangUp(Exception):
 class Protocol(H11Protocol):
     """uvicorn's HTTP/1.1, which also tells where its sockets are."""
 
+    @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if self.client:
-            _OPEN[self.client] = transport
+            _OPEN[self.client] = _Connection(transport)
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.client:
-            _OPEN.pop(self.client, None)
         super().connection_lost(exc)
+        if self.client and (connection := _OPEN.pop(self.client, None)):
+            connection.lost.set()
 
 
 async def abort(scope: Scope, *, reset: bool) -> None:
     """Close a request's connection: after what was written, or at once with RST."""
-    transport = _OPEN.get(tuple(scope["client"] or ()))  # type: ignore[call-overload]
-    if transport is None:
+    connection = _OPEN.get(tuple(scope["client"]))
+    if connection is None:
         return
-    if reset and (sock := transport.get_extra_info("socket")):
+    sock = connection.transport.get_extra_info("socket")
+    if reset and sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-    while tuple(scope["client"]) in _OPEN:  # Until uvicorn knows, it would complain.
-        await asyncio.sleep(0)
+    connection.transport.abort()
+    await connection.lost.wait()  # Before uvicorn knows, it would miss the answer's end.
 
 
-class Abort(Response):
-    """Answers by hanging up, after some bytes of an answer or before any."""
+async def gone(receive: Receive) -> None:
+    """Wait until the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
-    def __init__(self, *, reset: bool, start: bytes = b"", length: int = 0) -> None:
+
+class _Unfinished(Response):
+    """An answer of ``length`` bytes of which only the ``start`` is sent, if anything."""
+
+    def __init__(self, start: bytes = b"", length: int = 0) -> None:
         super().__init__(media_type="application/json", headers={"content-length": str(length)})
         self._start = start
+
+    async def _begin(self, send: Send) -> None:
+        if self._start:
+            headers = self.raw_headers
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": self._start, "more_body": True})
+
+
+class Abort(_Unfinished):
+    """Hangs up instead of going on."""
+
+    def __init__(self, start: bytes = b"", length: int = 0, *, reset: bool) -> None:
+        super().__init__(start, length)
         self._reset = reset
 
+    @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the start of the answer, if any, and close the connection."""
-        await _begin(self, self._start, send)
+        await self._begin(send)
         await abort(scope, reset=self._reset)
 
 
-class Hang(Response):
-    """Answers never, after some bytes of an answer or before any; ends when the client does."""
+class Hang(_Unfinished):
+    """Keeps the client waiting instead of going on, until it goes away."""
 
-    def __init__(self, *, start: bytes = b"", length: int = 0) -> None:
-        super().__init__(media_type="application/json", headers={"content-length": str(length)})
-        self._start = start
-
+    @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the start of the answer, if any, and wait for the client to go away."""
-        await _begin(self, self._start, send)
-        request = Request(scope, receive)
-        while not await request.is_disconnected():
-            await receive()
-
-
-async def _begin(response: Response, start: bytes, send: Send) -> None:
-    if start:
-        headers = response.raw_headers
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": start, "more_body": True})
+        await self._begin(send)
+        await gone(receive)

@@ -5,32 +5,39 @@
 parameters and says no usage, cost or route in streams. Answers are built here, as dicts, and
 nowhere else.
 
-Usage in the documented dialect's streams: on the last chunk with choices; with
-``stream_options.include_usage`` on a closing chunk whose ``choices`` are empty (true) or nowhere
-(false). The header ``x-sandbox-usage: last | closing | every | none`` overrides that.
+Usage in the documented dialect's streams: on the last chunk with choices, so that the reference's
+own loop (``chunk.choices[0]``) works; with ``stream_options.include_usage`` on a closing chunk
+whose ``choices`` are empty (true) or nowhere (false). The header
+``x-sandbox-usage: last | closing | every | none`` overrides that, in both dialects.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from typing_extensions import override
 
 from lunar_core.sandbox import requests
 from lunar_core.sandbox.catalogue import MODELS, Model
 from lunar_core.sandbox.generate import Answer, Piece
-from lunar_core.sandbox.refusal import all_failed
-from lunar_core.sandbox.router import Route
+from lunar_core.sandbox.refused import all_failed
 from lunar_core.sandbox.usage import COST_NAMES, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import BaseModel
+
+    from lunar_core.sandbox.router import Route
+
+Json = dict[str, Any]
 
 NO_KEY = (
     "Authentication required. Provide either 'x-api-key' header or 'Authorization: Bearer <token>'"
 )
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,18 @@ class Documented:
     """The reference, read literally."""
 
     name = "documented"
-    separator = "-"
+    id_separator = "-"
     has_models = True
-    router_takes_jwt = True
-    bad_key_on_router = (401, NO_KEY)
-    no_key_on_router = (401, NO_KEY)
+    """Whether there is a ``/v1/models``."""
     reads_options = True
     """Whether anything but model, messages and stream counts."""
+    router_takes_jwt = True
+    """Whether the router, its profiles and the providers accept a Bearer token."""
+    router_without_key = (401, NO_KEY)
+    router_with_bad_key = (401, NO_KEY)
+    done_after_error = False
+    """Whether ``[DONE]`` follows an error event."""
+    route_in_headers = False
 
     bodies: Mapping[str, type[BaseModel]] = {
         "chat": requests.ChatRequest,
@@ -64,29 +76,15 @@ class Documented:
     }
 
     def head(self, kind: str, model: str, route: Route | None = None) -> Head:
+        """Begin an answer: give it its id and its time."""
         prefix = "cmpl" if kind == "text" else "chatcmpl"
-        id = f"{prefix}{self.separator}{uuid.uuid4().hex}"
-        return Head(id, kind, model, int(time.time()), route)
+        name = f"{prefix}{self.id_separator}{uuid.uuid4().hex}"
+        return Head(name, kind, model, int(time.time()), route)
 
-    def model_missing(self, model: str) -> str:
-        return all_failed(model, "Model not found")
-
-    def provider_missing(self, provider: str, model: str) -> str:
-        return all_failed(model, f"Provider '{provider}' not found")
-
-    def usage(
-        self, tokens: Tokens, costs: Mapping[str, float], latency: float, first: float
-    ) -> Json:
-        """Form ``usage``: counts, costs in USD (where known), milliseconds."""
-        usage: Json = {**_counts(tokens), **costs, "latency_ms": latency, "ttft_ms": first}
-        if tokens.cached:
-            usage["prompt_tokens_details"] = {"cached_tokens": tokens.cached}
-        if tokens.reasoning:
-            usage["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning}
-        return usage
+    # Whole answers
 
     def completion(self, head: Head, answer: Answer, usage: Json) -> Json:
-        """Form a whole answer."""
+        """Form an answer."""
         choices: list[Json] = []
         for index, choice in enumerate(answer.choices):
             if head.kind == "text":
@@ -101,14 +99,27 @@ class Documented:
         """Form the answer to ``execute: false``: the route alone."""
         return {**self._frame(head), **self._routing(head)}
 
+    def usage(
+        self, tokens: Tokens, costs: Mapping[str, float], latency: float, first: float
+    ) -> Json:
+        """Form ``usage``: counts, costs in USD (where known), milliseconds."""
+        usage: Json = {**_counts(tokens), **costs, "latency_ms": latency, "ttft_ms": first}
+        if tokens.cached:
+            usage["prompt_tokens_details"] = {"cached_tokens": tokens.cached}
+        if tokens.reasoning:
+            usage["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning}
+        return usage
+
+    # Streams
+
     def opening(self, head: Head, choices: int) -> Iterator[Json]:
-        """Form what comes before the first piece: roles, and the route."""
+        """Form what comes before the first piece: the roles, and the route."""
         if head.kind == "text":
             return
         routing = self._routing(head)
         for index in range(choices):
-            delta = {"role": "assistant", "content": ""}
-            yield self._chunk(head, Piece(index, delta), routing if index == 0 else {})
+            role = Piece(index, {"role": "assistant", "content": ""})
+            yield self._chunk(head, role, routing if index == 0 else {})
 
     def chunk(self, head: Head, piece: Piece, usage: Json | None = None) -> Json:
         """Form one piece of a stream."""
@@ -121,22 +132,36 @@ class Documented:
     def usage_style(self, options: Mapping[str, Any]) -> str:
         """Read from the request where a stream's usage goes."""
         asked = (options.get("stream_options") or {}).get("include_usage")
-        return "last" if asked is None else "closing" if asked else "none"
+        if asked is None:
+            return "last"
+        return "closing" if asked else "none"
 
-    def stream_error(self, head: Head, message: str) -> tuple[Json, bool]:
-        """Form an error event, and say whether ``[DONE]`` follows it."""
-        return {"error": {"message": message, "type": "server_error"}}, False
+    def error_event(self, head: Head, message: str) -> Json:
+        """Form the event that ends a stream which failed."""
+        del head
+        return {"error": {"message": message, "type": "server_error"}}
 
-    def route_headers(self, route: Route) -> dict[str, str]:
-        return {}
+    # Errors
 
-    def missing_profiles(self, missing: list[str], available: list[str]) -> Any:
-        return f"No routing profile for: {', '.join(missing)}"
+    def model_missing(self, model: str) -> str:
+        """Say that there is no such model."""
+        return all_failed(model, "Model not found")
+
+    def provider_missing(self, provider: str, model: str) -> str:
+        """Say that no such provider has the model."""
+        return all_failed(model, f"Provider '{provider}' not found")
+
+    def profiles_missing(self, missing: list[str], available: list[str]) -> Any:
+        """Say that some of the router's ``models`` can't be routed to."""
+        return f"No routing profile for {', '.join(missing)}; there are {', '.join(available)}"
+
+    # Catalogue
 
     def providers(self, model: Model) -> Any:
+        """Form the list of a model's providers."""
         return [
-            {"id": id, "type": "backup" if number else "primary", "enabled": True, "params": {}}
-            for number, id in enumerate(model.providers)
+            {"id": name, "type": "backup" if number else "primary", "enabled": True, "params": {}}
+            for number, name in enumerate(model.providers)
         ]
 
     def _frame(self, head: Head, suffix: str = "") -> Json:
@@ -153,19 +178,21 @@ class Documented:
             said = {"delta": piece.delta}
         told = {"logprobs": piece.logprobs} if piece.logprobs else {}
         choice = {"index": piece.index, **said, **told, "finish_reason": piece.finish_reason}
-        return {**self._frame(head, ".chunk"), **extra, "choices": [choice]}
+        return {**self._frame(head, ".chunk"), "choices": [choice], **extra}
 
 
 class Observed(Documented):
     """The hosted backend as it was seen."""
 
     name = "observed"
-    separator = "_"
+    id_separator = "_"
     has_models = False
-    router_takes_jwt = False
-    bad_key_on_router = (403, "Unauthorized")
-    no_key_on_router = (401, "Missing x-api-key header")
     reads_options = False
+    router_takes_jwt = False
+    router_without_key = (401, "Missing x-api-key header")
+    router_with_bad_key = (403, "Unauthorized")
+    done_after_error = True
+    route_in_headers = True
 
     bodies: Mapping[str, type[BaseModel]] = {
         "chat": requests.ObservedChatRequest,
@@ -173,48 +200,42 @@ class Observed(Documented):
         "router": requests.ObservedRouterRequest,
     }
 
-    def model_missing(self, model: str) -> str:
-        return f"Model '{model}' not found. Available models: {', '.join(MODELS)}"
+    @override
+    def decision(self, head: Head) -> Json:
+        routed = self._routing(head)
+        routed["routing"]["selected_provider"] = ""
+        return {**self._frame(head), **routed, "choices": [], "usage": None}
 
-    def provider_missing(self, provider: str, model: str) -> str:
-        return f"Provider '{provider}' not found for model '{model}'"
-
+    @override
     def usage(
         self, tokens: Tokens, costs: Mapping[str, float], latency: float, first: float
     ) -> Json:
         priced = {name: costs.get(name) for name in COST_NAMES}
         return {**_counts(tokens), **priced, "latency_ms": latency, "ttft_ms": first}
 
-    def decision(self, head: Head) -> Json:
-        routed = self._routing(head)
-        routed["routing"]["selected_provider"] = ""
-        return {**self._frame(head), **routed, "choices": [], "usage": None}
-
+    @override
     def opening(self, head: Head, choices: int) -> Iterator[Json]:
         return iter(())
 
-    def chunk(self, head: Head, piece: Piece, usage: Json | None = None) -> Json:
-        extra = {} if usage is None else {"usage": usage}
-        frame, choice = self._frame(head, ".chunk"), {"index": piece.index}
-        if head.kind == "text" and piece.finish_reason is None:
-            said: Json = {"text": piece.delta.get("content", "")}
-        else:  # A text stream, too, ends with a chat chunk.
-            said = {"delta": piece.delta}
-            frame["object"] = "chat.completion.chunk"
-        choices = [{**choice, **said, "finish_reason": piece.finish_reason}]
-        return {**frame, "choices": choices, **extra}
-
+    @override
     def usage_style(self, options: Mapping[str, Any]) -> str:
         return "none"
 
-    def stream_error(self, head: Head, message: str) -> tuple[Json, bool]:
+    @override
+    def error_event(self, head: Head, message: str) -> Json:
         error = {"message": message, "type": "server_error"}
-        return {"id": head.id, "object": "error", "error": error}, True
+        return {"id": head.id, "object": "error", "error": error}
 
-    def route_headers(self, route: Route) -> dict[str, str]:
-        return {"X-Routing-Model": route.model, "X-Routing-Cluster": str(route.cluster)}
+    @override
+    def model_missing(self, model: str) -> str:
+        return f"Model '{model}' not found. Available models: {', '.join(MODELS)}"
 
-    def missing_profiles(self, missing: list[str], available: list[str]) -> Any:
+    @override
+    def provider_missing(self, provider: str, model: str) -> str:
+        return f"Provider '{provider}' not found for model '{model}'"
+
+    @override
+    def profiles_missing(self, missing: list[str], available: list[str]) -> Any:
         return {
             "error": f"Models without routing profiles: {', '.join(missing)}",
             "code": "MISSING_PROFILES",
@@ -222,17 +243,31 @@ class Observed(Documented):
             "available_profiles": available,
         }
 
+    @override
     def providers(self, model: Model) -> Any:
         return {"providers": super().providers(model)}
 
+    @override
     def _frame(self, head: Head, suffix: str = "") -> Json:
-        base = f"text_completion{suffix}" if head.kind == "text" else f"chat.completion{suffix}"
-        return {"id": head.id, "object": base, "model": head.model}
+        base = "text_completion" if head.kind == "text" else "chat.completion"
+        return {"id": head.id, "object": f"{base}{suffix}", "model": head.model}
 
+    @override
     def _routing(self, head: Head) -> Json:
         if head.route is None:
             return {}
         return {"routing": {**head.route.as_documented(), "all_scores": dict(head.route.scores)}}
+
+    @override
+    def _chunk(self, head: Head, piece: Piece, extra: Json) -> Json:
+        frame = self._frame(head, ".chunk")
+        if head.kind == "text" and piece.finish_reason is None:
+            said: Json = {"text": piece.delta.get("content", "")}
+        else:  # A text stream, too, ends with a chat chunk.
+            said = {"delta": piece.delta}
+            frame["object"] = "chat.completion.chunk"
+        choice = {"index": piece.index, **said, "finish_reason": piece.finish_reason}
+        return {**frame, "choices": [choice], **extra}
 
 
 def _counts(tokens: Tokens) -> Json:

@@ -11,17 +11,20 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from lunar_core.sandbox import faults
 from lunar_core.sandbox.catalogue import MODELS, PROVIDERS, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
 from lunar_core.sandbox.dialects import NO_KEY, Documented
-from lunar_core.sandbox.log import Log
-from lunar_core.sandbox.refusal import Refusal, all_failed
+from lunar_core.sandbox.refused import RefusedError, all_failed
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from lunar_core.sandbox.log import Log
 
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+=*", re.ASCII)
 
@@ -39,7 +42,7 @@ class Target:
     provider: str
 
 
-class Struck(Exception):
+class StruckError(Exception):
     """Ends a request with the answer of a fault."""
 
     def __init__(self, response: Response) -> None:
@@ -48,7 +51,7 @@ class Struck(Exception):
 
 
 class Door:
-    """Lets requests in, or ends them with :class:`Refusal` or :class:`Struck`."""
+    """Lets requests in, or ends them with :class:`RefusedError` or :class:`StruckError`."""
 
     def __init__(self, dialect: Documented, log: Log, *, any_model: bool) -> None:
         self._dialect = dialect
@@ -70,9 +73,9 @@ class Door:
         jwt = scheme.lower() == "bearer" and (not router or dialect.router_takes_jwt)
         if key is not None:
             if not key.startswith("pk_"):
-                raise Refusal(*(dialect.bad_key_on_router if router else (401, NO_KEY)))
+                raise RefusedError(*(dialect.router_with_bad_key if router else (401, NO_KEY)))
         elif not (jwt and _JWT.fullmatch(token)):
-            raise Refusal(*(dialect.no_key_on_router if router else (401, NO_KEY)))
+            raise RefusedError(*(dialect.router_without_key if router else (401, NO_KEY)))
 
     def fault(self, request: Request, model: str | None, raw: bytes = b"") -> faults.Fault | None:
         """Read which fault strikes this request, by its header or by its model's name."""
@@ -93,13 +96,13 @@ class Door:
         if fault is None:
             return
         if failed := faults.failed(fault, self._reason(fault.status, model)):
-            raise Struck(Response(failed.body, failed.status, failed.headers))
+            raise StruckError(Response(failed.body, failed.status, failed.headers))
         if fault.name == "slow":
             await asyncio.sleep(1.0 if fault.value is None else fault.value)
         if fault.name == "hang":
-            raise Struck(Hang())
+            raise StruckError(Hang())
         if fault.name in ("hangup", "reset"):
-            raise Struck(Abort(reset=fault.name == "reset"))
+            raise StruckError(Abort(reset=fault.name == "reset"))
 
     def target(self, said: str, forced: str | None) -> Target:
         """Find the model; ``forced`` is the request's ``provider``."""
@@ -111,39 +114,37 @@ class Door:
         model = MODELS.get(name)
         known = model.providers if model else PROVIDERS
         if provider is not None and provider not in known:
-            raise Refusal(404, self._dialect.provider_missing(provider, name))
+            raise RefusedError(404, self._dialect.provider_missing(provider, name))
         if model is None and not self._any_model:
-            raise Refusal(404, self._dialect.model_missing(said))
+            raise RefusedError(404, self._dialect.model_missing(said))
         return Target(said, name, model, provider or (model.owner if model else "upstream"))
 
     def _reason(self, status: int | None, model: str) -> Any:
-        if status == 401:
-            return NO_KEY
-        if status == 403:
-            return "Unauthorized"
-        if status == 404:
-            return self._dialect.model_missing(model)
-        if status == 422:
-            missing = {"type": "missing", "loc": ["body", "messages"], "msg": "Field required"}
-            return [{**missing, "input": {}}]
-        if status == 429:
-            return "Rate limit exceeded"
+        """Say what the service says with a status."""
+        missing = {"type": "missing", "loc": ["body", "messages"], "msg": "Field required"}
+        reasons = {
+            401: NO_KEY,
+            403: "Unauthorized",
+            404: self._dialect.model_missing(model),
+            422: [{**missing, "input": {}}],
+            429: "Rate limit exceeded",
+        }
         if status is not None and status >= 500:
             return all_failed(model, "upstream error")
-        return f"Refused by the sandbox ({status})"
+        return reasons.get(status or 0, f"Refused by the sandbox ({status})")
 
 
 def check_conversation(payload: Mapping[str, Any]) -> None:
     """Refuse what OpenAI refuses: tool results without their calls, choices without their tools.
 
     Raises:
-        Refusal: 400.
+        RefusedError: 400.
     """
     open_calls: set[str] = set()
     for number, message in enumerate(payload["messages"]):
         if message["role"] == "tool":
             if message["tool_call_id"] not in open_calls:
-                raise Refusal(
+                raise RefusedError(
                     400,
                     f"messages[{number}]: no tool call before it has the id"
                     f" {message['tool_call_id']!r}",
@@ -151,15 +152,15 @@ def check_conversation(payload: Mapping[str, Any]) -> None:
             open_calls.discard(message["tool_call_id"])
             continue
         if open_calls:
-            raise Refusal(
+            raise RefusedError(
                 400, f"messages[{number}]: tool calls {sorted(open_calls)} have no tool message yet"
             )
         open_calls = {call["id"] for call in message.get("tool_calls") or ()}
     if open_calls:
-        raise Refusal(400, f"tool calls {sorted(open_calls)} have no tool message")
+        raise RefusedError(400, f"tool calls {sorted(open_calls)} have no tool message")
     choice = payload.get("tool_choice")
     names = [tool["function"]["name"] for tool in payload.get("tools") or ()]
     if choice is not None and not names:
-        raise Refusal(400, "tool_choice needs tools")
+        raise RefusedError(400, "tool_choice needs tools")
     if isinstance(choice, Mapping) and choice["function"]["name"] not in names:
-        raise Refusal(400, f"tool_choice: there is no tool {choice['function']['name']!r}")
+        raise RefusedError(400, f"tool_choice: there is no tool {choice['function']['name']!r}")

@@ -18,13 +18,15 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lunar_core.sandbox.refusal import Refusal
+from lunar_core.sandbox.refused import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504)
 FAULTS: Mapping[str, str] = {
@@ -68,6 +70,7 @@ FAULTS: Mapping[str, str] = {
 _SPEC = re.compile(r"([a-z0-9-]+)(?:=(\d+(?:\.\d+)?))?(?:\*(\d+))?")
 _STATUS = re.compile(rf"({'|'.join(map(str, STATUSES))})(?:-(.+))?")
 _FORMS = ("error", "error-object", "message", "object", "list", "html", "empty")
+_WAITS = ("", "body", "detail", "detail-s", "header", "date", "ms")
 _HTML = "<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>"
 
 
@@ -100,11 +103,11 @@ def parse(spec: str) -> Fault:
     """Read a fault.
 
     Raises:
-        Refusal: 400, for a fault that isn't in the list.
+        RefusedError: 400, for a fault that isn't in the list.
     """
     match = _SPEC.fullmatch("503*2" if spec == "fail-twice" else spec)
     if match is None or not _known(match[1]):
-        raise Refusal(400, f"No fault {spec!r} in this sandbox; see GET /sandbox/faults")
+        raise RefusedError(400, f"No fault {spec!r} in this sandbox; see GET /sandbox/faults")
     name, value, times = match.groups()
     return Fault(spec, name, float(value) if value else None, int(times) if times else None)
 
@@ -148,10 +151,14 @@ def failed(fault: Fault, detail: Any) -> Failed | None:
     """Form the answer of a fault that is a whole answer; None for the others.
 
     Args:
-        detail: what the dialect says for this status.
+        fault: which.
+        detail: what the dialect says with this status.
     """
     if status := fault.status:
-        return _refused(status, fault.name.partition("-")[2], detail, fault.value)
+        form = fault.name.partition("-")[2]
+        if status == 429 and form in _WAITS:
+            return _rate_limited(form, 1.0 if fault.value is None else fault.value, str(detail))
+        return _refused(status, form, detail)
     if fault.name == "html":
         return Failed(200, _HTML.encode(), {"content-type": "text/html"})
     if fault.name == "empty":
@@ -161,44 +168,40 @@ def failed(fault: Fault, detail: Any) -> Failed | None:
     return None
 
 
-def _refused(status: int, form: str, detail: Any, seconds: float | None) -> Failed:
+def _refused(status: int, form: str, detail: Any) -> Failed:
     message = detail if isinstance(detail, str) else HTTPStatus(status).phrase
     if form == "html":
         return Failed(status, _HTML.encode(), {"content-type": "text/html"})
     if form == "empty":
         return Failed(status, b"", {})
+    problem = {"type": "value_error", "loc": ["body"], "msg": message, "input": None}
     bodies: dict[str, Any] = {
+        "": {"detail": detail},
         "error": {"error": message},
         "error-object": {"error": {"message": message, "type": "server_error"}},
         "message": {"message": message},
+        "plain": {"message": "Too Many Requests"},
         "object": {"detail": {"error": message, "code": "SANDBOX_FAULT"}},
-        "list": {
-            "detail": [{"type": "value_error", "loc": ["body"], "msg": message, "input": None}]
-        },
+        "list": {"detail": [problem]},
     }
-    if form in bodies:
-        return _json(status, bodies[form])
-    if status == 429:
-        return _rate_limited(form or "body", 1.0 if seconds is None else seconds, message)
-    return _json(status, {"detail": detail})
+    return _json(status, bodies[form])
 
 
 def _rate_limited(form: str, seconds: float, message: str) -> Failed:
+    """Form a 429 that says how long to wait: in its body or in a header."""
     wait: float = int(seconds) if seconds.is_integer() else seconds
-    detail = {"detail": message}
-    if form == "body":
-        return _json(429, {**detail, "retry_after": wait})
-    if form == "detail":
-        return _json(429, {"detail": {"error": message, "retry_after": wait}})
-    if form == "detail-s":
-        return _json(429, {"detail": {"error": message, "retry_after_s": wait}})
-    if form == "header":
-        return _json(429, detail, {"retry-after": str(wait)})
-    if form == "date":
-        return _json(429, detail, {"retry-after": formatdate(time.time() + seconds, usegmt=True)})
-    if form == "ms":
-        return _json(429, detail, {"retry-after-ms": f"{seconds * 1000:.0f}"})
-    return _json(429, {"message": "Too Many Requests"})
+    bodies: dict[str, Any] = {
+        "": {"detail": message, "retry_after": wait},
+        "body": {"detail": message, "retry_after": wait},
+        "detail": {"detail": {"error": message, "retry_after": wait}},
+        "detail-s": {"detail": {"error": message, "retry_after_s": wait}},
+    }
+    headers = {
+        "header": {"retry-after": str(wait)},
+        "date": {"retry-after": formatdate(time.time() + seconds, usegmt=True)},
+        "ms": {"retry-after-ms": f"{seconds * 1000:.0f}"},
+    }
+    return _json(429, bodies.get(form, {"detail": message}), headers.get(form))
 
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Failed:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 try:  # The parser moved in Python 3.11.
     from re import _parser as sre  # type: ignore[attr-defined, unused-ignore]
 except ImportError:
     import sre_parse as sre  # type: ignore[no-redef, unused-ignore]
 
-from lunar_core.sandbox.hints import Hints
+
+if TYPE_CHECKING:
+    from lunar_core.sandbox.hints import Hints
 
 # Format → (how it looks in a prompt, what stands in where the prompt has none).
 _FORMATS: dict[str, tuple[str, str]] = {
@@ -53,22 +56,14 @@ def _shortest(parsed: Any) -> str:
 
 
 def _one(operation: str, argument: Any) -> str:
-    if operation == "LITERAL":
-        return chr(argument)
-    if operation == "NOT_LITERAL":
-        return "a" if argument != ord("a") else "b"
-    if operation == "ANY":
-        return "a"
-    if operation == "IN":
-        return _member(argument)
-    if operation in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-        least, _, repeated = argument
-        return _shortest(repeated) * least
-    if operation == "SUBPATTERN":
-        return _shortest(argument[-1])
-    if operation == "BRANCH":
-        return _shortest(argument[1][0])
-    return ""  # Anchors and assertions take no room.
+    """Write the shortest text of one step of a pattern; anchors and assertions take no room."""
+    write = _WRITERS.get(operation)
+    return write(argument) if write else ""
+
+
+def _repeated(argument: Any) -> str:
+    least, _, repeated = argument
+    return _shortest(repeated) * int(least)
 
 
 _EXAMPLES = {"CATEGORY_DIGIT": "0", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
@@ -94,3 +89,16 @@ def _class(operation: str, argument: Any) -> str:
     shorthand = {"DIGIT": r"\d", "WORD": r"\w", "SPACE": r"\s"}
     name = str(argument).replace("CATEGORY_", "")
     return shorthand.get(name, shorthand.get(name.replace("NOT_", ""), ".").upper())
+
+
+_WRITERS: dict[str, Callable[[Any], str]] = {
+    "LITERAL": chr,
+    "NOT_LITERAL": lambda code: "b" if code == ord("a") else "a",
+    "ANY": lambda _: "a",
+    "IN": _member,
+    "MAX_REPEAT": _repeated,
+    "MIN_REPEAT": _repeated,
+    "POSSESSIVE_REPEAT": _repeated,
+    "SUBPATTERN": lambda argument: _shortest(argument[-1]),
+    "BRANCH": lambda argument: _shortest(argument[1][0]),
+}

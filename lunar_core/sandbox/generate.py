@@ -13,13 +13,15 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lunar_core.sandbox import text
-from lunar_core.sandbox.catalogue import Model
 from lunar_core.sandbox.schema import asked_keys, fill, schema_in
 from lunar_core.sandbox.tools import choose
 from lunar_core.sandbox.usage import PER_MESSAGE, PER_PART, Tokens, count, pieces
+
+if TYPE_CHECKING:
+    from lunar_core.sandbox.catalogue import Model
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -150,7 +152,7 @@ def _draft(
         forced = isinstance(options.get("tool_choice"), Mapping)
         return Choice(message, "stop" if forced else "tool_calls"), thought + spent, thought
     words = _words(prompt, messages, options, name, index)
-    words, stopped = _until(words, options.get("stop") or ())
+    words = _until(words, options.get("stop") or ())
     words, cut_off = _limited(words, left)
     message["content"] = words
     logprobs = _logprobs(words, options) if options.get("logprobs") else None
@@ -242,10 +244,10 @@ def _attachments(messages: Messages) -> str:
     return " and ".join(f"{n} {name}{'s' * (n > 1)}" for n, name in counted if n)
 
 
-def _until(words: str, stops: Sequence[str]) -> tuple[str, bool]:
+def _until(words: str, stops: Sequence[str]) -> str:
     """End a text before the first stop sequence."""
     ends = [place for stop in stops if stop and (place := words.find(stop)) != -1]
-    return (words[: min(ends)], True) if ends else (words, False)
+    return words[: min(ends)] if ends else words
 
 
 def _limited(words: str, most: int | None) -> tuple[str, bool]:

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _DIRECT = build_opener(ProxyHandler({}))
 """Never by a proxy: the sandbox is on this machine."""
@@ -83,7 +85,8 @@ class Sandbox:
 
     def _call(self, method: str, path: str, query: Mapping[str, object], timeout: float) -> bytes:
         url = f"{self.url}{path}?{urlencode(query)}"
-        with _DIRECT.open(Request(url, method=method), timeout=timeout) as response:
+        request = Request(url, method=method)  # noqa: S310 - the URL is our own server's
+        with _DIRECT.open(request, timeout=timeout) as response:
             return bytes(response.read())
 
 
@@ -125,7 +128,7 @@ def run(
     command += ["--upstream", upstream] if upstream else []
     command += ["--upstream-model", upstream_model] if upstream_model else []
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - this package's own command
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         try:
@@ -136,11 +139,10 @@ def run(
 
 def _started(process: subprocess.Popen[str], timeout: float) -> Sandbox | None:
     """Read the line in which the server says where it is."""
-    assert process.stdout is not None
     alarm = threading.Timer(timeout, process.kill)
     alarm.start()
     try:
-        line = process.stdout.readline()
+        line = process.stdout.readline() if process.stdout else ""
     finally:
         alarm.cancel()
     if not line:
@@ -156,13 +158,13 @@ def _failed(process: subprocess.Popen[str], errors: Any) -> Sandbox:
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with contextlib.suppress(OSError):
-        process.stdin.close()
+    """Close its stdin, which ends it; kill it if it doesn't."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    process.stdout.close()

@@ -7,14 +7,17 @@ fields don't get the same value while there are others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LONGEST = 20_000
 """Characters of a prompt that are looked at; the rest of a longer one is not."""
 
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])")
+_NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w)")
 _QUOTED = re.compile(
-    r'"([^"\n]+)"|“([^”\n]+)”|‘([^’\n]+)’|「([^」\n]+)」|«([^»\n]+)»|`([^`\n]+)`'
+    r'"([^"\n]+)"|“([^”\n]+)”|\u2018([^\u2019\n]+)\u2019|「([^」\n]+)」|«([^»\n]+)»|`([^`\n]+)`'
     r"|(?<!\w)'((?:[^'\n]|(?<=\w)'(?=\w))+)'(?!\w)"
 )
 _PREPOSITION = r"\b(?:in|at|for|to|of|from|named|called|is|with|by|on)\s+"
@@ -49,7 +52,7 @@ class Hints:
     def __init__(self, prompt: str) -> None:
         self.text = prompt[:LONGEST].strip()
         self.words = frozenset(words(self.text))
-        self._numbers = [match[0] for match in _NUMBER.finditer(self.text)]
+        self._numbers = [n.replace(",", "") for n in _NUMBER.findall(self.text)]
         self._quoted = [_group(match) for match in _QUOTED.finditer(self.text)]
         found = {match.start(1): match[1] for match in _CAPITALISED.finditer(self.text)}
         names = [found[start] for start in sorted(found)]
@@ -65,10 +68,6 @@ class Hints:
             re.search(rf"\b{_NEGATION}{re.escape(word)}", self.text, re.IGNORECASE)
             for word in wanted
         )
-
-    def negates(self, name: str) -> bool:
-        """Say whether the prompt has a word of this name behind a ``no``, ``not`` or ``without``."""
-        return bool(self.words.intersection(words(name))) and not self.mentions(name)
 
     def assigned(self, name: str) -> str | None:
         """Return what the prompt gives this name: ``name = x``, ``name: x``, ``name is x``."""
@@ -88,12 +87,12 @@ class Hints:
 
     def number(self, name: str | None, *, whole: bool = False) -> str | None:
         """Return a number: one that stands next to the name, else the next that wasn't used."""
+        usable = [n for n in self._numbers if not (whole and "." in n)] or self._numbers
         near = self._number_near(name) if name else None
-        for number in [near] if near else self._numbers:
-            if number is not None and number in self._numbers and not (whole and "." in number):
-                self._numbers.remove(number)
-                return number
-        return self._numbers.pop(0) if self._numbers else None
+        taken = near if near in usable else next(iter(usable), None)
+        if taken is not None:
+            self._numbers.remove(taken)
+        return taken
 
     def numbers(self) -> list[str]:
         """Return all numbers that weren't used."""

@@ -15,13 +15,15 @@ and in a test::
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from lunar_core.sandbox.handle import Sandbox, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["SandboxFactory", "lunar_sandbox", "lunar_sandbox_factory"]
 

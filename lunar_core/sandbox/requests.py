@@ -7,11 +7,11 @@ what the service answers with. Types are strict: ``"max_tokens": "5"`` is refuse
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from lunar_core.sandbox.refusal import Refusal
+from lunar_core.sandbox.refused import RefusedError
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -75,7 +75,7 @@ class RefusalPart(_Body):
 
 
 Part = Annotated[
-    Union[TextPart, ImagePart, AudioPart, FilePart, RefusalPart], Field(discriminator="type")
+    TextPart | ImagePart | AudioPart | FilePart | RefusalPart, Field(discriminator="type")
 ]
 
 
@@ -92,7 +92,7 @@ class ToolCall(_Body):
 
 class Message(_Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Union[str, Annotated[list[Part], Field(min_length=1)], None] = None
+    content: str | Annotated[list[Part], Field(min_length=1)] | None = None
     name: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
     tool_call_id: str | None = None
@@ -182,7 +182,7 @@ class ChatRequest(_Sampling):
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Positive | None = None
     tools: Annotated[list[Tool], Field(min_length=1)] | None = None
-    tool_choice: Union[Literal["auto", "none", "required"], NamedChoice, None] = None
+    tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
@@ -246,13 +246,13 @@ def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:
     """Check a body, and return it as it came: with the fields that the reference doesn't name.
 
     Raises:
-        Refusal: 422 with FastAPI's list.
+        RefusedError: 422 with FastAPI's list.
     """
     try:
         payload = json.loads(raw)
     except ValueError as error:
         position = getattr(error, "pos", 0)
-        raise Refusal(
+        raise RefusedError(
             422,
             [
                 {
@@ -270,5 +270,5 @@ def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:
         problems = json.loads(error.json(include_url=False))
         for problem in problems:
             problem["loc"] = ["body", *problem["loc"]]
-        raise Refusal(422, problems) from None
+        raise RefusedError(422, problems) from None
     return dict(payload)

@@ -12,12 +12,14 @@ The table's rule, in full. The prompt is the text of the last user message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lunar_core.sandbox.catalogue import PROFILED, TOPICS, Model
 from lunar_core.sandbox.hints import words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Route:
             "reasoning": self.reasoning,
         }
 
+    def as_headers(self) -> dict[str, str]:
+        """The two headers in which the observed backend tells a stream's route."""
+        return {"X-Routing-Model": self.model, "X-Routing-Cluster": str(self.cluster)}
+
 
 class Router(Protocol):
     """Chooses among models that have a profile."""
@@ -50,7 +56,9 @@ class Router(Protocol):
     name: str
     version: str | None
 
-    async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route: ...
+    async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route:
+        """Choose one of ``models``, which are in registry order."""
+        ...
 
 
 class TableRouter:
@@ -60,7 +68,7 @@ class TableRouter:
     version: str | None = None
 
     async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route:
-        """Choose; ``models`` are in registry order and have profiles."""
+        """Choose by the table."""
         cluster, topic, found = _cluster(prompt)
         errors = {m.id: (m.profile or ())[cluster] for m in models}
         scores = {m.id: round(errors[m.id] + cost_weight * _price(m), 6) for m in models}

@@ -21,10 +21,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lunar_core.sandbox.formats import formatted, patterned
 from lunar_core.sandbox.hints import Hints, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DEEPEST = 8
 """Levels after which a recursive schema gets no more than it demands."""
@@ -33,8 +36,8 @@ _DEEPEST = 8
 def fill(schema: Mapping[str, Any], prompt: str | Hints) -> Any:
     """Return a value that is valid against the schema and says what the prompt says.
 
-    >>> weather = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    >>> fill(weather, "Is it raining in Porto?")
+    >>> city = {"properties": {"city": {"type": "string"}}, "required": ["city"]}
+    >>> fill(city, "Is it raining in Porto?")
     {'city': 'Porto'}
     """
     hints = prompt if isinstance(prompt, Hints) else Hints(prompt)
@@ -84,21 +87,20 @@ class _Filler:
         mentioned = self._mentioned(schema, name)
         if "default" in schema and not mentioned:
             return schema["default"]
-        branches = _branches(schema)
-        if branches:
-            return self._branch(branches, name, depth, mentioned)
-        kind = schema.get("type")
-        if kind == "object" or "properties" in schema:
-            return self._object(schema, depth)
-        if kind == "array" or "items" in schema:
-            return self._array(schema, name, depth)
-        if kind in ("integer", "number"):
-            return self._number(schema, name, whole=kind == "integer")
-        if kind == "boolean":
-            return self._boolean(name)
-        if kind == "null":
-            return None
-        return self._string(schema, name)
+        if branches := _branches(schema):
+            return self._branch(branches, name, depth, mentioned=mentioned)
+        return self._of_type(_type(schema), schema, name, depth)
+
+    def _of_type(self, kind: str, schema: Mapping[str, Any], name: str, depth: int) -> Any:
+        fill_by_type: dict[str, Callable[[], Any]] = {
+            "object": lambda: self._object(schema, depth),
+            "array": lambda: self._array(schema, name, depth),
+            "integer": lambda: self._number(schema, name, whole=True),
+            "number": lambda: self._number(schema, name, whole=False),
+            "boolean": lambda: self._boolean(name),
+            "null": lambda: None,
+        }
+        return fill_by_type.get(kind, lambda: self._string(schema, name))()
 
     def _resolved(self, schema: Any) -> dict[str, Any]:
         """Follow ``$ref`` and merge ``allOf``; ``true`` is the schema that allows anything."""
@@ -108,8 +110,7 @@ class _Filler:
         reference = merged.pop("$ref", None)
         if isinstance(reference, str):
             merged = {**self._resolved(self._target(reference)), **merged}
-        for part in merged.pop("allOf", ()):
-            part = self._resolved(part)
+        for part in map(self._resolved, merged.pop("allOf", ())):
             properties = {**merged.get("properties", {}), **part.get("properties", {})}
             required = [*merged.get("required", ()), *part.get("required", ())]
             merged = {**part, **merged}
@@ -122,9 +123,8 @@ class _Filler:
     def _target(self, reference: str) -> Any:
         target: Any = self._root
         for step in reference.lstrip("#").strip("/").split("/"):
-            if step:
-                step = step.replace("~1", "/").replace("~0", "~")
-                target = target.get(step, {}) if isinstance(target, Mapping) else {}
+            if step and isinstance(target, Mapping):
+                target = target.get(step.replace("~1", "/").replace("~0", "~"), {})
         return target
 
     def _mentioned(self, schema: Mapping[str, Any], name: str) -> bool:
@@ -134,7 +134,7 @@ class _Filler:
         return bool(self._hints.chosen(options))
 
     def _branch(
-        self, branches: list[dict[str, Any]], name: str, depth: int, mentioned: bool
+        self, branches: list[dict[str, Any]], name: str, depth: int, *, mentioned: bool
     ) -> Any:
         solid = [branch for branch in branches if branch.get("type") != "null"]
         if not solid or (len(solid) < len(branches) and (not mentioned or depth > _DEEPEST)):
@@ -144,8 +144,7 @@ class _Filler:
 
     def _overlap(self, schema: Mapping[str, Any]) -> int:
         told = [str(schema.get("title", "")), *schema.get("properties", {})]
-        for part in schema.get("properties", {}).values():
-            part = self._resolved(part)
+        for part in map(self._resolved, schema.get("properties", {}).values()):
             told += map(str, [part.get("const", ""), *part.get("enum", ())])
         return len(self._hints.words.intersection(words(" ".join(told))))
 
@@ -209,6 +208,12 @@ class _Filler:
         return _sized(text, schema)
 
 
+def _type(schema: Mapping[str, Any]) -> str:
+    if "properties" in schema:
+        return "object"
+    return str(schema.get("type", "array" if "items" in schema else "string"))
+
+
 def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     """List the alternatives of a schema; ``"type": ["string", "null"]`` is one, too."""
     kinds = schema.get("type")
@@ -236,16 +241,17 @@ def _bounded(value: float, schema: Mapping[str, Any], *, whole: bool) -> int | f
 
 
 def _sized(text: str, schema: Mapping[str, Any]) -> str:
-    text = text[: schema.get("maxLength", len(text))]
-    return text + "." * (schema.get("minLength", 0) - len(text))
+    longest, least = int(schema.get("maxLength", len(text))), int(schema.get("minLength", 0))
+    return text[:longest].ljust(least, ".")
 
 
 def _distinct(found: list[Any], least: int) -> list[Any]:
     """Drop repetitions; where that leaves too few, tell the texts and numbers apart."""
     kept: list[Any] = []
     for item in found:
-        while item in kept and len(found) <= least and isinstance(item, (str, int, float)):
-            item = f"{item}+" if isinstance(item, str) else item + 1
-        if item not in kept:
-            kept.append(item)
+        distinct = item
+        while distinct in kept and len(found) <= least and isinstance(distinct, (str, int, float)):
+            distinct = f"{distinct}+" if isinstance(distinct, str) else distinct + 1
+        if distinct not in kept:
+            kept.append(distinct)
     return kept

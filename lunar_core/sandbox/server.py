@@ -7,13 +7,17 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from lunar_core.sandbox.connections import Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from starlette.types import ASGIApp
 
 _BACKLOG = 2048
 
@@ -33,6 +37,8 @@ def serve(
     """Serve until SIGINT or SIGTERM, or until stdin ends.
 
     Args:
+        app: what is served.
+        sock: where; from :func:`listen`.
         ready: is called once requests are accepted.
         until_stdin_closes: end when stdin does, which it does when the parent process is gone,
             however it went.
@@ -91,7 +97,7 @@ def _allow_many_sockets() -> None:
 def end_on_signals() -> None:
     """Let SIGTERM and SIGINT unwind the stack, so that whatever was started is stopped."""
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(0 if number == signal.SIGTERM else 130)
 
     signal.signal(signal.SIGTERM, end)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from lunar_core.sandbox import faults
 from lunar_core.sandbox.bills import Bill
 from lunar_core.sandbox.catalogue import MODELS, PROFILED, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
-from lunar_core.sandbox.dialects import Documented
 from lunar_core.sandbox.door import Door, Target, check_conversation
-from lunar_core.sandbox.log import Log
-from lunar_core.sandbox.refusal import Refusal, all_failed
+from lunar_core.sandbox.refused import RefusedError, all_failed
 from lunar_core.sandbox.requests import check
-from lunar_core.sandbox.router import Route, Router
 from lunar_core.sandbox.sources import Ask, BuiltIn, Source
 from lunar_core.sandbox.streams import EventStream, events, interrupt
-from lunar_core.sandbox.usage import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from lunar_core.sandbox.dialects import Documented
+    from lunar_core.sandbox.log import Log
+    from lunar_core.sandbox.router import Route, Router
+    from lunar_core.sandbox.usage import Tokens
 
 USAGE_STYLES = ("last", "closing", "every", "none")
 _HALVED = ("hang-mid", "hangup-mid", "reset-mid", "cut-mid", "truncated", "malformed")
@@ -51,36 +56,33 @@ class Service:
         """``POST /v1/chat/completions``."""
         payload, target, fault = await self._read(request, "chat")
         if target.model and not target.model.chat:
-            raise Refusal(
+            raise RefusedError(
                 400,
                 f"Model '{target.said}' does not support chat completions."
                 " Use /v1/completions instead.",
             )
-        options: Mapping[str, Any] = {}
         if self._dialect.reads_options:
             check_conversation(payload)
-            options = payload
         return await self._complete(
             request,
             "chat",
             target,
             payload["messages"],
-            options,
-            fault,
+            self._options(payload),
+            fault=fault,
             stream=bool(payload.get("stream")),
         )
 
     async def text(self, request: Request) -> Response:
         """``POST /v1/completions``."""
         payload, target, fault = await self._read(request, "text")
-        read = ("max_tokens", "stop", "n", "stream_options") if self._dialect.reads_options else ()
         return await self._complete(
             request,
             "text",
             target,
             [{"role": "user", "content": payload["prompt"]}],
-            {name: payload[name] for name in read if name in payload},
-            fault,
+            self._options(payload),
+            fault=fault,
             stream=bool(payload.get("stream")),
         )
 
@@ -94,18 +96,19 @@ class Service:
         # A candidate may carry a provider and a fault; it is compared without them.
         named = {faults.in_model(split_provider(n)[1])[0]: n for n in payload.get("models") or ()}
         profiled = {model.id: model for model in PROFILED}
-        if missing := [name for id, name in named.items() if id not in profiled]:
-            raise Refusal(400, self._dialect.missing_profiles(missing, list(profiled)))
+        if missing := [name for base, name in named.items() if base not in profiled]:
+            raise RefusedError(400, self._dialect.profiles_missing(missing, list(profiled)))
         candidates = [model for model in PROFILED if not named or model.id in named]
         route = await self._router.route(
             _last_words(payload["messages"]), candidates, float(payload.get("cost_weight") or 0)
         )
         said = named.get(route.model, route.model)
+        route = replace(route, model=said)
         request.state.record["model"] = said
         request.state.headers["x-sandbox-router"] = self._router.name
         if payload.get("execute") is False:
             return JSONResponse(self._dialect.decision(self._dialect.head("router", said, route)))
-        if fault is None:
+        if not fault and "x-sandbox-fault" not in request.headers:
             fault = self._door.fault(request, said, raw)
             await self._door.strike(fault, said)
         return await self._complete(
@@ -113,8 +116,8 @@ class Service:
             "router",
             self._door.target(said, None),
             payload["messages"],
-            {"max_tokens": payload.get("max_tokens")} if self._dialect.reads_options else {},
-            fault,
+            self._options({n: payload.get(n) for n in ("max_tokens", "temperature")}),
+            fault=fault,
             stream=bool(payload.get("stream")),
             route=route,
         )
@@ -130,7 +133,7 @@ class Service:
         name = request.query_params.get("model", "gpt-4o-mini")
         model = MODELS.get(split_provider(name)[1])
         if model is None:
-            raise Refusal(404, self._dialect.model_missing(name))
+            raise RefusedError(404, self._dialect.model_missing(name))
         return JSONResponse(self._dialect.providers(model))
 
     async def models(self, request: Request) -> Response:
@@ -164,6 +167,10 @@ class Service:
         forced = payload.get("provider") if self._dialect.reads_options else None
         return payload, self._door.target(said, forced), fault
 
+    def _options(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what counts of a request besides model, messages and stream."""
+        return payload if self._dialect.reads_options else {}
+
     async def _complete(
         self,
         request: Request,
@@ -171,8 +178,8 @@ class Service:
         target: Target,
         messages: Sequence[Mapping[str, Any]],
         options: Mapping[str, Any],
-        fault: faults.Fault | None,
         *,
+        fault: faults.Fault | None,
         stream: bool,
         route: Route | None = None,
     ) -> Response:
@@ -180,14 +187,15 @@ class Service:
         record, dialect = request.state.record, self._dialect
         head = dialect.head(kind, target.said, route)
         reason = all_failed(target.said, "upstream error")
-        error, done_follows = dialect.stream_error(head, reason)
+        error = dialect.error_event(head, reason)
         if fault and not stream and (told := faults.error_body(fault, error)) is not None:
             return JSONResponse(told)
         ask = Ask(kind, target.name, target.model, messages, options, record["session"])
         tags = [tag for tag, true in (("streamed", stream), ("routed", route)) if true]
 
         def bill(tokens: Tokens) -> Bill:
-            return Bill(self._log, record, head.id, target, tokens, request.state.started, tags)
+            started = request.state.started
+            return Bill(self._log, record, head, target, tokens=tokens, started=started, tags=tags)
 
         if not stream:
             answer = await self._source.answer(ask)
@@ -197,7 +205,7 @@ class Service:
             return _whole(dialect.completion(head, answer, charged.usage(dialect)), fault)
         style = request.headers.get("x-sandbox-usage") or dialect.usage_style(options)
         if style not in USAGE_STYLES:
-            raise Refusal(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
+            raise RefusedError(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
         delay = self._delay_of(request)
         tokens, pieces = await self._source.stream(ask)
         flow = events(
@@ -209,15 +217,15 @@ class Service:
             bill=bill(tokens),
         )
         if fault:
-            flow = interrupt(fault, flow, error, done_follows=done_follows)
-        headers = {} if route is None else dialect.route_headers(route)
+            flow = interrupt(fault, flow, error, done_after_error=dialect.done_after_error)
+        headers = route.as_headers() if route and dialect.route_in_headers else {}
         return EventStream(flow, delay=delay, headers=headers)
 
     def _delay_of(self, request: Request) -> float:
         try:
             return float(request.headers.get("x-sandbox-delay", self._delay))
         except ValueError:
-            raise Refusal(400, "x-sandbox-delay is a number of seconds") from None
+            raise RefusedError(400, "x-sandbox-delay is a number of seconds") from None
 
 
 def _last_words(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -233,10 +241,10 @@ def _whole(content: Mapping[str, Any], fault: faults.Fault | None) -> Response:
     body = json.dumps(content).encode()
     half = body[: len(body) // 2]
     if fault.name == "hang-mid":
-        return Hang(start=half, length=len(body))
+        return Hang(half, len(body))
     if fault.name in ("truncated", "malformed"):
         return Response(half, media_type="application/json")
-    return Abort(reset=fault.name == "reset-mid", start=half, length=len(body))
+    return Abort(half, len(body), reset=fault.name == "reset-mid")
 
 
 def _priced(model: Model) -> dict[str, Any]:
@@ -245,5 +253,5 @@ def _priced(model: Model) -> dict[str, Any]:
         "output_per_million": float(model.output),
         "cache_input_per_million": float(model.cached),
     }
-    providers = [{"id": id, "model_id": model.id, **prices} for id in model.providers]
+    providers = [{"id": name, "model_id": model.id, **prices} for name in model.providers]
     return {"id": model.id, "owned_by": model.owner, "providers": providers, **prices}

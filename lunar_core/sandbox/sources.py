@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lunar_core.sandbox.catalogue import Model
 from lunar_core.sandbox.generate import Answer, Messages, Piece, PrefixCache, cut, generate
 from lunar_core.sandbox.usage import Tokens, count
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from lunar_core.sandbox.catalogue import Model
+
+_TEXT_OPTIONS = ("max_tokens", "stop", "n")
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,18 @@ class Ask:
     session: str
 
 
+class BrokenOffError(Exception):
+    """A source failed after its stream had begun."""
+
+
 class Source(Protocol):
     """Generates answers."""
 
-    async def answer(self, ask: Ask) -> Answer: ...
+    async def answer(self, ask: Ask) -> Answer:
+        """Return a whole answer."""
+        ...
 
-    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncIterator[Piece]]:
+    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
         """Return the prompt's tokens and the pieces; errors before the first are raised here."""
         ...
 
@@ -48,18 +59,21 @@ class BuiltIn:
         if ask.model is None:
             raise LookupError(ask.name)
         cached = self._cache.cached(ask.session, ask.model, ask.messages)
-        answer = generate(ask.model, ask.messages, ask.options, cached)
+        options = ask.options
+        if ask.kind == "text":
+            options = {name: options[name] for name in _TEXT_OPTIONS if name in options}
+        answer = generate(ask.model, ask.messages, options, cached)
         if ask.kind == "text":  # A bare prompt has no message round it.
             tokens = replace(answer.tokens, prompt=count(str(ask.messages[0]["content"])))
             answer = replace(answer, tokens=tokens)
         return answer
 
-    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncIterator[Piece]]:
+    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
         """Generate the same answer, in pieces."""
         answer = await self.answer(ask)
         return replace(answer.tokens, completion=0, reasoning=0), _pieces(answer)
 
 
-async def _pieces(answer: Answer) -> AsyncIterator[Piece]:
+async def _pieces(answer: Answer) -> AsyncGenerator[Piece, None]:
     for piece in cut(answer):
         yield piece

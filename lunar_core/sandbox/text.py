@@ -23,13 +23,13 @@ _COMMAND = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LONG = re.compile(r"\b(?:count\s+to\s+(\d{1,7})|(\d{1,7})\s+words?)\b", re.IGNORECASE)
-_QUOTES = "\"'“”‘’`«»「」"
+_QUOTES = "\"'“”\u2018\u2019`«»「」"
 
 # Word in the prompt → what is said of it. Order decides where several fit.
 _SAYINGS: dict[str, str] = {
     "haiku": "Moonlight on the wire,\nquiet servers count the night –\none small answer wakes.",
-    "prove": "Suppose the claim were false. Take the smallest counterexample; the same argument then "
-    "yields a smaller one, which cannot be. So no counterexample exists, and the claim holds. ∎",
+    "prove": "Suppose the claim were false. Take the smallest counterexample; the same argument "
+    "then yields a smaller one, which cannot be. So there is none, and the claim holds. ∎",
     "proof": "Assume the contrary and follow it: both sides would have to be even and odd at once. "
     "The contradiction proves the claim. ∎",
     "translate": "Le matin est clair, et la réponse est courte.",
@@ -37,17 +37,17 @@ _SAYINGS: dict[str, str] = {
     "if not (x in seen or seen.add(x))]",
     "sql": "SELECT customer, SUM(amount) AS total\nFROM orders\nGROUP BY customer\n"
     "ORDER BY total DESC\nLIMIT 10;",
-    "code": "Name the three cases, write one small function for each, and test the empty input first.",
-    "patient": "The findings fit several causes; the dangerous ones come first: rule out infarction "
-    "and embolism by ECG, troponin and D-dimer before settling on a benign one.",
+    "code": "Name the three cases, write one small function for each, and test the empty one.",
+    "patient": "The findings fit several causes; the dangerous ones come first: rule out "
+    "infarction and embolism by ECG, troponin and D-dimer before settling on a benign one.",
     "symptoms": "These symptoms have common and harmless causes, and a few serious ones. See a "
     "doctor soon if they last, worsen, or come with fever.",
     "dose": "The usual adult dose is on the label; adjust it for weight, kidney function and age, "
     "and never double it after a missed one.",
-    "contract": "The clause binds only what it names; silence is read against the party that wrote it.",
+    "contract": "The clause binds only what it names; silence is read against its author.",
     "joke": "Why did the cat sit on the computer? To keep an eye on the mouse.",
-    "story": "A cat found a door that had never been there. She waited, as cats do, until it opened "
-    "by itself, and on the other side it was still morning.",
+    "story": "A cat found a door that had never been there. She waited, as cats do, until "
+    "it opened by itself, and on the other side it was still morning.",
     "email": "Dear team,\nthe release is ready and the notes are attached. Please read them before "
     "Friday.\nKind regards",
     "summarize": "In short: one cause, two effects, and a decision that can wait until Monday.",
@@ -89,8 +89,8 @@ def say(
             return front + saying
     start = " ".join(prompt[:2000].split()[:40])
     return (
-        front
-        + f"You asked: “{start}”. That depends on three things: what is known, what it costs, and when you need it."
+        f"{front}You asked: “{start}”. That depends on three things:"
+        " what is known, what it costs, and when you need it."
     )
 
 
@@ -98,5 +98,5 @@ def _words(long: re.Match[str]) -> str:
     if long[1]:
         return " ".join(map(str, range(1, min(int(long[1]), 1_000_000) + 1)))
     wanted = min(int(long[2]), 1_000_000)
-    stock = "the answer goes on word by word until it has as many as you asked for".split()
+    stock = ("the", "answer", "goes", "on", "until", "it", "has", "what", "you", "asked", "for")
     return " ".join(stock[i % len(stock)] for i in range(wanted))

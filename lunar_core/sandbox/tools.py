@@ -21,10 +21,10 @@ from lunar_core.sandbox.schema import fill
 
 _COMMON = frozenset(
     words(
-        "a an and any are as at be by call can did do does for from function get give has have how if"
-        " in input into is it its list make me my of on one or out output please return set show tell"
-        " that the their them then this to tool use used user using value what when where which who"
-        " will with you your"
+        "a an and any are as at be by call can did do does for from function get give has have how"
+        " if in input into is it its list make me my of on one or out output please return set"
+        " show tell that the their them then this to tool use used user using value what when"
+        " where which who will with you your"
     )
 )
 _CLAUSE = re.compile(r"\b(?:and then|and|then|also)\b|[;.?!]\s", re.IGNORECASE)
@@ -55,7 +55,7 @@ def choose(
     else:
         asked = frozenset(words(prompt)) - _COMMON
         scores = [_score(function, asked) for function in functions]
-        called = [f for f, score in zip(functions, scores) if score >= 2]
+        called = [f for f, score in zip(functions, scores, strict=True) if score >= 2]
         if not parallel and called:
             called = [functions[scores.index(max(scores))]]
         if not called and choice == "required":

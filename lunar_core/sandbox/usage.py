@@ -8,11 +8,14 @@ whitespace. So a reader can check every bill by counting words. Each message add
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from lunar_core.sandbox.catalogue import Model
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lunar_core.sandbox.catalogue import Model
 
 PER_MESSAGE = 3
 PER_PART: Mapping[str, int] = {"image_url": 85, "file": 100, "input_audio": 50}
@@ -25,7 +28,7 @@ _MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True)
 class Tokens:
-    """What was read and written. ``cached`` is a part of ``prompt``, ``reasoning`` of ``completion``."""
+    """What was read, ``cached`` being a part of it; what was written, with the ``reasoning``."""
 
     prompt: int
     completion: int
@@ -55,4 +58,4 @@ def costs(tokens: Tokens, model: Model | None) -> dict[str, float]:
     cached = tokens.cached * model.cached / _MILLION
     written = tokens.completion * model.output / _MILLION
     amounts = (read, written, cached, read + written + cached)
-    return dict(zip(COST_NAMES, map(float, amounts)))
+    return dict(zip(COST_NAMES, map(float, amounts), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """Ends a request with ``{"detail": …}`` and a status."""
 
     def __init__(self, status: int, detail: Any) -> None:

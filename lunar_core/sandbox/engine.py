@@ -1,0 +1,211 @@
+"""The vendor's own router: the UniRoute engine of the package ``opentracy``, run on 127.0.0.1.
+
+``pip install --no-deps opentracy`` is all that it takes: the engine is one binary with its
+weights, and the package's Python code, which needs much more, is never imported.
+
+What is done here, and why (see the engine's own ``GoEngine`` for what it does otherwise):
+
+- The engine wants the embedding model inside its weights folder. That folder is made of links in
+  a temporary directory; nothing is written into site-packages.
+- Its output is read all the time, so that it never stops at a full pipe.
+- It is given no environment: no provider's key, no home.
+- Ties are broken at random there (and they are common): a cost weight of 1e-9 instead of 0 picks
+  the cheapest of the tied, always.
+- It ends with this process. On Linux the kernel sees to that even after a SIGKILL; elsewhere a
+  sandbox that is killed so leaves it behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lunar_core.sandbox.catalogue import MODELS, Model
+from lunar_core.sandbox.refused import RefusedError
+from lunar_core.sandbox.router import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+INSTALL = "pip install --no-deps opentracy"
+TIE_BREAK = 1e-9
+_START_SECONDS = 60.0
+_ROUTE_SECONDS = 30.0
+
+# Asks Linux (PR_SET_PDEATHSIG = 1) to kill this process with its parent, then becomes the engine.
+_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class EngineError(RuntimeError):
+    """The engine isn't there, or doesn't start."""
+
+
+class EngineRouter:
+    """Asks a running engine; see :func:`running_engine`."""
+
+    name = "engine"
+
+    def __init__(self, port: int, version: str) -> None:
+        self.version: str | None = version
+        self._port = port
+
+    async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route:
+        """Choose among ``models``.
+
+        Raises:
+            RefusedError: 503, when the engine doesn't answer: no other router steps in.
+        """
+        question = {
+            "prompt": prompt if prompt.strip() else "(empty)",
+            "available_models": [model.id for model in models],
+            "cost_weight": max(cost_weight, TIE_BREAK),
+        }
+        try:
+            said = await asyncio.to_thread(_ask, self._port, "POST", "/v1/route", question)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise RefusedError(503, f"The routing engine doesn't answer: {error}") from error
+        chosen = said["selected_model"]
+        return Route(
+            model=chosen,
+            provider=MODELS[chosen].owner,
+            expected_error=float(said["expected_error"]),
+            # Six decimals: the tie-breaking weight is no part of the score.
+            score=round(said["cost_adjusted_score"], 6),
+            cluster=said["cluster_id"],
+            reasoning=said["reasoning"].strip(),
+            scores={name: round(score, 6) for name, score in said["all_scores"].items()},
+        )
+
+
+@contextlib.contextmanager
+def running_engine() -> Iterator[EngineRouter]:
+    """Run the engine for the length of a ``with`` block.
+
+    Call it from the main thread: Linux ties the engine's life to the thread that starts it.
+
+    Raises:
+        EngineError: it isn't installed, or doesn't start.
+    """
+    package, version = _package()
+    port = _free_port()
+    said: deque[str] = deque(maxlen=30)
+    with contextlib.ExitStack() as started:
+        with tempfile.TemporaryDirectory(prefix="lunar-engine-") as folder:
+            # Once the engine is healthy it has read its weights: the links may go, and so
+            # nothing stays behind even after a SIGKILL.
+            weights = _linked_weights(package, Path(folder))
+            process = started.enter_context(_spawned(package, weights, port))
+            threading.Thread(target=_drain, args=(process, said), daemon=True).start()
+            _wait_until_healthy(process, port, said)
+        yield EngineRouter(port, version)
+
+
+def _package() -> tuple[Path, str]:
+    """Find the package without importing it."""
+    spec = importlib.util.find_spec("opentracy")
+    if spec is None or spec.origin is None:
+        raise EngineError(f"The engine router needs the package opentracy: {INSTALL}")
+    return Path(spec.origin).parent, importlib.metadata.version("opentracy")
+
+
+def _linked_weights(package: Path, folder: Path) -> Path:
+    """Lay out the weights as the engine wants them, as links to what the package brings."""
+    bundled = next((package / "_bundled_weights").glob("*/"), None)
+    if bundled is None:
+        raise EngineError(f"No weights in {package}: is this the wheel of opentracy?")
+    for source in (*bundled.iterdir(), package / "_onnx"):
+        name = "onnx" if source.name == "_onnx" else source.name
+        try:
+            (folder / name).symlink_to(source, target_is_directory=source.is_dir())
+        except OSError:  # Windows lets only some users make links.
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, folder / name)
+    return folder
+
+
+@contextlib.contextmanager
+def _spawned(package: Path, weights: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """Run the binary, and end it."""
+    binary = next((package / "_bin").glob("opentracy-engine-*"), None)
+    library = next((package / "_bin").glob("*onnxruntime*"), None)
+    if binary is None or library is None:
+        raise EngineError(f"No engine for this platform in {package / '_bin'}")
+    command = [str(binary), "--host", "127.0.0.1", "--port", str(port), "--weights", str(weights)]
+    if sys.platform == "linux":
+        command = [sys.executable, "-ISc", _WITH_PARENT, str(os.getpid()), *command]
+    kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ}
+    process = subprocess.Popen(  # noqa: S603 - the package's own binary
+        command,
+        env={**kept, "HOME": str(weights), "ONNXRUNTIME_LIB_PATH": str(library)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Ctrl+C is for the sandbox, which then stops the engine.
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _drain(process: subprocess.Popen[str], said: deque[str]) -> None:
+    if process.stdout is not None:
+        with process.stdout as lines:
+            said.extend(lines)
+
+
+def _wait_until_healthy(process: subprocess.Popen[str], port: int, said: deque[str]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            if _ask(port, "GET", "/health").get("embedder_ready"):
+                return
+        time.sleep(0.05)
+    raise EngineError("The engine doesn't start. It said: " + "".join(said).strip())
+
+
+def _ask(port: int, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ROUTE_SECONDS)
+    with contextlib.closing(connection):
+        connection.request(method, path, None if body is None else json.dumps(body))
+        response = connection.getresponse()
+        said = json.loads(response.read())
+    if response.status != 200 or not isinstance(said, dict):
+        raise ValueError(f"{response.status} {said}")
+    return said
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
