@@ -177,7 +177,9 @@ class Intake:
 def _as_completion(
     kind: type[ChatCompletion] | type[Completion], value: dict[str, object]
 ) -> Final:
-    return answers.forgiving(Completion if kind is Completion else ChatCompletion, value)
+    if kind is Completion:
+        return answers.forgiving(Completion, value)
+    return answers.forgiving(ChatCompletion, value)
 
 
 def _is_json(payload: bytes) -> bool:

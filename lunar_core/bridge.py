@@ -1,0 +1,112 @@
+"""What LangChain and LlamaIndex both need of an answer, in plain JSON, so that they cannot differ in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from lunar_core.client.jobs import provider_of
+from lunar_core.errors import ConfigurationError
+from lunar_core.wire.completions import CallInfo, RoutingDecision
+from lunar_core.wire.usage import Usage
+
+COST_FIELDS = (
+    "total_cost_usd",
+    "input_cost_usd",
+    "output_cost_usd",
+    "cache_input_cost_usd",
+    "latency_ms",
+    "ttft_ms",
+)
+"""The names of ``usage`` that are money or time: floats, as the service wrote them."""
+
+ToolChoice = str | dict[str, object]
+
+
+def metadata(
+    *,
+    call: CallInfo,
+    model: str | None,
+    answer_id: str | None,
+    finish_reason: str | None,
+    usage: Usage | None,
+    routing: RoutingDecision | None,
+    extra: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Everything known of an answer but its tokens and its text: flat, plain JSON, and absent when unknown.
+
+    ``model_name`` is the model that answered, ``requested_model`` the one that was asked for; costs are in USD,
+    latencies in ms, under the names of the API. ``attempts`` is there when there was more than one.
+    """
+    found: dict[str, object] = {
+        name: getattr(usage, name) for name in COST_FIELDS if usage is not None
+    }
+    if found.get("latency_ms") is None:
+        found["latency_ms"] = call.latency_ms
+    if found.get("ttft_ms") is None:
+        found["ttft_ms"] = call.ttft_ms
+    found |= {
+        "model_name": model or call.requested_model or None,
+        "requested_model": call.requested_model or None,
+        "model_provider": "lunar",
+        "provider": provider_of(model, routing, extra or {}),
+        "finish_reason": finish_reason,
+        "id": answer_id,
+        "call_id": call.call_id or None,
+        "routing": routing_dict(routing),
+    }
+    if len(call.attempts) > 1:
+        found["attempts"] = [vars(attempt) for attempt in call.attempts]
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def routing_dict(routing: RoutingDecision | None) -> dict[str, object] | None:
+    """A decision as plain JSON, without what the service left open."""
+    return None if routing is None else routing.model_dump(mode="json", exclude_none=True)
+
+
+def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
+    """Any form of ``tool_choice`` that users of the frameworks write → the form of the API.
+
+    ``"auto"``, ``"none"``, ``"required"`` as they are; ``"any"`` and ``True`` mean required, ``False`` none of
+    a say (None); a tool's name, or a dict naming one, forces that tool. Raises ConfigurationError for a tool
+    that is not among ``names``.
+    """
+    if choice is None or choice is False:
+        return None
+    if choice is True or choice == "any":
+        return "required"
+    if isinstance(choice, str):
+        if choice in ("auto", "none", "required"):
+            return choice
+        return _named(choice, names)
+    if isinstance(choice, Mapping):
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+        if isinstance(name, str):
+            return _named(name, names)
+        kind = choice.get("type")
+        if isinstance(kind, str) and kind in ("auto", "none", "required", "any"):
+            return "required" if kind == "any" else kind
+    raise ConfigurationError(
+        "tool_choice: expected auto, none, required, any, True, or the name of a tool"
+    )
+
+
+def _named(name: str, names: Sequence[str]) -> dict[str, object]:
+    if name not in names:
+        raise ConfigurationError(f"tool_choice: no tool is called {name!r}; there are {list(names)}")
+    return {"type": "function", "function": {"name": name}}
+
+
+def arguments(text: str | None) -> dict[str, object] | None:
+    """The arguments of a tool call: {} for none at all, None for text that is no JSON object."""
+    if text is None or not text.strip():
+        return {}
+    try:
+        value = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else None
