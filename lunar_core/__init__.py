@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from lunar_core.client.sync_stream import Stream
 
 __all__ = [
-    "__version__",
     "APIConnectionError",
     "APIResponseValidationError",
     "APIStatusError",
@@ -72,8 +71,6 @@ __all__ = [
     "CompletionChunk",
     "ConfigurationError",
     "ConflictError",
-    "context_window",
-    "current_tags",
     "Entry",
     "InternalServerError",
     "Ledger",
@@ -92,11 +89,14 @@ __all__ = [
     "RoutedCompletion",
     "RoutingDecision",
     "Stream",
-    "tags",
     "Timeout",
     "Totals",
     "UnprocessableEntityError",
     "Usage",
+    "__version__",
+    "context_window",
+    "current_tags",
+    "tags",
 ]
 
 # httpx takes longer to import than everything else here together: it comes with the first client.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from lunar_core.errors import LunarError
@@ -19,7 +20,7 @@ from lunar_core.wire.usage import Usage
 Endpoint = Literal["chat.completions", "completions", "router", "router.decide"]
 Status = Literal["ok", "failed", "aborted"]
 
-_TAGS: ContextVar[Mapping[str, str]] = ContextVar("lunar_tags", default={})
+_TAGS: ContextVar[Mapping[str, str]] = ContextVar("lunar_tags", default=MappingProxyType({}))
 
 
 @contextmanager

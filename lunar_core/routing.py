@@ -27,7 +27,7 @@ def takes_one_request(params: Mapping[str, object]) -> bool:
     stop sequences, images and all else need chat/completions, so that nothing is dropped.
     """
     messages = params.get("messages")
-    return _ROUTER_TAKES >= {key for key, value in params.items() if value is not None} and (
+    return {key for key, value in params.items() if value is not None} <= _ROUTER_TAKES and (
         isinstance(messages, list) and all(_is_plain(message) for message in messages)
     )
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -18,7 +18,9 @@ from lunar_core.errors import ConfigurationError
 DEFAULT_BASE_URL = "https://api.pureai-api.com"
 MIB = 1024 * 1024
 
-Secret = Union[str, SecretStr, Callable[[], str]]
+T = TypeVar("T")
+
+Secret = str | SecretStr | Callable[[], str]
 """A key or token, or a function that returns one and is asked for each request."""
 
 
@@ -71,10 +73,12 @@ class Credential:
         if isinstance(self.source, SecretStr):
             return self.source.get_secret_value()
         if self.source is not None:
-            return _checked_secret(self.source(), self.kind).get_secret_value()
+            return _checked_secret(_answer_of(self.source, self.kind), self.kind).get_secret_value()
         if self.from_environment is not None:
             return self.from_environment.get_secret_value()
-        return _checked_secret(os.environ.get(self.variable, ""), self.variable).get_secret_value()
+        return _checked_secret(
+            hidden(os.environ.get(self.variable, "")), self.variable
+        ).get_secret_value()
 
     def __getstate__(self) -> dict[str, object]:
         return {"kind": self.kind, "source": self.source, "from_environment": None}
@@ -89,8 +93,8 @@ class Credential:
             return cls("jwt", _secret_source(jwt, "jwt"))
         for kind in ("api_key", "jwt"):
             credential = cls(kind, None)
-            found = os.environ.get(credential.variable, "").strip()
-            if found:
+            if os.environ.get(credential.variable, "").strip():
+                found = hidden(os.environ[credential.variable])
                 return cls(kind, None, _checked_secret(found, credential.variable))
         raise ConfigurationError(
             "api_key: none was given. Pass api_key= or jwt=, or set LUNAR_API_KEY or LUNAR_JWT. "
@@ -98,29 +102,46 @@ class Credential:
         )
 
 
+def hidden(secret: T) -> T | SecretStr:
+    """A plain string out of sight: done first, so that no later frame of a traceback shows it."""
+    return SecretStr(secret) if isinstance(secret, str) else secret
+
+
 def _secret_source(given: Secret, name: str) -> SecretStr | Callable[[], str]:
-    if isinstance(given, SecretStr):
-        return _checked_secret(given.get_secret_value(), name)
-    if isinstance(given, str):
-        return _checked_secret(given, name)
-    if callable(given):
-        return given
-    raise ConfigurationError(f"{name}: expected a string or a function that returns one")
+    given = hidden(given)
+    return (
+        given
+        if not isinstance(given, SecretStr) and callable(given)
+        else _checked_secret(given, name)
+    )
 
 
-def _checked_secret(value: object, name: str) -> SecretStr:
-    # The text of these errors must never show the value.
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: expected a string")
-    value = value.strip()
-    if not value:
-        raise ConfigurationError(f"{name}: is empty")
-    if not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise ConfigurationError(
-            f"{name}: has a character that no HTTP header may carry (a space, a line break, "
-            "or one outside ASCII)"
-        )
-    return SecretStr(value)
+def _answer_of(source: Callable[[], str], name: str) -> SecretStr:
+    try:
+        answer = hidden(source())
+    except Exception as error:  # noqa: BLE001  # the caller's function; its text may hold the secret
+        failure = type(error).__name__
+    else:
+        return _checked_secret(answer, name)
+    raise ConfigurationError(f"{name}: the function that returns it raised {failure}")
+
+
+def _checked_secret(secret: object, name: str) -> SecretStr:
+    if not isinstance(secret, SecretStr):
+        raise ConfigurationError(f"{name}: expected a string, or a function that returns one")
+    fault = _secret_fault(secret.get_secret_value().strip())
+    if fault:
+        raise ConfigurationError(f"{name}: {fault}")
+    return SecretStr(secret.get_secret_value().strip())
+
+
+def _secret_fault(text: str) -> str | None:
+    # Returns instead of raising: a traceback would show ``text``.
+    if not text:
+        return "is empty"
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        return "has a character that no HTTP header may carry (a space, a line break, or one outside ASCII)"
+    return None
 
 
 @dataclass(frozen=True)
@@ -154,6 +175,7 @@ class Settings:
         allow_http: bool = False,
     ) -> Settings:
         """Raises ConfigurationError naming the first setting that cannot work."""
+        api_key, jwt = hidden(api_key), hidden(jwt)
         url = (
             base_url
             if base_url is not None
@@ -192,7 +214,7 @@ def checked_base_url(url: object, *, allow_http: bool) -> str:
         raise ConfigurationError("base_url: must not have a query or a fragment")
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ConfigurationError("base_url: has a space or a control character")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             "base_url: plain http would send the key unprotected. Use https, "
             "or allow_http=True for a network you trust"
@@ -203,7 +225,7 @@ def checked_base_url(url: object, *, allow_http: bool) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

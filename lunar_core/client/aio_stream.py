@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -89,17 +90,20 @@ class AsyncStream(Generic[C]):
         Raises whatever error comes first instead: the plan decides what to do about it.
         """
         try:
-            if whole is not None:
-                self._intake.take_plain(whole)
-            while not self._intake.primed and not self._intake.ended:
-                await self._read()
-            error = None if self._intake.primed else self._intake.verdict()
-            if error is not None:
-                raise error
+            await self._until_content(whole)
         except BaseException:
             self._over = True  # no stream yet: whoever opened it reports what happened
             await self._release()
             raise
+
+    async def _until_content(self, whole: bytes | None) -> None:
+        if whole is not None:
+            self._intake.take_plain(whole)
+        while not self._intake.primed and not self._intake.ended:
+            await self._read()
+        error = None if self._intake.primed else self._intake.verdict()
+        if error is not None:
+            raise error
 
     async def _next(self, parse: Callable[[bytes], T | None]) -> T:
         error = self._error
@@ -126,9 +130,7 @@ class AsyncStream(Generic[C]):
     async def _read(self) -> None:
         try:
             piece = await anext(self._pieces, None)
-        except (
-            Exception
-        ) as exc:  # httpx's, httpcore's, ssl's: every one of them is a LunarError to the caller
+        except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore or ssl raise
             error = as_error(exc)
         else:
             if piece is None:
@@ -149,14 +151,14 @@ class AsyncStream(Generic[C]):
         self._intake.conclude("ok" if error is None else "failed", self._error)
 
     async def _drain(self) -> None:
-        """After [DONE], the body's own end usually sits right behind it: read it, and the connection can be used again."""
+        """The body's own end usually sits right behind [DONE]: read it, and the connection can be used again."""
         line = self._response.extensions.get("line")
         if line is not None and self._intake.done:
             line.deadline = time.monotonic() + DRAIN_SECONDS
-            try:
+            with suppress(
+                Exception
+            ):  # whatever it is: the answer is whole, and the connection ends
                 await anext(self._pieces, None)
-            except Exception:  # noqa: BLE001, S110  # whatever it is: the answer is whole, and the connection ends
-                pass
 
     async def aclose(self) -> None:
         """Stop here. The service stops generating once it sees the connection gone."""

@@ -27,7 +27,7 @@ from lunar_core.errors import (
     ConfigurationError,
     LunarError,
 )
-from lunar_core.settings import Credential, Settings, Timeout
+from lunar_core.settings import Credential, Settings, Timeout, is_loopback
 from lunar_core.version import __version__
 from lunar_core.wire.calls import Call
 
@@ -76,7 +76,7 @@ class Requests:
         )
 
     def authorize(self, request: R) -> R:
-        """httpx calls this with the request just before it is sent: the key is in no header dict before.
+        """Httpx calls this with the request just before it is sent: the key is in no header dict before.
 
         Nothing here binds the key to a name, so that a traceback with local variables cannot show it.
         """
@@ -223,12 +223,11 @@ _closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 def uses_proxy(base_url: str) -> bool:
-    """Whether the environment names proxies that may apply. Never for this machine itself: plain http to it is
-    allowed because it does not leave the machine."""
-    host = urlsplit(base_url).hostname or ""
-    return bool(getproxies()) and not (
-        host == "localhost" or host == "::1" or host.startswith("127.")
-    )
+    """Whether the environment names proxies that may apply.
+
+    Never for this machine itself: plain http to it is allowed because it does not leave the machine.
+    """
+    return bool(getproxies()) and not is_loopback(urlsplit(base_url).hostname or "")
 
 
 def tls_context() -> ssl.SSLContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TypeVar, Union
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -20,7 +20,7 @@ from lunar_core.wire.usage import Usage
 
 T = TypeVar("T")
 
-Final = Union[ChatCompletion, Completion]
+Final = ChatCompletion | Completion
 
 
 class Intake:
@@ -167,16 +167,14 @@ class Intake:
                 status,
                 self._job.info(self._headers),
                 model if isinstance(model, str) else None,
-                self.usage,
-                self.routing,
-                {"provider": provider},
-                error,
+                usage=self.usage,
+                route=self.routing,
+                extra={"provider": provider},
+                error=error,
             )
 
 
-def _as_completion(
-    kind: type[ChatCompletion] | type[Completion], value: dict[str, object]
-) -> Final:
+def _as_completion(kind: type[ChatCompletion | Completion], value: dict[str, object]) -> Final:
     if kind is Completion:
         return answers.forgiving(Completion, value)
     return answers.forgiving(ChatCompletion, value)

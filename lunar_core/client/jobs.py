@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from lunar_core import routing
 from lunar_core.client import attempts
-from lunar_core.client.attempts import Plan, Policy, Reply
+from lunar_core.client.attempts import Plan, Policy
 from lunar_core.errors import LunarError
 from lunar_core.observers import CallStart, Endpoint, Observer, Outcome, Status, current_tags
 from lunar_core.settings import (
@@ -73,7 +73,7 @@ class Job:
     policy: Policy
     runtime: Runtime
     deadline: float | None
-    limits: Limits = Limits()
+    limits: Limits
     observers: Sequence[Observer] = ()
     stream: bool = False
     call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex}")
@@ -112,7 +112,7 @@ class Job:
             call_id=f"{self.call_id}.route",
         )
         info = CallInfo(part.call_id, calls.ROUTER, tuple(self.policy.attempts))
-        part.tell("ok", info, route.selected_model, answer.usage, route)
+        part.tell("ok", info, route.selected_model, usage=answer.usage, route=route)
         return route.selected_model
 
     def info(self, headers: Mapping[str, str] | None = None) -> CallInfo:
@@ -137,14 +137,12 @@ class Job:
             if route is not None:
                 answer = answer.model_copy(update={"routing": route})
         answer._call = self.info(headers)
-        if isinstance(answer, ChatCompletion):
-            if answer.routing is not None:
-                answer.routing._call = answer.call
-            self.tell(
-                "ok", answer.call, answer.model, answer.usage, answer.routing, answer.model_extra
-            )
-        elif isinstance(answer, Completion):
-            self.tell("ok", answer.call, answer.model, answer.usage, None, answer.model_extra)
+        if isinstance(answer, ChatCompletion) and answer.routing is not None:
+            answer.routing._call = answer.call
+        if isinstance(answer, (ChatCompletion, Completion)):
+            route = answer.routing if isinstance(answer, ChatCompletion) else None
+            extra = answer.model_extra
+            self.tell("ok", answer.call, answer.model, usage=answer.usage, route=route, extra=extra)
         return answer
 
     def abort(self) -> None:
@@ -162,6 +160,7 @@ class Job:
         status: Status,
         info: CallInfo,
         model: str | None,
+        *,
         usage: Usage | None = None,
         route: RoutingDecision | None = None,
         extra: Mapping[str, object] | None = None,

@@ -46,8 +46,8 @@ class SocketBackend(httpcore.NetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002  # httpcore's signature; we never set it
-        socket_options: Iterable[SocketOption] | None = None,  # noqa: ARG002  # likewise
+        local_address: str | None = None,  # httpcore's signature; we never set it
+        socket_options: Iterable[SocketOption] | None = None,  # likewise
     ) -> httpcore.NetworkStream:
         try:
             sock = socket.create_connection((host, port), self._line.bounded(timeout))
@@ -140,8 +140,8 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002  # httpcore's signature; we never set it
-        socket_options: Iterable[SocketOption] | None = None,  # noqa: ARG002  # likewise
+        local_address: str | None = None,  # httpcore's signature; we never set it
+        socket_options: Iterable[SocketOption] | None = None,  # likewise
     ) -> httpcore.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
         try:

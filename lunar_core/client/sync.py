@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from time import sleep
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from time import sleep
 from types import TracebackType
 from typing import Any, Literal, overload
 
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
-from lunar_core.client.sync_stream import Stream
 from lunar_core.client.attempts import Plan, Reply
 from lunar_core.client.body import Body
 from lunar_core.client.http import Requests, as_error, bare, explained, redacted
 from lunar_core.client.jobs import Desk, Job, reader, runtime
 from lunar_core.client.pool import Clients
-from lunar_core.errors import LunarError
+from lunar_core.client.sync_stream import Stream
 from lunar_core.observers import Observer
-from lunar_core.settings import Limits, Secret, Settings
+from lunar_core.settings import Limits, Secret, Settings, hidden
 from lunar_core.wire import answers, events
 from lunar_core.wire.calls import Call
 from lunar_core.wire.catalogue import Model, Profiles, Provider
@@ -75,6 +75,7 @@ class Lunar:
         limits: Limits | None = None,
         allow_http: bool = False,
     ) -> None:
+        api_key, jwt = hidden(api_key), hidden(jwt)
         settings = Settings.resolve(
             api_key=api_key,
             jwt=jwt,
@@ -121,7 +122,7 @@ class Lunar:
         """Close every connection. Later calls are refused."""
         self._clients.close()
 
-    def __enter__(self) -> Lunar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -175,9 +176,7 @@ class Lunar:
         try:
             response = self._clients.send(self._requests, call, job)
             answer = self._answer(job, call, response)
-        except (
-            Exception
-        ) as exc:  # httpx's, httpcore's, ssl's, the system's: each is a LunarError to the caller
+        except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
             error = redacted(as_error(exc), self._settings.credential)
         except BaseException:
             if response is not None:
@@ -229,15 +228,12 @@ class Lunar:
         """What can be had of it: a status is worth reporting even if its text breaks off."""
         pieces = response.iter_raw()
         body = None
-        try:
-            body = Body(
-                response.headers.get("content-encoding"), self._settings.limits.error_body, cut=True
-            )
+        with suppress(Exception):  # whatever broke the text off, the status says more
+            encoding = response.headers.get("content-encoding")
+            body = Body(encoding, self._settings.limits.error_body, cut=True)
             for piece in pieces:
                 if not body.feed(piece):
                     break
-        except Exception:  # noqa: BLE001, S110  # whatever broke the text off, the status says more
-            pass
         pieces.close()
         return body.value() if body is not None else b""
 
@@ -291,7 +287,8 @@ class ChatCompletions:
     ) -> ChatCompletion | Stream[ChatCompletionChunk]:
         """POST /v1/chat/completions. ``model="router"`` lets the service choose among ``models``, or all.
 
-        Raises ConfigurationError before anything is sent, then LunarError. Keywords that are not listed go through untouched.
+        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that
+        are not listed go through untouched.
         """
         keywords = {"model": model, "messages": messages, "stream": stream, **params}
         answer: ChatCompletion = self._client._run(*self._client._desk.chat(keywords))

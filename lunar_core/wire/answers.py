@@ -44,9 +44,9 @@ def loads(payload: bytes) -> object:
     """JSON, or ValueError: also for nesting, numbers and characters that json alone trips over."""
     try:
         value = json.loads(payload.decode("utf-8-sig", "replace"))
+        return _without_surrogates(value) if rb"\ud" in payload or rb"\uD" in payload else value
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    return _without_surrogates(value) if b"\\ud" in payload or b"\\uD" in payload else value
 
 
 def _without_surrogates(value: object) -> object:
@@ -71,7 +71,7 @@ def read_as(kind: type[M], payload: bytes) -> M:
 def forgiving(kind: type[M], data: object) -> M:
     """Like ``model_validate``, but a garbled field that nobody needs is dropped instead of fatal."""
     if not isinstance(data, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("not a JSON object")  # noqa: TRY004  # what was sent is wrong, not who called
     _mend_habits(data)
     while True:
         try:
@@ -215,10 +215,10 @@ def reason_in(body: object) -> str | None:
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
 
 
-def _reason(body: object) -> str:
+def _reason(body: object, depth: int = 4) -> str:
     if isinstance(body, str):
         return _readable(body)
-    if not isinstance(body, Mapping):
+    if not isinstance(body, Mapping) or depth == 0:
         return ""
     for name in ("detail", "error", "message", "msg", "title"):
         found = body.get(name)
@@ -226,8 +226,10 @@ def _reason(body: object) -> str:
             return found.strip()
         if isinstance(found, list):
             return "; ".join(filter(None, map(_field_fault, found)))
-        if isinstance(found, Mapping) and _reason(found):
-            return _with_code(_reason(found), found)
+        if isinstance(found, Mapping):
+            inner = _reason(found, depth - 1)
+            if inner:
+                return _with_code(inner, found)
     return ""
 
 

@@ -176,18 +176,22 @@ def _check_messages(value: object, name: str) -> None:
         where = f"{name}[{number}]"
         if not isinstance(message, Mapping):
             _refuse(where, 'expected a dict such as {"role": "user", "content": "hi"}')
-        role, content = message.get("role"), message.get("content")
+        role = message.get("role")
         if not isinstance(role, str) or not role:
             _refuse(f"{where}.role", "expected a string such as 'user'")
-        if isinstance(content, (list, tuple)):
-            for position, part in enumerate(content):
-                if not isinstance(part, (Mapping, str)):
-                    _refuse(f"{where}.content[{position}]", "expected a dict with a type")
-        elif content is None:
-            if role != "assistant":
-                _refuse(f"{where}.content", "is required")
-        elif not isinstance(content, str):
-            _refuse(f"{where}.content", "expected a string or a list of parts")
+        _check_content(message.get("content"), f"{where}.content", required=role != "assistant")
+
+
+def _check_content(content: object, where: str, *, required: bool) -> None:
+    if isinstance(content, (list, tuple)):
+        for position, part in enumerate(content):
+            if not isinstance(part, (Mapping, str)):
+                _refuse(f"{where}[{position}]", "expected a dict with a type")
+    elif content is None:
+        if required:
+            _refuse(where, "is required")
+    elif not isinstance(content, str):
+        _refuse(where, "expected a string or a list of parts")
 
 
 _CHECKS: dict[str, Callable[[object, str], None]] = {

@@ -79,16 +79,17 @@ class _Choice:
         self.outer: dict[str, object] = {}
 
     def add(self, choice: Mapping[str, object]) -> None:
-        delta = choice.get("delta")
         for key, value in choice.items():
-            if key == "text" and isinstance(value, str):
+            if key == "delta" and isinstance(value, Mapping):
+                self._add_delta(value)
+            elif key == "text" and isinstance(value, str):
                 self._text("text", value)
+            elif key == "logprobs" and value is not None:
+                self.outer[key] = _merged(self.outer.get(key), value)
             elif key not in ("delta", "index") and value is not None:
-                self.outer[key] = (
-                    _merged(self.outer.get(key), value) if key == "logprobs" else value
-                )
-        if not isinstance(delta, Mapping):
-            return
+                self.outer[key] = value
+
+    def _add_delta(self, delta: Mapping[str, object]) -> None:
         for key, value in delta.items():
             if key == "tool_calls" and isinstance(value, list):
                 for piece in value:
@@ -115,7 +116,7 @@ class _Choice:
     def has_content(self) -> bool:
         return bool(self.texts or self.tool_calls or self.outer.get("finish_reason"))
 
-    def value(self, index: int, kind: type[ChatCompletion] | type[Completion]) -> dict[str, object]:
+    def value(self, index: int, kind: type[ChatCompletion | Completion]) -> dict[str, object]:
         texts = {key: "".join(pieces) for key, pieces in self.texts.items()}
         if kind is Completion:
             return {"index": index, "text": "", "finish_reason": None, **self.outer, **texts}
@@ -146,7 +147,7 @@ class Assembly:
     a stream whose parts are enough for its reader never pays for the whole.
     """
 
-    def __init__(self, kind: type[ChatCompletion] | type[Completion]) -> None:
+    def __init__(self, kind: type[ChatCompletion | Completion]) -> None:
         self._kind = kind
         self._tape: list[bytes] = []
         self._tape_bytes = 0

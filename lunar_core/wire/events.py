@@ -74,7 +74,7 @@ def _with_deltas(chunk: ChatCompletionChunk) -> list[JSONObject]:
 
 
 def _unusual(
-    payload: bytes, kind: type[ChatCompletionChunk] | type[CompletionChunk], empty: JSONObject
+    payload: bytes, kind: type[ChatCompletionChunk | CompletionChunk], empty: JSONObject
 ) -> T | None:
     if not payload.strip():
         return None

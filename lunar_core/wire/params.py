@@ -7,7 +7,7 @@ passed through to the provider. Fields that are not listed here may be given as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Union
+from typing import Literal
 
 from pydantic import BaseModel
 from typing_extensions import Required, TypedDict
@@ -39,20 +39,20 @@ class ImagePartParam(TypedDict):
     image_url: ImageUrlParam
 
 
-PartParam = Union[TextPartParam, ImagePartParam, Mapping[str, object]]
+PartParam = TextPartParam | ImagePartParam | Mapping[str, object]
 
 
 class ChatMessageParam(TypedDict, total=False):
     """``{"role": "user", "content": "hi"}``; ``tool_calls`` on assistant, ``tool_call_id`` on tool messages."""
 
     role: Required[Literal["system", "user", "assistant", "tool", "developer"]]
-    content: Union[str, Sequence[PartParam], None]
+    content: str | Sequence[PartParam] | None
     name: str
     tool_calls: Sequence[ToolCallParam]
     tool_call_id: str
 
 
-MessageParam = Union[ChatMessageParam, Mapping[str, object], BaseModel]
+MessageParam = ChatMessageParam | Mapping[str, object] | BaseModel
 
 
 class CallOptions(TypedDict, total=False):
@@ -61,67 +61,67 @@ class CallOptions(TypedDict, total=False):
     timeout: object
     """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own."""
     max_retries: int
-    total_timeout: Union[float, None]
-    fallbacks: Union[Sequence[str], None]
-    extra_headers: Union[Mapping[str, str], None]
-    extra_body: Union[Mapping[str, object], None]
+    total_timeout: float | None
+    fallbacks: Sequence[str] | None
+    extra_headers: Mapping[str, str] | None
+    extra_body: Mapping[str, object] | None
     """Fields merged into the request as they are."""
 
 
 class ChatParams(CallOptions, total=False):
     """Keywords of ``chat.completions.create`` beside ``model``, ``messages`` and ``stream``."""
 
-    max_tokens: Union[int, None]
-    temperature: Union[float, None]
-    top_p: Union[float, None]
-    stop: Union[str, Sequence[str], None]
-    presence_penalty: Union[float, None]
-    frequency_penalty: Union[float, None]
-    n: Union[int, None]
-    provider: Union[str, None]
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    stop: str | Sequence[str] | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    n: int | None
+    provider: str | None
     # with model="router"
-    models: Union[Sequence[str], None]
-    cost_weight: Union[float, None]
+    models: Sequence[str] | None
+    cost_weight: float | None
     # OpenAI's, passed through
-    tools: Union[Sequence[Mapping[str, object]], None]
-    tool_choice: Union[str, Mapping[str, object], None]
-    parallel_tool_calls: Union[bool, None]
-    response_format: Union[Mapping[str, object], None]
-    stream_options: Union[Mapping[str, object], None]
-    seed: Union[int, None]
-    logprobs: Union[bool, None]
-    top_logprobs: Union[int, None]
-    logit_bias: Union[Mapping[str, float], None]
-    reasoning_effort: Union[str, None]
-    user: Union[str, None]
+    tools: Sequence[Mapping[str, object]] | None
+    tool_choice: str | Mapping[str, object] | None
+    parallel_tool_calls: bool | None
+    response_format: Mapping[str, object] | None
+    stream_options: Mapping[str, object] | None
+    seed: int | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    logit_bias: Mapping[str, float] | None
+    reasoning_effort: str | None
+    user: str | None
 
 
 class CompletionParams(CallOptions, total=False):
     """Keywords of ``completions.create`` beside ``model``, ``prompt`` and ``stream``."""
 
-    max_tokens: Union[int, None]
-    temperature: Union[float, None]
-    stop: Union[str, Sequence[str], None]
+    max_tokens: int | None
+    temperature: float | None
+    stop: str | Sequence[str] | None
     # OpenAI's, passed through
-    top_p: Union[float, None]
-    presence_penalty: Union[float, None]
-    frequency_penalty: Union[float, None]
-    n: Union[int, None]
-    seed: Union[int, None]
-    stream_options: Union[Mapping[str, object], None]
-    provider: Union[str, None]
-    user: Union[str, None]
+    top_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    n: int | None
+    seed: int | None
+    stream_options: Mapping[str, object] | None
+    provider: str | None
+    user: str | None
 
 
 class DecideParams(CallOptions, total=False):
     """Keywords of ``router.decide`` beside ``messages``."""
 
-    models: Union[Sequence[str], None]
-    cost_weight: Union[float, None]
+    models: Sequence[str] | None
+    cost_weight: float | None
 
 
 class RouterParams(DecideParams, total=False):
     """Keywords of ``router.create`` beside ``messages``, ``execute`` and ``stream``."""
 
-    max_tokens: Union[int, None]
-    temperature: Union[float, None]
+    max_tokens: int | None
+    temperature: float | None

@@ -16,13 +16,13 @@ _DONE = b"[DONE]"
 
 
 class SSEDecoder:
-    """Feed it reads of any size; it gives the data of each event as it completes.
+    r"""Feed it reads of any size; it gives the data of each event as it completes.
 
     ``done`` is True once ``data: [DONE]`` was seen and ``error`` holds the data of an
     ``event: error``: either ends the stream, and what follows is ignored.
 
     >>> decoder = SSEDecoder()
-    >>> decoder.feed(b'data: {"a": 1}\\n\\nda'), decoder.feed(b'ta: 2\\n\\ndata: [DONE]\\n\\n')
+    >>> decoder.feed(b'data: {"a": 1}\n\nda'), decoder.feed(b'ta: 2\n\ndata: [DONE]\n\n')
     ([b'{"a": 1}'], [b'2'])
     >>> decoder.done
     True
@@ -37,8 +37,9 @@ class SSEDecoder:
         self._after_cr = False
         self._line: list[bytes] = []  # an unfinished line, in pieces: joined once
         self._data: list[bytes] = []  # the data lines of an unfinished event
+        self._data_size = 0
         self._event = b""
-        self._size = 0
+        self._size = 0  # bytes held back so far
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that ``data`` completes. Raises ResponseTooLargeError."""
@@ -123,10 +124,10 @@ class SSEDecoder:
                     self.error = payload
                     return events
                 events.append(payload)
-                self._data, self._event = [], b""
+                self._data, self._data_size, self._event = [], 0, b""
             else:
                 self._event = b""
-        self._size = len(rest) + sum(map(len, self._data))
+        self._size = len(rest) + self._data_size
         if self._size > self._max:
             self._too_large()
         return events
@@ -136,6 +137,7 @@ class SSEDecoder:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
+            self._data_size += len(value) + 1
         elif name == b"event":
             self._event = value
         # A comment has no name; ``id`` and ``retry`` are for reconnecting, which would bill twice.
