@@ -6,7 +6,8 @@ A fault is asked for by the header ``x-sandbox-fault: FAULT``, by a suffix of th
 
     FAULT = NAME[=VALUE][*TIMES]
 
-``429-header=0.2`` says *wait 0.2 s*; ``hangup-mid=5`` hangs up after five pieces of content;
+``429-header=0.2`` says *wait 0.2 s*; ``hangup-mid=5`` hangs up after five pieces of content (two
+unless said, and at least one; an answer that isn't streamed breaks off at half its bytes);
 ``503*2`` fails the first two times and then works, and starts over after that. Times are counted
 per session, fault and ``idempotency-key`` header; without that header, per body, since the
 attempts of one call send the same bytes. ``GET /sandbox/faults`` lists :data:`FAULTS`.

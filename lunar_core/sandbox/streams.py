@@ -32,7 +32,8 @@ Event = tuple[bytes, Literal["opening", "content", "end"]]
 
 DONE = b"data: [DONE]\n\n"
 _MIDDLE = 2
-"""Pieces of content that come before a fault in the middle, unless its value says otherwise."""
+"""Pieces of content that come before a fault in the middle, unless its value says otherwise; at
+least one does, since what fails before any is a fault of its own."""
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
@@ -125,14 +126,16 @@ async def _until_struck(
     fault: Fault, stream: AsyncGenerator[Event, None]
 ) -> AsyncGenerator[Event, None]:
     middle = fault.name.endswith("-mid") or fault.name in ("malformed", "truncated")
-    left = int(_MIDDLE if fault.value is None else fault.value)
+    left = max(int(_MIDDLE if fault.value is None else fault.value), 1)
     async with aclosing(stream):
         async for event, part in stream:
-            if middle and (part == "end" or (part == "content" and left == 0)):
+            if middle and part == "end":
                 return
-            left -= part == "content"
             if fault.name != "no-done" or event != DONE:
                 yield event, part
+            left -= part == "content"
+            if middle and left == 0:  # Before the next piece: it would be generated, and billed.
+                return
 
 
 class EventStream(Response):
