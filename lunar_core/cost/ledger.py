@@ -37,6 +37,8 @@ class Entry:
     cost: Decimal | None = None
     saved: Decimal | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, object] = field(default_factory=dict)
+    """What a framework said of the call: names and ids of runs, its own tags and metadata."""
     latency_ms: float | None = None
     ttft_ms: float | None = None
     at: float = field(default_factory=time.time)
@@ -128,6 +130,10 @@ class Ledger:
     def add(self, entry: Entry) -> bool:
         """Record ``entry``; False if its call is there already."""
         return self._entries.setdefault(entry.call_id, entry) is entry
+
+    def get(self, call_id: str) -> Entry | None:
+        """The entry of one call, if there is one."""
+        return self._entries.get(call_id)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))
