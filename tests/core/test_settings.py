@@ -1,0 +1,259 @@
+"""Settings: argument, else environment, else default; whatever cannot work is refused by its name."""
+
+import os
+import pickle
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from lunar_core import ConfigurationError, Timeout
+from lunar_core.settings import DEFAULT_BASE_URL, Credential, Limits, Settings
+
+KEY = "pk_live_5d1c0e77"
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"  # noqa: S105
+
+
+def resolve(**given):
+    return Settings.resolve(**{"api_key": KEY} | given)
+
+
+# Who is asking
+
+
+def test_a_key_that_was_given_is_sent_as_the_reference_says():
+    assert resolve(api_key=KEY).credential.header() == ("x-api-key", KEY)
+
+
+def test_a_token_that_was_given_is_sent_as_a_bearer():
+    assert resolve(api_key=None, jwt=TOKEN).credential.header() == (
+        "Authorization",
+        f"Bearer {TOKEN}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "sent"),
+    [
+        ({"LUNAR_API_KEY": KEY}, ("x-api-key", KEY)),
+        ({"LUNAR_JWT": TOKEN}, ("Authorization", f"Bearer {TOKEN}")),
+        ({"LUNAR_API_KEY": KEY, "LUNAR_JWT": TOKEN}, ("x-api-key", KEY)),
+        ({"LUNAR_API_KEY": " ", "LUNAR_JWT": TOKEN}, ("Authorization", f"Bearer {TOKEN}")),
+    ],
+    ids=["a key", "a token", "both: the key wins", "a blank key counts as none"],
+)
+def test_without_arguments_the_environment_is_read(environment, sent, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.resolve().credential.header() == sent
+
+
+def test_an_argument_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("LUNAR_API_KEY", "pk_live_of_the_environment")
+    assert resolve().credential.header() == ("x-api-key", KEY)
+    assert resolve(api_key=None, jwt=TOKEN).credential.header()[0] == "Authorization"
+
+
+def test_the_environment_is_read_once(monkeypatch):
+    monkeypatch.setenv("LUNAR_API_KEY", KEY)
+    credential = Settings.resolve().credential
+    monkeypatch.setenv("LUNAR_API_KEY", "pk_live_set_later")
+    assert credential.header() == ("x-api-key", KEY)
+
+
+def test_both_given_is_an_error_that_names_both():
+    with pytest.raises(ConfigurationError, match="api_key and jwt"):
+        resolve(jwt=TOKEN)
+
+
+def test_no_key_at_all_names_the_variable_and_the_sandbox():
+    with pytest.raises(ConfigurationError, match="LUNAR_API_KEY") as caught:
+        Settings.resolve()
+    assert "python -m lunar_core.sandbox" in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [KEY, f"  {KEY}\n", SecretStr(KEY), lambda: f"{KEY}\n"])
+def test_a_key_comes_in_every_usual_form(given):
+    assert resolve(api_key=given).credential.reveal() == KEY
+
+
+def test_a_function_is_asked_each_time_and_not_at_construction():
+    keys = iter(["pk_live_first", "pk_live_second"])
+    credential = resolve(api_key=lambda: next(keys)).credential
+    assert [credential.reveal(), credential.reveal()] == ["pk_live_first", "pk_live_second"]
+
+
+@pytest.mark.parametrize("given", ["", "   ", "pk live", "pk\nlive", "pk_lïve", 7, b"pk_live", []])
+@pytest.mark.parametrize("kind", ["api_key", "jwt"])
+def test_what_no_header_can_carry_is_refused_by_its_name(kind, given):
+    with pytest.raises(ConfigurationError, match=f"^{kind}: "):
+        Settings.resolve(**{kind: given})
+
+
+@pytest.mark.parametrize("given", ["pk live", "", 7, None])
+def test_so_is_what_a_function_returns(given):
+    with pytest.raises(ConfigurationError, match="^api_key: "):
+        resolve(api_key=lambda: given).credential.reveal()
+
+
+def test_a_given_key_travels_in_a_pickle_and_one_of_the_environment_does_not(monkeypatch):
+    monkeypatch.setenv("LUNAR_API_KEY", "pk_live_of_the_environment")
+    given, found = pickle.dumps(resolve()), pickle.dumps(Settings.resolve())
+    assert b"pk_live_of_the_environment" not in found
+    monkeypatch.setenv("LUNAR_API_KEY", "pk_live_where_it_is_loaded")
+    assert pickle.loads(given).credential.reveal() == KEY
+    assert pickle.loads(found).credential.reveal() == "pk_live_where_it_is_loaded"
+
+
+def test_a_pickle_loaded_where_there_is_no_key_says_which_variable_is_missing(monkeypatch):
+    monkeypatch.setenv("LUNAR_API_KEY", KEY)
+    found = pickle.dumps(Settings.resolve())
+    monkeypatch.delenv("LUNAR_API_KEY")
+    with pytest.raises(ConfigurationError, match="LUNAR_API_KEY"):
+        pickle.loads(found).credential.reveal()
+
+
+def test_printing_settings_shows_no_key():
+    settings = resolve(default_headers={"x-team": "secret-team"})
+    assert KEY not in f"{settings} {settings!r} {vars(settings)} {vars(settings.credential)}"
+
+
+# Where to
+
+
+@pytest.mark.parametrize(
+    ("given", "base_url"),
+    [
+        (None, "https://api.pureai-api.com"),
+        ("https://api.lunar-sys.com", "https://api.lunar-sys.com"),
+        ("https://api.lunar-sys.com/", "https://api.lunar-sys.com"),
+        ("https://api.lunar-sys.com/v1", "https://api.lunar-sys.com"),
+        ("https://api.lunar-sys.com/v1/", "https://api.lunar-sys.com"),
+        ("https://gateway.example/lunar/v1", "https://gateway.example/lunar"),
+        ("https://gateway.example/lunar", "https://gateway.example/lunar"),
+        ("https://gateway.example/v1/v1", "https://gateway.example/v1"),
+        ("https://gateway.example/apiv1", "https://gateway.example/apiv1"),
+        (" https://gateway.example:8443 ", "https://gateway.example:8443"),
+        ("HTTPS://gateway.example", "https://gateway.example"),
+        ("http://127.0.0.1:8787", "http://127.0.0.1:8787"),
+        ("http://localhost:8787/session/a/v1", "http://localhost:8787/session/a"),
+        ("http://[::1]:8787", "http://[::1]:8787"),
+    ],
+)
+def test_a_base_url_keeps_its_path_and_loses_one_trailing_v1(given, base_url):
+    assert resolve(base_url=given).base_url == base_url
+
+
+def test_the_base_url_of_the_environment_counts_where_none_is_given(monkeypatch):
+    monkeypatch.setenv("LUNAR_BASE_URL", "https://gateway.example/v1")
+    assert resolve().base_url == "https://gateway.example"
+    assert resolve(base_url="https://other.example").base_url == "https://other.example"
+    monkeypatch.setenv("LUNAR_BASE_URL", "")
+    assert resolve().base_url == DEFAULT_BASE_URL
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "api.pureai-api.com",
+        "ftp://api.pureai-api.com",
+        "https://",
+        "https://user:password@gateway.example",
+        "https://gateway.example?region=eu",
+        "https://gateway.example#v1",
+        "https://gateway.example/a b",
+        "https://gateway.example:0",
+        "https://gateway.example:http",
+        "https://[::1",
+        7,
+    ],
+)
+def test_what_is_no_base_url_is_refused(given):
+    with pytest.raises(ConfigurationError, match="^base_url: "):
+        resolve(base_url=given)
+
+
+@pytest.mark.parametrize(
+    "given", ["http://gateway.example", "http://10.0.0.7:8000", "http://127.0.0.1.example"]
+)
+def test_plain_http_that_leaves_this_machine_needs_a_word(given):
+    with pytest.raises(ConfigurationError, match="allow_http=True"):
+        resolve(base_url=given)
+    assert resolve(base_url=given, allow_http=True).base_url == given
+
+
+# How long, how often, what else
+
+
+def test_defaults_wait_long_for_an_answer_that_is_being_paid_for():
+    settings = resolve()
+    assert (settings.timeout.connect, settings.timeout.read) == (5.0, 600.0)
+    assert (settings.max_retries, settings.total_timeout, settings.fallbacks) == (2, None, ())
+    assert settings.limits == Limits(body=32 << 20, error_body=64 << 10, event=16 << 20)
+
+
+@pytest.mark.parametrize(
+    ("given", "timeout"),
+    [
+        (None, Timeout()),
+        (7, Timeout(7, 7, 7, 7)),
+        ((1, 60), Timeout(1, 60, 60, 60)),
+        ((1, 60.5, 3, 4), Timeout(1, 60.5, 3, 4)),
+        ((None, 60), Timeout(None, 60, 60, 60)),
+        (Timeout(read=3), Timeout(5.0, 3, 600.0, 600.0)),
+        (httpx.Timeout(2, read=30), Timeout(2, 30, 2, 2)),
+    ],
+)
+def test_a_timeout_comes_in_every_usual_form(given, timeout):
+    assert resolve(timeout=given).timeout == timeout
+
+
+@pytest.mark.parametrize(
+    "given", [0, -1, float("nan"), float("inf"), True, "7", (1,), (1, 2, 3), (1, -2), [1, 2], {}]
+)
+def test_what_is_no_timeout_is_refused(given):
+    with pytest.raises(ConfigurationError, match="^timeout: "):
+        resolve(timeout=given)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("max_retries", [-1, 1.5, "2", True, None]),
+        ("total_timeout", [0, -3, "60", True, float("nan"), float("inf")]),
+        ("max_connections", [0, -1, 2.5, None]),
+        ("fallbacks", ["gpt-4o", [""], ["gpt-4o", 7], {"gpt-4o": 1}]),
+        ("default_headers", [["x-team"], {"": "a"}, {"x team": "a"}, {"x-team": 7}]),
+    ],
+)
+def test_each_setting_is_refused_by_its_own_name(name, wrong):
+    for value in wrong:
+        with pytest.raises(ConfigurationError, match=f"^{name}: "):
+            resolve(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "Authorization", "Host", "content-length"])
+def test_headers_that_the_client_writes_itself_are_refused(name):
+    with pytest.raises(ConfigurationError, match=f"^default_headers: {name}"):
+        resolve(default_headers={name: "other"})
+
+
+@pytest.mark.parametrize("value", ["two\r\nlines", "nul\0", "snow ☃"])
+def test_so_are_values_that_would_end_their_header(value):
+    with pytest.raises(ConfigurationError, match="^default_headers: .*x-team"):
+        resolve(default_headers={"x-team": value})
+
+
+def test_settings_survive_a_pickle():
+    settings = resolve(
+        base_url="https://gateway.example", timeout=3, fallbacks=["a"], default_headers={"x-a": "b"}
+    )
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_a_credential_of_the_environment_equals_its_copy_elsewhere(monkeypatch):
+    monkeypatch.setenv("LUNAR_JWT", TOKEN)
+    credential = Credential.resolve(None, None)
+    assert pickle.loads(pickle.dumps(credential)) == credential
+    assert os.environ["LUNAR_JWT"] == TOKEN
