@@ -1,1 +1,30 @@
 """LangChain for Lunar: chat models, routing and cost callbacks on `lunar_core`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_lunar.chat_models import ChatLunar
+    from langchain_lunar.errors import lunar_retry_on
+
+__all__ = ["ChatLunar", "lunar_retry_on"]
+
+# Each name comes with its module, at its first use: whoever wants one pays for one.
+_HOMES = {
+    "ChatLunar": "chat_models",
+    "lunar_retry_on": "errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,184 @@
+"""Content blocks of LangChain's messages → parts of the API's. Pure.
+
+Understood are LangChain's blocks of v0 (``source_type``) and v1, OpenAI's parts and Anthropic's blocks. What only
+repeats something else of the message (tool calls) or is no input (reasoning) is left out; a block that nobody knows
+goes through as it is, so that a service which knows more than this module still gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Union
+
+from lunar_core.errors import ConfigurationError
+
+Block = Mapping[str, Any]
+Part = dict[str, Any]
+Content = Union[str, list[Part]]
+
+# Said again by the message's own ``tool_calls``, or said by the model to itself.
+LEFT_OUT = frozenset(
+    {
+        "function_call",
+        "input_json_delta",
+        "invalid_tool_call",
+        "reasoning",
+        "reasoning_content",
+        "redacted_thinking",
+        "server_tool_call",
+        "server_tool_call_chunk",
+        "server_tool_result",
+        "thinking",
+        "tool_call",
+        "tool_call_chunk",
+        "tool_use",
+    }
+)
+
+
+def to_content(content: str | Sequence[str | Block]) -> Content:
+    """``content`` of a message in the form of the API: a string wherever a string says it all.
+
+    Raises ConfigurationError for media in a form that the API has no place for; the text names it.
+    """
+    if isinstance(content, str):
+        return content
+    parts = [part for block in content if (part := to_part(block)) is not None]
+    if not parts:
+        return ""
+    if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
+        return str(parts[0]["text"])
+    return parts
+
+
+def to_part(block: str | Block) -> Part | None:
+    """One block as one part, or None for a block that is not sent."""
+    if isinstance(block, str):
+        return {"type": "text", "text": block}
+    kind = block.get("type")
+    if kind in LEFT_OUT:
+        return None
+    convert = _KINDS.get(kind) if isinstance(kind, str) else None
+    if convert is not None:
+        return convert(block)
+    return _text(block) if kind is None and "text" in block else dict(block)
+
+
+def _text(block: Block) -> Part | None:
+    part = {"type": "text", "text": block.get("text") or ""}
+    if "cache_control" in block:  # Anthropic's models read it, and others are told to ignore it
+        part["cache_control"] = block["cache_control"]
+    return part
+
+
+def _refusal(block: Block) -> Part:
+    return {"type": "refusal", "refusal": block.get("refusal") or block.get("text") or ""}
+
+
+def _image_url(block: Block) -> Part:
+    url = block.get("image_url")
+    return {"type": "image_url", "image_url": {"url": url} if isinstance(url, str) else url}
+
+
+def _image(block: Block) -> Part:
+    source = _Source(block, "image/jpeg")
+    if source.file_id:
+        return {"type": "file", "file": {"file_id": source.file_id}}
+    image: Part = {"url": source.link}
+    detail = block.get("detail") or (block.get("extras") or {}).get("detail")
+    if detail:
+        image["detail"] = detail
+    return {"type": "image_url", "image_url": image}
+
+
+def _audio(block: Block) -> Part:
+    source = _Source(block, "audio/wav")
+    if source.data is None:
+        raise ConfigurationError("audio: give it as base64; the API takes no links to audio")
+    form = source.mime_type.partition("/")[2].removeprefix("x-")
+    form = {"mpeg": "mp3", "wave": "wav"}.get(form, form)
+    return {"type": "input_audio", "input_audio": {"data": source.data, "format": form}}
+
+
+def _file(block: Block) -> Part:
+    if isinstance(block.get("file"), Mapping):
+        return {"type": "file", "file": dict(block["file"])}
+    source = _Source(block, "application/pdf")
+    if source.text is not None:
+        return {"type": "text", "text": source.text}
+    if source.file_id:
+        return {"type": "file", "file": {"file_id": source.file_id}}
+    if source.data is None:
+        raise ConfigurationError(
+            "file: give it as base64 or file_id; the API takes no links to files"
+        )
+    return {"type": "file", "file": {"filename": _filename(block), "file_data": source.link}}
+
+
+def _filename(block: Block) -> str:
+    """Its own name where it has one: some providers refuse a file without."""
+    for place in (block, block.get("extras"), block.get("metadata")):
+        for name in ("filename", "name", "title"):
+            if isinstance(place, Mapping) and isinstance(place.get(name), str):
+                return str(place[name])
+    return "file.pdf"
+
+
+def _video(block: Block) -> Part:
+    return {"type": "video_url", "video_url": {"url": _Source(block, "video/mp4").link}}
+
+
+def _plain_text(block: Block) -> Part:
+    source = _Source(block, "text/plain")
+    return {"type": "text", "text": source.text or ""}
+
+
+def _non_standard(block: Block) -> Part | None:
+    value = block.get("value")
+    return to_part(value) if isinstance(value, Mapping) else None
+
+
+_KINDS: dict[str, Callable[[Block], Part | None]] = {
+    "audio": _audio,
+    "document": _file,
+    "file": _file,
+    "image": _image,
+    "image_url": _image_url,
+    "non_standard": _non_standard,
+    "refusal": _refusal,
+    "text": _text,
+    "text-plain": _plain_text,
+    "video": _video,
+}
+
+
+class _Source:
+    """Where the bytes of a media block are, in whichever of the known forms it says so."""
+
+    def __init__(self, block: Block, default_mime_type: str) -> None:
+        source = block.get("source")  # Anthropic's
+        place: Block = source if isinstance(source, Mapping) else block
+        self.kind = str(block.get("type"))
+        mime_type = place.get("mime_type") or place.get("media_type")
+        self.mime_type = str(mime_type or default_mime_type)
+        self.text: str | None = place.get("text")
+        self.file_id: str | None = place.get("file_id")
+        self.url: str | None = place.get("url")
+        self.data: str | None = place.get("base64")
+        form = place.get("source_type") or (place.get("type") if place is source else None)
+        if form == "base64":
+            self.data = place.get("data")
+        elif form == "id":
+            self.file_id = place.get("id")
+        elif form == "text":
+            self.text = place.get("text") or place.get("data")
+            self.url = None
+
+    @property
+    def link(self) -> str:
+        """A URL, made of the data itself where there is no other."""
+        if self.data is not None:
+            return f"data:{self.mime_type};base64,{self.data}"
+        if self.url:
+            return self.url
+        raise ConfigurationError(f"{self.kind}: the block has neither url nor base64 nor file_id")

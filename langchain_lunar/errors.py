@@ -1,0 +1,120 @@
+"""Every failure of a call is at once one of ``lunar_core``'s errors and one of langchain-core's ``ModelError`` tree.
+
+``except lunar_core.RateLimitError`` and ``except langchain_core.exceptions.ModelRateLimitError`` catch the same
+object. It has all that the core's error has (``attempts``, ``partial``, ``retry_after``, ``body``, ``status_code``,
+``request_id``), and ``is_retryable`` says what the core itself would have done. None derives from a builtin that
+LangGraph's default policy skips, but for ``ConfigurationError``, which no retry can mend and which stays itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
+
+from langchain_core import exceptions as langchain
+from langchain_core.exceptions import ModelError
+
+import lunar_core as lunar
+from lunar_core.client.attempts import may_retry
+from lunar_core.errors import LunarError
+
+_BY_CLASS: tuple[tuple[type[LunarError], type[ModelError]], ...] = (
+    (lunar.BadRequestError, langchain.ModelInvalidRequestError),
+    (lunar.AuthenticationError, langchain.ModelAuthenticationError),
+    (lunar.PermissionDeniedError, langchain.ModelPermissionDeniedError),
+    (lunar.NotFoundError, langchain.ModelNotFoundError),
+    (lunar.ConflictError, langchain.ModelAPIError),
+    (lunar.UnprocessableEntityError, langchain.ModelInvalidRequestError),
+    (lunar.RateLimitError, langchain.ModelRateLimitError),
+    (lunar.InternalServerError, langchain.ModelAPIError),
+    (lunar.APITimeoutError, langchain.ModelTimeoutError),
+    (lunar.APIConnectionError, langchain.ModelConnectionError),
+    (lunar.APIResponseValidationError, langchain.ModelAPIError),
+)
+
+# A status that has no class of its own, or came as an event of a stream.
+_BY_STATUS: dict[int, type[ModelError]] = {
+    401: langchain.ModelAuthenticationError,
+    403: langchain.ModelPermissionDeniedError,
+    404: langchain.ModelNotFoundError,
+    408: langchain.ModelTimeoutError,
+    409: langchain.ModelAPIError,
+    429: langchain.ModelRateLimitError,
+}
+
+# As OpenAI, Azure, Anthropic, Mistral, Google, Groq, Together and vLLM put it; a gateway hands the words on under
+# a status of its own, so the status is not asked.
+_TOO_LONG = re.compile(
+    r"context[ _]length[ _]exceeded|maximum context length|context window|prompt is too long"
+    r"|input is too long|too many (?:input )?tokens|input token count|reduce the length of"
+    r"|exceeds? the (?:model'?s? )?(?:maximum )?(?:context|number of tokens|token limit)"
+    r"|too large for model with \d+ maximum context|longer than the model'?s context",
+    re.IGNORECASE,
+)
+
+
+def model_error(error: LunarError) -> LunarError:
+    """``error`` as it is raised from LangChain's methods: the same, and a ``ModelError`` too."""
+    if isinstance(error, (lunar.ConfigurationError, ModelError)):
+        return error
+    twin = _both(type(error), _kind(error))(error.message)
+    vars(twin).update(vars(error))
+    cast("Any", twin).is_retryable = may_retry(error)
+    return twin
+
+
+def lunar_retry_on(error: BaseException) -> bool:
+    """Whether a LangGraph node that failed with ``error`` is worth another run.
+
+    A ``ModelError`` says so itself; anything else is left to LangGraph's own judgement, where that is installed.
+
+    >>> graph.add_node("ask", ask, retry_policy=RetryPolicy(retry_on=lunar_retry_on))  # doctest: +SKIP
+    """
+    if isinstance(error, (ModelError, LunarError)):
+        return bool(getattr(error, "is_retryable", False))
+    try:
+        from langgraph.types import RetryPolicy
+    except ImportError:
+        return isinstance(error, ConnectionError)
+    judge = cast("Callable[[BaseException], bool]", RetryPolicy().retry_on)
+    return judge(error)
+
+
+def _kind(error: LunarError) -> type[ModelError]:
+    if isinstance(error, (lunar.APIStatusError, lunar.APIStreamError)) and _TOO_LONG.search(
+        error.message
+    ):
+        return langchain.ContextOverflowError
+    for ours, theirs in _BY_CLASS:
+        if isinstance(error, ours):
+            return theirs
+    status = error.status_code or 0
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if 400 <= status < 500:
+        return langchain.ModelInvalidRequestError
+    if isinstance(error, lunar.APIStreamError):
+        return langchain.ModelAPIError if status else langchain.ModelConnectionError
+    return ModelError  # too large, over budget, redirected: nothing that a provider did
+
+
+@cache
+def _both(ours: type[LunarError], theirs: type[ModelError]) -> type[LunarError]:
+    """The class that is both. It bears the name of the core's, under which it can be caught."""
+
+    def reduce(self: LunarError) -> tuple[object, ...]:
+        return _rebuilt, (ours, theirs, self.message), vars(self)
+
+    body = {
+        "__module__": ours.__module__,
+        "__qualname__": ours.__qualname__,
+        "__doc__": ours.__doc__,
+        "__reduce__": reduce,
+    }
+    return cast("type[LunarError]", type(ours.__name__, (ours, theirs), body))
+
+
+def _rebuilt(ours: type[LunarError], theirs: type[ModelError], message: str) -> LunarError:
+    return _both(ours, theirs)(message)

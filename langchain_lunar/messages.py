@@ -1,0 +1,233 @@
+"""LangChain's messages → the API's, and answers of the API → LangChain's messages. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    InvalidToolCall,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+
+from langchain_lunar.content import Part, to_content
+from lunar_core import bridge
+from lunar_core.errors import ConfigurationError
+from lunar_core.wire import completions as wire
+from lunar_core.wire.usage import Usage
+
+# To the API ------------------------------------------------------------------------------------
+
+
+def to_wire(messages: Sequence[BaseMessage]) -> list[Part]:
+    """A conversation as ``messages`` of the API. Raises ConfigurationError for what it cannot carry."""
+    return [turn for message in messages for turn in _turns(message)]
+
+
+def _turns(message: BaseMessage) -> Iterator[Part]:
+    """Mostly one turn; a user message in Anthropic's style may carry results of tools, which are turns here."""
+    if isinstance(message, AIMessage):
+        yield _assistant(message)
+    elif isinstance(message, ToolMessage):
+        yield _tool(message.tool_call_id, message.content)
+    elif isinstance(message, HumanMessage):
+        yield from _user(message)
+    elif isinstance(message, SystemMessage):
+        yield _named(message, message.additional_kwargs.get("__openai_role__", "system"))
+    elif isinstance(message, ChatMessage):
+        yield _named(message, message.role)
+    elif isinstance(message, FunctionMessage):
+        yield _named(message, "function")
+    else:
+        raise ConfigurationError(f"messages: a {type(message).__name__} cannot be sent to a model")
+
+
+def _named(message: BaseMessage, role: str) -> Part:
+    turn: Part = {"role": role, "content": to_content(message.content)}
+    if message.name:
+        turn["name"] = message.name
+    return turn
+
+
+def _tool(call_id: str, content: str | Sequence[str | Mapping[str, Any]]) -> Part:
+    return {"role": "tool", "tool_call_id": call_id, "content": to_content(content)}
+
+
+def _user(message: HumanMessage) -> Iterator[Part]:
+    content = message.content
+    results = [
+        block
+        for block in (content if isinstance(content, list) else ())
+        if isinstance(block, dict) and block.get("type") == "tool_result"
+    ]
+    if not results:
+        yield _named(message, "user")
+        return
+    for result in results:
+        yield _tool(str(result.get("tool_use_id")), result.get("content") or "")
+    rest = message.model_copy(update={"content": [b for b in content if b not in results]})
+    if rest.content:
+        yield _named(rest, "user")
+
+
+def _assistant(message: AIMessage) -> Part:
+    turn = _named(message, "assistant")
+    calls = [
+        _call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
+        for call in message.tool_calls
+    ]
+    calls += [_call(call["id"], call["name"], call["args"]) for call in message.invalid_tool_calls]
+    calls = calls or [
+        _call(
+            block.get("id"),
+            block.get("name"),
+            json.dumps(block.get("input") or {}, ensure_ascii=False),
+        )
+        for block in (message.content if isinstance(message.content, list) else ())
+        if isinstance(block, dict) and block.get("type") == "tool_use"
+    ]
+    if calls:
+        turn["tool_calls"] = calls
+        turn["content"] = turn["content"] or None
+    refusal = message.additional_kwargs.get("refusal")
+    if refusal:
+        turn["refusal"] = refusal
+    return turn
+
+
+def _call(call_id: str | None, name: str | None, arguments: str | None) -> Part:
+    function = {"name": name or "", "arguments": arguments or "{}"}
+    return {"id": call_id or "", "type": "function", "function": function}
+
+
+# From the API ----------------------------------------------------------------------------------
+
+
+def from_wire(message: wire.Message) -> AIMessage:
+    """The assistant's message of a choice, without what is known of the call."""
+    tool_calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for call in message.tool_calls or ():
+        name, text = call.function.name, call.function.arguments
+        arguments = bridge.arguments(text)
+        if arguments is None:
+            why = "the arguments are no JSON object"
+            invalid.append(InvalidToolCall(name=name, args=text, id=call.id, error=why))
+        else:
+            tool_calls.append(ToolCall(name=name, args=arguments, id=call.id))
+    return AIMessage(
+        content=message.content or "",
+        additional_kwargs=additional_kwargs(dict(message)),
+        tool_calls=tool_calls,
+        invalid_tool_calls=invalid,
+    )
+
+
+_SPOKEN = frozenset({"role", "content", "tool_calls"})
+
+
+def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a message, or a piece of one, says beside its text and tool calls.
+
+    Reasoning is ``reasoning_content``, by whichever of its two names it came: LangChain's content blocks read that.
+    """
+    found = {key: value for key, value in message.items() if value and key not in _SPOKEN}
+    reasoning = found.pop("reasoning", None)
+    if reasoning and "reasoning_content" not in found:
+        found["reasoning_content" if isinstance(reasoning, str) else "reasoning"] = reasoning
+    return found
+
+
+def text_of(content: object) -> str:
+    """The text of a content that may be a string, parts or nothing."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes to callbacks and tracers beside the message.
+
+    Core's tracers take ``lc_gateway_metadata`` for the run's own: model and provider there override those that were
+    asked for, so that LangSmith prices the model which answered. Core keeps the key off the public message.
+    """
+    names = {
+        "model": "model_name",
+        "provider": "provider",
+        "requested_model": "requested_model",
+        "total_cost_usd": "total_cost_usd",
+        "routing": "routing",
+    }
+    gateway = {key: metadata[name] for key, name in names.items() if name in metadata}
+    info: dict[str, Any] = {"lc_gateway_metadata": gateway}
+    if "finish_reason" in metadata:
+        info["finish_reason"] = metadata["finish_reason"]
+    return info
+
+
+def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata | None:
+    """Tokens as LangChain counts them: whole numbers alone, and None where the service counted none.
+
+    ``cost``: also the USD, for LangSmith. langchain-core's own usage callback cannot add floats up.
+    """
+    if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
+        return None
+    sent, said = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    found = UsageMetadata(
+        input_tokens=sent, output_tokens=said, total_tokens=usage.total_tokens or sent + said
+    )
+    read_in, written = _input_details(usage), _output_details(usage)
+    if read_in:
+        found["input_token_details"] = read_in
+    if written:
+        found["output_token_details"] = written
+    if cost:
+        found.update(_costs(usage))  # type: ignore[typeddict-item]  # LangSmith's keys, beside core's
+    return found
+
+
+def _input_details(usage: Usage) -> InputTokenDetails:
+    given, stated = usage.prompt_tokens_details, usage.model_extra or {}
+    beside = (given.model_extra or {}) if given else {}
+    found = {
+        "cache_read": given.cached_tokens if given else None,
+        "cache_creation": beside.get("cache_creation_tokens", beside.get("cache_write_tokens")),
+        "audio": given.audio_tokens if given else None,
+    }
+    if found["cache_read"] is None:
+        found["cache_read"] = stated.get("cache_read_input_tokens")
+    if found["cache_creation"] is None:
+        found["cache_creation"] = stated.get("cache_creation_input_tokens")
+    return InputTokenDetails(**_counts(found))  # type: ignore[typeddict-item]
+
+
+def _output_details(usage: Usage) -> OutputTokenDetails:
+    given = usage.completion_tokens_details
+    if given is None:
+        return OutputTokenDetails()
+    found = {"reasoning": given.reasoning_tokens, "audio": given.audio_tokens}
+    return OutputTokenDetails(**_counts(found))  # type: ignore[typeddict-item]
+
+
+def _counts(found: Mapping[str, object]) -> dict[str, int]:
+    return {key: int(n) for key, n in found.items() if isinstance(n, (int, float)) and n >= 0}
+
+
+def _costs(usage: Usage) -> dict[str, float]:
+    names = {
+        "input_cost": usage.input_cost_usd,
+        "output_cost": usage.output_cost_usd,
+        "total_cost": usage.total_cost_usd,
+    }
+    return {name: value for name, value in names.items() if value is not None}
