@@ -6,29 +6,25 @@ LangChain swallows what handlers raise.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
+from langchain_lunar.entries import Report, Run
 from lunar_core import Entry, Ledger, Totals, current_tags
-from lunar_core.observers import Status
-from lunar_core.wire.usage import exact_usd
 
 MAX_RUNS = 10_000
 """Runs that are remembered while they are under way. Of more, those not seen for longest are forgotten."""
-
-_ABORTED = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
 
 V = TypeVar("V")
 
@@ -55,7 +51,7 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = Ledger() if ledger is None else ledger
         self._outer: LunarCostCallbackHandler | None = None
-        self._runs: _Recent[_Run] = _Recent()
+        self._runs: _Recent[Run] = _Recent()
         self._roots: _Recent[_Root] = _Recent()
 
     @property
@@ -193,7 +189,7 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Record the call."""
-        self._end(run_id, "ok", response)
+        self._settle(Report.of_answer(self._take(run_id), response))
 
     def on_llm_error(
         self,
@@ -204,13 +200,12 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Record the call, with what a stream had told of its usage before it broke off."""
-        self._end(run_id, "aborted" if isinstance(error, _ABORTED) else "failed", response)
+        self._settle(Report.of_error(self._take(run_id), error, response))
 
     def _enter(self, run_id: UUID, parent_run_id: UUID | None, name: str | None) -> _Root:
         """The outermost run around this one, as far as it was seen."""
-        if parent_run_id is None:
-            root = _Root(run_id, name)
-        else:
+        root = _Root(run_id, name)
+        if parent_run_id is not None:
             root = self._roots.get(parent_run_id) or _Root(parent_run_id)
         self._roots.put(run_id, root)
         return root
@@ -233,21 +228,20 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
             "tags": tuple(told.get("tags") or ()),
             "metadata": metadata,
         }
-        self._runs.put(run_id, _Run(endpoint, labels, current_tags()))
+        self._runs.put(run_id, Run(endpoint, labels, current_tags()))
 
-    def _end(self, run_id: UUID, status: Status, response: LLMResult | None) -> None:
-        run = self._runs.take(run_id) or _Run("", {"run_id": str(run_id)}, {})
-        info, usage = _told(response)
-        self._settle(_entry(run, status, info, usage), from_cache=_is_cached(usage, info))
+    def _take(self, run_id: UUID) -> Run:
+        """What is known of a run that has ended. A handler that joined later knows its id alone."""
+        return self._runs.take(run_id) or Run("", {"run_id": str(run_id)}, {})
 
-    def _settle(self, entry: Entry, *, from_cache: bool) -> None:
-        """Record a call, unless it is there already. The same answer in another run came from a cache."""
-        if from_cache or not self.ledger.add(entry):
-            first = self.ledger.get(entry.call_id)
-            if from_cache or _is_another(first, entry):
-                self.ledger.add(_hit(entry))
+    def _settle(self, report: Report) -> None:
+        """Record a call, unless it is there already."""
+        if report.from_cache or not self.ledger.add(report.entry):
+            first = self.ledger.get(report.entry.call_id)
+            if report.repeats(first):
+                self.ledger.add(report.as_hit())
         if self._outer is not None:
-            self._outer._settle(entry, from_cache=from_cache)
+            self._outer._settle(report)
 
 
 _COST: ContextVar[LunarCostCallbackHandler | None] = ContextVar("lunar_cost", default=None)
@@ -283,18 +277,6 @@ class _Root:
     name: str | None = None
 
 
-@dataclass(frozen=True)
-class _Run:
-    endpoint: str
-    labels: Mapping[str, object]
-    tags: Mapping[str, str]
-
-    def asked(self, key: str) -> str | None:
-        """What the model said of itself when it was asked: ``ls_model_name``, ``ls_provider``."""
-        metadata = self.labels.get("metadata")
-        return _text(metadata.get(key)) if isinstance(metadata, Mapping) else None
-
-
 class _Recent(Generic[V]):
     """A mapping of runs that keeps the MAX_RUNS last used: runs that never end must not pile up."""
 
@@ -319,103 +301,14 @@ class _Recent(Generic[V]):
             self._items.popitem(last=False)
 
 
-def _told(response: LLMResult | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What the answer says of itself, and its tokens: of the first generation that has any of it."""
-    for generation in (g for listed in (response.generations if response else ()) for g in listed):
-        info, usage = _of_generation(generation)
-        if info or usage:
-            return info, usage or _of_output(response)
-    return {}, _of_output(response)
-
-
-def _of_generation(generation: Generation) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-        message = generation.message
-        return message.response_metadata, dict(message.usage_metadata or {})
-    info = generation.generation_info or {}
-    usage = info.get("token_usage")
-    return info, usage if isinstance(usage, Mapping) else {}
-
-
-def _of_output(response: LLMResult | None) -> Mapping[str, Any]:
-    """Where models of other vendors tell their tokens, if nowhere else."""
-    usage = ((response and response.llm_output) or {}).get("token_usage")
-    return usage if isinstance(usage, Mapping) else {}
-
-
-def _entry(run: _Run, status: Status, info: Mapping[str, Any], usage: Mapping[str, Any]) -> Entry:
-    cost = info.get("total_cost_usd")
-    prompt = _count(usage, "input_tokens", "prompt_tokens")
-    completion = _count(usage, "output_tokens", "completion_tokens")
-    asked = run.asked("ls_model_name") or ""
-    call_id, provider = _text(info.get("call_id")), _text(info.get("provider"))
-    if call_id is None:  # another vendor's model, or nothing came back
-        provider = provider or _text(info.get("model_provider")) or run.asked("ls_provider")
-    return Entry(
-        call_id=call_id or str(run.labels["run_id"]),
-        model=_text(info.get("model_name")) or asked,
-        endpoint=run.endpoint,
-        requested_model=_text(info.get("requested_model")) or asked,
-        provider=provider,
-        status=status,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=_count(usage, "total_tokens") or prompt + completion,
-        cost=exact_usd(cost) if isinstance(cost, (int, float)) else None,
-        tags=run.tags,
-        latency_ms=_number(info.get("latency_ms")),
-        ttft_ms=_number(info.get("ttft_ms")),
-        labels=run.labels,
-    )
-
-
-def _is_cached(usage: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
-    """Core marks a hit of its cache by a cost of 0 beside the tokens, and leaves all else as it was."""
-    return usage.get("total_cost") == 0 and info.get("total_cost_usd") != 0
-
-
-def _is_another(first: Entry | None, entry: Entry) -> bool:
-    """Whether one answer was reported by two runs: an observer of the client, say, reports without a run."""
-    known = first is not None and first.labels.get("run_id")
-    return bool(known) and known != entry.labels["run_id"]
-
-
-def _hit(entry: Entry) -> Entry:
-    """The answer of an earlier call, handed out again for nothing."""
-    return replace(
-        entry,
-        call_id=f"{entry.call_id}@{entry.labels['run_id']}",
-        endpoint="cache",
-        prompt_tokens=0,
-        completion_tokens=0,
-        total_tokens=0,
-        cost=Decimal(0),
-        saved=entry.cost,
-        latency_ms=None,
-        ttft_ms=None,
-    )
-
-
 def _name(serialized: Mapping[str, Any] | None, told: Mapping[str, Any]) -> str | None:
     """The name of a run, as LangChain's own tracers find it."""
     parts = (serialized or {}).get("id") or (None,)
-    return told.get("name") or (serialized or {}).get("name") or _text(parts[-1])
+    return told.get("name") or (serialized or {}).get("name") or parts[-1]
 
 
 def _label(entry: Entry, name: str, default: Any) -> Any:
     return entry.labels.get(name, default)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: object) -> float | None:
-    return value if isinstance(value, (int, float)) else None
-
-
-def _count(usage: Mapping[str, Any], *names: str) -> int:
-    return next((int(usage[name]) for name in names if usage.get(name)), 0)
 
 
 def _hashable(value: object) -> Hashable:

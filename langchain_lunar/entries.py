@@ -1,0 +1,157 @@
+"""What LangChain tells of a model's run → an Entry for the ledger. Pure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+
+from lunar_core import ChatCompletion, Completion, Entry, LunarError, bridge
+from lunar_core.observers import Status
+from lunar_core.wire.usage import exact_usd
+
+_ABORTED = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
+
+_Facts = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""What is said of an answer (``response_metadata``), and its tokens under whichever names."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model's run that is under way. ``labels`` has at least its ``run_id``."""
+
+    endpoint: str
+    labels: Mapping[str, object]
+    tags: Mapping[str, str]
+
+    def asked(self, key: str) -> str | None:
+        """What the model said of itself when it was asked: ``ls_model_name``, ``ls_provider``."""
+        metadata = self.labels.get("metadata")
+        return _text(metadata.get(key)) if isinstance(metadata, Mapping) else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run ended. ``from_cache``: LangChain's cache gave the answer, and says so."""
+
+    entry: Entry
+    from_cache: bool = False
+
+    @classmethod
+    def of_answer(cls, run: Run, response: LLMResult) -> Report:
+        info, usage = _facts(response)
+        # Core marks a hit by a cost of 0 beside the tokens, and leaves all else as it was.
+        hit = usage.get("total_cost") == 0 and info.get("total_cost_usd") != 0
+        return cls(_entry(run, "ok", info, usage), hit)
+
+    @classmethod
+    def of_error(cls, run: Run, error: BaseException, response: LLMResult | None) -> Report:
+        info, usage = _facts(response)
+        partial = error.partial if isinstance(error, LunarError) else None
+        if partial is not None and "call_id" not in info:
+            info, usage = _facts_of_partial(partial)
+        status: Status = "aborted" if isinstance(error, _ABORTED) else "failed"
+        return cls(_entry(run, status, info, usage))
+
+    def repeats(self, first: Entry | None) -> bool:
+        """Whether the call was ``first`` reported by another run, whose answer came out of a cache this time.
+
+        An observer of the client reports the same call without a run.
+        """
+        known = first.labels.get("run_id") if first is not None else None
+        return self.from_cache or known not in {None, self.entry.labels["run_id"]}
+
+    def as_hit(self) -> Entry:
+        """The answer of an earlier call, handed out again for nothing."""
+        return replace(
+            self.entry,
+            call_id=f"{self.entry.call_id}@{self.entry.labels['run_id']}",
+            endpoint="cache",
+            prompt_tokens=0,
+            completion_tokens=0,
+            total_tokens=0,
+            cost=Decimal(0),
+            saved=self.entry.cost,
+            latency_ms=None,
+            ttft_ms=None,
+        )
+
+
+def _entry(run: Run, status: Status, info: Mapping[str, Any], usage: Mapping[str, Any]) -> Entry:
+    cost = info.get("total_cost_usd")
+    prompt = _count(usage, "input_tokens", "prompt_tokens")
+    completion = _count(usage, "output_tokens", "completion_tokens")
+    asked = run.asked("ls_model_name") or ""
+    route = info.get("routing") or {}  # of a stream that was left, often all that was told
+    call_id = _text(info.get("call_id"))
+    provider = _text(info.get("provider")) or _text(route.get("selected_provider"))
+    if provider is None and call_id is None:  # another vendor's model
+        provider = _text(info.get("model_provider")) or run.asked("ls_provider")
+    return Entry(
+        call_id=call_id or str(run.labels["run_id"]),
+        model=_text(info.get("model_name")) or _text(route.get("selected_model")) or asked,
+        endpoint=run.endpoint,
+        requested_model=_text(info.get("requested_model")) or asked,
+        provider=provider,
+        status=status,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=_count(usage, "total_tokens") or prompt + completion,
+        cost=exact_usd(cost) if isinstance(cost, (int, float)) else None,
+        tags=run.tags,
+        labels=run.labels,
+        latency_ms=_number(info.get("latency_ms")),
+        ttft_ms=_number(info.get("ttft_ms")),
+    )
+
+
+def _facts(response: LLMResult | None) -> _Facts:
+    """Of the first generation that says anything. Other vendors' models may tell their tokens beside it."""
+    generations = response.generations if response is not None else []
+    beside = ((response and response.llm_output) or {}).get("token_usage")
+    tokens = beside if isinstance(beside, Mapping) else {}
+    for generation in (generation for listed in generations for generation in listed):
+        info, usage = _facts_of(generation)
+        if info or usage:
+            return info, usage or tokens
+    return {}, tokens
+
+
+def _facts_of(generation: Generation) -> _Facts:
+    if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
+        message = generation.message
+        return message.response_metadata, dict(message.usage_metadata or {})
+    info = generation.generation_info or {}
+    usage = info.get("token_usage")
+    return info, usage if isinstance(usage, Mapping) else {}
+
+
+def _facts_of_partial(partial: ChatCompletion | Completion) -> _Facts:
+    """What a stream had told when it broke off, before LangChain came to hand it on."""
+    info = bridge.metadata(
+        call=partial.call,
+        model=partial.model,
+        answer_id=partial.id,
+        finish_reason=None,
+        usage=partial.usage,
+        routing=partial.routing if isinstance(partial, ChatCompletion) else None,
+        extra=partial.model_extra,
+    )
+    return info, partial.usage.model_dump() if partial.usage is not None else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, (int, float)) else None
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int:
+    return next((int(usage[name]) for name in names if usage.get(name)), 0)
