@@ -42,6 +42,12 @@ class Attempt:
     status_code: int | None
     error: str | None
     seconds: float
+    request_id: str | None = None
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether it failed without the service refusing it: what it cost, if anything, nobody said."""
+        return self.error is not None and (self.status_code or 0) < 300
 
 
 class LunarError(Exception):

@@ -7,7 +7,7 @@ reply. A client does what it is told and decides nothing; a test drives the plan
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from lunar_core.errors import (
@@ -20,6 +20,7 @@ from lunar_core.errors import (
     NotFoundError,
 )
 from lunar_core.wire import calls
+from lunar_core.wire.answers import request_id
 from lunar_core.wire.calls import Call
 
 BASE_WAIT = 0.5
@@ -67,8 +68,19 @@ class Policy:
     attempts: list[Attempt] = field(default_factory=list)
 
     def record(self, reply: Reply[T]) -> None:
-        error = f"{type(reply.error).__name__}: {reply.error}" if reply.error else None
-        self.attempts.append(Attempt(reply.call.model, reply.status_code, error, reply.seconds))
+        error = _told(reply.error) if reply.error else None
+        name = request_id(reply.headers)
+        self.attempts.append(
+            Attempt(reply.call.model, reply.status_code, error, reply.seconds, name)
+        )
+
+    def spoil(self, error: LunarError) -> None:
+        """The last attempt, a stream that had begun well, has failed after all."""
+        self.attempts[-1] = replace(self.attempts[-1], error=_told(error))
+
+
+def _told(error: LunarError) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 Plan = Generator[Send, Reply[T], Reply[T]]

@@ -185,11 +185,11 @@ class Lunar:
         else:
             seconds = job.runtime.clock() - started
             return Reply(call, answer, None, response.status_code, seconds, response.headers)
-        status = None
-        if response is not None:
-            status = response.status_code
-            response.close()
-        return Reply(call, None, error, status, job.runtime.clock() - started)
+        seconds = job.runtime.clock() - started
+        if response is None:
+            return Reply(call, None, error, None, seconds)
+        response.close()
+        return Reply(call, None, error, response.status_code, seconds, response.headers)
 
     def _answer(self, job: Job, call: Call, response: Any) -> Any:
         status, headers = response.status_code, response.headers

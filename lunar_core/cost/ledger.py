@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import TypeVar
 
+from lunar_core.errors import Attempt
 from lunar_core.observers import CallStart, Outcome, Status
 
 K = TypeVar("K")
@@ -39,6 +40,7 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, object] = field(default_factory=dict)
     """What a framework said of the call: names and ids of runs, its own tags and metadata."""
+    attempts: tuple[Attempt, ...] = ()
     latency_ms: float | None = None
     ttft_ms: float | None = None
     at: float = field(default_factory=time.time)
@@ -46,13 +48,10 @@ class Entry:
 
     @property
     def unpriced(self) -> bool:
-        """Whether an answer, or a part of one, came without a word on its cost."""
-        return (
-            self.cost is None
-            and self.status != "failed"
-            and self.endpoint != "router.decide"
-            and self.saved is None
-        )
+        """Whether an answer, or a part of one, came or may have come without a word on its cost."""
+        if self.cost is not None or self.saved is not None or self.endpoint == "router.decide":
+            return False
+        return self.status != "failed" or any(attempt.may_be_billed for attempt in self.attempts)
 
     @classmethod
     def of(cls, outcome: Outcome) -> Entry:
@@ -71,6 +70,7 @@ class Entry:
             total_tokens=(usage and usage.total_tokens) or prompt + completion,
             cost=usage.cost if usage is not None else None,
             tags=outcome.tags,
+            attempts=call.attempts,
             latency_ms=call.latency_ms,
             ttft_ms=call.ttft_ms,
         )

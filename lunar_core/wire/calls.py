@@ -87,6 +87,8 @@ def clean(params: Mapping[str, object]) -> dict[str, object]:
     body = {
         key: value for key, value in params.items() if value is not None and key != "extra_body"
     }
+    if body.get("stream") is False:
+        del body["stream"]  # the service's own default, and not the caller's word
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
     if "messages" in body:
