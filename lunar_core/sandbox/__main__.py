@@ -22,7 +22,8 @@ def main(arguments: list[str] | None = None) -> None:
         from lunar_core.sandbox.router import Router, TableRouter
         from lunar_core.sandbox.server import end_on_signals, listen, serve
     except ModuleNotFoundError as error:
-        sys.exit(f"The sandbox needs {error.name}: pip install 'lunar-integrations[sandbox]'")
+        package = (error.name or "").partition(".")[0]
+        sys.exit(f"The sandbox needs {package}: pip install 'lunar-integrations[sandbox]'")
     end_on_signals()
     with ExitStack() as started:
         router: Router = TableRouter()

@@ -23,7 +23,7 @@ _QUOTED = re.compile(
 _PREPOSITION = r"\b(?:in|at|for|to|of|from|named|called|is|with|by|on)\s+"
 # [^\W\d_a-z] is a capital letter of any script, or a letter of a script without capitals.
 _NAME = r"[^\W\d_a-zà-öø-ÿ][\w'’.-]*"
-_PHRASE = rf"{_NAME}(?:(?:,\s*|\s+){_NAME})*"
+_PHRASE = rf"{_NAME}(?:(?:,[ \t]*|[ \t]+){_NAME})*"
 _AFTER_PREPOSITION = re.compile(rf"{_PREPOSITION}({_PHRASE})")
 _CAPITALISED = re.compile(rf"(?<=[\w,;:)]\s)({_PHRASE})")
 _TOPIC = re.compile(r"\b(?:about|regarding|on)\s+([^.?!\n]+)", re.IGNORECASE)
@@ -100,14 +100,13 @@ class Hints:
         return rest
 
     def _number_near(self, name: str) -> str | None:
+        """Find ``name = 3``, ``name is 3``; of names longer than a variable's also ``3 name``."""
         spelled, number = _spelled(name), r"(-?\d+(?:\.\d+)?)"
-        for pattern in (
-            rf"\b{spelled}\s*(?:=|:|\bis\b|\bof\b)?\s*{number}",
-            rf"{number}\s+{spelled}\b",
-        ):
-            if len(name) > 1 and (match := re.search(pattern, self.text, re.IGNORECASE)):
-                return match[1]
-        return None
+        said = rf"\b{spelled}\s*(?:=|:|\bis\b)\s*{number}"
+        if len(name) > 2:
+            said += rf"|\b{spelled}\s*(?:of\s+)?{number}|{number}\s+{spelled}\b"
+        match = re.search(said, self.text, re.IGNORECASE)
+        return _group(match) if match else None
 
     def quotation(self) -> str | None:
         """Return the next quotation that wasn't used."""

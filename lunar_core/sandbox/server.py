@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import os
 import signal
 import socket
 import sys
@@ -45,6 +48,7 @@ def serve(
             however it went.
     """
     _allow_many_sockets()
+    logging.getLogger("uvicorn.error").addFilter(_no_farewell)
     server = _Server(
         uvicorn.Config(
             app,
@@ -78,9 +82,17 @@ class _Server(uvicorn.Server):
         self._ready()
 
 
+def _no_farewell(record: logging.LogRecord) -> bool:
+    """Keep quiet about answers that the end of the server cut off: that is what an end does."""
+    error = record.exc_info[1] if record.exc_info else None
+    cut_off = isinstance(error, asyncio.CancelledError) or record.msg.startswith("Cancel ")
+    return not cut_off
+
+
 def _wait_for_stdin(server: uvicorn.Server) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while sys.stdin.buffer.read(4096):
+    # Not sys.stdin: its lock, held by a waiting thread, aborts the interpreter's end.
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
             pass
     server.should_exit = True
 

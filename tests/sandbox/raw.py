@@ -41,11 +41,17 @@ class Reply:
 
 
 def request(
-    sandbox: Sandbox, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    sandbox: Sandbox,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: dict[str, str] | None = None,
 ) -> bytes:
     """Write a request: ``body`` is bytes, or something to send as JSON."""
     url = urlsplit(sandbox.url)
-    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    content = (
+        body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    )
     told = {"host": url.netloc, "connection": "close", "content-length": str(len(content))}
     told |= KEY if headers is None else headers
     lines = [f"{method} {url.path}{path} HTTP/1.1", *(f"{n}: {v}" for n, v in told.items())]
@@ -57,7 +63,11 @@ def connect(sandbox: Sandbox) -> socket.socket:
 
 
 def call(
-    sandbox: Sandbox, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    sandbox: Sandbox,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: dict[str, str] | None = None,
 ) -> Reply:
     """Send a request and read its answer to the end of the connection."""
     with connect(sandbox) as sock:
@@ -72,9 +82,7 @@ def get(sandbox: Sandbox, path: str, headers: dict[str, str] | None = None) -> R
     return call(sandbox, "GET", path, headers=headers)
 
 
-def post(
-    sandbox: Sandbox, path: str, body: Any, headers: dict[str, str] | None = None
-) -> Reply:
+def post(sandbox: Sandbox, path: str, body: Any, headers: dict[str, str] | None = None) -> Reply:
     return call(sandbox, "POST", path, body, headers)
 
 
@@ -94,7 +102,9 @@ def parse(received: bytes) -> Reply:
     status, *lines = head.decode("latin1").split("\r\n")
     headers = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in lines)}
     if headers.get("transfer-encoding") != "chunked":
-        return Reply(int(status.split()[1]), headers, body, len(body) == int(headers["content-length"]))
+        return Reply(
+            int(status.split()[1]), headers, body, len(body) == int(headers["content-length"])
+        )
     content = b""
     while body:
         size, _, rest = body.partition(b"\r\n")

@@ -238,7 +238,9 @@ def test_an_unknown_model_is_the_references_404(lunar_sandbox: Sandbox) -> None:
     assert reply.body == b'{"detail":"All providers failed for model \'x\': Model not found"}'
 
 
-@pytest.mark.parametrize("body", [{"model": "nope/gpt-4o"}, {"model": "gpt-4o", "provider": "nope"}])
+@pytest.mark.parametrize(
+    "body", [{"model": "nope/gpt-4o"}, {"model": "gpt-4o", "provider": "nope"}]
+)
 def test_an_unknown_provider_is_a_404(lunar_sandbox: Sandbox, body: dict[str, str]) -> None:
     reply = chat(lunar_sandbox, **body)
     assert reply.status == 404

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,21 @@ from tests.sandbox.raw import HELLO, KEY, chat, connect, get, parse, post, reque
 if TYPE_CHECKING:
     from lunar_core.sandbox import Sandbox
 
-STATUSES = ["400", "401", "403", "404", "408", "409", "413", "422", "429", "500", "502", "503", "504"]
+STATUSES = [
+    "400",
+    "401",
+    "403",
+    "404",
+    "408",
+    "409",
+    "413",
+    "422",
+    "429",
+    "500",
+    "502",
+    "503",
+    "504",
+]
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -183,7 +196,7 @@ def received(sandbox: Sandbox, *, timeout: float = 10, **body: Any) -> tuple[byt
                 read += more
         except ConnectionResetError:
             return read, "reset"
-        except socket.timeout:
+        except TimeoutError:
             return read, "silent"
     return read, "closed"
 

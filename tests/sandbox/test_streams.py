@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,10 @@ def test_choices_come_by_turns_and_each_ends(lunar_sandbox: Sandbox) -> None:
 
 
 def test_tool_calls_come_as_openais_deltas(lunar_sandbox: Sandbox) -> None:
-    tools = [tool("get_weather", city={"type": "string"}), tool("get_time", city={"type": "string"})]
+    tools = [
+        tool("get_weather", city={"type": "string"}),
+        tool("get_time", city={"type": "string"}),
+    ]
     messages = [{"role": "user", "content": "Weather in Paris and time in New York?"}]
     *chunks, _ = chat(lunar_sandbox, stream=True, tools=tools, messages=messages).events()
     calls = [c["choices"][0]["delta"].get("tool_calls") for c in chunks]
@@ -152,7 +156,7 @@ def test_words_come_one_by_one_with_the_delay_asked_for(lunar_sandbox: Sandbox) 
             if b'"content": "' in more and b'"role"' not in more:
                 arrived.append(time.monotonic())
     assert len(arrived) == 7
-    gaps = [late - early for early, late in zip(arrived, arrived[1:], strict=False)]
+    gaps = [late - early for early, late in itertools.pairwise(arrived)]
     assert min(gaps) > 0.03
 
 

@@ -1,0 +1,136 @@
+"""``python -m lunar_core.sandbox``, as a shell, a parent process and a user meet it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from typing import Any
+
+import pytest
+
+from lunar_core.sandbox import Sandbox, SandboxError, run
+from tests.sandbox.raw import HELLO, chat, connect, request
+
+COMMAND = [sys.executable, "-m", "lunar_core.sandbox", "--port", "0"]
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals, code: int) -> None:
+    with start() as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.match(r"Lunar sandbox on (http://127\.0\.0\.1:\d+) ", line)
+        assert match, line
+        assert "development and tests" in line
+        with urllib.request.urlopen(f"{match[1]}/sandbox") as response:  # noqa: S310
+            assert json.load(response)["sandbox"] is True
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors) == (code, "", "")
+
+
+def test_it_says_where_it_is_in_json() -> None:
+    with start(
+        "--json", "--dialect", "observed", "--until-stdin-closes", stdin=subprocess.PIPE
+    ) as p:
+        assert p.stdout is not None
+        facts = json.loads(p.stdout.readline())
+        _, errors = p.communicate(timeout=10)  # closes stdin
+    assert facts == {
+        "url": f"http://127.0.0.1:{facts['port']}",
+        "port": facts["port"],
+        "pid": p.pid,
+        "dialect": "observed",
+        "router": "table",
+        "engine_version": None,
+    }
+    assert (p.returncode, errors) == (0, "")
+
+
+def test_it_ends_in_the_middle_of_an_answer() -> None:
+    body = {"model": "gpt-4o!hang-mid", "messages": HELLO, "stream": True}
+    with run() as sandbox, connect(sandbox) as streaming, connect(sandbox) as waiting:
+        streaming.sendall(request(sandbox, "POST", "/v1/chat/completions", body))
+        assert streaming.recv(12) == b"HTTP/1.1 200"
+        waiting.sendall(request(sandbox, "POST", "/v1/completions", {"model": "fault-hang"}))
+        assert len(sandbox.requests(at_least=2)) == 2
+        sandbox.process.terminate()
+        assert sandbox.process.wait(10) == 0
+
+
+def test_a_parents_death_ends_it() -> None:
+    parent = (
+        "import os, sys; from lunar_core.sandbox import run\n"
+        "with run() as sandbox:\n"
+        "    print(sandbox.pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    # Both hold the pipe's other end: it closes when both are gone.
+    output, _ = killed.communicate(timeout=20)
+    assert killed.returncode == -signal.SIGKILL
+    assert int(output) > 0
+
+
+def test_a_busy_port_is_named() -> None:
+    with run() as sandbox:
+        taken = run(port=sandbox.port)
+        with pytest.raises(SandboxError, match=f"Port {sandbox.port}"):
+            taken.__enter__()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there, 127.0.0.2 is no address of its own")
+def test_it_listens_on_this_machine_only() -> None:
+    with run() as sandbox:
+        assert sandbox.url == f"http://127.0.0.1:{sandbox.port}"
+        with socket.socket() as neighbour:  # Fails where the port is taken on every address.
+            neighbour.bind(("127.0.0.2", sandbox.port))
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_a_missing_extra_is_named(missing: str) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from lunar_core.sandbox.__main__ import main; main(['--port', '0'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    assert f"needs {missing}: pip install 'lunar-integrations[sandbox]'" in done.stderr
+
+
+def test_httpx_is_imported_for_an_upstream_only() -> None:
+    script = (
+        "import sys, lunar_core; before = set(sys.modules)\n"
+        "import lunar_core.sandbox.app, lunar_core.sandbox.server, lunar_core.sandbox.engine\n"
+        "assert 'httpx' not in set(sys.modules) - before"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
+def test_a_block_runs_it_and_a_kill_is_survived() -> None:
+    with run(delay=0.5) as sandbox:
+        assert isinstance(sandbox, Sandbox)
+        assert sandbox.about()["delay"] == 0.5
+        assert chat(sandbox).status == 200
+        assert "process" not in repr(sandbox)
+        sandbox.kill()
+        assert sandbox.process.returncode == -signal.SIGKILL
+
+
+def test_what_it_printed_is_in_the_error() -> None:
+    wrong = run(dialect="spoken")  # type: ignore[arg-type]
+    with pytest.raises(SandboxError, match=r"(?s)exit code 2.*invalid choice: 'spoken'"):
+        wrong.__enter__()

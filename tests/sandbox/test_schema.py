@@ -1,0 +1,268 @@
+"""Values by JSON schema: valid always, and what the prompt says where it says something."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, TypeAdapter
+
+from lunar_core.sandbox.schema import fill, schema_in
+
+PROMPTS = [
+    "",
+    "Hello",
+    "Book 3 nights in San Francisco, CA for Ada Lovelace and 'Charles B.', no breakfast please.",
+    "Send an e-mail to ada@example.org on 2024-02-29, priority high, 12.5 and -7 kg.",
+    "你好 こんにちは «Grüße» " + "word " * 3000,
+]
+
+
+class Colour(Enum):
+    RED = "red"
+    DARK_BLUE = "dark blue"
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: Annotated[int, Field(ge=1, le=9)]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    breed: Annotated[str, Field(min_length=3, max_length=12)]
+
+
+class Node(BaseModel):
+    name: str
+    children: list[Node] = []
+    parent: Node | None = None
+
+
+class Everything(BaseModel):
+    whole: int
+    bounded: Annotated[int, Field(gt=10, lt=20)]
+    stepped: Annotated[int, Field(multiple_of=5, ge=3)]
+    real: float
+    share: Annotated[float, Field(gt=0, lt=1)]
+    yes: bool
+    text: str
+    short: Annotated[str, Field(max_length=5)]
+    long: Annotated[str, Field(min_length=500)]
+    code: Annotated[str, Field(pattern=r"^[A-Z]{2}-\d{4}(x|yz)?$")]
+    other_code: Annotated[str, Field(pattern=r"[^a-z]\w+\s?(?:ab|cd)")]
+    colour: Colour
+    literal: Literal[1, "two"] | None
+    maybe: str | None
+    either: int | str
+    numbers: list[int]
+    floats: Annotated[list[float], Field(min_length=3, max_length=4)]
+    colours: set[Colour]
+    unique: Annotated[set[int], Field(min_length=3)]
+    names: list[str]
+    none: Annotated[list[int], Field(max_length=0)]
+    pair: tuple[int, str]
+    table: dict[str, int]
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+    pets: list[Dog | Cat]
+    tree: Node
+    nothing: None
+    anything: Any
+    day: dt.date
+    moment: dt.datetime
+    clock: dt.time
+    span: dt.timedelta
+    id: uuid.UUID
+    optional: int = 3
+    defaulted: Colour = Colour.RED
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt[:20])
+@pytest.mark.parametrize(
+    "kind", [Everything, Node, Cat, list[Dog], dict[str, int], Cat | Dog, int, str, bool]
+)
+def test_a_value_is_valid_whatever_the_prompt(kind: Any, prompt: str) -> None:
+    adapter = TypeAdapter(kind)
+    adapter.validate_python(fill(adapter.json_schema(), prompt))
+
+
+SCHEMAS = st.recursive(
+    st.one_of(
+        st.just({"type": "string"}),
+        st.just({"type": "boolean"}),
+        st.just({"type": "null"}),
+        st.integers(0, 50).map(lambda n: {"type": "string", "minLength": n}),
+        st.integers(0, 50).map(lambda n: {"type": "string", "maxLength": n}),
+        st.integers(-50, 50).map(lambda n: {"type": "integer", "minimum": n}),
+        st.integers(-50, 50).map(lambda n: {"type": "integer", "maximum": n, "multipleOf": 3}),
+        st.integers(-50, 50).map(lambda n: {"type": "number", "exclusiveMaximum": n}),
+        st.lists(st.integers() | st.text(max_size=5), min_size=1).map(lambda v: {"enum": v}),
+    ),
+    lambda inner: st.one_of(
+        st.dictionaries(st.text("abcxyz", min_size=1), inner, max_size=4).map(
+            lambda p: {"type": "object", "properties": p, "required": sorted(p)[::2]}
+        ),
+        st.tuples(inner, st.integers(0, 3)).map(
+            lambda t: {"type": "array", "items": t[0], "minItems": t[1], "maxItems": t[1] + 1}
+        ),
+        st.lists(inner, min_size=1, max_size=3).map(lambda b: {"anyOf": b}),
+    ),
+    max_leaves=12,
+)
+
+
+@given(SCHEMAS, st.text() | st.sampled_from(PROMPTS))
+def test_any_schema_gets_a_valid_value(schema: dict[str, Any], prompt: str) -> None:
+    assert valid(fill(schema, prompt), schema)
+
+
+def valid(value: Any, schema: dict[str, Any]) -> bool:
+    """Check a value against the keywords that the strategy above uses."""
+    if "anyOf" in schema:
+        return any(valid(value, branch) for branch in schema["anyOf"])
+    if "enum" in schema:
+        return value in schema["enum"]
+    kind, check = CHECKS[schema["type"]]
+    return isinstance(value, kind) and bool(check(value, schema))
+
+
+def sized(value: str, schema: dict[str, Any]) -> bool:
+    return schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+
+
+def bounded(value: float, schema: dict[str, Any]) -> bool:
+    low, high = schema.get("minimum", value), schema.get("maximum", value)
+    stepped = "multipleOf" not in schema or value % schema["multipleOf"] == 0
+    return low <= value <= high and value < schema.get("exclusiveMaximum", value + 1) and stepped
+
+
+def shaped(value: dict[str, Any], schema: dict[str, Any]) -> bool:
+    parts = schema["properties"]
+    named = set(schema["required"]) <= value.keys() <= parts.keys()
+    return named and all(valid(item, parts[name]) for name, item in value.items())
+
+
+def listed(value: list[Any], schema: dict[str, Any]) -> bool:
+    counted = schema["minItems"] <= len(value) <= schema["maxItems"]
+    return counted and all(valid(item, schema["items"]) for item in value)
+
+
+CHECKS: dict[str, tuple[Any, Any]] = {
+    "string": (str, sized),
+    "boolean": (bool, lambda *_: True),
+    "null": (type(None), lambda *_: True),
+    "integer": (int, bounded),
+    "number": ((int, float), bounded),
+    "object": (dict, shaped),
+    "array": (list, listed),
+}
+
+
+def filled(prompt: str, *, required: bool = True, **properties: Any) -> Any:
+    needed = list(properties) if required else []
+    schema = {"type": "object", "properties": properties, "required": needed}
+    return fill(schema, prompt)
+
+
+STRING, INTEGER, BOOLEAN = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "properties", "value"),
+    [
+        ("What is f(3)?", {"x": INTEGER}, {"x": 3}),
+        ("Add 3 and 4", {"a": INTEGER, "b": INTEGER}, {"a": 3, "b": 4}),
+        ("b = 4, a = 3", {"a": INTEGER, "b": INTEGER}, {"a": 3, "b": 4}),
+        ("for 2 adults and 5 nights", {"nights": INTEGER, "adults": INTEGER},
+         {"nights": 5, "adults": 2}),
+        ("It costs 1,250.75 euros", {"price": {"type": "number"}}, {"price": 1250.75}),
+        ("It is -7 outside", {"degrees": INTEGER}, {"degrees": -7}),
+        ("at most 100", {"n": {"type": "integer", "maximum": 50}}, {"n": 50}),
+        ("Is it warm in San Francisco, CA?", {"place": STRING}, {"place": "San Francisco, CA"}),
+        ("Fly from Rome to Oslo", {"origin": STRING, "goal": STRING},
+         {"origin": "Rome", "goal": "Oslo"}),
+        ("Find “The Hobbit” by Tolkien", {"title": STRING, "author": STRING},
+         {"title": "The Hobbit", "author": "Tolkien"}),
+        ("city: lower town; name is ada", {"name": STRING, "city": STRING},
+         {"name": "ada", "city": "lower town"}),
+        ("Tell me about black holes.", {"query": STRING}, {"query": "black holes"}),
+        ("what time is it", {"query": STRING}, {"query": "what time is it"}),
+        ("in celsius, please", {"unit": {"enum": ["fahrenheit", "celsius"]}}, {"unit": "celsius"}),
+        ("please", {"unit": {"enum": ["fahrenheit", "celsius"]}}, {"unit": "fahrenheit"}),
+        ("with breakfast", {"breakfast": BOOLEAN}, {"breakfast": True}),
+        ("without breakfast", {"breakfast": BOOLEAN}, {"breakfast": False}),
+        ("breakfast = yes", {"breakfast": BOOLEAN}, {"breakfast": True}),
+        ("sum 1, 2 and 3.5", {"values": {"type": "array", "items": {"type": "number"}}},
+         {"values": [1, 2, 3.5]}),
+        ("tag it 'a', 'b'", {"tags": {"type": "array", "items": STRING}}, {"tags": ["a", "b"]}),
+        ("Mail ada@example.org", {"to": {"type": "string", "format": "email"}},
+         {"to": "ada@example.org"}),
+        ("order AB-1234x now", {"code": {"type": "string", "pattern": r"^[A-Z]{2}-\d{4}x?$"}},
+         {"code": "AB-1234x"}),
+    ],
+)  # fmt: skip
+def test_the_prompt_says_it(prompt: str, properties: dict[str, Any], value: Any) -> None:
+    assert filled(prompt, **properties) == value
+
+
+def test_optional_fields_are_filled_when_they_are_mentioned() -> None:
+    fields: dict[str, Any] = {"punchline": STRING, "count": INTEGER, "unit": {"enum": ["kg", "lb"]}}
+    assert filled("A joke about cats", required=False, **fields) == {}
+    assert filled("With a count of 3", required=False, **fields) == {"count": 3}
+    assert filled("in lb", required=False, **fields) == {"unit": "lb"}
+    assert filled("no punchline", required=False, **fields) == {}
+    assert "punchline" in filled("include the punchline", required=False, **fields)
+
+
+def test_a_nullable_field_is_null_unless_it_is_mentioned() -> None:
+    nullable = {"anyOf": [STRING, {"type": "null"}]}
+    assert filled("Hello", city=nullable) == {"city": None}
+    assert filled("The city is Rome", city=nullable) == {"city": "Rome"}
+    assert filled("city: Rome", city={"type": ["string", "null"]}) == {"city": "Rome"}
+
+
+def test_a_default_is_kept_unless_the_field_is_mentioned() -> None:
+    field = {"type": "integer", "default": 10}
+    assert filled("Give me 3", limit=field) == {"limit": 10}
+    assert filled("limit 3", limit=field) == {"limit": 3}
+
+
+def test_the_branch_is_chosen_by_its_words() -> None:
+    schema = TypeAdapter(Cat | Dog).json_schema()
+    assert fill(schema, "a dog of some breed")["kind"] == "dog"
+    assert fill(schema, "a cat with 7 lives") == {"kind": "cat", "lives": 7}
+
+
+def test_a_value_is_used_once() -> None:
+    value = filled("From Rome, 2 days", a=STRING, b=STRING, m=INTEGER, n=INTEGER)
+    assert value["a"] == "Rome" != value["b"]
+    assert (value["m"], value["n"]) == (2, 1)
+
+
+def test_a_schema_is_found_in_a_prompt() -> None:
+    schema = {"properties": {"a": {"type": "string", "pattern": "}"}}}
+    example = '{"properties": {"foo": {}}} is well-formed; {"foo": 1} too'
+    assert (
+        schema_in(f"Like so: {example}.\n```\n{TypeAdapter(dict).dump_json(schema).decode()}\n```")
+        == schema
+    )
+    assert schema_in('no {"properties": 3} here') is None
+    assert schema_in('{"properties": {') is None
+
+
+def test_a_pattern_that_the_prompt_does_not_have_is_made_up() -> None:
+    for pattern in (
+        r"^\d{3}-[a-f]+$",
+        r"^(yes|no)!?$",
+        r"[^\W\d]\S{2,}",
+        r"^\s*\.\w\b$",
+        r"^.{3}$",
+    ):
+        text = filled("", code={"type": "string", "pattern": pattern})["code"]
+        assert re.search(pattern, text), pattern
