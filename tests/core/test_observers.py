@@ -1,0 +1,216 @@
+"""Tags, and what observers are told: pure parts. That both clients tell it is tested with the clients."""
+
+import asyncio
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lunar_core import (
+    BudgetExceededError,
+    CallInfo,
+    Ledger,
+    LunarError,
+    Observer,
+    Outcome,
+    RoutingDecision,
+    Usage,
+    current_tags,
+    tags,
+)
+from lunar_core.client.jobs import Desk, Runtime
+from lunar_core.settings import Settings
+from lunar_core.wire.completions import RoutedCompletion
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+# Tags
+
+
+def test_blocks_nest_and_the_inner_value_wins():
+    with tags(user="u1", feature="search"):
+        with tags(user="u2"):
+            assert current_tags() == {"user": "u2", "feature": "search"}
+        assert current_tags() == {"user": "u1", "feature": "search"}
+    assert current_tags() == {}
+
+
+def test_a_block_that_fails_takes_its_tags_along():
+    with pytest.raises(RuntimeError), tags(user="u1"):
+        raise RuntimeError
+    assert current_tags() == {}
+
+
+def test_values_become_text():
+    with tags(user=7, trial=True):
+        assert current_tags() == {"user": "7", "trial": "True"}
+
+
+def test_what_was_read_does_not_change_the_block():
+    with tags(user="u1"):
+        current_tags()["user"] = "u2"
+        assert current_tags() == {"user": "u1"}
+
+
+async def test_tasks_carry_the_tags_of_the_block_they_were_started_in():
+    async def read():
+        await asyncio.sleep(0)
+        with tags(inner="yes"):
+            return current_tags()
+
+    with tags(user="u1"):
+        first = asyncio.create_task(read())
+    with tags(user="u2"):
+        second = asyncio.create_task(read())
+    assert await first == {"user": "u1", "inner": "yes"}
+    assert await second == {"user": "u2", "inner": "yes"}
+    assert current_tags() == {}
+
+
+def test_threads_have_their_own_unless_the_context_is_given_to_them():
+    seen = []
+
+    def look():
+        seen.append(current_tags())
+
+    with tags(user="u1"), ThreadPoolExecutor(1) as threads:
+        context = contextvars.copy_context()
+        threads.submit(look).result()
+        threads.submit(context.run, look).result()
+    assert seen == [{}, {"user": "u1"}]
+
+
+# Being told
+
+
+class Watching:
+    """Writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def before(self, call):
+        self.told.append(call)
+
+    def after(self, outcome):
+        self.told.append(outcome)
+
+
+class Refusing(Watching):
+    def before(self, call):
+        raise BudgetExceededError("this would pass the budget")
+
+
+class Failing(Watching):
+    def after(self, outcome):
+        raise RuntimeError("out of disk")
+
+
+def begun(*observers, clock=lambda: 0.0, **params):
+    """A job, as it is when its call begins."""
+    desk = Desk(
+        Settings.resolve(api_key="pk_live_5d1c0e77"), observers, Runtime(clock, clock, lambda: 0.0)
+    )
+    job, _plan = desk.chat({"model": "gpt-4o-mini", "messages": HELLO} | params)
+    job.begin()
+    return job
+
+
+def test_before_tells_what_would_be_sent():
+    watching = Watching()
+    with tags(user="u1"):
+        job = begun(watching, stream=True, temperature=0.5)
+    (start,) = watching.told
+    assert (start.call_id, start.endpoint, start.model) == (
+        job.call_id,
+        "chat.completions",
+        "gpt-4o-mini",
+    )
+    assert (start.params["temperature"], start.params["messages"]) == (0.5, HELLO)
+    assert (start.stream, start.tags) == (True, {"user": "u1"})
+    assert "Hello!" not in repr(start)
+
+
+def test_the_first_to_refuse_ends_it_and_nobody_is_told_of_an_outcome():
+    first, last = Watching(), Watching()
+    with pytest.raises(BudgetExceededError):
+        begun(first, Refusing(), last)
+    assert len(first.told) == 1
+    assert last.told == []
+
+
+def test_every_call_has_its_own_name():
+    assert begun().call_id != begun().call_id
+
+
+def test_tags_are_those_of_when_the_call_was_made():
+    watching = Watching()
+    with tags(user="u1"):
+        job = begun(watching)
+    with tags(user="u2"):
+        job.abort()
+    assert watching.told[-1].tags == {"user": "u1"}
+
+
+def test_an_outcome_is_told_once():
+    watching = Watching()
+    job = begun(watching)
+    job.abort()
+    job.abort()
+    job.fail(LunarError("late"))
+    assert [type(told) for told in watching.told[1:]] == [Outcome]
+    assert watching.told[-1].status == "aborted"
+
+
+def test_an_observer_that_fails_keeps_nobody_else_from_being_told(caplog):
+    first, last = Watching(), Watching()
+    begun(first, Failing(), last).abort()
+    assert len(first.told) == len(last.told) == 2
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("lunar_core", "ERROR")
+    assert "out of disk" in record.exc_text
+
+
+def test_a_failed_call_tells_its_error_and_every_attempt():
+    watching = Watching()
+    job = begun(watching)
+    error = job.fail(LunarError("503: overloaded"))
+    outcome = watching.told[-1]
+    assert (outcome.status, outcome.error, outcome.usage) == ("failed", error, None)
+    assert outcome.model == "gpt-4o-mini"
+    assert error.attempts == outcome.call.attempts
+
+
+def test_a_decision_is_an_outcome_of_its_own_beside_the_call_that_follows():
+    ledger, watching = Ledger(), Watching()
+    job = begun(ledger, watching, model="router", stop=["END"])
+    route = RoutingDecision(selected_model="gpt-4o", selected_provider="openai")
+    answer = RoutedCompletion(routing=route, choices=[], usage=Usage(total_cost_usd=0.00001))
+    assert job.decided(answer) == "gpt-4o"
+    job.abort()
+    decided, called = watching.told[1:]
+    assert (decided.endpoint, decided.model, decided.status) == ("router.decide", "gpt-4o", "ok")
+    assert decided.call.call_id == f"{called.call.call_id}.route"
+    assert (called.endpoint, called.status) == ("chat.completions", "aborted")
+    assert (ledger.total.calls, ledger.unpriced, str(ledger.total_cost)) == (1, 1, "0.00001")
+
+
+def test_time_is_told_in_milliseconds_from_the_clients_own_clock():
+    now = iter([10.0, 10.25])
+    watching = Watching()
+    begun(watching, clock=lambda: next(now)).abort()
+    assert watching.told[-1].call.latency_ms == 250.0
+
+
+def test_a_ledger_and_any_class_of_two_methods_is_an_observer():
+    observers: list[Observer] = [Ledger(), Watching()]
+    begun(*observers).abort()
+    assert len(observers[0]) == 1
+
+
+def test_outcomes_are_values():
+    call = CallInfo(call_id="call_1", headers={"x-request-id": "req_7"})
+    outcome = Outcome(call, "router", "ok", "gpt-4o")
+    assert outcome == Outcome(call, "router", "ok", "gpt-4o")
+    assert "req_7" not in repr(outcome)

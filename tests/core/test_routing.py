@@ -1,0 +1,239 @@
+"""`model="router"`: which requests one POST /v1/router carries, and what is asked of it otherwise."""
+
+import json
+
+import pytest
+
+from lunar_core import ConfigurationError, RoutingDecision
+from lunar_core import routing as rules
+from lunar_core.client.attempts import Reply
+from lunar_core.client.jobs import Desk, Runtime, provider_of, route_in
+from lunar_core.errors import APIConnectionError
+from lunar_core.settings import Settings
+from lunar_core.wire import answers
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+PLAIN = {"model": "router", "messages": HELLO}
+ROUTE = {"selected_model": "gpt-4o", "selected_provider": "openai", "cluster_id": 7}
+
+
+@pytest.fixture
+def desk():
+    settings = Settings.resolve(api_key="pk_live_5d1c0e77", fallbacks=[])
+    return Desk(settings, (), Runtime(lambda: 0.0, lambda: 0.0, lambda: 0.0))
+
+
+def requests(job_and_plan, *outcomes):
+    """The requests of a plan whose attempts end so, as (path, body)."""
+    _job, plan = job_and_plan
+    send, outcomes, made = next(plan), iter(outcomes), []
+    while True:
+        made.append((send.call.path, json.loads(send.call.body)))
+        outcome = next(outcomes, "answer")
+        failed = isinstance(outcome, Exception)
+        try:
+            send = plan.send(Reply(send.call, **{"error" if failed else "answer": outcome}))
+        except StopIteration:
+            return made
+
+
+def decision(**fields):
+    return answers.read_decision(json.dumps({"routing": ROUTE | fields}).encode())
+
+
+# One request, or two
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"stream": True},
+        {"max_tokens": 9, "temperature": 0.2},
+        {"models": ["gpt-4o", "gpt-4o-mini"], "cost_weight": 0.3},
+        {"stop": None, "tools": None},
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                *HELLO,
+                {"role": "assistant", "content": "Hi"},
+                *HELLO,
+            ]
+        },
+    ],
+    ids=str,
+)
+def test_plain_text_and_the_routers_own_fields_are_one_request(params, desk):
+    ((path, body),) = requests(desk.chat(PLAIN | params))
+    given = {name: value for name, value in params.items() if value is not None}
+    assert (path, body) == ("/v1/router", {"messages": HELLO} | given)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"stop": ["END"]},
+        {"n": 2},
+        {"top_p": 0.5},
+        {"seed": 7},
+        {"provider": "openai"},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"response_format": {"type": "json_object"}},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"extra_body": {"x_of_tomorrow": 1}},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hello!"}]}]},
+        {"messages": [{"role": "user", "content": "Hello!", "name": "ada"}]},
+        {"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": []}]},
+        {"messages": [*HELLO, {"role": "tool", "content": "3", "tool_call_id": "call_1"}]},
+    ],
+    ids=str,
+)
+def test_anything_else_decides_first_and_then_calls_with_nothing_dropped(params, desk):
+    first, second = requests(desk.chat(PLAIN | params), decision())
+    assert first == ("/v1/router", {"messages": HELLO, "execute": False})
+    extra = params.get("extra_body", {})
+    given = {name: value for name, value in params.items() if name != "extra_body"}
+    expected = PLAIN | {"model": "gpt-4o"} | given | extra
+    assert second == ("/v1/chat/completions", expected)
+
+
+def test_the_decision_is_asked_with_the_candidates_and_the_call_without(desk):
+    router = {"models": ["gpt-4o", "gpt-4o-mini"], "cost_weight": 0.3}
+    (_, asked), (_, called) = requests(desk.chat(PLAIN | {"stop": "END"} | router), decision())
+    assert asked == {"messages": HELLO, "execute": False} | router
+    assert called == {"model": "gpt-4o", "messages": HELLO, "stop": ["END"]}
+
+
+def test_candidates_beside_a_model_that_is_named_are_kept_back_and_no_error(desk):
+    params = {"model": "gpt-4o", "messages": HELLO, "models": ["just-one"], "cost_weight": 0.3}
+    ((path, body),) = requests(desk.chat(params))
+    assert path == "/v1/chat/completions"
+    assert body == {"model": "gpt-4o", "messages": HELLO}
+
+
+def test_what_is_wrong_is_refused_before_the_decision_too(desk):
+    for wrong in ({"models": ["just-one"]}, {"cost_weight": -1}, {"temperature": 3}, {"n": 0}):
+        with pytest.raises(ConfigurationError, match=f"^{next(iter(wrong))}: "):
+            desk.chat(PLAIN | {"stop": "END"} | wrong)
+        if "n" not in wrong:
+            with pytest.raises(ConfigurationError, match=f"^{next(iter(wrong))}: "):
+                desk.chat(PLAIN | wrong)
+
+
+def test_a_routed_call_that_may_be_retried_falls_back_through_chat(desk):
+    reset = APIConnectionError("reset")
+    params = {"max_tokens": 9, "cost_weight": 0.3, "max_retries": 0, "fallbacks": ["a", "b"]}
+    made = requests(desk.chat(PLAIN | params), reset, reset)
+    plain = {"messages": HELLO, "max_tokens": 9}
+    assert made == [
+        ("/v1/router", plain | {"cost_weight": 0.3}),
+        ("/v1/chat/completions", plain | {"model": "a"}),
+        ("/v1/chat/completions", plain | {"model": "b"}),
+    ]
+
+
+def test_a_decision_alone_has_no_other_to_fall_back_to(desk):
+    reset = APIConnectionError("reset")
+    params = {"messages": HELLO, "execute": False, "max_retries": 0, "fallbacks": ["a"]}
+    assert len(requests(desk.router(params), reset)) == 1
+
+
+def test_whether_one_request_will_do_can_be_asked_beforehand():
+    assert rules.takes_one_request(PLAIN)
+    assert not rules.takes_one_request(PLAIN | {"stop": ["END"]})
+    assert rules.is_routed(PLAIN)
+    assert not rules.is_routed(PLAIN | {"model": "gpt-4o"})
+
+
+# What the router is told of a conversation
+
+
+@pytest.mark.parametrize(
+    ("turns", "text"),
+    [
+        (HELLO, HELLO),
+        (
+            [{"role": "developer", "content": "Be brief."}, *HELLO],
+            [{"role": "system", "content": "Be brief."}, *HELLO],
+        ),
+        (
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "What is"},
+                        {"type": "image_url", "image_url": {"url": "data:,"}},
+                        {"type": "text", "text": "this?"},
+                        "And that?",
+                    ],
+                }
+            ],
+            [{"role": "user", "content": "What is\nthis?\nAnd that?"}],
+        ),
+        (
+            [
+                *HELLO,
+                {"role": "assistant", "content": None, "tool_calls": [{}]},
+                {"role": "tool", "content": "3", "tool_call_id": "call_1"},
+            ],
+            HELLO,
+        ),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+            [{"role": "user", "content": ""}],
+        ),
+        ([{"role": "assistant", "content": ""}], [{"role": "user", "content": ""}]),
+    ],
+)
+def test_the_text_turns_are_what_a_router_can_read(turns, text):
+    assert rules.text_turns(turns) == text
+
+
+def test_turns_that_are_no_messages_are_left_for_the_check_to_name():
+    assert rules.text_turns("Hello!") == "Hello!"
+    assert rules.text_turns(["Hello!"]) == ["Hello!"]
+
+
+# Who it was
+
+
+@pytest.mark.parametrize(
+    ("model", "route", "extra", "provider"),
+    [
+        ("gpt-4o", None, {"provider": "azure"}, "azure"),
+        ("gpt-4o", ROUTE, {"provider": "azure"}, "azure"),
+        ("gpt-4o", ROUTE, {}, "openai"),
+        (None, ROUTE, {}, "openai"),
+        ("mistral/mistral-large", ROUTE, {}, "mistral"),
+        ("mistral/mistral-large", None, {}, "mistral"),
+        ("gpt-4o", ROUTE | {"selected_provider": ""}, {}, None),
+        ("gpt-4o", None, {"provider": 7}, None),
+        ("gpt-4o", None, {}, None),
+        (None, None, {}, None),
+    ],
+)
+def test_the_provider_is_whom_the_service_the_route_or_the_name_says(model, route, extra, provider):
+    route = route and RoutingDecision.model_validate(route)
+    assert provider_of(model, route, extra) == provider
+
+
+@pytest.mark.parametrize(
+    ("headers", "route"),
+    [
+        ({"x-routing-model": "gpt-4o", "x-routing-cluster": "7"}, ("gpt-4o", 7)),
+        ({"x-routing-model": "gpt-4o", "x-routing-cluster": "-1"}, ("gpt-4o", -1)),
+        ({"x-routing-model": "gpt-4o", "x-routing-cluster": "seven"}, ("gpt-4o", None)),
+        ({"x-routing-model": "gpt-4o"}, ("gpt-4o", None)),
+        ({"x-routing-cluster": "7"}, None),
+        ({}, None),
+    ],
+)
+def test_a_route_is_read_from_the_headers_that_were_seen(headers, route):
+    found = route_in(headers)
+    assert (found and (found.selected_model, found.cluster_id)) == route
+
+
+@pytest.mark.parametrize("cluster", ["--7", "²", "-", "7.5", "", "9" * 5_000])
+def test_a_garbled_cluster_is_unknown_and_no_error(cluster):
+    found = route_in({"x-routing-model": "gpt-4o", "x-routing-cluster": cluster})
+    assert (found.selected_model, found.cluster_id) == ("gpt-4o", None)
