@@ -6,14 +6,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_lunar.callbacks import LunarCostCallbackHandler, get_lunar_cost
     from langchain_lunar.chat_models import ChatLunar
     from langchain_lunar.errors import lunar_retry_on
+    from langchain_lunar.llms import LunarLLM
 
-__all__ = ["ChatLunar", "lunar_retry_on"]
+__all__ = [
+    "ChatLunar",
+    "LunarCostCallbackHandler",
+    "LunarLLM",
+    "get_lunar_cost",
+    "lunar_retry_on",
+]
 
 # Each name comes with its module, at its first use: whoever wants one pays for one.
 _HOMES = {
     "ChatLunar": "chat_models",
+    "LunarCostCallbackHandler": "callbacks",
+    "LunarLLM": "llms",
+    "get_lunar_cost": "callbacks",
     "lunar_retry_on": "errors",
 }
 

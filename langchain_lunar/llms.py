@@ -1,0 +1,319 @@
+"""``LunarLLM``: LangChain's text-in, text-out model on POST /v1/completions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseLLM, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ContextThreadPoolExecutor
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from langchain_lunar.connection import LunarConnection
+from langchain_lunar.errors import model_error
+from langchain_lunar.migration import ALIASES
+from lunar_core import Completion, LunarError, bridge
+from lunar_core.version import __version__
+from lunar_core.wire.completions import TextChoice
+
+_SENT = (
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "stop",
+    "n",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "user",
+    "provider",
+    "extra_body",
+)
+"""Fields that are sent under their own name, when they have a value."""
+
+_SENT_AS = {**ALIASES, "model": "model", "model_name": "model"}
+"""Keywords of a call by other names → the field that is sent."""
+
+_THREADS = 32
+"""Requests at once in a sync ``generate`` of many prompts."""
+
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+class LunarLLM(LunarConnection, BaseLLM):
+    """Text completions on Lunar, each with its cost in ``generation_info``.
+
+    One request per prompt: several at once in ``batch``, ``abatch`` and ``generate``. Raises the errors of
+    ``lunar_core``, each of which is a ``langchain_core`` ModelError too. The router chooses chat models
+    alone: for it see ``ChatLunar`` and ``LunarRouterChain``.
+
+    https://api.pureai-api.com, POST /v1/completions
+
+    >>> llm = LunarLLM(model="gpt-4o-mini", max_tokens=50)
+    >>> llm.invoke("Once upon a time")
+    'there was a cat'
+    """
+
+    model_name: str = Field(alias="model")
+    """A model id, or ``provider/model``."""
+    temperature: float | None = None
+    """0 to 2; the service's default is 0.7."""
+    max_tokens: int | None = None
+    """Tokens to generate at most; the service's default is 1024."""
+    top_p: float | None = None
+    stop: list[str] | str | None = None
+    n: int | None = None
+    """Answers to each prompt. They are billed as one call."""
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    user: str | None = None
+    provider: str | None = None
+    """Who shall serve the model, when it isn't said by ``provider/model``."""
+    stream_usage: bool = True
+    """Whether streams ask for their usage and cost."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the request that have no parameter here."""
+    extra_body: dict[str, Any] | None = None
+    """Merged into every request as it is."""
+
+    @model_validator(mode="after")
+    def _set_lunar_version(self) -> Self:
+        self._add_version("lunar-integrations", __version__)
+        return self
+
+    @property
+    def model(self) -> str:
+        """The model that is asked: ``model_name`` by its other name."""
+        return self.model_name
+
+    # Calls -------------------------------------------------------------------------------------
+
+    def _generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        def ask(prompt: str) -> Completion:
+            try:
+                params = self._params(prompt, stop, kwargs)
+                answer: Completion = self._client().completions.create(**params)
+            except LunarError as error:
+                raise model_error(error) from None
+            return answer
+
+        if len(prompts) == 1:
+            return _result([ask(prompts[0])])
+        with ContextThreadPoolExecutor(max_workers=_THREADS) as threads:
+            return _result(list(threads.map(ask, prompts)))
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        async def ask(prompt: str) -> Completion:
+            client = self._async_client()
+            try:
+                params = self._params(prompt, stop, kwargs)
+                answer: Completion = await client.completions.create(**params)
+            except LunarError as error:
+                raise model_error(error) from None
+            return answer
+
+        # Nobody is left behind asking, and spending, when one of them fails.
+        answers = await asyncio.gather(*map(ask, prompts), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return _result([answer for answer in answers if isinstance(answer, Completion)])
+
+    def _stream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[GenerationChunk]:
+        try:
+            params = self._stream_params(prompt, stop, kwargs)
+            with self._client().completions.create(**params) as stream:
+                for chunk in stream.plain_chunks():
+                    said = _said(chunk)
+                    if said is not None:
+                        if run_manager is not None:
+                            run_manager.on_llm_new_token(said.text, chunk=said)
+                        yield said
+                last = _last(stream.get_final_completion())
+                if run_manager is not None:
+                    run_manager.on_llm_new_token("", chunk=last)
+                yield last
+        except LunarError as error:
+            raise model_error(error) from None
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        try:
+            params = self._stream_params(prompt, stop, kwargs)
+            async with await self._async_client().completions.create(**params) as stream:
+                async for chunk in stream.plain_chunks():
+                    said = _said(chunk)
+                    if said is not None:
+                        if run_manager is not None:
+                            await run_manager.on_llm_new_token(said.text, chunk=said)
+                        yield said
+                last = _last(await stream.get_final_completion())
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token("", chunk=last)
+                yield last
+        except LunarError as error:
+            raise model_error(error) from None
+
+    # BaseLLM would make one run of a batch, which fails as a whole and forgets what its other answers cost.
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Ask for each input at once, as a run of its own. ``max_concurrency`` of the config bounds the threads."""
+        return Runnable.batch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Ask for each input at once, as a run of its own. ``max_concurrency`` of the config bounds the requests."""
+        return await Runnable.abatch(
+            self, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    # What is sent ------------------------------------------------------------------------------
+
+    def _params(
+        self, prompt: str, stop: list[str] | None, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in _SENT}
+        params = {name: value for name, value in fields.items() if value is not None}
+        params |= {"model": self.model_name, **self.model_kwargs}
+        params |= {_SENT_AS.get(name, name): value for name, value in given.items()}
+        if stop is not None:
+            params["stop"] = stop
+        if not params.get("stop"):
+            params.pop("stop", None)
+        return {**params, "prompt": prompt}
+
+    def _stream_params(
+        self, prompt: str, stop: list[str] | None, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        asked = {"stream_options": {"include_usage": True}} if self.stream_usage else {}
+        return {**asked, **self._params(prompt, stop, given), "stream": True}
+
+    # What LangChain asks of a model ------------------------------------------------------------
+
+    @property
+    def _llm_type(self) -> str:
+        return "lunar-llm"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What tells two models apart, for caches and traces: no key, and no address."""
+        named = {name: getattr(self, name) for name in _SENT}
+        given = {name: value for name, value in named.items() if value is not None}
+        return {"model_name": self.model_name, **given, **self.model_kwargs}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "lunar"
+        return params
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Yes: ``dumpd`` and ``load`` carry everything but keys, headers and clients."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Where a loaded model finds its key again."""
+        return {"api_key": "LUNAR_API_KEY", "jwt": "LUNAR_JWT"}
+
+
+def _result(answers: Sequence[Completion]) -> LLMResult:
+    """One list of generations for each prompt; ``llm_output`` has the sums over all of them."""
+    generations = [
+        [
+            Generation(text=choice.text, generation_info=_info(answer, choice))
+            for choice in answer.choices
+        ]
+        for answer in answers
+    ]
+    output: dict[str, Any] = {
+        "token_usage": {
+            name: sum(_tokens(answer).get(name, 0) for answer in answers) for name in _TOKENS
+        },
+        "model_name": answers[0].model,
+    }
+    costs = [answer.usage.cost if answer.usage is not None else None for answer in answers]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) == len(costs):
+        output["total_cost_usd"] = float(sum(known))
+    return LLMResult(generations=generations, llm_output=output)
+
+
+def _info(answer: Completion, choice: TextChoice | None) -> dict[str, Any]:
+    """Everything known of an answer but its text. LangChain has no place of its own for its tokens."""
+    info = bridge.metadata(
+        call=answer.call,
+        model=answer.model,
+        answer_id=answer.id,
+        finish_reason=choice.finish_reason if choice is not None else None,
+        usage=answer.usage,
+        routing=None,
+        extra=answer.model_extra,
+    )
+    tokens = _tokens(answer)
+    if tokens:
+        info["token_usage"] = tokens
+    if choice is not None and choice.logprobs:
+        info["logprobs"] = choice.logprobs
+    return info
+
+
+def _tokens(answer: Completion) -> dict[str, int]:
+    counted = {name: getattr(answer.usage, name, None) for name in _TOKENS}
+    return {name: int(count) for name, count in counted.items() if count is not None}
+
+
+def _said(chunk: Mapping[str, Any]) -> GenerationChunk | None:
+    """The text that a chunk brings, or None. A stream has one text: that of the first choice."""
+    choice = chunk["choices"][0]
+    text = choice.get("text")
+    return None if choice.get("index") or not text else GenerationChunk(text=text)
+
+
+def _last(answer: Completion) -> GenerationChunk:
+    """The end of a stream: no text, but all that is known of it, once. LangChain adds chunks up."""
+    choice = answer.choices[0] if answer.choices else None
+    return GenerationChunk(text="", generation_info=_info(answer, choice))
