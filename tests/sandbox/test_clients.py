@@ -6,17 +6,19 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 
 from tests.sandbox.raw import HELLO, tool
+
+with warnings.catch_warnings():  # Its models are written in an older pydantic's way.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import lunar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lunar_core.sandbox import Sandbox
-
-lunar = pytest.importorskip("lunar", reason="the vendor's lunar-sdk is not installed")
-openai = pytest.importorskip("openai", reason="the openai client is not installed")
 
 
 @pytest.fixture(params=["documented", "observed"])
@@ -74,15 +76,10 @@ class TestTheVendorsSdk:
 @pytest.fixture
 def client(lunar_sandbox: Sandbox) -> Iterator[Any]:
     headers = {"x-api-key": lunar_sandbox.api_key}
-    with (
-        warnings.catch_warnings(),
-        openai.OpenAI(
-            base_url=f"{lunar_sandbox.url}/v1",
-            api_key="unused",
-            default_headers=headers,
-            max_retries=1,
-        ) as made,
-    ):
+    base_url = f"{lunar_sandbox.url}/v1"
+    with openai.OpenAI(
+        base_url=base_url, api_key="unused", default_headers=headers, max_retries=1
+    ) as made:
         yield made
 
 

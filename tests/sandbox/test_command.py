@@ -111,6 +111,19 @@ def test_a_missing_extra_is_named(missing: str) -> None:
     assert f"needs {missing}: pip install 'lunar-integrations[sandbox]'" in done.stderr
 
 
+def test_a_missing_engine_is_named() -> None:
+    script = (
+        "import importlib.util as util; find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'opentracy' else find(name, *rest)\n"
+        "from lunar_core.sandbox.__main__ import main; main(['--port', '0', '--router', 'engine'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    assert "needs the package opentracy: pip install --no-deps opentracy" in done.stderr
+
+
 def test_httpx_is_imported_for_an_upstream_only() -> None:
     script = (
         "import sys, lunar_core; before = set(sys.modules)\n"
