@@ -1,1 +1,12 @@
-"""LlamaIndex for Lunar: chat models, routing and cost callbacks on `lunar_core`."""
+"""LlamaIndex on Lunar: ``LunarLLM`` wherever an LLM is taken, and what each call cost.
+
+>>> from llama_index_lunar import LunarLLM
+>>> llm = LunarLLM(model="router", api_key="pk_live_...")
+"""
+
+from __future__ import annotations
+
+from llama_index_lunar.llm import LunarLLM
+from llama_index_lunar.reporting import LunarUsageEvent
+
+__all__ = ["LunarLLM", "LunarUsageEvent"]

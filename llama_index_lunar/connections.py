@@ -1,0 +1,85 @@
+"""The clients behind an LLM: made at first use, and never part of a copy or a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llama_index_lunar.reporting import Reporter
+from llama_index_lunar.routes import Routes
+from lunar_core.observers import Observer
+from lunar_core.settings import Settings
+
+if TYPE_CHECKING:
+    from lunar_core import AsyncLunar, Lunar
+
+JSONObject = dict[str, Any]
+
+C = TypeVar("C")
+
+
+class Connections:
+    """What an LLM makes its calls with. Copies share settings and observers, and open connections of their own.
+
+    Both clients may be shared by any number of threads, tasks and event loops. ``observers`` are the caller's;
+    they are asked before the one that reports to LlamaIndex, so that a call they refuse is not reported.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observers: Sequence[Observer] = (),
+        http_client: Any = None,  # httpx's or httpx2's: no type names both
+        async_http_client: Any = None,
+    ) -> None:
+        self.settings = settings
+        self.observers = tuple(observers)
+        self.routes = Routes()
+        self.reporter = Reporter()
+        self._http_client = http_client
+        self._async_http_client = async_http_client
+        self._sync: Lunar | None = None
+        self._async: AsyncLunar | None = None
+
+    def with_settings(self, settings: Settings) -> Connections:
+        """The same for other settings. The caller's own http clients stay in use."""
+        return Connections(settings, self.observers, self._http_client, self._async_http_client)
+
+    @property
+    def sync(self) -> Lunar:
+        from lunar_core import Lunar
+
+        if self._sync is None:
+            self._sync = self._client(Lunar, self._http_client)
+        return self._sync
+
+    @property
+    def asynchronous(self) -> AsyncLunar:
+        from lunar_core import AsyncLunar
+
+        if self._async is None:
+            self._async = self._client(AsyncLunar, self._async_http_client)
+        return self._async
+
+    def close(self) -> None:
+        if self._sync is not None:
+            self._sync.close()
+
+    async def aclose(self) -> None:
+        if self._async is not None:
+            await self._async.aclose()
+
+    def _client(self, kind: type[C], http_client: Any) -> C:
+        client: Any = kind.__new__(kind)
+        client._start(self.settings, (*self.observers, self.reporter), http_client)
+        made: C = client
+        return made
+
+    def __getstate__(self) -> JSONObject:
+        return {"settings": self.settings, "observers": self.observers}
+
+    def __setstate__(self, state: JSONObject) -> None:
+        Connections.__init__(self, state["settings"], state["observers"])
+
+    def __deepcopy__(self, memo: JSONObject) -> Connections:
+        return self.with_settings(self.settings)

@@ -1,0 +1,293 @@
+"""LunarLLM: LlamaIndex's eight endpoints, tools and routing on Lunar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    MessageRole,
+)
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.tools.types import BaseTool
+
+from llama_index_lunar import tools as toolbox
+from llama_index_lunar.base import LunarSettings
+from llama_index_lunar.messages import to_wire
+from llama_index_lunar.reporting import attributed
+from llama_index_lunar.responses import (
+    ChatChunks,
+    TextChunks,
+    as_chat,
+    as_completion,
+    chat_response,
+    text_response,
+)
+from lunar_core.routing import text_turns
+from lunar_core.wire.completions import RoutingDecision
+
+JSONObject = dict[str, Any]
+
+
+class LunarLLM(LunarSettings):
+    """Any model of Lunar, or its router, wherever LlamaIndex takes an LLM.
+
+    >>> llm = LunarLLM(model="router")
+    >>> llm.complete("hi").text
+    'hello'
+    """
+
+    # The framework's endpoints: each is decorated once, and calls nothing that is decorated too, so that an
+    # answer ends one event and one span.
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Ask, and wait for the whole answer."""
+        if self._chats(kwargs):
+            return self._chat(messages, kwargs)
+        return as_chat(self._text(self._prompt(messages), kwargs))
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
+        if self._chats(kwargs):
+            return self._stream_chat(messages, kwargs)
+        return (as_chat(each) for each in self._stream_text(self._prompt(messages), kwargs))
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Complete a text: a chat's answer to it, or with ``is_chat_model=False`` its continuation."""
+        prompt = self._formatted(prompt, formatted)
+        if self._chats(kwargs):
+            return as_completion(self._chat(_user(prompt), kwargs))
+        return self._text(prompt, kwargs)
+
+    @llm_completion_callback()
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        """Complete a text, and read the answer as it comes."""
+        prompt = self._formatted(prompt, formatted)
+        if self._chats(kwargs):
+            return (as_completion(each) for each in self._stream_chat(_user(prompt), kwargs))
+        return self._stream_text(prompt, kwargs)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Ask, and wait for the whole answer."""
+        if self._chats(kwargs):
+            return await self._achat(messages, kwargs)
+        return as_chat(await self._atext(self._prompt(messages), kwargs))
+
+    @llm_chat_callback()
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        """Ask, and read the answer as it comes."""
+        if self._chats(kwargs):
+            return await self._astream_chat(messages, kwargs)
+        texts = await self._astream_text(self._prompt(messages), kwargs)
+        return (as_chat(each) async for each in texts)
+
+    @llm_completion_callback()
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
+        """Complete a text."""
+        prompt = self._formatted(prompt, formatted)
+        if self._chats(kwargs):
+            return as_completion(await self._achat(_user(prompt), kwargs))
+        return await self._atext(prompt, kwargs)
+
+    @llm_completion_callback()
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
+        """Complete a text, and read the answer as it comes."""
+        prompt = self._formatted(prompt, formatted)
+        if self._chats(kwargs):
+            answers = await self._astream_chat(_user(prompt), kwargs)
+            return (as_completion(each) async for each in answers)
+        return await self._astream_text(prompt, kwargs)
+
+    # The same without the framework's events.
+
+    def _chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponse:
+        params, route = self._chat_params(to_wire(messages), given)
+        with attributed(self.callback_manager):
+            answer = self._made().sync.chat.completions.create(**params)
+        return self._answered(chat_response(answer, route))
+
+    async def _achat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponse:
+        params, route = self._chat_params(to_wire(messages), given)
+        with attributed(self.callback_manager):
+            answer = await self._made().asynchronous.chat.completions.create(**params)
+        return self._answered(chat_response(answer, route))
+
+    def _stream_chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponseGen:
+        params, route = self._chat_params(to_wire(messages), given, stream=True)
+        with attributed(self.callback_manager):
+            stream = self._made().sync.chat.completions.create(**params)
+        chunks = ChatChunks(route)
+
+        def responses() -> ChatResponseGen:
+            with stream:
+                for chunk in stream.plain_chunks():
+                    yield from chunks.feed(chunk)
+            yield self._answered(chunks.last(stream))
+
+        return responses()
+
+    async def _astream_chat(
+        self, messages: Sequence[ChatMessage], given: JSONObject
+    ) -> ChatResponseAsyncGen:
+        params, route = self._chat_params(to_wire(messages), given, stream=True)
+        with attributed(self.callback_manager):
+            stream = await self._made().asynchronous.chat.completions.create(**params)
+        chunks = ChatChunks(route)
+
+        async def responses() -> ChatResponseAsyncGen:
+            async with stream:
+                async for chunk in stream.plain_chunks():
+                    for response in chunks.feed(chunk):
+                        yield response
+            yield self._answered(chunks.last(stream))
+
+        return responses()
+
+    def _text(self, prompt: str, given: JSONObject) -> CompletionResponse:
+        with attributed(self.callback_manager):
+            answer = self._made().sync.completions.create(**self._text_params(prompt, given))
+        return text_response(answer)
+
+    async def _atext(self, prompt: str, given: JSONObject) -> CompletionResponse:
+        params = self._text_params(prompt, given)
+        with attributed(self.callback_manager):
+            answer = await self._made().asynchronous.completions.create(**params)
+        return text_response(answer)
+
+    def _stream_text(self, prompt: str, given: JSONObject) -> CompletionResponseGen:
+        params = self._text_params(prompt, given, stream=True)
+        with attributed(self.callback_manager):
+            stream = self._made().sync.completions.create(**params)
+        chunks = TextChunks()
+
+        def responses() -> CompletionResponseGen:
+            with stream:
+                for chunk in stream.plain_chunks():
+                    yield from chunks.feed(chunk)
+            yield chunks.last(stream)
+
+        return responses()
+
+    async def _astream_text(self, prompt: str, given: JSONObject) -> CompletionResponseAsyncGen:
+        params = self._text_params(prompt, given, stream=True)
+        with attributed(self.callback_manager):
+            stream = await self._made().asynchronous.completions.create(**params)
+        chunks = TextChunks()
+
+        async def responses() -> CompletionResponseAsyncGen:
+            async with stream:
+                async for chunk in stream.plain_chunks():
+                    for response in chunks.feed(chunk):
+                        yield response
+            yield chunks.last(stream)
+
+        return responses()
+
+    # Tools
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        tool_choice: object = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> JSONObject:
+        arguments = toolbox.chat_arguments(
+            tools,
+            user_msg,
+            chat_history,
+            model=kwargs.get("model") or self.model,
+            parallel=allow_parallel_tool_calls,
+            required=tool_required,
+            choice=tool_choice,
+            strict=self.strict if strict is None else strict,
+        )
+        return {**arguments, **kwargs}
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence[BaseTool],
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        if not allow_parallel_tool_calls:
+            toolbox.keep_first(response)
+        return response
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """The tools that the model wants called. Raises ValueError if there are none, unless told not to."""
+        found = toolbox.selections(response)
+        if not found and error_on_no_tool_call:
+            raise ValueError("Expected at least one tool call, but got 0 tool calls.")
+        return found
+
+    # Routing
+
+    def route(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
+        """Which model the router would choose for ``messages``, and why. Nothing is generated.
+
+        >>> LunarLLM(model="router").route("Prove that 2 is even").selected_model
+        'gpt-4o'
+        """
+        with attributed(self.callback_manager):
+            return self._made().sync.router.decide(**self._route_params(messages, kwargs))
+
+    async def aroute(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
+        """The same for asyncio."""
+        with attributed(self.callback_manager):
+            params = self._route_params(messages, kwargs)
+            return await self._made().asynchronous.router.decide(**params)
+
+    def _route_params(self, messages: str | Sequence[ChatMessage], given: JSONObject) -> JSONObject:
+        asked = _user(messages) if isinstance(messages, str) else messages
+        own = {"models": self.models, "cost_weight": self.cost_weight}
+        return {**own, **given, "messages": text_turns(to_wire(asked))}
+
+    # Life
+
+    def close(self) -> None:
+        """Close the connections of the sync calls. Later ones are refused."""
+        self._connections.close()
+
+    async def aclose(self) -> None:
+        """Close all connections. Later calls are refused."""
+        self._connections.close()
+        await self._connections.aclose()
+
+    def _prompt(self, messages: Sequence[ChatMessage]) -> str:
+        return str(self.messages_to_prompt(messages))
+
+    def _formatted(self, prompt: str, formatted: bool) -> str:
+        return prompt if formatted else str(self.completion_to_prompt(prompt))
+
+
+def _user(prompt: str) -> list[ChatMessage]:
+    return [ChatMessage(prompt, role=MessageRole.USER)]

@@ -1,0 +1,198 @@
+"""From the client's observers to LlamaIndex: one event for each call that may be billed, with the tags of its moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.events.base import BaseEvent
+from llama_index.core.instrumentation.span import active_span_id
+from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
+
+from llama_index_lunar import tracing
+from lunar_core import bridge
+from lunar_core.cost.ledger import Entry, Ledger
+from lunar_core.errors import Attempt
+from lunar_core.observers import CallStart, Outcome, Status, current_tags, tags
+from lunar_core.wire.usage import exact_usd
+
+dispatcher = get_dispatcher(__name__)
+
+LEDGERS: ContextVar[tuple[Ledger, ...]] = ContextVar("lunar_ledgers", default=())
+"""The ledgers of the ``lunar_cost()`` blocks around a call."""
+
+
+class LunarUsageEvent(BaseEvent):
+    """What one call used and cost: emitted once for each, also for streams that were left early and for decisions.
+
+    ``tags`` are those of the moment the call was made (``instrument_tags`` and ``lunar_core.tags``), even if a
+    stream is read elsewhere; ``span_id`` is that of the LLM's own span. ``usage`` and ``routing`` are what the service
+    said, None where it said nothing; costs are USD. ``partial``: the answer did not arrive whole.
+
+    >>> class Printer(BaseEventHandler):
+    ...     def handle(self, event, **kwargs):
+    ...         if isinstance(event, LunarUsageEvent):
+    ...             print(event.model, event.total_cost_usd, event.tags)
+    """
+
+    call_id: str
+    endpoint: str
+    """``chat.completions``, ``completions``, ``router`` or ``router.decide``."""
+    model: str
+    """The model that answered; the one that was asked where none did."""
+    requested_model: str = ""
+    provider: str | None = None
+    status: Status = "ok"
+    """``ok``, ``failed`` or ``aborted``."""
+    partial: bool = False
+    streamed: bool = False
+    usage: dict[str, Any] | None = None
+    routing: dict[str, Any] | None = None
+    attempts: list[dict[str, Any]] = []
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    error: str | None = None
+
+    @property
+    def total_cost_usd(self) -> float | None:
+        """What the service billed, in USD; None if it did not say."""
+        return (self.usage or {}).get("total_cost_usd")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The event's name, as handlers and stores know it."""
+        return "LunarUsageEvent"
+
+    @property
+    def entry(self) -> Entry:
+        """The same as an entry of a ledger."""
+        usage = self.usage or {}
+        prompt = usage.get("prompt_tokens") or 0
+        completion = usage.get("completion_tokens") or 0
+        return Entry(
+            call_id=self.call_id,
+            model=self.model,
+            endpoint=self.endpoint,
+            requested_model=self.requested_model,
+            provider=self.provider,
+            status=self.status,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=usage.get("total_tokens") or prompt + completion,
+            cost=exact_usd(self.total_cost_usd),
+            tags={str(name): str(value) for name, value in self.tags.items()},
+            labels={"span_id": self.span_id},
+            attempts=tuple(Attempt(**attempt) for attempt in self.attempts),
+            latency_ms=self.latency_ms,
+            ttft_ms=self.ttft_ms,
+        )
+
+
+@contextmanager
+def attributed(callbacks: CallbackManager | None) -> Iterator[None]:
+    """Around the making of a call: LlamaIndex's tags count as ours, and the manager's cost handlers hear of it.
+
+    Where both name the same tag, ``lunar_core.tags`` wins: it says on purpose what costs are to be booked on.
+    """
+    own = current_tags()
+    theirs = active_instrument_tags.get()
+    handlers = getattr(callbacks, "handlers", None) or ()
+    heard = tuple(h.ledger for h in handlers if isinstance(h, KeepsLedger))
+    token = LEDGERS.set((*LEDGERS.get(), *heard))
+    try:
+        with tags(**{str(name): value for name, value in theirs.items() if name not in own}):
+            yield
+    finally:
+        LEDGERS.reset(token)
+
+
+class KeepsLedger:
+    """A handler of the CallbackManager that is told of each call directly, streams that were left early included."""
+
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What was true where a call was made; where it ends, it may no longer be."""
+
+    tags: Mapping[str, Any]
+    span_id: str | None
+    span: Any
+    ledgers: Sequence[Ledger]
+
+
+class Reporter:
+    """An observer of the client: takes down each call's moment, and tells LlamaIndex how the call ended."""
+
+    def __init__(self) -> None:
+        self._moments: dict[str, _Moment] = {}
+
+    def before(self, call: CallStart, /) -> None:
+        theirs = active_instrument_tags.get()
+        self._moments[call.call_id] = _Moment(
+            # As LlamaIndex has them: the client knows tags as strings alone.
+            {**call.tags, **{k: v for k, v in theirs.items() if call.tags.get(str(k)) == str(v)}},
+            active_span_id.get(),
+            tracing.current_span(),
+            LEDGERS.get(),
+        )
+
+    def after(self, outcome: Outcome, /) -> None:
+        moment = self._moment(outcome)
+        if moment.span is not None and outcome.endpoint != "router.decide":
+            tracing.describe(moment.span, outcome)
+        if not _may_be_billed(outcome):
+            return
+        entry = replace(Entry.of(outcome), labels={"span_id": moment.span_id})
+        for ledger in moment.ledgers:
+            ledger.add(entry)
+        event = _event(outcome, moment)
+        with instrument_tags(
+            dict(moment.tags)
+        ):  # the dispatcher stamps those of *this* moment on it
+            dispatcher.event(event)
+
+    def _moment(self, outcome: Outcome) -> _Moment:
+        """The decision of a decide-then-call is reported before the call, under a name made of the call's."""
+        call_id = outcome.call.call_id
+        if call_id in self._moments:
+            return self._moments.pop(call_id)
+        whole = self._moments.get(call_id.removesuffix(".route"))
+        return whole or _Moment(outcome.tags, None, None, ())
+
+
+def _may_be_billed(outcome: Outcome) -> bool:
+    """Whether money may have been spent: not on a call that the service refused."""
+    return (
+        outcome.status != "failed"
+        or outcome.usage is not None
+        or any(attempt.may_be_billed for attempt in outcome.call.attempts)
+    )
+
+
+def _event(outcome: Outcome, moment: _Moment) -> LunarUsageEvent:
+    usage = outcome.usage
+    return LunarUsageEvent(
+        span_id=moment.span_id,
+        tags=dict(moment.tags),
+        call_id=outcome.call.call_id,
+        endpoint=outcome.endpoint,
+        model=outcome.model,
+        requested_model=outcome.call.requested_model,
+        provider=outcome.provider,
+        status=outcome.status,
+        partial=outcome.status != "ok",
+        streamed=outcome.streamed,
+        usage=None if usage is None else usage.model_dump(mode="json", exclude_none=True),
+        routing=bridge.routing_dict(outcome.routing),
+        attempts=[vars(attempt) for attempt in outcome.call.attempts],
+        latency_ms=outcome.call.latency_ms,
+        ttft_ms=outcome.call.ttft_ms,
+        error=None if outcome.error is None else str(outcome.error),
+    )

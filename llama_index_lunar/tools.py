@@ -1,0 +1,115 @@
+"""Tools of LlamaIndex → tools of the API, and the calls that come back. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.tools.types import BaseTool
+
+from llama_index_lunar.messages import tool_calls_of
+from lunar_core import bridge
+
+JSONObject = dict[str, Any]
+
+# OpenAI's reasoning models refuse the field, whatever its value.
+_NO_PARALLEL = re.compile(r"(?:^|/)o\d")
+
+
+def chat_arguments(
+    tools: Sequence[BaseTool],
+    user_msg: str | ChatMessage | None,
+    chat_history: Sequence[ChatMessage] | None,
+    *,
+    model: str,
+    parallel: bool,
+    required: bool,
+    choice: object,
+    strict: bool,
+) -> JSONObject:
+    """The arguments of ``chat()`` for a chat with tools. ``chat_history`` stays as it is.
+
+    ``choice``: any form of ``tool_choice``, or None to leave it to ``required``. Raises ConfigurationError for
+    a choice that names none of the tools.
+    """
+    messages = list(chat_history or ())
+    if user_msg is not None:
+        if isinstance(user_msg, str):
+            user_msg = ChatMessage(user_msg, role=MessageRole.USER)
+        messages.append(user_msg)
+    specs = [spec(tool, strict=strict) for tool in tools]
+    arguments: JSONObject = {"messages": messages, "tools": None, "tool_choice": None}
+    if specs:
+        names = [each["function"]["name"] for each in specs]
+        chosen = bridge.tool_choice(choice, names)
+        arguments["tools"] = specs
+        arguments["tool_choice"] = chosen or ("required" if required else "auto")
+        if not _NO_PARALLEL.search(model):
+            arguments["parallel_tool_calls"] = parallel
+    return arguments
+
+
+def spec(tool: BaseTool, *, strict: bool) -> JSONObject:
+    """One tool as the API describes tools."""
+    described: JSONObject = tool.metadata.to_openai_tool(skip_length_check=True)
+    if strict:
+        described["function"]["strict"] = True
+        described["function"]["parameters"] = closed(described["function"]["parameters"])
+    return described
+
+
+def closed(schema: Any) -> Any:
+    """``schema`` as strict mode wants it: every field of every object required, and no others allowed."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    shut = {
+        name: {key: closed(value) for key, value in inner.items()}
+        if name in ("properties", "$defs", "definitions") and isinstance(inner, Mapping)
+        else closed(inner)
+        for name, inner in schema.items()
+        if name != "default"
+    }
+    if isinstance(shut.get("properties"), dict):
+        shut |= {"required": list(shut["properties"]), "additionalProperties": False}
+    return shut
+
+
+def selections(response: ChatResponse) -> list[ToolSelection]:
+    """The tools that a response calls, with their arguments as far as they have come."""
+    return [
+        ToolSelection(
+            tool_id=call["id"],
+            tool_name=call["function"]["name"],
+            tool_kwargs=_arguments(call["function"]["arguments"]),
+        )
+        for call in tool_calls_of(response.message)
+    ]
+
+
+def keep_first(response: ChatResponse) -> None:
+    """Drop all tool calls but the first: some models make several whatever they were told."""
+    message = response.message
+    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    if len(calls) > 1:
+        message.blocks = [block for block in message.blocks if block not in calls[1:]]
+    plain = message.additional_kwargs.get("tool_calls")
+    if plain:
+        message.additional_kwargs["tool_calls"] = plain[:1]
+
+
+def _arguments(text: str) -> JSONObject:
+    """Whole or cut off, as in a stream; {} for what is no JSON object."""
+    whole = bridge.arguments(text)
+    if whole is not None:
+        return whole
+    try:
+        found: object = parse_partial_json(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

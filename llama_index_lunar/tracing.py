@@ -1,0 +1,66 @@
+"""Cost and route on the span that a tracer keeps for an LLM call: OpenInference (Phoenix, Langfuse, …) or any other.
+
+Nothing is imported unless somebody traces: a process without OpenTelemetry never loads it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from llama_index.core.instrumentation.span import active_span_id
+
+from lunar_core import bridge
+from lunar_core.observers import Outcome
+
+
+def current_span() -> Any:
+    """The span that a tracer opened for the LLM call that is being made here, or None.
+
+    A span of the caller's own, a web request's say, is not it: many calls may share that one.
+    """
+    trace = sys.modules.get("opentelemetry.trace")
+    call = active_span_id.get()
+    if trace is None or call is None:
+        return None
+    span = trace.get_current_span()
+    # OpenInference keeps a stand-in in the context that turns into the parent once the method returns; a stream
+    # outlives that.
+    while hasattr(span, "__wrapped__"):
+        span = span.__wrapped__
+    # Tracers name their spans after the framework's: "LunarLLM.chat" for "LunarLLM.chat-<uuid>".
+    named = str(getattr(span, "name", "")).startswith(call.partition("-")[0])
+    return span if named and span.is_recording() else None
+
+
+def describe(span: Any, outcome: Outcome) -> None:
+    """Write what the call cost and how it was routed on the span, in OpenInference's words; costs in USD."""
+    if not span.is_recording():
+        return
+    usage = outcome.usage
+    told: dict[str, object] = {
+        "call_id": outcome.call.call_id,
+        "model": outcome.model,
+        "provider": outcome.provider,
+        "routing": bridge.routing_dict(outcome.routing),
+    }
+    costs = {
+        "llm.cost.total": usage and usage.total_cost_usd,
+        "llm.cost.prompt": usage and usage.input_cost_usd,
+        "llm.cost.completion": usage and usage.output_cost_usd,
+    }
+    metadata = {name: value for name, value in told.items() if value is not None}
+    span.set_attributes(
+        {name: cost for name, cost in costs.items() if cost is not None}
+        | {"metadata": json.dumps({**_metadata(span), **metadata})}
+    )
+
+
+def _metadata(span: Any) -> dict[str, object]:
+    """What the caller has put there: it stays."""
+    try:
+        found = json.loads(span.attributes["metadata"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
