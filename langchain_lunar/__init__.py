@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from langchain_lunar.chat_models import ChatLunar
     from langchain_lunar.errors import lunar_retry_on
     from langchain_lunar.llms import LunarLLM
+    from langchain_lunar.router import LunarRouterChain
 
 __all__ = [
     "ChatLunar",
     "LunarCostCallbackHandler",
     "LunarLLM",
+    "LunarRouterChain",
     "get_lunar_cost",
     "lunar_retry_on",
 ]
@@ -24,6 +26,7 @@ _HOMES = {
     "ChatLunar": "chat_models",
     "LunarCostCallbackHandler": "callbacks",
     "LunarLLM": "llms",
+    "LunarRouterChain": "router",
     "get_lunar_cost": "callbacks",
     "lunar_retry_on": "errors",
 }

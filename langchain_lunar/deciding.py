@@ -1,0 +1,281 @@
+"""What ``LunarRouterChain`` decides: which model answers, and which one if routing fails."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.runnables.config import ensure_config, patch_config
+from pydantic import ConfigDict, PrivateAttr
+
+from langchain_lunar.chat_models import ChatLunar
+from langchain_lunar.errors import model_error
+from langchain_lunar.messages import to_wire
+from langchain_lunar.routes import TAG, Model, Route, atell, chat_model, matching, tell
+from lunar_core import (
+    APIResponseValidationError,
+    AuthenticationError,
+    BudgetExceededError,
+    ConfigurationError,
+    LunarError,
+    PermissionDeniedError,
+    RoutingDecision,
+    bridge,
+    routing,
+)
+from lunar_core.wire.calls import OPTIONS, ROUTER
+
+_CHOICE = ("models", "cost_weight")
+_OWN = frozenset({"candidates", "default_model", "name", "on_routing_error", "router", *_CHOICE})
+_NEVER_MENDED = (
+    AuthenticationError,
+    BudgetExceededError,
+    ConfigurationError,
+    PermissionDeniedError,
+)
+"""Failures that would befall any other model as well."""
+
+
+class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
+    """The settings of a router chain, and the decisions that follow from them."""
+
+    router: ChatLunar
+    """The model that is asked: ``llm``, or the one that was made."""
+    models: list[str] | None = None
+    cost_weight: float | None = None
+    candidates: dict[str, Any] | None = None
+    on_routing_error: Literal["raise", "fallback"] = "raise"
+    default_model: str | None = None
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    _made: dict[str, Model] = PrivateAttr(default_factory=dict)
+    """The candidates that were given as strings."""
+
+    def __init__(
+        self,
+        llm: ChatLunar | None = None,
+        *,
+        models: Sequence[str] | None = None,
+        candidates: Mapping[str, BaseChatModel | Runnable[Any, Any] | str] | None = None,
+        **settings: Any,
+    ) -> None:
+        own = {name: settings.pop(name) for name in _OWN & settings.keys()}
+        if llm is not None:
+            if models is not None:
+                raise ConfigurationError("models: the llm has its own; give one of the two")
+            if settings:
+                names = ", ".join(sorted(settings))
+                raise ConfigurationError(f"{names}: the llm has its own; give them to it")
+            own["router"] = llm
+        elif "router" not in own:
+            own["router"] = ChatLunar(model_name=ROUTER, **settings)
+        elif settings:
+            raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the router")
+        super().__init__(
+            models=None if models is None else list(models),
+            candidates=None if candidates is None else dict(candidates),
+            **own,
+        )
+        self._check()
+
+    def _check(self) -> None:
+        if self.candidates is not None and self.models is not None:
+            raise ConfigurationError("models: the candidates are the models; give one of the two")
+        named = self._choice().get("models")
+        if named is not None and len(named) < 2:
+            what = "models" if self.candidates is None else "candidates"
+            raise ConfigurationError(f"{what}: a choice needs at least 2 models, not {len(named)}")
+        for model_id in self.candidates or ():
+            self._candidate(model_id)
+        if self.default_model is not None or self.on_routing_error == "fallback":
+            self._default()
+
+    def decide(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> RoutingDecision:
+        """Which model Lunar would choose, and why. Nothing is generated. ``models``, ``cost_weight``: for this call.
+
+        >>> decisions = RunnableLambda(chain.decide).batch(prompts)  # all at once
+        """
+        call = cast("Callable[..., RoutingDecision]", self._call_with_config)
+        return call(self._decide, input, self._configured(config), run_type="chain", **kwargs)
+
+    async def adecide(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> RoutingDecision:
+        """Which model Lunar would choose, and why. Nothing is generated. ``models``, ``cost_weight``: for this call."""
+        call = cast("Callable[..., Awaitable[RoutingDecision]]", self._acall_with_config)
+        return await call(
+            self._adecide, input, self._configured(config), run_type="chain", **kwargs
+        )
+
+    def _configured(self, config: RunnableConfig | None) -> RunnableConfig:
+        """``config`` with the chain's settings in the metadata, where traces and handlers find them."""
+        config = ensure_config(config)
+        settings = {
+            "models": self.router.models,
+            "cost_weight": self.router.cost_weight,
+            **self._choice(),
+            "on_routing_error": self.on_routing_error,
+            "default_model": self.default_model,
+        }
+        told = {f"lunar_{name}": value for name, value in settings.items() if value is not None}
+        return {**config, "metadata": {**told, **(config.get("metadata") or {})}}
+
+    # Decisions, in both colours ------------------------------------------------------------------
+
+    def _route(
+        self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
+    ) -> Route:
+        route = self._given(kwargs)
+        if route is not None:
+            return route
+        try:
+            decision = self._ask(input_, kwargs)
+            route = self._chosen(decision, kwargs)
+        except LunarError as error:
+            route = self._instead(error, kwargs)
+        tell(route.news, config)
+        return route
+
+    async def _aroute(
+        self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
+    ) -> Route:
+        route = self._given(kwargs)
+        if route is not None:
+            return route
+        try:
+            decision = await self._aask(input_, kwargs)
+            route = self._chosen(decision, kwargs)
+        except LunarError as error:
+            route = self._instead(error, kwargs)
+        await atell(route.news, config)
+        return route
+
+    def _decide(
+        self,
+        input_: LanguageModelInput,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> RoutingDecision:
+        decision = self._ask(input_, kwargs)
+        child = patch_config(config, callbacks=run_manager.get_child(TAG))
+        tell(bridge.routing_dict(decision) or {}, child)
+        return decision
+
+    async def _adecide(
+        self,
+        input_: LanguageModelInput,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> RoutingDecision:
+        decision = await self._aask(input_, kwargs)
+        child = patch_config(config, callbacks=run_manager.get_child(TAG))
+        await atell(bridge.routing_dict(decision) or {}, child)
+        return decision
+
+    def _ask(self, input_: LanguageModelInput, kwargs: Mapping[str, Any]) -> RoutingDecision:
+        params = self._decide_params(input_, kwargs)
+        try:
+            return self.router._client().router.decide(**params)
+        except LunarError as error:
+            raise model_error(error) from None
+
+    async def _aask(self, input_: LanguageModelInput, kwargs: Mapping[str, Any]) -> RoutingDecision:
+        params = self._decide_params(input_, kwargs)
+        try:
+            return await self.router._async_client().router.decide(**params)
+        except LunarError as error:
+            raise model_error(error) from None
+
+    # Who answers -------------------------------------------------------------------------------
+
+    def _choice(self) -> dict[str, Any]:
+        """What the choice is made by, as far as it was said here: ``models``, ``cost_weight``."""
+        models = self.models if self.candidates is None else list(self.candidates)
+        given = {"models": models, "cost_weight": self.cost_weight}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _decide_params(
+        self, input_: LanguageModelInput, kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        messages = self.router._convert_input(input_).to_messages()
+        of_router = {name: getattr(self.router, name) for name in _CHOICE}
+        given = {name: value for name, value in kwargs.items() if name in {*_CHOICE, *OPTIONS}}
+        return {
+            **of_router,
+            **self._choice(),
+            **given,
+            "messages": routing.text_turns(to_wire(messages)),
+        }
+
+    def _given(self, kwargs: Mapping[str, Any]) -> Route | None:
+        """Who is asked first; None if that must be decided before: only Lunar's own models decide as they answer."""
+        if self.candidates is None:
+            asked = {"model": ROUTER, **self._choice(), **kwargs}
+            return Route(self.router, asked, is_open=asked["model"] == ROUTER)
+        pinned = kwargs.get("model")
+        return None if pinned is None else self._of(pinned, kwargs, {})
+
+    def _chosen(self, decision: RoutingDecision, kwargs: Mapping[str, Any]) -> Route:
+        candidates = list(self.candidates or ())
+        model_id = matching(decision.selected_model, candidates)
+        if model_id is None:
+            why = (
+                f"the router chose {decision.selected_model!r}, none of the candidates {candidates}"
+            )
+            raise model_error(APIResponseValidationError(why))
+        return self._of(model_id, kwargs, {"routing": bridge.routing_dict(decision)})
+
+    def _instead(
+        self, error: LunarError, kwargs: Mapping[str, Any], failed: Route | None = None
+    ) -> Route:
+        """Who is asked when routing failed. Raises ``error`` if nobody is to be, or if it was no routing."""
+        no_routing = failed is not None and not failed.is_open
+        if self.on_routing_error == "raise" or no_routing or isinstance(error, _NEVER_MENDED):
+            raise error
+        told = {"routing_error": f"{type(error).__name__}: {error}"}
+        return self._of(self._default(), kwargs, told)
+
+    def _of(self, model_id: str, kwargs: Mapping[str, Any], told: Mapping[str, Any]) -> Route:
+        if self.candidates is None:
+            return Route(self.router, {**kwargs, "model": model_id}, model_id, told)
+        asked = {name: value for name, value in kwargs.items() if name not in {*_CHOICE, "model"}}
+        return Route(self._candidate(model_id), asked, model_id, told)
+
+    def _default(self) -> str:
+        """The model to ask when routing fails."""
+        models = self._choice().get("models") or self.router.models or [None]
+        default = self.default_model or models[0]
+        if default is None:
+            raise ConfigurationError("default_model: needed, as there are no models to take one of")
+        if self.candidates is not None and default not in self.candidates:
+            raise ConfigurationError(f"default_model: {default!r} is not among the candidates")
+        return default
+
+    def _candidate(self, model_id: str) -> Model:
+        found = (self.candidates or {}).get(model_id)
+        if isinstance(found, Runnable):
+            return found
+        if isinstance(found, str):
+            if model_id not in self._made:
+                self._made[model_id] = chat_model(found)
+            return self._made[model_id]
+        if found is None:
+            raise ConfigurationError(f"model: {model_id!r} is not among the candidates")
+        raise ConfigurationError(
+            f"candidates: {model_id!r} is no chat model and no 'provider:model' string"
+        )
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Everything but the candidates that were made from strings: they are made again."""
+        state = super().__getstate__()
+        private = {**(state["__pydantic_private__"] or {}), "_made": {}}
+        return {**state, "__pydantic_private__": private}

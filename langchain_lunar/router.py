@@ -1,0 +1,245 @@
+"""``LunarRouterChain``: Lunar chooses the model, prompt by prompt, and each answer says which and why."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any, cast
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBinding,
+    RunnableConfig,
+    RunnableParallel,
+    RunnableSequence,
+)
+from langchain_core.runnables.config import patch_config
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+
+from langchain_lunar.deciding import Deciding
+from langchain_lunar.routes import TAG, Model, atell, tell
+from lunar_core import LunarError
+
+
+class LunarRouterChain(Deciding):
+    """Ask whichever model Lunar's router deems best for the prompt.
+
+    ``llm``: a ChatLunar with settings of your own, asked as the model "router"; else one is made from the
+    keywords, which are ChatLunar's (``temperature``, ``api_key``, ``base_url``, …), and the environment.
+    ``models``: whom to choose from, two at least, else all; not together with ``llm``, which has its own.
+    ``cost_weight``: from 0.0, which ignores cost; the higher, the cheaper the choice.
+
+    ``candidates``: Lunar decides, your own model objects execute. A mapping of Lunar's ids, two at least, to chat
+    models of any vendor, or to ``"provider:model"`` strings for LangChain's ``init_chat_model``.
+
+    ``on_routing_error="fallback"``: when the router fails, ask ``default_model`` (else the first of the models)
+    instead. The answer then has ``response_metadata["routing_error"]``.
+
+    The decision is in ``response_metadata["routing"]``, in what callbacks get at the end of the model's run and of
+    the chain's, and in the custom event ``lunar_routing``; the chain's settings are in the runs' metadata. Raises
+    the errors of ``lunar_core``, each of which is a ``langchain_core`` ModelError too.
+
+    https://api.pureai-api.com, POST /v1/router
+
+    >>> chain = LunarRouterChain(models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
+    >>> answer = chain.invoke("Write a haiku about the sea")
+    >>> answer.response_metadata["routing"]["selected_model"]
+    'gpt-4o-mini'
+    """
+
+    # Calls -------------------------------------------------------------------------------------
+
+    def invoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """The answer of the model that Lunar chose. Keywords are the model's, for this call; ``model=`` pins it."""
+        return self._call_with_config(
+            self._invoke, input, self._configured(config), run_type="chain", **kwargs
+        )
+
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """The answer of the model that Lunar chose. Keywords are the model's, for this call; ``model=`` pins it."""
+        return await self._acall_with_config(
+            self._ainvoke, input, self._configured(config), run_type="chain", **kwargs
+        )
+
+    def stream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[AIMessage]:
+        """The same in chunks, as they come. The decision is on one of them, mostly the first."""
+        return self._transform_stream_with_config(
+            iter([input]), self._stream, self._configured(config), run_type="chain", **kwargs
+        )
+
+    async def astream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessage]:
+        """The same in chunks, as they come. The decision is on one of them, mostly the first."""
+
+        async def inputs() -> AsyncIterator[LanguageModelInput]:
+            yield input
+
+        chunks = self._atransform_stream_with_config(
+            inputs(), self._astream, self._configured(config), run_type="chain", **kwargs
+        )
+        async with aclosing(cast("AsyncGenerator[AIMessage, None]", chunks)) as open_chunks:
+            async for chunk in open_chunks:
+                yield chunk
+
+    # The same in both colours ------------------------------------------------------------------
+
+    def _invoke(
+        self,
+        input_: LanguageModelInput,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AIMessage:
+        config = patch_config(config, callbacks=run_manager.get_child(TAG))
+        route = self._route(input_, config, kwargs)
+        while True:
+            try:
+                answer: AIMessage = route.model.invoke(input_, config, **route.kwargs)
+            except LunarError as error:
+                route = self._instead(error, kwargs, route)
+                tell(route.news, config)
+            else:
+                tell(route.news_in(answer), config)
+                return route.told_on(answer)
+
+    async def _ainvoke(
+        self,
+        input_: LanguageModelInput,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AIMessage:
+        config = patch_config(config, callbacks=run_manager.get_child(TAG))
+        route = await self._aroute(input_, config, kwargs)
+        while True:
+            try:
+                answer: AIMessage = await route.model.ainvoke(input_, config, **route.kwargs)
+            except LunarError as error:
+                route = self._instead(error, kwargs, route)
+                await atell(route.news, config)
+            else:
+                await atell(route.news_in(answer), config)
+                return route.told_on(answer)
+
+    def _stream(
+        self,
+        inputs: Iterator[LanguageModelInput],
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Iterator[AIMessage]:
+        config = patch_config(config, callbacks=run_manager.get_child(TAG))
+        input_ = next(inputs)
+        route = self._route(input_, config, kwargs)
+        while True:
+            begun = False
+            chunks = route.model.stream(input_, config, **route.kwargs)
+            try:
+                with closing(cast("Generator[AIMessage, None, None]", chunks)):
+                    for chunk in chunks:
+                        tell(route.news_in(chunk), config)
+                        yield chunk if begun else route.told_on(chunk)
+                        begun = True
+            except LunarError as error:
+                if begun:
+                    raise
+                route = self._instead(error, kwargs, route)
+                tell(route.news, config)
+            else:
+                return
+
+    async def _astream(
+        self,
+        inputs: AsyncIterator[LanguageModelInput],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessage]:
+        config = patch_config(config, callbacks=run_manager.get_child(TAG))
+        input_ = await anext(inputs)
+        route = await self._aroute(input_, config, kwargs)
+        while True:
+            begun = False
+            chunks = route.model.astream(input_, config, **route.kwargs)
+            try:
+                async with aclosing(cast("AsyncGenerator[AIMessage, None]", chunks)):
+                    async for chunk in chunks:
+                        await atell(route.news_in(chunk), config)
+                        yield chunk if begun else route.told_on(chunk)
+                        begun = True
+            except LunarError as error:
+                if begun:
+                    raise
+                route = self._instead(error, kwargs, route)
+                await atell(route.news, config)
+            else:
+                return
+
+    # Tools and structured output ---------------------------------------------------------------
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The chain, whose models may call ``tools``. Keywords as for ``ChatLunar.bind_tools``."""
+        if self.candidates is None:
+            bound = self.router.bind_tools(tools, **kwargs)
+            return self._instead_of_model(bound)
+        return self._each(lambda model: model.bind_tools(tools, **kwargs))
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """The chain, whose answers are objects of ``schema``. Keywords as for ``ChatLunar.with_structured_output``.
+
+        The decision is then in the callbacks alone, unless ``include_raw=True``.
+        """
+        if self.candidates is None:
+            return self._instead_of_model(self.router.with_structured_output(schema, **kwargs))
+        return self._each(lambda model: model.with_structured_output(schema, **kwargs))
+
+    def _instead_of_model(self, made: Runnable[Any, Any]) -> Runnable[Any, Any]:
+        """What LangChain built round the model, with the chain in the model's place."""
+        if isinstance(made, RunnableBinding) and made.bound is self.router:
+            return made.model_copy(update={"bound": self})
+        if isinstance(made, RunnableSequence):
+            return RunnableSequence(*map(self._instead_of_model, made.steps), name=made.name)
+        if isinstance(made, RunnableParallel):
+            return RunnableParallel(
+                {key: self._instead_of_model(step) for key, step in made.steps__.items()}
+            )
+        return made
+
+    def _each(self, change: Callable[[Any], Model]) -> Runnable[Any, Any]:
+        """The chain with another form of each candidate."""
+        candidates = {
+            model_id: change(self._candidate(model_id)) for model_id in self.candidates or ()
+        }
+        return type(self)(**{**self.__dict__, "candidates": candidates})
+
+    # What LangChain asks of a Runnable ---------------------------------------------------------
+
+    @property
+    def InputType(self) -> Any:  # noqa: N802  # LangChain's name
+        """What a chat model takes: a string, messages or a prompt value."""
+        return self.router.InputType
+
+    @property
+    def OutputType(self) -> Any:  # noqa: N802  # LangChain's name
+        """A message."""
+        return self.router.OutputType
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Yes, as far as the candidates are."""
+        return True
