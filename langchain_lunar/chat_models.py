@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import Field, model_validator
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
+from langchain_lunar import tokens
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.connection import LunarConnection
 from langchain_lunar.errors import model_error
-from langchain_lunar.messages import from_wire, generation_info, to_wire, usage_metadata
-from langchain_lunar.migration import ALIASES
-from lunar_core import bridge, routing
+from langchain_lunar.messages import to_result, to_wire
+from langchain_lunar.migration import as_parameter
+from langchain_lunar.profiles import profile_of
+from langchain_lunar.sticky import Sticky, model_to_stay_with
+from langchain_lunar.tools import (
+    Method,
+    Schema,
+    Tool,
+    parser_of,
+    structured_keywords,
+    tool_keywords,
+    with_parser,
+)
+from lunar_core import routing
 from lunar_core.errors import LunarError
 from lunar_core.version import __version__
 from lunar_core.wire.calls import ROUTER
-from lunar_core.wire.completions import ChatCompletion
 
 _SENT = (
     "temperature",
@@ -43,93 +57,116 @@ _SENT = (
     "cost_weight",
     "extra_body",
 )
-"""Fields that are sent under their own name, when they have a value."""
+"""Fields that are sent, each under its own name, where they have a value."""
 
-_FOR_LANGCHAIN = (
-    "ls_structured_output_format",
-    "structured_output_format",
-    "stream",
-    "stream_usage",
+_KEPT = frozenset(
+    {"ls_structured_output_format", "sticky", "stream", "stream_usage", "structured_output_format"}
 )
-"""Keywords of a call that never reach the service."""
+"""Keywords of a call that are for LangChain or for this class, and never sent."""
 
 
 class ChatLunar(LunarConnection, BaseChatModel):
-    """A chat model on Lunar."""
+    """A chat model that Lunar serves, or ``model="router"``: Lunar chooses the model for each prompt.
 
-    model_name: str = Field(alias="model")
+    What an answer cost, and which model gave it, is in its ``response_metadata``: ``total_cost_usd`` and its parts
+    (USD, as billed), ``latency_ms``, ``ttft_ms``, ``model_name``, ``requested_model``, ``provider``, ``routing``, …;
+    tokens are in ``usage_metadata``. Streams carry the same on their last chunk (the route on their first).
+
+    Keywords of a call go the same way as fields of the model and win over them, also ``timeout``, ``max_retries``,
+    ``total_timeout``, ``fallbacks``, ``extra_headers``; those of ``POST /v1/chat/completions`` that have no field here
+    go through untouched. ``model=`` pins a single call of a routed model.
+
+    Raises ``ConfigurationError`` for what cannot work, before anything is sent; then ``lunar_core``'s errors, each of
+    which is a ``langchain_core.exceptions.ModelError`` too. https://api.pureai-api.com
+
+    >>> llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
+    >>> answer = llm.invoke("Say hello in Italian.")
+    >>> answer.content, answer.response_metadata["model_name"], answer.response_metadata["total_cost_usd"]
+    ('Ciao!', 'gpt-4o-mini', 2.1e-06)
+    """
+
+    model: str
+    """A model's id (``gpt-4o-mini``), ``provider/model`` to force a provider, or ``router``."""
+    models: list[str] | None = None
+    """With the router: the candidates, 2 at least; all that it knows by default."""
+    cost_weight: float | None = None
+    """With the router: from 0 (ignore cost, the default); the higher, the cheaper."""
+    sticky: Sticky = "tools"
+    """With the router: stay with the model that answered until its tool calls are answered ("tools"), for the whole
+    "conversation", or never ("off")."""
+    provider: str | None = None
+    """Force a provider."""
+
     temperature: float | None = None
+    """From 0 to 2; 0.7 by default."""
     max_tokens: int | None = None
+    """Tokens to generate at most."""
     top_p: float | None = None
     stop: list[str] | str | None = None
+    """Texts at which generation ends."""
     n: int | None = None
+    """Answers to one prompt. ``generate`` returns them all, ``invoke`` and streams the first."""
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     seed: int | None = None
     logprobs: bool | None = None
+    """Ask for log probabilities: they are in ``response_metadata["logprobs"]``."""
     top_logprobs: int | None = None
     logit_bias: dict[str, float] | None = None
     reasoning_effort: str | None = None
     user: str | None = None
-    provider: str | None = None
-    models: list[str] | None = None
-    cost_weight: float | None = None
-    sticky: Literal["off", "tools", "conversation"] = "tools"
-    streaming: bool | None = None
-    stream_usage: bool = True
-    langsmith_cost: bool = False
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Parameters that have no field here, sent as they are."""
     extra_body: dict[str, Any] | None = None
+    """The same, merged into the body last."""
+
+    streaming: bool | None = None
+    """True: ``invoke`` streams too, for the sake of callbacks. False: never stream. None: as LangChain decides."""
+    stream_usage: bool = True
+    """Ask that streams of chat/completions state tokens and cost at their end."""
+    langsmith_cost: bool = False
+    """Put USD into ``usage_metadata``, from where LangSmith reads them. langchain-core's own
+    ``UsageMetadataCallbackHandler`` cannot add floats up and then counts the first call only."""
 
     @model_validator(mode="after")
     def _set_lunar_version(self) -> Self:
         self._add_version("lunar-integrations", __version__)
         return self
 
-    @property
-    def model(self) -> str:
-        """The model that is asked: ``model_name`` by its other name."""
-        return self.model_name
-
     # What is sent ------------------------------------------------------------------------------
 
     def _params(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
     ) -> dict[str, Any]:
-        params: dict[str, Any] = {"model": self.model_name}
+        params: dict[str, Any] = {"model": self.model}
         for name in _SENT:
             value = getattr(self, name)
             if value is not None:
                 params[name] = value
         params.update(self.model_kwargs)
         for name, value in given.items():
-            if name not in _FOR_LANGCHAIN:
-                name = (
-                    "model"
-                    if name == "model_name"
-                    else ALIASES.get(name, name)
-                    if name != "model"
-                    else name
-                )
-                params[name] = value
+            if name == "extra_body" and value:
+                params[name] = {**(self.extra_body or {}), **value}
+            elif name not in _KEPT:
+                params[as_parameter(name)] = value
         if stop is not None:
             params["stop"] = stop
         if not params.get("stop"):
             params.pop("stop", None)
         if params["model"] == ROUTER:
-            params["model"] = sticky_model(messages, self.sticky) or ROUTER
+            stay = model_to_stay_with(messages, given.get("sticky", self.sticky))
+            params["model"] = stay or ROUTER
         params["messages"] = to_wire(messages)
         return params
 
     def _stream_params(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
     ) -> dict[str, Any]:
-        params = self._params(messages, stop, given)
-        params["stream"] = True
-        if given.get("stream_usage", self.stream_usage) and "stream_options" not in params:
-            # One POST /v1/router has no stream_options; asking for them would cost a second request.
-            if params["model"] != ROUTER or not routing.takes_one_request(params):
-                params["stream_options"] = {"include_usage": True}
+        params = {**self._params(messages, stop, given), "stream": True}
+        ask = given.get("stream_usage", self.stream_usage) and "stream_options" not in params
+        # POST /v1/router states usage anyway; an option that it doesn't know would cost a second request.
+        if ask and not (params["model"] == ROUTER and routing.takes_one_request(params)):
+            params["stream_options"] = {"include_usage": True}
         return params
 
     # Calls -------------------------------------------------------------------------------------
@@ -141,11 +178,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        params = self._params(messages, stop, kwargs)
         try:
-            answer = self._client().chat.completions.create(**self._params(messages, stop, kwargs))
+            answer = self._client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        return self._result(answer)
+        return to_result(answer, langsmith_cost=self.langsmith_cost)
 
     async def _agenerate(
         self,
@@ -154,13 +192,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        params = self._params(messages, stop, kwargs)
         try:
-            answer = await self._async_client().chat.completions.create(
-                **self._params(messages, stop, kwargs)
-            )
+            answer = await self._async_client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        return self._result(answer)
+        return to_result(answer, langsmith_cost=self.langsmith_cost)
 
     def _stream(
         self,
@@ -169,12 +206,11 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
+        params = self._stream_params(messages, stop, kwargs)
         converter = ChunkConverter(langsmith_cost=self.langsmith_cost)
         failure: LunarError | None = None
         try:
-            stream = self._client().chat.completions.create(
-                **self._stream_params(messages, stop, kwargs)
-            )
+            stream = self._client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
         with stream:
@@ -187,11 +223,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
                         yield said
             except LunarError as error:
                 failure = model_error(error)
+            # Callbacks learn what a stream took from its chunks alone, also when it broke off.
             if failure is None or converter.has_usage:
-                last = converter.last(stream.call, position=None if failure else "last")
+                said = converter.last(stream.call, position="last" if failure is None else None)
                 if run_manager is not None:
-                    run_manager.on_llm_new_token("", chunk=last)
-                yield last
+                    run_manager.on_llm_new_token("", chunk=said)
+                yield said
         if failure is not None:
             raise failure
 
@@ -202,12 +239,11 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
+        params = self._stream_params(messages, stop, kwargs)
         converter = ChunkConverter(langsmith_cost=self.langsmith_cost)
         failure: LunarError | None = None
         try:
-            stream = await self._async_client().chat.completions.create(
-                **self._stream_params(messages, stop, kwargs)
-            )
+            stream = await self._async_client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
         async with stream:
@@ -221,39 +257,83 @@ class ChatLunar(LunarConnection, BaseChatModel):
             except LunarError as error:
                 failure = model_error(error)
             if failure is None or converter.has_usage:
-                last = converter.last(stream.call, position=None if failure else "last")
+                said = converter.last(stream.call, position="last" if failure is None else None)
                 if run_manager is not None:
-                    await run_manager.on_llm_new_token("", chunk=last)
-                yield last
+                    await run_manager.on_llm_new_token("", chunk=said)
+                yield said
         if failure is not None:
             raise failure
 
-    def _result(self, answer: ChatCompletion) -> ChatResult:
-        usage = usage_metadata(answer.usage, cost=self.langsmith_cost)
-        generations = []
-        for choice in answer.choices:
-            metadata = bridge.metadata(
-                call=answer.call,
-                model=answer.model,
-                answer_id=answer.id,
-                finish_reason=choice.finish_reason,
-                usage=answer.usage,
-                routing=answer.routing,
-                extra=answer.model_extra,
-            )
-            message = from_wire(choice.message)
-            message.response_metadata = metadata
-            message.usage_metadata = usage
-            info = generation_info(metadata)
-            if choice.logprobs:
-                info["logprobs"] = choice.logprobs
-            generations.append(ChatGeneration(message=message, generation_info=info))
-        tokens = {key: value for key, value in (usage or {}).items() if isinstance(value, int)}
-        return ChatResult(
-            generations=generations, llm_output={"token_usage": tokens, "model_name": answer.model}
+    def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
+        counts: dict[str, int] = {}
+        for output in outputs:
+            for name, count in (output or {}).get("token_usage", {}).items():
+                counts[name] = counts.get(name, 0) + count
+        return {"token_usage": counts, "model_name": self.model}
+
+    # Tools and structured output ---------------------------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[Tool],
+        *,
+        tool_choice: object = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with ``tools``: functions, pydantic classes, TypedDicts, tools of LangChain, or descriptions.
+
+        ``tool_choice``: "auto", "none", "any" or "required" or True (some tool must be called), or the name of one,
+        also as a dict. ``strict``: the arguments shall fit the schema exactly. Raises ConfigurationError for the
+        name of no tool.
+        """
+        bound = tool_keywords(
+            tools, tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
+        )
+        return self.bind(**bound, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: Schema | None = None,
+        *,
+        method: Method = "function_calling",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: Sequence[Tool] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """The model, answering in the form of ``schema``: objects of a pydantic class, else dicts.
+
+        ``method``: "function_calling" forces a tool call, which every routed model knows; "json_schema" is the
+        providers' own structured output (there ``tools`` may be given too); "json_mode" asks for some JSON, and the
+        prompt has to say which. ``include_raw``: dicts with ``raw``, ``parsed`` and ``parsing_error`` instead.
+        """
+        bound = structured_keywords(schema, method, strict=strict, tools=tools)
+        return with_parser(
+            self.bind(**bound, **kwargs), parser_of(schema, method), include_raw=include_raw
         )
 
     # What LangChain asks of a model ------------------------------------------------------------
+
+    def get_num_tokens(self, text: str) -> int:
+        """About how many tokens ``text`` takes; exactly, where ``custom_get_token_ids`` is set. Works offline."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return tokens.in_text(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """About how many tokens a conversation takes, and the ``tools`` that go with it. Works offline.
+
+        >>> trim_messages(history, max_tokens=4_000, token_counter=llm)  # doctest: +SKIP
+        """
+        described = [convert_to_openai_tool(tool) for tool in tools or ()]
+        return tokens.in_messages(to_wire(messages), described, count=self.get_num_tokens)
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return profile_of(self.model, self.models)
 
     @property
     def _llm_type(self) -> str:
@@ -261,44 +341,16 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        named = {name: getattr(self, name) for name in _SENT}
-        return {
-            "model_name": self.model_name,
-            **{k: v for k, v in named.items() if v is not None},
-            **self.model_kwargs,
+        """What tells two models apart, for caches and traces: no key, and no address."""
+        named = {
+            name: value
+            for name in ("fallbacks", *_SENT)
+            if (value := getattr(self, name)) is not None
         }
+        return {"model": self.model, **named, **self.model_kwargs}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        stop = stop or ([self.stop] if isinstance(self.stop, str) else self.stop)
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "lunar"
         return params
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Yes: ``dumpd`` and ``load`` carry everything but keys, headers and clients."""
-        return True
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """Where a loaded model finds its key again."""
-        return {"api_key": "LUNAR_API_KEY", "jwt": "LUNAR_JWT"}
-
-
-def sticky_model(
-    messages: Sequence[BaseMessage], sticky: Literal["off", "tools", "conversation"]
-) -> str | None:
-    """The model that answered before and shall answer again, or None to let the router choose.
-
-    "tools": while its tool calls are being answered; "conversation": always once one has answered.
-    """
-    if sticky == "off":
-        return None
-    for message in reversed(messages):
-        if isinstance(message, AIMessage):
-            if sticky == "tools" and not (message.tool_calls and message is not messages[-1]):
-                return None
-            name = message.response_metadata.get("model_name")
-            return name if isinstance(name, str) and name else None
-        if sticky == "tools" and not isinstance(message, ToolMessage):
-            return None
-    return None

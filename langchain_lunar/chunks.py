@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -36,18 +37,19 @@ class ChunkConverter:
         self._slots = ToolCallSlots()
         self._started: set[int] = set()  # tool calls whose id and name were handed on
         self._usage: JSONObject = {}
-        self._stated: JSONObject = {}  # model, id and provider, as last said
+        self._stated: JSONObject = {}  # model, id and provider, as they were said last
+        self._beside: JSONObject = {}  # refusal, and whatever else a message may have
         self._finish_reason: str | None = None
-        self._route: JSONObject | None = None
+        self._route: object = None
         self._route_told = False
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
-        """What ``chunk`` adds to the message, or None if that is nothing."""
+        """What ``chunk`` adds to the message, or None if that is nothing to show yet."""
         for name in ("model", "id", "provider"):
             if name in chunk:
                 self._stated[name] = chunk[name]
         usage = chunk.get("usage")
-        if usage:
+        if isinstance(usage, dict):
             # A last word on tokens must not wipe out the cost that an earlier chunk stated.
             self._usage.update({key: value for key, value in usage.items() if value is not None})
         if self._route is None:
@@ -57,33 +59,41 @@ class ChunkConverter:
             return None  # a message has one text: that of the first choice
         if choice.get("finish_reason"):
             self._finish_reason = choice["finish_reason"]
-        delta = choice.get("delta")
-        return self._said({} if delta is None else delta, choice.get("logprobs"))
+        return self._said(choice.get("delta") or {}, choice.get("logprobs"))
 
     def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
         text = content if type(content) is str else text_of(content)
-        more = additional_kwargs(delta) if len(delta) > 1 or not text else {}
-        calls = self._tool_calls(delta["tool_calls"]) if delta.get("tool_calls") else []
-        if not (text or more or calls or logprobs):
+        calls, reasoning = [], None
+        if len(delta) > 1 or not text:
+            calls = self._tool_calls(delta.get("tool_calls"))
+            reasoning = self._set_aside(additional_kwargs(delta))
+        if not (text or calls or reasoning or logprobs):
             return None
         told: JSONObject = {}
         if self._route is not None and not self._route_told:
             self._route_told, told = True, {"routing": self._route}
         message = AIMessageChunk(
-            content=text, additional_kwargs=more, tool_call_chunks=calls, response_metadata=told
+            content=text,
+            additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
+            tool_call_chunks=calls,
+            response_metadata=told,
         )
         return ChatGenerationChunk(
             message=message, generation_info={"logprobs": logprobs} if logprobs else None
         )
 
+    def _set_aside(self, beside: JSONObject) -> str | None:
+        """Keep what LangChain could not add up piece by piece; reasoning it can, and is returned."""
+        reasoning = beside.pop("reasoning_content", None)
+        for key, value in beside.items():
+            self._beside[key] = _grown(self._beside.get(key), value)
+        return reasoning if isinstance(reasoning, str) else None
+
     def _tool_calls(self, pieces: object) -> list[ToolCallChunk]:
         found = []
         for piece in pieces if isinstance(pieces, list) else ():
-            if not isinstance(piece, Mapping):
-                continue
-            function = piece.get("function")
-            function = function if isinstance(function, Mapping) else {}
+            function = piece.get("function") or {}
             call_id, name, arguments = (
                 piece.get("id"),
                 function.get("name"),
@@ -91,9 +101,11 @@ class ChunkConverter:
             )
             slot = self._slots.slot(piece.get("index"), call_id, name)
             if slot in self._started:
-                call_id = name = None  # said already: LangChain would double the name
+                call_id = name = None  # LangChain would write them twice
             elif name:
                 self._started.add(slot)
+            if isinstance(arguments, Mapping):
+                arguments = json.dumps(arguments, ensure_ascii=False)
             found.append(
                 ToolCallChunk(
                     name=name, args=arguments, id=call_id, index=slot, type="tool_call_chunk"
@@ -103,6 +115,7 @@ class ChunkConverter:
 
     @property
     def has_usage(self) -> bool:
+        """Whether the service has stated what the call took."""
         return bool(self._usage)
 
     def last(
@@ -110,11 +123,11 @@ class ChunkConverter:
     ) -> ChatGenerationChunk:
         """The chunk that ends the message: no text, but all that is known of the call."""
         usage = answers.forgiving(Usage, dict(self._usage)) if self._usage else None
-        model = self._stated.get("model")
+        model, answer_id = self._stated.get("model"), self._stated.get("id")
         metadata = bridge.metadata(
             call=call,
             model=model if isinstance(model, str) else None,
-            answer_id=self._stated.get("id"),
+            answer_id=answer_id if isinstance(answer_id, str) else None,
             finish_reason=self._finish_reason,
             usage=usage,
             routing=_decision(self._route),
@@ -125,6 +138,7 @@ class ChunkConverter:
             metadata.pop("routing", None)
         message = AIMessageChunk(
             content="",
+            additional_kwargs=self._beside,
             response_metadata=metadata,
             usage_metadata=usage_metadata(usage, cost=self._langsmith_cost),
             chunk_position=position,
@@ -132,10 +146,18 @@ class ChunkConverter:
         return ChatGenerationChunk(message=message, generation_info=info)
 
 
-def _decision(route: JSONObject | None) -> RoutingDecision | None:
-    if not isinstance(route, dict):
-        return None
+def _grown(old: object, new: object) -> object:
+    if isinstance(old, str) and isinstance(new, str):
+        return old + new
+    if isinstance(old, list) and isinstance(new, list):
+        return old + new
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{key: _grown(old.get(key), value) for key, value in new.items()}}
+    return old if new is None else new
+
+
+def _decision(route: object) -> RoutingDecision | None:
     try:
-        return answers.forgiving(RoutingDecision, dict(route))
+        return answers.forgiving(RoutingDecision, dict(route)) if isinstance(route, dict) else None
     except ValueError:
         return None

@@ -1,12 +1,13 @@
-"""What ``ChatLunar`` and ``LunarLLM`` share: the settings of the connection, and clients made when they are needed."""
+"""What ``ChatLunar`` and ``LunarLLM`` share: how the service is reached, by clients made when they are needed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.load.serializable import Serializable
+from langchain_core.runnables.utils import AnyConfigurableField
 from langchain_core.utils import from_env, secret_from_env
 from pydantic import (
     ConfigDict,
@@ -19,19 +20,18 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from langchain_lunar.migration import translated
+from langchain_lunar.migration import as_field, as_fields
 from lunar_core.errors import ConfigurationError
-from lunar_core.settings import Settings, Timeout, checked_timeout
+from lunar_core.settings import Settings, checked_timeout
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableSerializable
+
     from lunar_core import AsyncLunar, Lunar
 
-Secret = Union[SecretStr, Callable[[], str], None]
+Secret = SecretStr | Callable[[], str] | None
 
-_making = threading.Lock()
-"""Held while a client is made, which takes microseconds: no model ever has two of a kind."""
-
-_CLIENT_FIELDS = (
+_SETTINGS = (
     "api_key",
     "jwt",
     "base_url",
@@ -41,60 +41,82 @@ _CLIENT_FIELDS = (
     "max_connections",
     "fallbacks",
     "default_headers",
-    "observers",
     "allow_http",
 )
+"""Fields that are settings of the core's clients, under the same names."""
+
+_NOT_COPIED = (
+    "cache",
+    "callbacks",
+    "http_async_client",
+    "http_client",
+    "observers",
+    "rate_limiter",
+)
+"""Things that a model is given, not parts of it: a deep copy of the model uses the very same."""
+
+_making = threading.Lock()
+"""Held while a client is made, which takes microseconds: threads that start together share one."""
 
 
 class LunarConnection(Serializable):
-    """How to reach the service. Each setting: argument, else environment, else the core's default."""
+    """How to reach the service. Each setting: the argument, else the environment, else the core's default.
 
+    Everything is checked at construction (ConfigurationError); connections are opened at the first call. One model
+    may be used by any number of threads, tasks and event loops, and be forked, copied and pickled. A shallow copy
+    shares the connections, a deep one and a pickle open their own. An object whose key came from the environment
+    is pickled without it.
+    """
+
+    model: str
+    """A model's id (``gpt-4o-mini``), or ``provider/model`` to force a provider."""
     api_key: Secret = Field(default_factory=secret_from_env("LUNAR_API_KEY", default=None))
     """The API key, or a function that returns one and is asked for each request. Else LUNAR_API_KEY."""
     jwt: Secret = None
-    """A token instead of a key, or a function that returns one. Else LUNAR_JWT."""
+    """A token instead of the key, or a function that returns one. Else LUNAR_JWT."""
     base_url: str | None = Field(default_factory=from_env("LUNAR_BASE_URL", default=None))
-    """The service. Else LUNAR_BASE_URL, else the hosted one. http is for loopback, or with ``allow_http``."""
-    timeout: Union[float, tuple[float | None, ...], None] = None
-    """Seconds; ``(connect, read)``; or ``lunar_core.Timeout`` or httpx's own. 5 to connect, 600 to read by default."""
+    """The service. Else LUNAR_BASE_URL, else the hosted one. Plain http only on this machine, or see allow_http."""
+    timeout: float | tuple[float | None, ...] | None = None
+    """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own. By default 5 to connect, 600 to read."""
     max_retries: int = 2
-    """Requests after the first, for each model. 0: one request, ever."""
+    """How often a failed request is made again, for each model. 0: never."""
     total_timeout: float | None = None
-    """Seconds for a whole call: its retries, its fallbacks and the body of its stream."""
+    """Seconds for a whole call: its retries, its fallbacks, and the body of its stream."""
     max_connections: int = 1000
+    """Connections that the model holds open at most."""
     fallbacks: list[str] | None = None
     """Models to ask, in order, when the first fails; streams too, until their first content."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Sent with every request, and kept out of every trace and dump."""
+    """Sent with every request; kept out of traces and dumps."""
     http_client: Any = Field(default=None, exclude=True, repr=False)
-    """An httpx or httpx2 Client of your own. ``close()`` leaves it open."""
+    """An httpx or httpx2 Client to use for sync calls. ``close()`` leaves it open."""
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
-    """The same for async calls."""
+    """An httpx or httpx2 AsyncClient to use for async calls."""
     observers: Sequence[Any] = Field(default=(), exclude=True, repr=False)
-    """``lunar_core.Observer`` objects: told of each call, and may refuse it."""
+    """``lunar_core.Observer`` objects: told of each call, and may refuse it (budgets)."""
     allow_http: bool = False
-    """Whether ``base_url`` may be plain http beyond this machine."""
+    """Whether ``base_url`` may be plain http to another machine."""
 
-    # An error must not show what was passed: a key may be among it.
-    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
+    # What was passed is not shown in errors: a key may be among it.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
-    _sync: tuple[object, Lunar] | None = PrivateAttr(default=None)
-    _async: tuple[object, AsyncLunar] | None = PrivateAttr(default=None)
+    _sync: tuple[list[object], Lunar] | None = PrivateAttr(default=None)
+    _async: tuple[list[object], AsyncLunar] | None = PrivateAttr(default=None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().__init__(*args, **kwargs)
         except ValidationError as error:
-            for fault in error.errors(include_input=False):
-                cause = fault.get("ctx", {}).get("error")
-                if isinstance(cause, ConfigurationError):
-                    raise cause from None
-            raise
+            refused = _refused_setting(error) or error
+        else:
+            return
+        del args, kwargs  # a key may be among them: no traceback shall show it
+        raise refused.with_traceback(None) from None
 
     @model_validator(mode="before")
     @classmethod
-    def _translate_names(cls, values: Any) -> Any:
-        return translated(values, cls.model_fields) if isinstance(values, dict) else values
+    def _translate_names(cls, given: Any) -> Any:
+        return as_fields(given, cls.model_fields) if isinstance(given, dict) else given
 
     @field_validator("timeout", mode="before")
     @classmethod
@@ -110,57 +132,122 @@ class LunarConnection(Serializable):
         return self
 
     def model_post_init(self, context: Any, /) -> None:
-        """Let the classes beside this one start too: pydantic calls only the first in line."""
+        """Let langchain-core's base classes begin too: of several, pydantic calls the first only."""
         super().model_post_init(context)
 
+    @property
+    def model_name(self) -> str:
+        """``model``, by the name that some of LangChain's classes give it."""
+        return self.model
+
+    @model_name.setter
+    def model_name(self, name: str) -> None:
+        self.model = name
+
+    # Clients -----------------------------------------------------------------------------------
+
     def _settings(self) -> dict[str, Any]:
-        values = self.__dict__
-        given = {name: values[name] for name in _CLIENT_FIELDS if name != "observers"}
+        given = {name: self.__dict__[name] for name in _SETTINGS}
         if given["jwt"] is not None and "api_key" not in self.model_fields_set:
-            given["api_key"] = (
-                None  # the environment's key steps back behind a token that was given
-            )
+            given["api_key"] = None  # a token that was given goes before a key of the environment
         return given
 
+    def _made_for(self, http_client: str) -> list[object]:
+        """What a client depends on. A field that was set since, or differs in a copy, takes another client."""
+        return [self.__dict__[name] for name in (*_SETTINGS, "observers", http_client)]
+
     def _client(self) -> Lunar:
-        """The client of this model's settings, made at the first use."""
-        key = [self.__dict__[name] for name in (*_CLIENT_FIELDS, "http_client")]
-        made = self._sync
-        if made is None or made[0] != key:
+        made, wanted = self._sync, self._made_for("http_client")
+        if made is None or made[0] != wanted:
             from lunar_core import Lunar
 
             with _making:
                 made = self._sync
-                if made is None or made[0] != key:
+                if made is None or made[0] != wanted:
                     client = Lunar(
                         **self._settings(), observers=self.observers, http_client=self.http_client
                     )
-                    made = self._sync = (key, client)
+                    made = self._sync = wanted, client
         return made[1]
 
     def _async_client(self) -> AsyncLunar:
-        key = [self.__dict__[name] for name in (*_CLIENT_FIELDS, "http_async_client")]
-        made = self._async
-        if made is None or made[0] != key:
+        made, wanted = self._async, self._made_for("http_async_client")
+        if made is None or made[0] != wanted:
             from lunar_core import AsyncLunar
 
             with _making:
                 made = self._async
-                if made is None or made[0] != key:
+                if made is None or made[0] != wanted:
                     client = AsyncLunar(
                         **self._settings(),
                         observers=self.observers,
                         http_client=self.http_async_client,
                     )
-                    made = self._async = (key, client)
+                    made = self._async = wanted, client
         return made[1]
 
     def close(self) -> None:
-        """Close the connections of sync calls. Later ones are refused."""
+        """Close the connections of sync calls; later ones are refused. Shallow copies share them."""
         if self._sync is not None:
             self._sync[1].close()
 
     async def aclose(self) -> None:
-        """Close the connections of async calls. Later ones are refused."""
+        """Close the connections of async calls; later ones are refused. Shallow copies share them."""
         if self._async is not None:
             await self._async[1].aclose()
+
+    # Copies ------------------------------------------------------------------------------------
+
+    def __copy__(self) -> Self:
+        twin = super().__copy__()
+        # langchain-core remembers here what it serialised: with another model it would be a lie, and
+        # the cache would answer for the wrong one.
+        twin.__dict__.pop("_serialized", None)
+        return twin
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As in pydantic; what is to be other in the copy may go by its other names too (``model_name``)."""
+        named = {as_field(name): value for name, value in (update or {}).items()}
+        return super().model_copy(update=named, deep=deep)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        memo = {} if memo is None else memo
+        memo |= {id(kept): kept for name in _NOT_COPIED if (kept := self.__dict__.get(name))}
+        apart = self.__copy__()
+        apart._sync = apart._async = None
+        return super(LunarConnection, apart).__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        apart = self.__copy__()
+        apart._sync = apart._async = None
+        apart.__dict__.update(http_client=None, http_async_client=None)
+        if "api_key" not in self.model_fields_set:
+            apart.__dict__["api_key"] = None
+        return super(LunarConnection, apart).__getstate__()
+
+    # What LangChain asks of anything with a key -------------------------------------------------
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Yes: ``dumpd`` and ``load`` carry all but keys, headers and clients."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Where a model that is loaded finds its key."""
+        return {"api_key": "LUNAR_API_KEY", "jwt": "LUNAR_JWT"}
+
+    def configurable_fields(self, **fields: AnyConfigurableField) -> RunnableSerializable[Any, Any]:
+        """As in langchain-core; fields may go by their other names too (``model_name``)."""
+        named = {as_field(name): field for name, field in fields.items()}
+        configurable: RunnableSerializable[Any, Any] = super().configurable_fields(**named)  # type: ignore[misc]  # of the Runnable beside this
+        return configurable
+
+
+def _refused_setting(error: ValidationError) -> ConfigurationError | None:
+    """The core's own refusal, which pydantic wraps like any ValueError."""
+    for fault in error.errors(include_input=False, include_url=False):
+        cause = fault.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigurationError):
+            return cause
+    return None

@@ -8,13 +8,13 @@ goes through as it is, so that a service which knows more than this module still
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 from lunar_core.errors import ConfigurationError
 
 Block = Mapping[str, Any]
 Part = dict[str, Any]
-Content = Union[str, list[Part]]
+Content = str | list[Part]
 
 # Said again by the message's own ``tool_calls``, or said by the model to itself.
 LEFT_OUT = frozenset(

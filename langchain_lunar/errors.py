@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from importlib import import_module
 from typing import Any, cast
 
 from langchain_core import exceptions as langchain
@@ -75,10 +75,10 @@ def lunar_retry_on(error: BaseException) -> bool:
     if isinstance(error, (ModelError, LunarError)):
         return bool(getattr(error, "is_retryable", False))
     try:
-        from langgraph.types import RetryPolicy
+        langgraph = import_module("langgraph.types")
     except ImportError:
         return isinstance(error, ConnectionError)
-    judge = cast("Callable[[BaseException], bool]", RetryPolicy().retry_on)
+    judge = cast("Callable[[BaseException], bool]", langgraph.RetryPolicy().retry_on)
     return judge(error)
 
 
@@ -100,20 +100,25 @@ def _kind(error: LunarError) -> type[ModelError]:
     return ModelError  # too large, over budget, redirected: nothing that a provider did
 
 
-@cache
+_made: dict[tuple[type[LunarError], type[ModelError]], type[LunarError]] = {}
+
+
 def _both(ours: type[LunarError], theirs: type[ModelError]) -> type[LunarError]:
     """The class that is both. It bears the name of the core's, under which it can be caught."""
 
     def reduce(self: LunarError) -> tuple[object, ...]:
         return _rebuilt, (ours, theirs, self.message), vars(self)
 
-    body = {
-        "__module__": ours.__module__,
-        "__qualname__": ours.__qualname__,
-        "__doc__": ours.__doc__,
-        "__reduce__": reduce,
-    }
-    return cast("type[LunarError]", type(ours.__name__, (ours, theirs), body))
+    if (ours, theirs) not in _made:
+        body = {
+            "__module__": ours.__module__,
+            "__qualname__": ours.__qualname__,
+            "__doc__": ours.__doc__,
+            "__reduce__": reduce,
+        }
+        made = cast("type[LunarError]", type(ours.__name__, (ours, theirs), body))
+        _made.setdefault((ours, theirs), made)
+    return _made[ours, theirs]
 
 
 def _rebuilt(ours: type[LunarError], theirs: type[ModelError], message: str) -> LunarError:

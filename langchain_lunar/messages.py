@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -12,12 +12,18 @@ from langchain_core.messages import (
     ChatMessage,
     FunctionMessage,
     HumanMessage,
-    InvalidToolCall,
     SystemMessage,
-    ToolCall,
     ToolMessage,
 )
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.block_translators import register_translator
+from langchain_core.messages.tool import (
+    InvalidToolCall,
+    ToolCall,
+    invalid_tool_call,
+    tool_call,
+)
+from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_lunar.content import Part, to_content
 from lunar_core import bridge
@@ -121,9 +127,9 @@ def from_wire(message: wire.Message) -> AIMessage:
         arguments = bridge.arguments(text)
         if arguments is None:
             why = "the arguments are no JSON object"
-            invalid.append(InvalidToolCall(name=name, args=text, id=call.id, error=why))
+            invalid.append(invalid_tool_call(name=name, args=text, id=call.id, error=why))
         else:
-            tool_calls.append(ToolCall(name=name, args=arguments, id=call.id))
+            tool_calls.append(tool_call(name=name, args=arguments, id=call.id))
     return AIMessage(
         content=message.content or "",
         additional_kwargs=additional_kwargs(dict(message)),
@@ -141,9 +147,9 @@ def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
     Reasoning is ``reasoning_content``, by whichever of its two names it came: LangChain's content blocks read that.
     """
     found = {key: value for key, value in message.items() if value and key not in _SPOKEN}
-    reasoning = found.pop("reasoning", None)
-    if reasoning and "reasoning_content" not in found:
-        found["reasoning_content" if isinstance(reasoning, str) else "reasoning"] = reasoning
+    if isinstance(found.get("reasoning"), str):
+        found.setdefault("reasoning_content", found.pop("reasoning"))
+        found.pop("reasoning", None)
     return found
 
 
@@ -209,7 +215,7 @@ def _input_details(usage: Usage) -> InputTokenDetails:
         found["cache_read"] = stated.get("cache_read_input_tokens")
     if found["cache_creation"] is None:
         found["cache_creation"] = stated.get("cache_creation_input_tokens")
-    return InputTokenDetails(**_counts(found))  # type: ignore[typeddict-item]
+    return cast("InputTokenDetails", _counts(found))
 
 
 def _output_details(usage: Usage) -> OutputTokenDetails:
@@ -217,7 +223,7 @@ def _output_details(usage: Usage) -> OutputTokenDetails:
     if given is None:
         return OutputTokenDetails()
     found = {"reasoning": given.reasoning_tokens, "audio": given.audio_tokens}
-    return OutputTokenDetails(**_counts(found))  # type: ignore[typeddict-item]
+    return cast("OutputTokenDetails", _counts(found))
 
 
 def _counts(found: Mapping[str, object]) -> dict[str, int]:
@@ -231,3 +237,56 @@ def _costs(usage: Usage) -> dict[str, float]:
         "total_cost": usage.total_cost_usd,
     }
     return {name: value for name, value in names.items() if value is not None}
+
+
+def to_result(answer: wire.ChatCompletion, *, langsmith_cost: bool = False) -> ChatResult:
+    """A whole answer. Usage and cost are the call's: with several choices they are told once, with the first."""
+    generations: list[ChatGeneration] = []
+    for choice in answer.choices:
+        first = not generations
+        metadata = bridge.metadata(
+            call=answer.call,
+            model=answer.model,
+            answer_id=answer.id,
+            finish_reason=choice.finish_reason,
+            usage=answer.usage if first else None,
+            routing=answer.routing,
+            extra=answer.model_extra,
+        )
+        message = from_wire(choice.message)
+        message.response_metadata = metadata
+        message.usage_metadata = (
+            usage_metadata(answer.usage, cost=langsmith_cost) if first else None
+        )
+        info = generation_info(metadata)
+        if choice.logprobs:
+            info["logprobs"] = choice.logprobs
+        generations.append(ChatGeneration(message=message, generation_info=info))
+    told = dict(generations[0].message.response_metadata)
+    told.pop("finish_reason", None)
+    return ChatResult(
+        generations=generations, llm_output={**told, "token_usage": _tokens(answer.usage)}
+    )
+
+
+def _tokens(usage: Usage | None) -> dict[str, int]:
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return {name: count for name in names if (count := getattr(usage, name, None)) is not None}
+
+
+# Content blocks --------------------------------------------------------------------------------
+
+
+def _content_blocks(message: AIMessage) -> list[Any]:
+    """What langchain-core makes of any message, and the refusal, of which it knows from some providers only."""
+    metadata = {k: v for k, v in message.response_metadata.items() if k != "model_provider"}
+    blocks: list[Any] = list(
+        message.model_copy(update={"response_metadata": metadata}).content_blocks
+    )
+    refusal = message.additional_kwargs.get("refusal")
+    if refusal and not any(block["type"] == "refusal" for block in blocks):
+        blocks.append({"type": "refusal", "refusal": refusal})
+    return blocks
+
+
+register_translator("lunar", _content_blocks, _content_blocks)
