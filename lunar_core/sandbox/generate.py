@@ -68,7 +68,11 @@ class PrefixCache:
 
     def cached(self, session: str, model: Model, messages: Messages) -> int:
         """Return how many tokens of these messages are cached, and remember them."""
-        marked = [i for i, message in enumerate(messages) if "cache_control" in repr(message)]
+        marked = [
+            i
+            for i, message in enumerate(messages)
+            if any(part.get("cache_control") for part in (message, *_parts(message)))
+        ]
         if not marked:
             return 0
         prefix = messages[: marked[-1] + 1]

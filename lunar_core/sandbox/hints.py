@@ -57,6 +57,8 @@ class Hints:
         found = {match.start(1): match[1] for match in _CAPITALISED.finditer(self.text)}
         names = [found[start] for start in sorted(found)]
         preferred = [match[1] for match in _AFTER_PREPOSITION.finditer(self.text)]
+        topic = _TOPIC.search(self.text)
+        self._topic = topic[1].strip() if topic else None
         self._phrases = list(dict.fromkeys(p.rstrip(".,'’-") for p in [*preferred, *names]))
 
     def mentions(self, name: str) -> bool:
@@ -122,9 +124,9 @@ class Hints:
         return self._phrases.pop(0) if self._phrases else None
 
     def topic(self) -> str | None:
-        """Return what stands behind *about*."""
-        match = _TOPIC.search(self.text)
-        return match[1].strip() if match else None
+        """Return what stands behind *about*, once."""
+        topic, self._topic = self._topic, None
+        return topic
 
     def chosen(self, options: Iterable[object]) -> list[object]:
         """Return the options that the prompt names, in the prompt's order."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_RECORDS = 100_000
+MAX_RECORDS = 50_000
 MAX_SIZE = 64 * 1024 * 1024
 """Characters in the bodies of all kept requests together; the oldest requests go first."""
 

@@ -74,7 +74,9 @@ def say(
         words = command[1].strip()
         quoted = words[:1] in _QUOTES
         return front + (words.rstrip(".").strip(_QUOTES) if quoted else words.rstrip("."))
-    if long := _LONG.search(prompt):
+    # The longest prompts are megabytes: words that count are looked for at both ends.
+    ends = prompt if len(prompt) <= 8000 else f"{prompt[:4000]} {prompt[-4000:]}"
+    if long := _LONG.search(ends):
         return front + _words(long)
     if name:
         front += f"{name}, "
@@ -82,8 +84,7 @@ def say(
         front += f"I received {attachments}. "
     if tool_results:
         return front + "Here is what I found: " + " ".join(tool_results)
-    # The longest prompts are megabytes: look for a saying in the beginning and the end.
-    seen = {word.lower() for word in _SAYING.findall(prompt[:4000] + " " + prompt[-4000:])}
+    seen = {word.lower() for word in _SAYING.findall(ends)}
     for word, saying in _SAYINGS.items():
         if word in seen:
             return front + saying

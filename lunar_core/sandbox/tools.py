@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lunar_core.sandbox.hints import Hints, words
+from lunar_core.sandbox.hints import LONGEST, Hints, words
 from lunar_core.sandbox.schema import fill
 
 _COMMON = frozenset(
@@ -47,6 +47,7 @@ def choose(
         parallel: whether several calls are allowed.
         answered: whether the last message is a tool's result.
     """
+    prompt = prompt[:LONGEST]
     functions = [tool["function"] for tool in tools]
     if isinstance(choice, Mapping):
         called = [f for f in functions if f["name"] == choice["function"]["name"]]
