@@ -185,6 +185,12 @@ class FaultServer:
         with self._changed:
             self._greetings.extend(answers)
 
+    def hang_up(self) -> None:
+        """Close every connection, whatever it is doing."""
+        with self._changed:
+            for connection in self._live.values():
+                connection.hang_up()
+
     # What a test sees
 
     @property
@@ -220,11 +226,13 @@ class FaultServer:
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
+        with contextlib.suppress(
+            OSError
+        ):  # where this does not wake the acceptor, its timeout does
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()  # no connection comes after this
         self._listener.close()
-        with self._changed:
-            for connection in self._live.values():
-                connection.hang_up()
+        self.hang_up()
         for thread in self._threads[1:]:
             thread.join()
 

@@ -1,0 +1,452 @@
+"""Promises 23 to 25 and 27: calls end when they are told to, and leave nothing behind."""
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lunar_core import APIConnectionError, AsyncLunar, ConfigurationError, Lunar, LunarError
+from tests.faults_steps import chunk, completion, hang, head, reply, spoken, sse, wait
+
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+STUCK = {
+    "before the answer": hang,
+    "in the head": [b"HTTP/1.1 200 OK\r\n", hang],
+    "in the body": [head(200, ["content-length: 99"]), b"{", hang],
+    "before the first event": sse(hang),
+    "before the first text": sse(": ping\n\n", hang),
+}
+
+
+@pytest.mark.parametrize("answer", STUCK.values(), ids=STUCK)
+async def test_23_a_cancelled_call_ends_at_once_and_is_never_tried_again(
+    answer, way, key, fault_server
+):
+    fault_server.always(answer)
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin, max_retries=5, fallbacks=["b"])
+    call = asyncio.create_task(asked(client, way))
+    await until(lambda: fault_server.requests)
+    cancelled = time.monotonic()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await until(lambda: fault_server.open == 0)
+    assert time.monotonic() - cancelled < 0.5
+    assert len(fault_server.requests) == 1
+    await client.aclose()
+
+
+async def test_23_a_stream_cancelled_after_text_ends_at_once(key, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin, max_retries=5)
+    heard = []
+
+    async def listen():
+        async for part in await client.chat.completions.create(**QUESTION, stream=True):
+            heard.extend(part.choices)
+
+    call = asyncio.create_task(listen())
+    await until(lambda: heard)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await until(lambda: fault_server.open == 0, within=0.5)
+    assert len(fault_server.requests) == 1
+    await client.aclose()
+
+
+async def test_23_a_call_cancelled_while_it_waits_to_try_again_ends_at_once(way, key, fault_server):
+    fault_server.always(reply(503, headers=["retry-after: 30"]))
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(asked(client, way), 0.2)
+    assert len(fault_server.requests) == 1
+    await client.aclose()
+
+
+async def test_23_a_call_cancelled_while_it_waits_for_a_connection_leaves_none_lost(
+    key, fault_server
+):
+    go_on = threading.Event()
+    fault_server.always([wait(go_on), reply(json=completion())])
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin, max_connections=1)
+    first, second, third = (
+        asyncio.create_task(client.chat.completions.create(**QUESTION)) for _ in range(3)
+    )
+    await until(lambda: fault_server.requests)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    go_on.set()
+    await asyncio.wait_for(asyncio.gather(first, third), 2)
+    assert (len(fault_server.requests), fault_server.total) == (2, 1)
+    await client.aclose()
+
+
+async def asked(client, way):
+    """`way.ask` for a client that nothing is put round."""
+    if not way.streamed:
+        return await client.chat.completions.create(**QUESTION)
+    async with await client.chat.completions.create(**QUESTION, stream=True) as stream:
+        return [part async for part in stream]
+
+
+async def until(condition, *, within=2.0):
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within} s"
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("answer", [*STUCK.values(), sse(chunk("Hel"), hang)], ids=[*STUCK, "text"])
+def test_23_a_keyboard_interrupt_passes_and_closes_the_connection(answer, way, key, fault_server):
+    fault_server.always(answer)
+    client = Lunar(api_key=key, base_url=fault_server.origin, max_retries=5, fallbacks=["b"])
+    interrupted = []
+
+    def interrupt():
+        fault_server.wait_until(lambda: len(fault_server.requests) == 1)
+        fault_server.wait_until(lambda: fault_server.sent >= len_of(answer))
+        interrupted.append(time.monotonic())
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # as a terminal does
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        way.ask(client)
+    assert time.monotonic() - interrupted[0] < 0.5
+    thread.join()
+    fault_server.wait_until(lambda: fault_server.open == 0, within=0.5)
+    assert len(fault_server.requests) == 1
+    client.close()
+
+
+def len_of(answer):
+    steps = [answer] if callable(answer) else answer
+    return sum(len(step) for step in steps if isinstance(step, bytes))
+
+
+def leave_by_break(stream):
+    for _part in stream:
+        break
+
+
+def leave_by_closing(stream):
+    next(iter(stream))
+    stream.close()
+
+
+def leave_by_with(stream):
+    with stream:
+        next(iter(stream))
+
+
+def leave_by_an_exception(stream):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 – in the loop, that is
+        for _part in stream:
+            1 / 0  # noqa: B018
+
+
+def leave_by_an_exception_in_with(stream):
+    with pytest.raises(ZeroDivisionError), stream:  # noqa: PT012
+        for _part in stream:
+            1 / 0  # noqa: B018
+
+
+WAYS_OUT = [
+    leave_by_break,
+    leave_by_closing,
+    leave_by_with,
+    leave_by_an_exception,
+    leave_by_an_exception_in_with,
+]
+
+
+@pytest.mark.parametrize("leave", WAYS_OUT, ids=lambda leave: leave.__name__)
+def test_24_a_stream_that_is_left_closes_its_connection(leave, connect, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = connect(fault_server)
+    stream = client.chat.completions.create(**QUESTION, stream=True)
+    leave(stream)
+    connect.wait_until(lambda: fault_server.open == 0, within=1)
+    fault_server.always(reply(json=completion("next")))
+    answer = client.chat.completions.create(**QUESTION)
+    assert answer.choices[0].message.content == "next"
+
+
+def test_24_so_does_one_that_nobody_ever_reads(connect, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = connect(fault_server)
+    for _stream in range(5):
+        client.chat.completions.create(**QUESTION, stream=True)
+    gc.collect()
+    connect.wait_until(lambda: fault_server.open == 0, within=1)
+    assert fault_server.total == 5
+
+
+def test_24_and_one_that_sits_in_a_cycle_of_references(connect, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = connect(fault_server)
+    cycle = [client.chat.completions.create(**QUESTION, stream=True)]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    connect.wait_until(lambda: fault_server.open == 0, within=1)
+
+
+def test_24_dropped_streams_do_not_starve_the_pool(connect, way, fault_server):
+    fault_server.script(*[sse(chunk("Hel"), hang)] * 6)
+    fault_server.always(way.answer("served"))
+    client = connect(fault_server, max_connections=2, timeout=1)
+    for _stream in range(6):
+        client.chat.completions.create(**QUESTION, stream=True)
+        connect.run_on()
+    assert way.ask(client).choices[0].message.content == "served"
+
+
+def test_24_closing_twice_or_after_the_end_is_no_error(connect, fault_server):
+    fault_server.always(sse(*spoken("Hello")))
+    client = connect(fault_server)
+    read = client.chat.completions.create(**QUESTION, stream=True)
+    assert list(read)
+    left = client.chat.completions.create(**QUESTION, stream=True)
+    for stream in (read, read, left, left):
+        stream.close()
+    assert list(read) == []
+
+
+def test_24_a_closed_stream_says_so_instead_of_ending_as_if_whole(connect, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    stream = connect(fault_server).chat.completions.create(**QUESTION, stream=True)
+    next(iter(stream))
+    stream.close()
+    with pytest.raises(LunarError, match="closed"):
+        list(stream)
+
+
+ABANDON = """
+    import asyncio, faulthandler, gc, json, os, sys, threading
+    from lunar_core import AsyncLunar, Lunar
+
+    faulthandler.dump_traceback_later(50, exit=True)
+    kind, origin = sys.argv[1:]
+    told = dict(api_key="pk", base_url=origin, max_connections=50, timeout=5)
+    asked = dict(model="m", messages=[dict(role="user", content="x")], stream=True)
+    gc.set_threshold(1)  # the collector runs nearly everywhere, also inside the pool
+
+    def files():
+        return len(os.listdir("/proc/self/fd"))
+
+    def sync():
+        client = Lunar(**told)
+        for number in range(300):
+            stream = client.chat.completions.create(**asked)
+            for _part in stream if number % 2 else ():
+                break
+            knot = [stream]
+            knot.append(knot)
+            del stream, knot
+        gc.collect()
+        client.close()
+
+    async def asynchronous():
+        client = AsyncLunar(**told)
+        for number in range(300):
+            stream = await client.chat.completions.create(**asked)
+            if number % 2:
+                async for _part in stream:
+                    break
+            knot = [stream]
+            knot.append(knot)
+            del stream, knot
+        gc.collect()
+        await client.aclose()
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks()) == 1
+
+    def run():
+        sync() if kind == "sync" else asyncio.run(asynchronous())
+
+    run()
+    before = files(), threading.active_count()
+    run()
+    gc.collect()
+    assert (files(), threading.active_count()) == before, (files(), before)
+    print(json.dumps("done"))
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_24_300_abandoned_streams_neither_leak_nor_deadlock(kind, fault_server, run_apart):
+    fault_server.always(sse(chunk("Hel"), hang))
+    assert run_apart(ABANDON, kind, fault_server.origin) == "done"
+    assert len(fault_server.requests) == 600
+    fault_server.wait_until(lambda: fault_server.open == 0)
+
+
+def echo(request):
+    """An answer of the prompt's own words."""
+    text = request.json["messages"][0]["content"]
+    return sse(*spoken(*text)) if request.json.get("stream") else reply(json=completion(text))
+
+
+def prompt(number):
+    return [{"role": "user", "content": f"number {number} of many"}]
+
+
+def test_25_24_threads_share_a_client_from_their_first_calls_on(way, key, fault_server):
+    fault_server.decide(echo)
+    barrier = threading.Barrier(24)
+
+    def ask(number):
+        if number < 24:
+            barrier.wait()
+        return way.ask(client, messages=prompt(number)).choices[0].message.content
+
+    with (
+        Lunar(api_key=key, base_url=fault_server.origin) as client,
+        ThreadPoolExecutor(24) as threads,
+    ):
+        answers = list(threads.map(ask, range(240)))
+        assert answers == [prompt(number)[0]["content"] for number in range(240)]
+        assert fault_server.total <= 24
+        connections = fault_server.total
+        way.ask(client, messages=prompt(0))
+        assert fault_server.total == connections
+    fault_server.wait_until(lambda: fault_server.open == 0)
+
+
+async def test_25_50_tasks_share_a_client_from_their_first_calls_on(way, key, fault_server):
+    fault_server.decide(echo)
+
+    async def ask(number):
+        question = QUESTION | {"messages": prompt(number)}
+        if not way.streamed:
+            answer = await client.chat.completions.create(**question)
+        else:
+            async with await client.chat.completions.create(**question, stream=True) as stream:
+                answer = await stream.get_final_completion()
+        return answer.choices[0].message.content
+
+    async with AsyncLunar(api_key=key, base_url=fault_server.origin) as client:
+        for start in range(0, 250, 50):
+            numbers = range(start, start + 50)
+            answers = await asyncio.gather(*map(ask, numbers))
+            assert answers == [prompt(number)[0]["content"] for number in numbers]
+            assert fault_server.total <= 50
+    await until(lambda: fault_server.open == 0)
+
+
+def test_25_threads_with_an_event_loop_each_share_an_async_client(key, fault_server):
+    fault_server.decide(echo)
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin)
+
+    async def ask(number):
+        answers = [
+            await client.chat.completions.create(model="m", messages=prompt(number))
+            for _ in range(3)
+        ]
+        return {answer.choices[0].message.content for answer in answers}
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: asyncio.run(ask(number)), range(16)))
+    assert answers == [{prompt(number)[0]["content"]} for number in range(16)]
+    fault_server.wait_until(lambda: fault_server.open == 0)
+    asyncio.run(client.aclose())
+
+
+def test_25_calls_one_after_another_use_one_connection(connect, way, fault_server):
+    fault_server.always(way.answer())
+    client = connect(fault_server)
+    for _call in range(20):
+        way.ask(client)
+    assert len(fault_server.requests) == 20
+    assert fault_server.total <= 2
+
+
+def test_25_a_connection_is_kept_through_an_error_status_and_a_retry(
+    connect, way, fault_server, waits
+):
+    fault_server.script(reply(503), reply(400, b"no"), way.answer())
+    client = connect(fault_server, max_retries=1)
+    with pytest.raises(LunarError):
+        way.ask(client)
+    way.ask(client)
+    assert {request.connection for request in fault_server.requests} == {1}
+
+
+def test_25_a_kept_connection_that_the_server_has_closed_costs_no_attempt(
+    connect, way, fault_server
+):
+    fault_server.script(way.answer())
+    client = connect(fault_server)
+    way.ask(client)
+    fault_server.hang_up()
+    connect.wait_until(lambda: fault_server.open == 0)
+    fault_server.script(way.answer())
+    assert len(way.ask(client).call.attempts) == 1
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+def test_27_closing_a_client_leaves_no_connection_file_or_thread(connect, way, fault_server):
+    fault_server.always(way.answer())
+    way.ask(connect(fault_server))  # whatever is loaded once is loaded now
+    connect.run_on()
+    threads = threading.active_count() - fault_server.open
+    files = open_files() - 2 * fault_server.open
+    for _round in range(3):
+        client = connect(fault_server)
+        way.ask(client)
+        client.close()
+    connect.wait_until(lambda: fault_server.open == 1)
+    connect.wait_until(lambda: threading.active_count() == threads + 1)
+    connect.wait_until(lambda: open_files() == files + 2)
+
+
+def test_27_closing_a_client_ends_its_open_streams(connect, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = connect(fault_server)
+    stream = client.chat.completions.create(**QUESTION, stream=True)
+    chunks = iter(stream)
+    next(chunks)
+    client.close()
+    connect.wait_until(lambda: fault_server.open == 0)
+    with pytest.raises(LunarError):
+        next(chunks)
+
+
+def test_27_a_closed_client_says_so(connect, way, fault_server):
+    client = connect(fault_server)
+    for _time in range(2):
+        client.close()
+    with pytest.raises((ConfigurationError, APIConnectionError), match="closed"):
+        way.ask(client)
+    assert fault_server.total == 0
+
+
+def test_27_a_client_that_is_dropped_closes_its_connections(way, key, fault_server):
+    fault_server.always(way.answer())
+    client = Lunar(api_key=key, base_url=fault_server.origin)
+    way.ask(client)
+    assert fault_server.open == 1
+    del client
+    gc.collect()
+    fault_server.wait_until(lambda: fault_server.open == 0)
+
+
+async def test_27_both_clients_work_inside_a_running_loop_as_in_a_notebook(way, key, fault_server):
+    fault_server.always(way.answer("Hello"))
+    with Lunar(api_key=key, base_url=fault_server.origin) as client:
+        assert way.ask(client).choices[0].message.content == "Hello"
+    async with AsyncLunar(api_key=key, base_url=fault_server.origin) as client:
+        assert await asked(client, way)
+    await until(lambda: fault_server.open == 0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
