@@ -37,6 +37,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
+    """What was generated, and how much that was."""
+
     choices: list[Choice]
     tokens: Tokens
 
@@ -143,18 +145,11 @@ def _draft(
         answered=answered,
     )
     if calls:
-        message["tool_calls"] = [
-            {
-                "id": f"call_{uuid.uuid4().hex[:24]}",
-                "type": "function",
-                "function": {"name": called, "arguments": arguments},
-            }
-            for called, arguments in calls
-        ]
-        spent = sum(1 + count(arguments) for _, arguments in calls)
+        message["tool_calls"], spent, cut_off = _called(calls, left)
         # OpenAI says "stop" where one function was forced by its name.
         forced = isinstance(options.get("tool_choice"), Mapping)
-        return Choice(message, "stop" if forced else "tool_calls"), thought + spent, thought
+        reason = "length" if cut_off else "stop" if forced else "tool_calls"
+        return Choice(message, reason), thought + spent, thought
     words = _words(prompt, messages, options, name, index)
     words = _until(words, options.get("stop") or ())
     words, cut_off = _limited(words, left)
@@ -162,6 +157,24 @@ def _draft(
     logprobs = _logprobs(words, options) if options.get("logprobs") else None
     reason = "length" if cut_off else "stop"
     return Choice(message, reason, logprobs), thought + count(words), thought
+
+
+def _called(
+    calls: Sequence[tuple[str, str]], left: int | None
+) -> tuple[list[dict[str, Any]], int, bool]:
+    """Write tool calls, a token for each name; also their tokens, and whether a limit cut them."""
+    made: list[dict[str, Any]] = []
+    spent, cut_off = 0, False
+    for name, arguments in calls:
+        rest = left - spent - 1 if left else None
+        said, cut_off = ("", True) if rest == 0 else _limited(arguments, rest)
+        function = {"name": name, "arguments": said}
+        call_id = f"call_{uuid.uuid4().hex[:24]}"
+        made.append({"id": call_id, "type": "function", "function": function})
+        spent += 1 + count(said)
+        if cut_off:
+            break
+    return made, spent, cut_off
 
 
 def _words(

@@ -100,6 +100,22 @@ def test_a_tool_without_parameters_gets_none(lunar_sandbox: Sandbox) -> None:
     assert calls(lunar_sandbox, "Roll the dice", bare) == [("roll_dice", {})]
 
 
+def test_a_limit_cuts_a_call_as_it_cuts_a_text(lunar_sandbox: Sandbox) -> None:
+    messages = [{"role": "user", "content": "Add 3 and 4, then how is the weather in Oslo?"}]
+
+    def cut(limit: int) -> tuple[list[str], str, int]:
+        body = {"messages": messages, "tools": [ADD, WEATHER], "max_tokens": limit}
+        answer = chat(lunar_sandbox, **body).json()
+        (choice,) = answer["choices"]
+        made = [call["function"]["arguments"] for call in choice["message"]["tool_calls"]]
+        return made, choice["finish_reason"], answer["usage"]["completion_tokens"]
+
+    assert cut(1) == ([""], "length", 1)
+    assert cut(3) == (['{"a": 3,'], "length", 3)
+    assert cut(6) == (['{"a": 3, "b": 4}', ""], "length", 6)
+    assert cut(8) == (['{"a": 3, "b": 4}', '{"location": "Oslo"}'], "tool_calls", 8)
+
+
 def test_calls_count_as_tokens(lunar_sandbox: Sandbox) -> None:
     messages = [{"role": "user", "content": "Add 3 and 4"}]
     usage = chat(lunar_sandbox, messages=messages, tools=[ADD]).json()["usage"]
