@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import ensure_config, patch_config
 from pydantic import ConfigDict, PrivateAttr
@@ -16,6 +16,7 @@ from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import to_wire
 from langchain_lunar.routes import TAG, Model, Route, atell, chat_model, matching, tell
+from langchain_lunar.sticky import answer_to_stay_with
 from lunar_core import (
     APIResponseValidationError,
     AuthenticationError,
@@ -30,7 +31,6 @@ from lunar_core import (
 from lunar_core.wire.calls import OPTIONS, ROUTER
 
 _CHOICE = ("models", "cost_weight")
-_OWN = frozenset({"candidates", "default_model", "name", "on_routing_error", "router", *_CHOICE})
 _NEVER_MENDED = (
     AuthenticationError,
     BudgetExceededError,
@@ -61,25 +61,29 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
         llm: ChatLunar | None = None,
         *,
         models: Sequence[str] | None = None,
+        cost_weight: float | None = None,
         candidates: Mapping[str, BaseChatModel | Runnable[Any, Any] | str] | None = None,
+        on_routing_error: Literal["raise", "fallback"] = "raise",
+        default_model: str | None = None,
+        name: str | None = None,
+        router: ChatLunar | None = None,
         **settings: Any,
     ) -> None:
-        own = {name: settings.pop(name) for name in _OWN & settings.keys()}
-        if llm is not None:
-            if models is not None:
-                raise ConfigurationError("models: the llm has its own; give one of the two")
-            if settings:
-                names = ", ".join(sorted(settings))
-                raise ConfigurationError(f"{names}: the llm has its own; give them to it")
-            own["router"] = llm
-        elif "router" not in own:
-            own["router"] = ChatLunar(model_name=ROUTER, **settings)
-        elif settings:
-            raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the router")
+        if settings.get("model", ROUTER) != ROUTER:
+            raise ConfigurationError("model: the router chooses it; see models and default_model")
+        given = llm or router  # ``router`` is how copies and ``load`` hand on what was made here
+        if llm is not None and models is not None:
+            raise ConfigurationError("models: the llm has its own; give one of the two")
+        if given is not None and settings:
+            raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the llm")
         super().__init__(
+            router=given or ChatLunar(**{**settings, "model": ROUTER}),
             models=None if models is None else list(models),
+            cost_weight=cost_weight,
             candidates=None if candidates is None else dict(candidates),
-            **own,
+            on_routing_error=on_routing_error,
+            default_model=default_model,
+            name=name,
         )
         self._check()
 
@@ -132,7 +136,7 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
     def _route(
         self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
     ) -> Route:
-        route = self._given(kwargs)
+        route = self._given(input_, kwargs)
         if route is not None:
             return route
         try:
@@ -146,7 +150,7 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
     async def _aroute(
         self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
     ) -> Route:
-        route = self._given(kwargs)
+        route = self._given(input_, kwargs)
         if route is not None:
             return route
         try:
@@ -206,23 +210,30 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
     def _decide_params(
         self, input_: LanguageModelInput, kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        messages = self.router._convert_input(input_).to_messages()
         of_router = {name: getattr(self.router, name) for name in _CHOICE}
         given = {name: value for name, value in kwargs.items() if name in {*_CHOICE, *OPTIONS}}
         return {
             **of_router,
             **self._choice(),
             **given,
-            "messages": routing.text_turns(to_wire(messages)),
+            "messages": routing.text_turns(to_wire(self._messages(input_))),
         }
 
-    def _given(self, kwargs: Mapping[str, Any]) -> Route | None:
-        """Who is asked first; None if that must be decided before: only Lunar's own models decide as they answer."""
+    def _given(self, input_: LanguageModelInput, kwargs: Mapping[str, Any]) -> Route | None:
+        """Who is asked at once. None if that has to be decided first: candidates don't decide as they answer."""
         if self.candidates is None:
             asked = {"model": ROUTER, **self._choice(), **kwargs}
             return Route(self.router, asked, is_open=asked["model"] == ROUTER)
         pinned = kwargs.get("model")
-        return None if pinned is None else self._of(pinned, kwargs, {})
+        if pinned is not None:
+            return self._of(pinned, kwargs, {})
+        last = answer_to_stay_with(self._messages(input_), self.router.sticky)
+        decided = last.response_metadata.get("routing") if last is not None else None
+        stay = matching(decided.get("selected_model") or "", self.candidates) if decided else None
+        return None if stay is None else self._of(stay, kwargs, {"routing": decided})
+
+    def _messages(self, input_: LanguageModelInput) -> list[BaseMessage]:
+        return self.router._convert_input(input_).to_messages()
 
     def _chosen(self, decision: RoutingDecision, kwargs: Mapping[str, Any]) -> Route:
         candidates = list(self.candidates or ())

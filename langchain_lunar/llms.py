@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from langchain_lunar.connection import LunarConnection
 from langchain_lunar.errors import model_error
-from langchain_lunar.migration import ALIASES
+from langchain_lunar.migration import as_parameter
 from lunar_core import Completion, LunarError, bridge
 from lunar_core.version import __version__
 from lunar_core.wire.completions import TextChoice
@@ -36,9 +36,6 @@ _SENT = (
     "extra_body",
 )
 """Fields that are sent under their own name, when they have a value."""
-
-_SENT_AS = {**ALIASES, "model": "model", "model_name": "model"}
-"""Keywords of a call by other names → the field that is sent."""
 
 _THREADS = 32
 """Requests at once in a sync ``generate`` of many prompts."""
@@ -60,7 +57,7 @@ class LunarLLM(LunarConnection, BaseLLM):
     'there was a cat'
     """
 
-    model_name: str = Field(alias="model")
+    model: str
     """A model id, or ``provider/model``."""
     temperature: float | None = None
     """0 to 2; the service's default is 0.7."""
@@ -87,11 +84,6 @@ class LunarLLM(LunarConnection, BaseLLM):
     def _set_lunar_version(self) -> Self:
         self._add_version("lunar-integrations", __version__)
         return self
-
-    @property
-    def model(self) -> str:
-        """The model that is asked: ``model_name`` by its other name."""
-        return self.model_name
 
     # Calls -------------------------------------------------------------------------------------
 
@@ -217,8 +209,8 @@ class LunarLLM(LunarConnection, BaseLLM):
     ) -> dict[str, Any]:
         fields = {name: getattr(self, name) for name in _SENT}
         params = {name: value for name, value in fields.items() if value is not None}
-        params |= {"model": self.model_name, **self.model_kwargs}
-        params |= {_SENT_AS.get(name, name): value for name, value in given.items()}
+        params |= {"model": self.model, **self.model_kwargs}
+        params |= {as_parameter(name): value for name, value in given.items() if name != "stream"}
         if stop is not None:
             params["stop"] = stop
         if not params.get("stop"):
@@ -242,22 +234,12 @@ class LunarLLM(LunarConnection, BaseLLM):
         """What tells two models apart, for caches and traces: no key, and no address."""
         named = {name: getattr(self, name) for name in _SENT}
         given = {name: value for name, value in named.items() if value is not None}
-        return {"model_name": self.model_name, **given, **self.model_kwargs}
+        return {"model": self.model, **given, **self.model_kwargs}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "lunar"
         return params
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Yes: ``dumpd`` and ``load`` carry everything but keys, headers and clients."""
-        return True
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """Where a loaded model finds its key again."""
-        return {"api_key": "LUNAR_API_KEY", "jwt": "LUNAR_JWT"}
 
 
 def _result(answers: Sequence[Completion]) -> LLMResult:

@@ -9,19 +9,21 @@ from typing import Any, cast
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import (
-    Runnable,
-    RunnableBinding,
-    RunnableConfig,
-    RunnableParallel,
-    RunnableSequence,
-)
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
-from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
 from langchain_lunar.deciding import Deciding
 from langchain_lunar.routes import TAG, Model, atell, tell
+from langchain_lunar.tools import (
+    Method,
+    Schema,
+    Tool,
+    parser_of,
+    structured_keywords,
+    tool_keywords,
+    with_parser,
+)
 from lunar_core import LunarError
 
 
@@ -189,36 +191,47 @@ class LunarRouterChain(Deciding):
     # Tools and structured output ---------------------------------------------------------------
 
     def bind_tools(
-        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+        self,
+        tools: Sequence[Tool],
+        *,
+        tool_choice: object = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The chain, whose models may call ``tools``. Keywords as for ``ChatLunar.bind_tools``."""
-        if self.candidates is None:
-            bound = self.router.bind_tools(tools, **kwargs)
-            return self._instead_of_model(bound)
-        return self._each(lambda model: model.bind_tools(tools, **kwargs))
+        """The chain, whose models may call ``tools``. Keywords as for ``ChatLunar.bind_tools``.
+
+        POST /v1/router knows no tools: the decision is asked for first then, in a request of its own.
+        """
+        how = _given(
+            tool_choice=tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
+        )
+        if self.candidates is not None:
+            return self._each(lambda model: model.bind_tools(tools, **how, **kwargs))
+        return self.bind(**tool_keywords(tools, **how), **kwargs)
 
     def with_structured_output(
-        self, schema: dict[str, Any] | type, **kwargs: Any
+        self,
+        schema: Schema,
+        *,
+        method: Method | None = None,
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
         """The chain, whose answers are objects of ``schema``. Keywords as for ``ChatLunar.with_structured_output``.
 
-        The decision is then in the callbacks alone, unless ``include_raw=True``.
+        ``method``: each candidate's own default, unless it is given. The decision is told to callbacks, and is on the
+        raw message with ``include_raw=True``.
         """
-        if self.candidates is None:
-            return self._instead_of_model(self.router.with_structured_output(schema, **kwargs))
-        return self._each(lambda model: model.with_structured_output(schema, **kwargs))
-
-    def _instead_of_model(self, made: Runnable[Any, Any]) -> Runnable[Any, Any]:
-        """What LangChain built round the model, with the chain in the model's place."""
-        if isinstance(made, RunnableBinding) and made.bound is self.router:
-            return made.model_copy(update={"bound": self})
-        if isinstance(made, RunnableSequence):
-            return RunnableSequence(*map(self._instead_of_model, made.steps), name=made.name)
-        if isinstance(made, RunnableParallel):
-            return RunnableParallel(
-                {key: self._instead_of_model(step) for key, step in made.steps__.items()}
-            )
-        return made
+        if self.candidates is not None:
+            how = _given(method=method, strict=strict, include_raw=include_raw)
+            return self._each(lambda model: model.with_structured_output(schema, **how, **kwargs))
+        method = method or "function_calling"
+        bound = self.bind(
+            **structured_keywords(schema, method, strict=strict, tools=None), **kwargs
+        )
+        return with_parser(bound, parser_of(schema, method), include_raw=include_raw)
 
     def _each(self, change: Callable[[Any], Model]) -> Runnable[Any, Any]:
         """The chain with another form of each candidate."""
@@ -243,3 +256,7 @@ class LunarRouterChain(Deciding):
     def is_lc_serializable(cls) -> bool:
         """Yes, as far as the candidates are."""
         return True
+
+
+def _given(**keywords: Any) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if value is not None}

@@ -11,7 +11,13 @@ Sticky = Literal["off", "tools", "conversation"]
 
 
 def model_to_stay_with(messages: Sequence[BaseMessage], sticky: Sticky) -> str | None:
-    """The model that answered last and shall answer again, or None to let the router choose.
+    """The model that answered last and shall answer again, or None to let the router choose."""
+    answer = answer_to_stay_with(messages, sticky)
+    return None if answer is None else _model_of(answer)
+
+
+def answer_to_stay_with(messages: Sequence[BaseMessage], sticky: Sticky) -> AIMessage | None:
+    """The answer whose model shall answer again.
 
     "tools": as long as the conversation ends with the results of tools that it called, since ids and habits of tool
     calls differ from model to model. "conversation": from its first answer on.
@@ -21,7 +27,7 @@ def model_to_stay_with(messages: Sequence[BaseMessage], sticky: Sticky) -> str |
     for message in reversed(messages):
         if isinstance(message, AIMessage):
             called = bool(message.tool_calls) and message is not messages[-1]
-            return _model_of(message) if called or sticky == "conversation" else None
+            return message if called or sticky == "conversation" else None
         if sticky == "tools" and not isinstance(message, ToolMessage):
             return None
     return None
