@@ -6,7 +6,15 @@
 
 from __future__ import annotations
 
+from llama_index_lunar.callbacks import LunarCostCallback, LunarCostHandler, LunarCosts, lunar_cost
 from llama_index_lunar.llm import LunarLLM
 from llama_index_lunar.reporting import LunarUsageEvent
 
-__all__ = ["LunarLLM", "LunarUsageEvent"]
+__all__ = [
+    "LunarCostCallback",
+    "LunarCostHandler",
+    "LunarCosts",
+    "LunarLLM",
+    "LunarUsageEvent",
+    "lunar_cost",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata
 from llama_index.core.bridge.pydantic import (
@@ -28,7 +28,7 @@ from lunar_core.wire.catalogue import context_window as window_of
 
 JSONObject = dict[str, Any]
 
-Secret = Annotated[Union[SecretStr, Callable[[], str], None], WithJsonSchema({"type": "string"})]
+Secret = Annotated[SecretStr | Callable[[], str] | None, WithJsonSchema({"type": "string"})]
 UNKNOWN_WINDOW = 128_000
 """Tokens that a model is taken to hold of which nothing is known: what nearly all chat models hold today."""
 
@@ -241,7 +241,6 @@ class LunarSettings(FunctionCallingLLM):
             if route is not None:
                 params["model"] = route["selected_model"]
         if stream:
-            params["stream"] = True
             asked = {key: value for key, value in params.items() if key not in OPTIONS}
             # The router's table has no stream_options: with them, the decision would take a request of its own.
             if params["model"] != ROUTER or not takes_one_request(asked):
@@ -255,7 +254,6 @@ class LunarSettings(FunctionCallingLLM):
                 "model: the router takes chats only; name a model for text completions"
             )
         if stream:
-            params["stream"] = True
             params.setdefault("stream_options", {"include_usage": True})
         return params
 

@@ -1,5 +1,207 @@
-"""What LlamaIndex's calls cost: thin views on a ``lunar_core.Ledger``."""
+"""What LlamaIndex's calls cost: thin views on a ``lunar_core.Ledger``.
+
+They only record. What must be refused is refused in the client (``lunar_core.Observer``): LlamaIndex swallows what
+its event handlers raise.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.callbacks.base_handler import BaseCallbackHandler
+from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
+from llama_index_instrumentation.event_handlers import BaseEventHandler
+
+from llama_index_lunar.reporting import LEDGERS, KeepsLedger, LunarUsageEvent
+from lunar_core import observers
+from lunar_core.cost.ledger import Entry, Ledger, Totals
+from lunar_core.wire.usage import exact_usd
+
+
+class _Costs:
+    """The sums of a ledger. Costs are exact USD, as the service billed them."""
+
+    if TYPE_CHECKING:
+        ledger: Ledger
+
+    @property
+    def total_cost(self) -> Decimal:
+        """USD over all calls whose cost is known; ``unpriced`` tells how many are not."""
+        return self.ledger.total_cost
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of prompts and answers together."""
+        return self.ledger.total_tokens
+
+    @property
+    def unpriced(self) -> int:
+        """How many answers, or parts of one, came without their cost."""
+        return self.ledger.unpriced
+
+    @property
+    def by_model(self) -> dict[str, Totals]:
+        """By the model that answered."""
+        return self.ledger.by_model
+
+    @property
+    def by_provider(self) -> dict[str | None, Totals]:
+        """By who served the answer."""
+        return self.ledger.by_provider
+
+    @property
+    def by_agent(self) -> dict[str | None, Totals]:
+        """By the agent whose step made the call; None for calls outside of agents."""
+        return self.ledger.by(_agent_of)
+
+    def by_tag(self, name: str) -> dict[str | None, Totals]:
+        """By the value of one tag; None for the calls without it.
+
+        Tags are those of ``lunar_cost(tags=…)``, ``lunar_core.tags`` and ``instrument_tags``. Workflows and agents
+        add ``llamaindex.run_id``, one for each run.
+        """
+        return self.ledger.by_tag(name)
+
+
+def _agent_of(entry: Entry) -> str | None:
+    agent = entry.labels.get("agent")
+    return agent if isinstance(agent, str) else None
+
+
+class LunarCostHandler(_Costs, BaseEventHandler):
+    """An event handler that adds up what all LunarLLMs cost, wherever they are called.
+
+    Each call counts once: with retries and fallbacks, in structured output and in streams that were left early.
+    ``ledger``: one to share with others, else a new one.
+
+    >>> costs = LunarCostHandler()
+    >>> get_dispatcher().add_event_handler(costs)
+    >>> answer = query_engine.query("Which moons has Mars?")
+    >>> costs.total_cost
+    Decimal('0.000045')
+    """
+
+    ledger: Ledger = Field(default_factory=Ledger)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The handler's name."""
+        return "LunarCostHandler"
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        """Record the call, if the event tells of one."""
+        if isinstance(event, LunarUsageEvent):
+            self.ledger.add(event.entry)
+
+
+class LunarCostCallback(_Costs, KeepsLedger, BaseCallbackHandler):
+    """The same for a CallbackManager: what the LunarLLMs that it is given to cost.
+
+    >>> costs = LunarCostCallback()
+    >>> llm = LunarLLM(model="gpt-4o-mini", callback_manager=CallbackManager([costs]))
+    >>> answer = llm.complete("Say hello")
+    >>> costs.total_cost
+    Decimal('0.000045')
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger | None = None,
+        event_starts_to_ignore: Sequence[CBEventType] = (),
+        event_ends_to_ignore: Sequence[CBEventType] = (),
+    ) -> None:
+        super().__init__(list(event_starts_to_ignore), list(event_ends_to_ignore))
+        self.ledger = Ledger() if ledger is None else ledger
+
+    def on_event_start(
+        self,
+        event_type: CBEventType,
+        payload: dict[str, Any] | None = None,
+        event_id: str = "",
+        parent_id: str = "",
+        **kwargs: Any,
+    ) -> str:
+        """Nothing costs yet."""
+        return event_id
+
+    def on_event_end(
+        self,
+        event_type: CBEventType,
+        payload: dict[str, Any] | None = None,
+        event_id: str = "",
+        **kwargs: Any,
+    ) -> None:
+        """Record an answer that came from elsewhere: a LunarLLM has reported its own by now."""
+        if event_type != CBEventType.LLM or not payload:
+            return
+        response = payload.get(EventPayload.RESPONSE) or payload.get(EventPayload.COMPLETION)
+        known = getattr(response, "additional_kwargs", None)
+        if isinstance(known, Mapping) and ("call_id" in known or "total_cost_usd" in known):
+            self.ledger.add(_entry(known, event_id))
+
+    def start_trace(self, trace_id: str | None = None) -> None:
+        """Traces make no difference."""
+
+    def end_trace(
+        self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None
+    ) -> None:
+        """Traces make no difference."""
+
+
+class LunarCosts(_Costs):
+    """What ``lunar_cost()`` yields."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+
+@contextmanager
+def lunar_cost(
+    tags: Mapping[str, object] | None = None, *, ledger: Ledger | None = None
+) -> Iterator[LunarCosts]:
+    """Add up what the calls made in this block cost, and book them on ``tags``.
+
+    It counts the calls of this block alone, whatever else runs beside it, and a stream that is read after the
+    block still counts. Blocks nest: an inner block's calls count in the outer ones, and its tags win. Tasks,
+    agents and query engines that are started inside carry the block along.
+
+    >>> with lunar_cost(tags={"tenant": "acme"}) as costs:
+    ...     answer = query_engine.query("Which moons has Mars?")
+    >>> costs.total_cost, costs.by_tag("tenant")["acme"].calls
+    (Decimal('0.000045'), 1)
+    """
+    costs = LunarCosts(Ledger() if ledger is None else ledger)
+    named = {str(name): value for name, value in (tags or {}).items()}
+    token = LEDGERS.set((*LEDGERS.get(), costs.ledger))
+    try:
+        # As LlamaIndex's own tags too, so that all its events carry them.
+        with (
+            observers.tags(**{name: str(value) for name, value in named.items()}),
+            instrument_tags({**active_instrument_tags.get(), **named}),
+        ):
+            yield costs
+    finally:
+        LEDGERS.reset(token)
+
+
+def _entry(known: Mapping[str, Any], event_id: str) -> Entry:
+    prompt, completion = known.get("prompt_tokens") or 0, known.get("completion_tokens") or 0
+    return Entry(
+        call_id=known.get("call_id") or event_id,
+        model=known.get("model") or "",
+        requested_model=known.get("requested_model") or "",
+        provider=known.get("provider"),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=known.get("total_tokens") or prompt + completion,
+        cost=exact_usd(known.get("total_cost_usd")),
+        tags=observers.current_tags(),
+        latency_ms=known.get("latency_ms"),
+        ttft_ms=known.get("ttft_ms"),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -20,7 +20,6 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from llama_index_lunar import tools as toolbox
-from llama_index_lunar.base import LunarSettings
 from llama_index_lunar.messages import to_wire
 from llama_index_lunar.reporting import attributed
 from llama_index_lunar.responses import (
@@ -31,13 +30,14 @@ from llama_index_lunar.responses import (
     chat_response,
     text_response,
 )
+from llama_index_lunar.structured import LunarStructured
 from lunar_core.routing import text_turns
 from lunar_core.wire.completions import RoutingDecision
 
 JSONObject = dict[str, Any]
 
 
-class LunarLLM(LunarSettings):
+class LunarLLM(LunarStructured):
     """Any model of Lunar, or its router, wherever LlamaIndex takes an LLM.
 
     >>> llm = LunarLLM(model="router")
@@ -135,7 +135,7 @@ class LunarLLM(LunarSettings):
     def _stream_chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponseGen:
         params, route = self._chat_params(to_wire(messages), given, stream=True)
         with attributed(self.callback_manager):
-            stream = self._made().sync.chat.completions.create(**params)
+            stream = self._made().sync.chat.completions.create(stream=True, **params)
         chunks = ChatChunks(route)
 
         def responses() -> ChatResponseGen:
@@ -151,7 +151,8 @@ class LunarLLM(LunarSettings):
     ) -> ChatResponseAsyncGen:
         params, route = self._chat_params(to_wire(messages), given, stream=True)
         with attributed(self.callback_manager):
-            stream = await self._made().asynchronous.chat.completions.create(**params)
+            client = self._made().asynchronous
+            stream = await client.chat.completions.create(stream=True, **params)
         chunks = ChatChunks(route)
 
         async def responses() -> ChatResponseAsyncGen:
@@ -177,7 +178,7 @@ class LunarLLM(LunarSettings):
     def _stream_text(self, prompt: str, given: JSONObject) -> CompletionResponseGen:
         params = self._text_params(prompt, given, stream=True)
         with attributed(self.callback_manager):
-            stream = self._made().sync.completions.create(**params)
+            stream = self._made().sync.completions.create(stream=True, **params)
         chunks = TextChunks()
 
         def responses() -> CompletionResponseGen:
@@ -191,7 +192,7 @@ class LunarLLM(LunarSettings):
     async def _astream_text(self, prompt: str, given: JSONObject) -> CompletionResponseAsyncGen:
         params = self._text_params(prompt, given, stream=True)
         with attributed(self.callback_manager):
-            stream = await self._made().asynchronous.completions.create(**params)
+            stream = await self._made().asynchronous.completions.create(stream=True, **params)
         chunks = TextChunks()
 
         async def responses() -> CompletionResponseAsyncGen:
@@ -283,10 +284,10 @@ class LunarLLM(LunarSettings):
         await self._connections.aclose()
 
     def _prompt(self, messages: Sequence[ChatMessage]) -> str:
-        return str(self.messages_to_prompt(messages))
+        return self.messages_to_prompt(messages)  # type: ignore[misc]  # never None: validators set it
 
     def _formatted(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted else str(self.completion_to_prompt(prompt))
+        return prompt if formatted else self.completion_to_prompt(prompt)  # type: ignore[misc]  # as above
 
 
 def _user(prompt: str) -> list[ChatMessage]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import IOBase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from llama_index.core.base.llms.types import (
     AudioBlock,
@@ -218,17 +219,17 @@ def _citation(block: CitationBlock) -> list[JSONObject]:
     return to_parts(block.cited_content)
 
 
-def _nothing(block: object) -> list[JSONObject]:
+def _nothing(_block: object) -> list[JSONObject]:
     return []
 
 
-def _base64(stream: IO[bytes]) -> str:
+def _base64(stream: IOBase) -> str:
     return base64.b64encode(_bytes(stream)).decode("ascii")
 
 
-def _bytes(stream: IO[bytes]) -> bytes:
+def _bytes(stream: IOBase) -> bytes:
     stream.seek(0)  # a caller's own file may have been read before
-    return stream.read()
+    return bytes(stream.read())
 
 
 _BLOCKS: dict[type, Callable[[Any], list[JSONObject]]] = {

@@ -1,18 +1,20 @@
-"""From the client's observers to LlamaIndex: one event for each call that may be billed, with the tags of its moment."""
+"""From the client's observers to LlamaIndex: an event for each call that may be billed, with its tags."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llama_index.core.bridge.pydantic import Field
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.events.base import BaseEvent
-from llama_index.core.instrumentation.span import active_span_id
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
+from llama_index_instrumentation.span import active_span_id
 
 from llama_index_lunar import tracing
 from lunar_core import bridge
@@ -47,13 +49,15 @@ class LunarUsageEvent(BaseEvent):
     """The model that answered; the one that was asked where none did."""
     requested_model: str = ""
     provider: str | None = None
+    agent: str | None = None
+    """The agent whose step made the call."""
     status: Status = "ok"
     """``ok``, ``failed`` or ``aborted``."""
     partial: bool = False
     streamed: bool = False
     usage: dict[str, Any] | None = None
     routing: dict[str, Any] | None = None
-    attempts: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = Field(default_factory=list)
     latency_ms: float | None = None
     ttft_ms: float | None = None
     error: str | None = None
@@ -86,7 +90,7 @@ class LunarUsageEvent(BaseEvent):
             total_tokens=usage.get("total_tokens") or prompt + completion,
             cost=exact_usd(self.total_cost_usd),
             tags={str(name): str(value) for name, value in self.tags.items()},
-            labels={"span_id": self.span_id},
+            labels=_labels(self.span_id, self.agent),
             attempts=tuple(Attempt(**attempt) for attempt in self.attempts),
             latency_ms=self.latency_ms,
             ttft_ms=self.ttft_ms,
@@ -100,12 +104,14 @@ def attributed(callbacks: CallbackManager | None) -> Iterator[None]:
     Where both name the same tag, ``lunar_core.tags`` wins: it says on purpose what costs are to be booked on.
     """
     own = current_tags()
-    theirs = active_instrument_tags.get()
+    theirs = {str(name): value for name, value in active_instrument_tags.get().items()}
     handlers = getattr(callbacks, "handlers", None) or ()
     heard = tuple(h.ledger for h in handlers if isinstance(h, KeepsLedger))
     token = LEDGERS.set((*LEDGERS.get(), *heard))
     try:
-        with tags(**{str(name): value for name, value in theirs.items() if name not in own}):
+        names = theirs.keys() - own.keys()
+        # Workflows stamp the beginning of each step's input on it, which is no business of a ledger.
+        with tags(**{n: theirs[n] for n in names if not n.startswith("llamaindex.step.")}):
             yield
     finally:
         LEDGERS.reset(token)
@@ -124,6 +130,7 @@ class _Moment:
     tags: Mapping[str, Any]
     span_id: str | None
     span: Any
+    agent: str | None
     ledgers: Sequence[Ledger]
 
 
@@ -136,10 +143,10 @@ class Reporter:
     def before(self, call: CallStart, /) -> None:
         theirs = active_instrument_tags.get()
         self._moments[call.call_id] = _Moment(
-            # As LlamaIndex has them: the client knows tags as strings alone.
-            {**call.tags, **{k: v for k, v in theirs.items() if call.tags.get(str(k)) == str(v)}},
+            {**theirs, **{k: v for k, v in call.tags.items() if v != str(theirs.get(k))}},
             active_span_id.get(),
             tracing.current_span(),
+            _agent(),
             LEDGERS.get(),
         )
 
@@ -149,7 +156,7 @@ class Reporter:
             tracing.describe(moment.span, outcome)
         if not _may_be_billed(outcome):
             return
-        entry = replace(Entry.of(outcome), labels={"span_id": moment.span_id})
+        entry = replace(Entry.of(outcome), labels=_labels(moment.span_id, moment.agent))
         for ledger in moment.ledgers:
             ledger.add(entry)
         event = _event(outcome, moment)
@@ -164,7 +171,21 @@ class Reporter:
         if call_id in self._moments:
             return self._moments.pop(call_id)
         whole = self._moments.get(call_id.removesuffix(".route"))
-        return whole or _Moment(outcome.tags, None, None, ())
+        return whole or _Moment(outcome.tags, None, None, None, ())
+
+
+def _agent() -> str | None:
+    """The agent whose step is running here. Workflows tell it nowhere in public; without it, costs are by run alone."""
+    results = sys.modules.get("workflows.runtime.types.results")
+    step = getattr(results, "StepWorkerStateContextVar", None)
+    worker = step.get(None) if isinstance(step, ContextVar) else None
+    name = getattr(getattr(worker, "event", None), "current_agent_name", None)
+    return name if isinstance(name, str) else None
+
+
+def _labels(span_id: str | None, agent: str | None) -> dict[str, object]:
+    found = {"span_id": span_id, "agent": agent}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _may_be_billed(outcome: Outcome) -> bool:
@@ -186,6 +207,7 @@ def _event(outcome: Outcome, moment: _Moment) -> LunarUsageEvent:
         model=outcome.model,
         requested_model=outcome.call.requested_model,
         provider=outcome.provider,
+        agent=moment.agent,
         status=outcome.status,
         partial=outcome.status != "ok",
         streamed=outcome.streamed,

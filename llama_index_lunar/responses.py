@@ -140,7 +140,7 @@ class ChatChunks:
 
     def last(self, stream: Told) -> ChatResponse:
         """The response that ends the stream."""
-        raw, known = self._end.told(stream, self._held and self._held.raw, {"delta": {}})
+        raw, known = self._end.told(stream, self._held, {"delta": {}})
         for call in self._calls.values():
             call.id = call.id or new_call_id()
         thinking = _thought_tokens(stream.usage)
@@ -148,7 +148,7 @@ class ChatChunks:
             message=_message(self._text, self._thoughts, self._calls.values(), thinking),
             delta="",
             raw=raw,
-            logprobs=self._held and self._held.logprobs,
+            logprobs=self._held.logprobs if self._held else None,
             additional_kwargs=known,
         )
 
@@ -192,7 +192,7 @@ class TextChunks:
 
     def last(self, stream: Told) -> CompletionResponse:
         """The response that ends the stream."""
-        raw, known = self._end.told(stream, self._held and self._held.raw, {"text": ""})
+        raw, known = self._end.told(stream, self._held, {"text": ""})
         return CompletionResponse(text=self._text, delta="", raw=raw, additional_kwargs=known)
 
 
@@ -212,11 +212,11 @@ class _End:
                 self._said[name] = chunk[name]
 
     def told(
-        self, stream: Told, chunk: JSONObject | None, empty: JSONObject
+        self, stream: Told, held: ChatResponse | CompletionResponse | None, empty: JSONObject
     ) -> tuple[JSONObject, JSONObject]:
-        """``raw`` and ``additional_kwargs`` of the last response. ``chunk``: the one that came last, if it said nothing."""
+        """``raw`` and ``additional_kwargs`` of the last response, which takes the place of ``held``."""
         choice = {"index": 0, **empty, "finish_reason": self._finish_reason}
-        raw = {**self._said, **(chunk or {"choices": [choice]})}
+        raw = {**self._said, **(held.raw if held and held.raw else {"choices": [choice]})}
         usage, route = stream.usage, stream.routing
         raw = _completed(raw, usage, bridge.routing_dict(route) or self._routing)
         return raw, _known(raw, stream.call, usage, route, self._finish_reason)
@@ -252,12 +252,10 @@ def _message(
         blocks.append(ThinkingBlock(content=thoughts, num_tokens=thought_tokens))
     if text or (text is not None and not calls):
         blocks.append(TextBlock(text=text))
-    for call in calls:
-        blocks.append(
-            ToolCallBlock(
-                tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments or "{}"
-            )
-        )
+    blocks.extend(
+        ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments or "{}")
+        for call in calls
+    )
     plain = [
         {
             "id": call.id,

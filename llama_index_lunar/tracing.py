@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from llama_index.core.instrumentation.span import active_span_id
+from llama_index_instrumentation.span import active_span_id
 
 from lunar_core import bridge
 from lunar_core.observers import Outcome

@@ -1,0 +1,201 @@
+"""Structured output that the model is really held to, whole and in streams."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, TypeVar
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictStartEvent,
+)
+from llama_index.core.program.function_program import FunctionCallingProgram, get_function_tool
+from llama_index.core.program.utils import get_program_for_llm, process_streaming_objects
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.types import BasePydanticProgram, PydanticProgramMode
+from llama_index_instrumentation import get_dispatcher
+
+from llama_index_lunar.base import LunarSettings
+from llama_index_lunar.tools import closed
+
+dispatcher = get_dispatcher(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+JSONObject = dict[str, Any]
+
+
+class LunarStructured(LunarSettings):
+    """``structured_predict`` and its kin.
+
+    By a tool that must be called; with ``should_use_structured_outputs=True`` by the API's ``response_format``;
+    with ``is_function_calling_model=False`` by LlamaIndex's prompts, as for any other LLM.
+    """
+
+    def structured_predict(
+        self,
+        output_cls: type[M],
+        prompt: PromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> M:
+        """Fill ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
+        dispatcher.event(_started(output_cls, prompt, prompt_args))
+        program, kwargs = self._program(output_cls, prompt, llm_kwargs)
+        return _ended(program(llm_kwargs=kwargs, **prompt_args), output_cls)
+
+    async def astructured_predict(
+        self,
+        output_cls: type[M],
+        prompt: PromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> M:
+        """The same for asyncio."""
+        dispatcher.event(_started(output_cls, prompt, prompt_args))
+        program, kwargs = self._program(output_cls, prompt, llm_kwargs)
+        return _ended(await program.acall(llm_kwargs=kwargs, **prompt_args), output_cls)
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[M],
+        prompt: PromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        program, kwargs = self._program(output_cls, prompt, llm_kwargs)
+        return program.stream_call(llm_kwargs=kwargs, **prompt_args)
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[M],
+        prompt: PromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        program, kwargs = self._program(output_cls, prompt, llm_kwargs)
+        return await program.astream_call(llm_kwargs=kwargs, **prompt_args)
+
+    def _program(
+        self, output_cls: type[M], prompt: PromptTemplate, llm_kwargs: JSONObject | None
+    ) -> tuple[BasePydanticProgram[M], JSONObject]:
+        """How to get an ``output_cls``, and the arguments of the calls. The caller's own stay as they are."""
+        kwargs, mode = dict(llm_kwargs or {}), self.pydantic_program_mode
+        by_default = mode == PydanticProgramMode.DEFAULT
+        if by_default and self.should_use_structured_outputs:
+            return _SchemaProgram(output_cls, self, prompt), kwargs
+        if mode == PydanticProgramMode.FUNCTION or (by_default and self.is_function_calling_model):
+            # Core's program forgets in streams that the tool is required; the choice it keeps.
+            choice = kwargs.pop("tool_choice", None) or "required"
+            return _ToolProgram.from_defaults(
+                output_cls=output_cls, llm=self, prompt=prompt, tool_choice=choice
+            ), kwargs
+        # Text programs write their parser into the prompt: into a copy of it, then.
+        return get_program_for_llm(
+            output_cls, prompt.model_copy(), self, pydantic_program_mode=mode
+        ), kwargs
+
+
+class _ToolProgram(FunctionCallingProgram[M]):
+    async def acall(
+        self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
+    ) -> M | list[M]:
+        """As core's, but with the LLM's system prompt, which the sync form has too."""
+        messages = self._prompt.format_messages(llm=self._llm, **kwargs)
+        answer = await self._llm.apredict_and_call(
+            [get_function_tool(self._output_cls)],
+            chat_history=self._llm._extend_messages(messages),
+            verbose=self._verbose,
+            allow_parallel_tool_calls=self._allow_parallel_tool_calls,
+            tool_choice=self._tool_choice,
+            tool_required=self._tool_required,
+            **(llm_kwargs or {}),
+        )
+        return self._parse_tool_outputs(
+            answer, allow_parallel_tool_calls=self._allow_parallel_tool_calls
+        )
+
+
+class _SchemaProgram(BasePydanticProgram[M]):
+    """By ``response_format``: the answer's text is the JSON of the object."""
+
+    def __init__(self, output_cls: type[M], llm: LunarSettings, prompt: BasePromptTemplate) -> None:
+        self._output_cls = output_cls
+        self._llm = llm
+        self._prompt = prompt
+
+    @property
+    def output_cls(self) -> type[M]:
+        return self._output_cls
+
+    def __call__(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
+        return self._whole(self._llm.chat(self._messages(kwargs), **self._asked(llm_kwargs)))
+
+    async def acall(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
+        answer = await self._llm.achat(self._messages(kwargs), **self._asked(llm_kwargs))
+        return self._whole(answer)
+
+    def stream_call(
+        self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
+    ) -> Generator[Any, None, None]:
+        latest = None
+        answers = self._llm.stream_chat(self._messages(kwargs), **self._asked(llm_kwargs))
+        for answer in answers:
+            latest = self._partial(answer, latest)
+            yield latest
+
+    async def astream_call(
+        self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
+    ) -> AsyncGenerator[Any, None]:
+        answers = await self._llm.astream_chat(self._messages(kwargs), **self._asked(llm_kwargs))
+
+        async def objects() -> AsyncGenerator[Any, None]:
+            latest = None
+            async for answer in answers:
+                latest = self._partial(answer, latest)
+                yield latest
+
+        return objects()
+
+    def _messages(self, arguments: JSONObject) -> list[ChatMessage]:
+        messages = self._prompt.format_messages(llm=self._llm, **arguments)
+        return self._llm._extend_messages(messages)
+
+    def _asked(self, llm_kwargs: JSONObject | None) -> JSONObject:
+        kwargs = {key: value for key, value in (llm_kwargs or {}).items() if key != "tool_choice"}
+        return {**kwargs, "response_format": response_format(self._output_cls, self._llm.strict)}
+
+    def _whole(self, answer: ChatResponse) -> M:
+        return self._output_cls.model_validate_json(answer.message.content or "")
+
+    def _partial(self, answer: ChatResponse, latest: Any) -> Any:
+        return process_streaming_objects(
+            answer, self._output_cls, cur_objects=None if latest is None else [latest]
+        )
+
+
+def response_format(output_cls: type[BaseModel], strict: bool) -> JSONObject:
+    """A model class as the API's ``response_format``."""
+    schema = output_cls.model_json_schema()
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", str(schema.get("title") or output_cls.__name__))[:64]
+    described = {"name": name, "schema": closed(schema) if strict else schema, "strict": strict}
+    return {"type": "json_schema", "json_schema": described}
+
+
+def _started(
+    output_cls: type[BaseModel], prompt: PromptTemplate, arguments: JSONObject
+) -> LLMStructuredPredictStartEvent:
+    return LLMStructuredPredictStartEvent(
+        output_cls=output_cls, template=prompt, template_args=arguments
+    )
+
+
+def _ended(result: object, output_cls: type[M]) -> M:
+    if not isinstance(result, output_cls):
+        raise TypeError(
+            f"structured_predict: expected a {output_cls.__name__}, but the answer was {result!r}"
+        )
+    dispatcher.event(LLMStructuredPredictEndEvent(output=result))
+    return result
