@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from langchain_lunar import tokens
 from langchain_lunar.chunks import ChunkConverter
-from langchain_lunar.connection import LunarConnection
+from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import to_result, to_wire
 from langchain_lunar.migration import as_parameter
@@ -65,6 +65,7 @@ _KEPT = frozenset(
 """Keywords of a call that are for LangChain or for this class, and never sent."""
 
 
+@loadable
 class ChatLunar(LunarConnection, BaseChatModel):
     """A chat model that Lunar serves, or ``model="router"``: Lunar chooses the model for each prompt.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.runnables.utils import AnyConfigurableField
@@ -54,6 +55,9 @@ _NOT_COPIED = (
     "rate_limiter",
 )
 """Things that a model is given, not parts of it: a deep copy of the model uses the very same."""
+
+# ``from langchain_core.load import load`` would be the function of that name.
+_load = importlib.import_module("langchain_core.load.load")
 
 _making = threading.Lock()
 """Held while a client is made, which takes microseconds: threads that start together share one."""
@@ -242,6 +246,21 @@ class LunarConnection(Serializable):
         named = {as_field(name): field for name, field in fields.items()}
         configurable: RunnableSerializable[Any, Any] = super().configurable_fields(**named)  # type: ignore[misc]  # of the Runnable beside this
         return configurable
+
+
+C = TypeVar("C", bound=type[Serializable])
+
+
+def loadable(cls: C) -> C:
+    """Count ``cls`` among the partners' classes, which ``load(…, allowed_objects="all")`` allows.
+
+    langchain-core keeps a closed list of them, and has no other door to it. ``allowed_objects=[ChatLunar]`` needs
+    none of this.
+    """
+    path = tuple(cls.lc_id())
+    _load.ALL_SERIALIZABLE_MAPPINGS.setdefault(path, path)
+    getattr(_load, "_default_class_paths_cache", {}).pop("all", None)
+    return cls
 
 
 def _refused_setting(error: ValidationError) -> ConfigurationError | None:
