@@ -190,7 +190,7 @@ class Settings:
             max_connections=checked_count(max_connections, "max_connections", least=1),
             fallbacks=checked_fallbacks(fallbacks),
             default_headers=checked_headers(default_headers, "default_headers"),
-            limits=limits or Limits(),
+            limits=checked_limits(limits),
         )
 
 
@@ -245,12 +245,13 @@ def checked_seconds(value: object, name: str) -> float | None:
     return float(value)
 
 
+_STEPS = ("connect", "read", "write", "pool")
+
+
 def checked_timeout(value: object) -> Timeout:
     """A Timeout from what callers write: seconds, ``(connect, read)``, a Timeout or httpx's own."""
     if value is None:
         return Timeout()
-    if isinstance(value, Timeout):
-        return value
     if isinstance(value, (int, float)):
         seconds = checked_seconds(value, "timeout")
         return Timeout(seconds, seconds, seconds, seconds)
@@ -261,8 +262,10 @@ def checked_timeout(value: object) -> Timeout:
             )
         steps = tuple(checked_seconds(step, "timeout") for step in value)
         return Timeout(steps[0], steps[1], steps[-2] if len(steps) == 4 else steps[1], steps[-1])
-    if all(hasattr(value, step) for step in ("connect", "read", "write", "pool")):
-        return Timeout(*(getattr(value, step) for step in ("connect", "read", "write", "pool")))
+    if all(hasattr(value, step) for step in _STEPS):
+        return Timeout(
+            *(checked_seconds(getattr(value, step), f"timeout.{step}") for step in _STEPS)
+        )
     raise ConfigurationError(
         "timeout: expected seconds, (connect, read), lunar_core.Timeout or httpx.Timeout"
     )
@@ -271,6 +274,16 @@ def checked_timeout(value: object) -> Timeout:
 def checked_count(value: object, name: str, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name}: expected a whole number, {least} or more")
+    return value
+
+
+def checked_limits(value: object) -> Limits:
+    if value is None:
+        return Limits()
+    if not isinstance(value, Limits):
+        raise ConfigurationError("limits: expected lunar_core.Limits")
+    for name, bound in vars(value).items():
+        checked_count(bound, f"limits.{name}", least=1)
     return value
 
 

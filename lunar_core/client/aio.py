@@ -197,14 +197,16 @@ class AsyncLunar:
             body = await self._error_body(response)
             error = answers.status_error(status, headers, body, now=job.runtime.now())
             raise explained(error, call, self._settings.credential)
-        if job.stream and not answers.is_whole(headers):
-            stream = self._stream(job, call, response)
-            await stream.prime()
-            return stream
-        body = await self._body(response)
+        body = b""
         try:
-            if not job.stream:
-                return reader(call)(body)
+            if call.stream and not answers.is_whole(status, headers):
+                stream = self._stream(job, call, response)
+                await stream.prime()
+                return stream
+            body = await self._body(response)
+            answer = reader(call)(body)
+            if not call.stream:
+                return answer
             stream = self._stream(job, call, response)
             await stream.prime(events.as_chunk(body))
         except ValueError as exc:

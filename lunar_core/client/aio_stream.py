@@ -47,7 +47,7 @@ class AsyncStream(Generic[C]):
         self._job = job
         self._response = response
         self._pieces = response.aiter_raw()
-        self._intake = Intake(job, response.headers)
+        self._intake = Intake(job, response.status_code, response.headers)
         self._parse = parse
         self._redacted = redacted
         self._over = False
@@ -130,15 +130,12 @@ class AsyncStream(Generic[C]):
     async def _read(self) -> None:
         try:
             piece = await anext(self._pieces, None)
-        except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore or ssl raise
-            error = as_error(exc)
-        else:
             if piece is None:
                 self._intake.end()
             else:
                 self._intake.take(piece)
-            return
-        raise error
+        except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore or ssl raise
+            self._intake.fail(as_error(exc))
 
     async def _finish(self, error: LunarError | None) -> None:
         """The stream has come to its end, good or bad."""
@@ -146,7 +143,7 @@ class AsyncStream(Generic[C]):
         if error is None:
             await self._drain()
         else:
-            self._error = self._redacted(self._intake.broken(error))
+            self._error = self._intake.broken(self._redacted(error))
         await self._release()
         self._intake.conclude("ok" if error is None else "failed", self._error)
 

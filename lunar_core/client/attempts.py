@@ -69,7 +69,7 @@ class Policy:
 
     def record(self, reply: Reply[T]) -> None:
         error = _told(reply.error) if reply.error else None
-        name = request_id(reply.headers)
+        name = reply.error.request_id if reply.error else request_id(reply.headers)
         self.attempts.append(
             Attempt(reply.call.model, reply.status_code, error, reply.seconds, name)
         )

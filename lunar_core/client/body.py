@@ -8,50 +8,48 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from lunar_core.errors import APIResponseValidationError, ResponseTooLargeError
+from lunar_core.errors import ResponseTooLargeError
 
 _STEP = 256 * 1024
 
 
 class Inflater:
-    """Undoes ``Content-Encoding`` piece by piece, at most 256 KiB at a time."""
+    """Undoes ``Content-Encoding`` piece by piece, at most 256 KiB at a time.
+
+    Raises ValueError for a body that is not what its header says.
+    """
 
     def __init__(self, encoding: str | None) -> None:
         names = [name.strip().lower() for name in (encoding or "").split(",")]
-        self._coded = [name for name in names if name not in ("", "identity")]
-        if self._coded not in ([], ["gzip"], ["x-gzip"], ["deflate"]):
+        coded = [name for name in names if name not in ("", "identity")]
+        if coded not in ([], ["gzip"], ["x-gzip"], ["deflate"]):
             # We ask for no other, so a server that uses one anyway cannot be read.
-            raise APIResponseValidationError(
-                f"the answer's Content-Encoding is {encoding!r}, which was not asked for"
-            )
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32) if self._coded else None
-        self._fresh = True
+            raise ValueError(f"its Content-Encoding is {encoding!r}, which was not asked for")
+        self._coded = coded[0] if coded else None
+        self._zlib: zlib._Decompress | None = None
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Raises APIResponseValidationError if the piece is not what the header promised."""
-        if self._zlib is None:
+        if self._coded is None:
             if piece:
                 yield piece
             return
         while piece:
+            if self._zlib is None:
+                self._zlib = zlib.decompressobj(self._window(piece))
             try:
                 plain = self._zlib.decompress(piece, _STEP)
             except zlib.error as error:
-                if not (self._fresh and self._coded == ["deflate"]):
-                    raise APIResponseValidationError(
-                        f"the answer is not the {self._coded[0]} it claims to be: {error}"
-                    ) from None
-                self._zlib = zlib.decompressobj(
-                    -zlib.MAX_WBITS
-                )  # "deflate" without the zlib header, as some send it
-                plain = self._zlib.decompress(piece, _STEP)
-            self._fresh = False
+                raise ValueError(f"it is not the {self._coded} it claims to be: {error}") from None
             if plain:
                 yield plain
             piece = self._zlib.unconsumed_tail
-            if self._zlib.eof:
-                piece = self._zlib.unused_data
-                self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            if self._zlib.eof:  # gzip allows another member to follow
+                piece, self._zlib = self._zlib.unused_data, None
+
+    def _window(self, start: bytes) -> int:
+        # Some servers send "deflate" without the zlib header, whose first byte always ends in 8.
+        bare = self._coded == "deflate" and start[0] & 0x0F != 8
+        return -zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32
 
 
 class Body:

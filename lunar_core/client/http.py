@@ -15,7 +15,7 @@ from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -175,7 +175,8 @@ def redacted(error: LunarError, credential: Credential) -> LunarError:
 
 
 def _redacted(error: LunarError, secret: str) -> LunarError:
-    if len(secret) >= 8 and (secret in error.message or secret in repr(error.body)):
+    if len(secret) >= 8 and secret in f"{error.message} {error.request_id} {error.body!r}":
+        error.request_id = _without(error.request_id, secret)
         error.message = _without(error.message, secret)
         error.args = (error.message,)
         error.body = _without(error.body, secret)
@@ -227,7 +228,10 @@ def uses_proxy(base_url: str) -> bool:
 
     Never for this machine itself: plain http to it is allowed because it does not leave the machine.
     """
-    return bool(getproxies()) and not is_loopback(urlsplit(base_url).hostname or "")
+    parts = urlsplit(base_url)
+    proxies, host = getproxies(), parts.hostname or ""
+    applies = parts.scheme in proxies or "all" in proxies
+    return applies and not is_loopback(host) and not proxy_bypass(host)
 
 
 def tls_context() -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -13,12 +14,25 @@ from lunar_core.client.jobs import Job, route_in
 from lunar_core.errors import APIConnectionError, APIStreamError, APITimeoutError, LunarError
 from lunar_core.observers import Status
 from lunar_core.wire import answers, events
-from lunar_core.wire.completions import ChatCompletion, Completion, RoutingDecision
+from lunar_core.wire.completions import (
+    ChatCompletion,
+    Completion,
+    RoutedCompletion,
+    RoutingDecision,
+)
 from lunar_core.wire.deltas import Assembly
 from lunar_core.wire.sse import SSEDecoder
 from lunar_core.wire.usage import Usage
 
 T = TypeVar("T")
+
+_SSE_LIKE = re.compile(rb"\s*(:|data|event|id|retry|$)")
+_HEAD_BYTES = 64 * 1024
+
+_KINDS: dict[str, type[ChatCompletion | Completion]] = {
+    "completions": Completion,
+    "router": RoutedCompletion,
+}
 
 Final = ChatCompletion | Completion
 
@@ -31,15 +45,18 @@ class Intake:
     everything is handed out in the order it came. ``ended``: no more payloads will follow.
     """
 
-    def __init__(self, job: Job, headers: Mapping[str, str]) -> None:
+    def __init__(self, job: Job, status: int, headers: Mapping[str, str]) -> None:
         self.primed = False
         self.ended = False
         self.ready: deque[bytes] = deque()
         self._job = job
+        self._status = status
         self._headers = headers
+        self._head: bytes | None = b""  # what came before the first event: perhaps no stream at all
+        self._fault: LunarError | None = None
         self._inflater = Inflater(headers.get("content-encoding"))
         self._decoder = SSEDecoder(job.limits.event)
-        self._kind = Completion if job.endpoint == "completions" else ChatCompletion
+        self._kind = _KINDS.get(job.endpoint or "", ChatCompletion)
         self._assembly = Assembly(self._kind)
         self._route: RoutingDecision | None = (
             None  # to put on the first chunk, if no chunk brings one
@@ -49,8 +66,13 @@ class Intake:
 
     def take(self, piece: bytes) -> None:
         """One read of the body."""
-        for plain in self._inflater.feed(piece):
-            self._arrived(self._decoder.feed(plain))
+        try:
+            for plain in self._inflater.feed(piece):
+                if self._head is not None:
+                    self._head = (self._head + plain)[:_HEAD_BYTES]
+                self._arrived(self._decoder.feed(plain))
+        except ValueError as error:
+            raise answers.not_the_answer(self._status, self._headers, b"", str(error)) from None
         self.ended = self._decoder.done or self._decoder.error is not None
 
     def end(self) -> None:
@@ -65,7 +87,14 @@ class Intake:
         self._arrived([payload])
         self._decoder.done = self.ended = True
 
+    def fail(self, error: LunarError) -> None:
+        """Reading on is over; what had come before is still handed out."""
+        self._fault = error
+        self.ended = True
+
     def _arrived(self, payloads: list[bytes]) -> None:
+        if payloads:
+            self._head = None
         for payload in payloads:
             self.ready.append(payload)
             self._assembly.feed(payload)
@@ -111,6 +140,11 @@ class Intake:
         """Once ``ended`` and all was read: what was wrong with the end, if anything."""
         if self._decoder.error is not None:
             return events.named_error_event(self._decoder.error)
+        if self._fault is not None:
+            return self._fault
+        if self._head and not self._decoder.done and not _SSE_LIKE.match(self._head):
+            why = "there is no event in it"
+            return answers.not_the_answer(self._status, self._headers, self._head, why)
         if not self._decoder.done and not self._assembly.finished:
             return APIStreamError(
                 "the stream ended before its answer did: no finish_reason and no [DONE]"
@@ -178,7 +212,9 @@ class Intake:
 def _as_completion(kind: type[ChatCompletion | Completion], value: dict[str, object]) -> Final:
     if kind is Completion:
         return answers.forgiving(Completion, value)
-    return answers.forgiving(ChatCompletion, value)
+    return answers.forgiving(
+        RoutedCompletion if kind is RoutedCompletion else ChatCompletion, value
+    )
 
 
 def _is_json(payload: bytes) -> bool:

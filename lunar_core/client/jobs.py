@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -210,9 +211,8 @@ def route_in(headers: Mapping[str, str]) -> RoutingDecision | None:
     model, cluster = headers.get("x-routing-model"), headers.get("x-routing-cluster") or ""
     if not model:
         return None
-    return RoutingDecision(
-        selected_model=model, cluster_id=int(cluster) if cluster.lstrip("-").isdecimal() else None
-    )
+    known = re.fullmatch(r"-?[0-9]{1,9}", cluster)
+    return RoutingDecision(selected_model=model, cluster_id=int(cluster) if known else None)
 
 
 def reader(call: Call) -> Callable[[bytes], object]:
@@ -247,7 +247,7 @@ class Desk:
             params = routing.without_router_fields(params)
             call = calls.chat(params)
             job, fallbacks = self._job("chat.completions", call, options)
-            return job, attempts.ask([call, *map(call.for_model, fallbacks)], job.policy)
+            return job, attempts.ask(_with_fallbacks(call, fallbacks), job.policy)
         if routing.takes_one_request(params):
             return self._router(routing.execute_params(params), options)
         return self._decide_then_chat(params, options)
@@ -266,7 +266,7 @@ class Desk:
         options, params = _split(keywords)
         call = calls.text(params)
         job, fallbacks = self._job("completions", call, options)
-        return job, attempts.ask([call, *map(call.for_model, fallbacks)], job.policy)
+        return job, attempts.ask(_with_fallbacks(call, fallbacks), job.policy)
 
     def router(self, keywords: Mapping[str, object]) -> tuple[Job, Plan[object]]:
         options, params = _split(keywords)
@@ -283,7 +283,11 @@ class Desk:
             for key, value in params.items()
             if key not in ("models", "cost_weight", "execute")
         }
-        others = [] if decides else [calls.chat({"model": model, **chat}) for model in fallbacks]
+        others = (
+            []
+            if decides
+            else [calls.chat({"model": model, **chat}) for model in dict.fromkeys(fallbacks)]
+        )
         return job, attempts.ask([call, *others], job.policy)
 
     def profiles(self) -> tuple[Job, Plan[object]]:
@@ -329,6 +333,11 @@ class Desk:
             stream=call.stream,
         )
         return job, settings.fallbacks if given is None else checked_fallbacks(given)
+
+
+def _with_fallbacks(call: Call, fallbacks: Sequence[str]) -> list[Call]:
+    others = dict.fromkeys(model for model in fallbacks if model != call.model)
+    return [call, *map(call.for_model, others)]
 
 
 def _split(keywords: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

@@ -101,7 +101,7 @@ class Pool(httpx.BaseTransport):
             link.line.deadline = request.extensions.get("deadline")
             response = link.connection.handle_request(self._origin.request(request))
         except BaseException:
-            self._give_back(link)
+            self._give_back(link, whole=False)
             raise
         stream = _Stream(self, link, response)
         extensions = {**response.extensions, "line": link.line}
@@ -123,10 +123,10 @@ class Pool(httpx.BaseTransport):
             link.connection.close()
         return _Link(self._origin)
 
-    def _give_back(self, link: _Link | None) -> None:
+    def _give_back(self, link: _Link | None, *, whole: bool = True) -> None:
         if link is not None:
             self._busy.discard(link)
-            if link.connection.is_idle() and not self._closed:
+            if whole and link.connection.is_idle() and not self._closed:
                 link.idle_since = time.monotonic()
                 self._idle.append(link)
                 self._drop_expired(link.idle_since)
@@ -207,7 +207,7 @@ class AsyncPool(httpx.AsyncBaseTransport):
             link.line.deadline = request.extensions.get("deadline")
             response = await link.connection.handle_async_request(self._origin.request(request))
         except BaseException:
-            await self._give_back(link)
+            await self._give_back(link, whole=False)
             raise
         stream = _AsyncStream(self, link, response)
         extensions = {**response.extensions, "line": link.line}
@@ -243,12 +243,12 @@ class AsyncPool(httpx.AsyncBaseTransport):
             await link.connection.aclose()
         return _AsyncLink(self._origin)
 
-    async def _give_back(self, link: _AsyncLink | None) -> None:
+    async def _give_back(self, link: _AsyncLink | None, *, whole: bool = True) -> None:
         self._permits.release()
         if link is None:
             return
         self._busy.discard(link)
-        if link.connection.is_idle() and not self._closed:
+        if whole and link.connection.is_idle() and not self._closed:
             link.idle_since = time.monotonic()
             self._idle.append(link)
             while self._idle and link.idle_since - self._idle[0].idle_since > KEEPALIVE_SECONDS:
@@ -359,21 +359,22 @@ class AsyncClients:
 
 
 def _own_client(settings: Settings) -> httpx.Client:
+    if uses_proxy(settings.base_url):
+        return httpx.Client(**_proxied(settings))
     pool = Pool(httpx.URL(settings.base_url), settings.max_connections, tls_context)
-    return httpx.Client(transport=pool, **_options(settings))
+    return httpx.Client(transport=pool, trust_env=False, verify=no_tls(), cookies=no_cookies())
 
 
 def _own_async_client(settings: Settings) -> httpx.AsyncClient:
+    if uses_proxy(settings.base_url):
+        return httpx.AsyncClient(**_proxied(settings))
     pool = AsyncPool(httpx.URL(settings.base_url), settings.max_connections, tls_context)
-    return httpx.AsyncClient(transport=pool, **_options(settings))
+    return httpx.AsyncClient(transport=pool, trust_env=False, verify=no_tls(), cookies=no_cookies())
 
 
-def _options(settings: Settings) -> dict[str, Any]:
-    proxied = uses_proxy(settings.base_url)
-    # httpx makes transports of its own for proxies; only those look at ``verify``.
-    return {
-        "trust_env": proxied,
-        "verify": tls_context() if proxied else no_tls(),
-        "cookies": no_cookies(),
-        "follow_redirects": False,
-    }
+def _proxied(settings: Settings) -> dict[str, Any]:
+    """Httpx's own pool where a proxy stands between: it knows how to speak to one, and ours does not."""
+    limits = httpx.Limits(
+        max_connections=settings.max_connections, keepalive_expiry=KEEPALIVE_SECONDS
+    )
+    return {"trust_env": True, "verify": tls_context(), "cookies": no_cookies(), "limits": limits}

@@ -129,6 +129,8 @@ class Ledger:
 
     def add(self, entry: Entry) -> bool:
         """Record ``entry``; False if its call is there already."""
+        if entry.call_id in self._entries:
+            return False
         return self._entries.setdefault(entry.call_id, entry) is entry
 
     def get(self, call_id: str) -> Entry | None:

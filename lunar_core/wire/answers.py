@@ -109,6 +109,8 @@ def _mend_habits(data: dict[str, object]) -> None:
         for holder in ("message", "delta"):
             message = choice.get(holder) if isinstance(choice, dict) else None
             if not isinstance(message, dict):
+                if isinstance(choice, dict) and message is None:
+                    choice.pop(holder, None)
                 continue
             content = message.get("content")
             if isinstance(content, list):
@@ -163,10 +165,10 @@ def _with_choices(answer: _C) -> _C:
     return answer
 
 
-def is_whole(headers: Mapping[str, str]) -> bool:
-    """Whether a body that should be a stream is one document instead."""
+def is_whole(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a body that should be a stream is one document, or nothing, instead."""
     kind = (headers.get("content-type") or "").lower()
-    return "json" in kind or "html" in kind
+    return status == 204 or "json" in kind or "html" in kind
 
 
 def status_error(

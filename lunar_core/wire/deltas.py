@@ -163,7 +163,7 @@ class Assembly:
     def add(self, chunk: Mapping[str, object]) -> None:
         """Take in one chunk as decoded JSON."""
         for key, value in chunk.items():
-            if value is None or key in ("choices", "object"):
+            if value is None or key in ("choices", "object", "error", "detail"):
                 continue
             if key == "usage":
                 # A last word on tokens must not wipe out the cost that an earlier chunk stated.

@@ -40,11 +40,14 @@ class SSEDecoder:
         self._data_size = 0
         self._event = b""
         self._size = 0  # bytes held back so far
+        self._overflow = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that ``data`` completes. Raises ResponseTooLargeError."""
         if self.done or self.error is not None:
             return []
+        if self._overflow:  # found while whole events came along: they went out first
+            self._too_large()
         if not self._started:
             data = self._without_bom(data)
         if self._after_cr or b"\r" in data:
@@ -129,7 +132,9 @@ class SSEDecoder:
                 self._event = b""
         self._size = len(rest) + self._data_size
         if self._size > self._max:
-            self._too_large()
+            self._overflow = True
+            if not events:
+                self._too_large()
         return events
 
     def _field(self, line: bytes) -> None:
