@@ -20,6 +20,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from llama_index_lunar import tools as toolbox
+from llama_index_lunar.closing import aclosing_method, closing, opened
 from llama_index_lunar.messages import to_wire
 from llama_index_lunar.reporting import attributed
 from llama_index_lunar.responses import (
@@ -55,6 +56,7 @@ class LunarLLM(LunarStructured):
             return self._chat(messages, kwargs)
         return as_chat(self._text(self._prompt(messages), kwargs))
 
+    @closing
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
@@ -70,6 +72,7 @@ class LunarLLM(LunarStructured):
             return as_completion(self._chat(_user(prompt), kwargs))
         return self._text(prompt, kwargs)
 
+    @closing
     @llm_completion_callback()
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -87,6 +90,7 @@ class LunarLLM(LunarStructured):
             return await self._achat(messages, kwargs)
         return as_chat(await self._atext(self._prompt(messages), kwargs))
 
+    @aclosing_method
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
@@ -107,6 +111,7 @@ class LunarLLM(LunarStructured):
             return as_completion(await self._achat(_user(prompt), kwargs))
         return await self._atext(prompt, kwargs)
 
+    @aclosing_method
     @llm_completion_callback()
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -135,13 +140,12 @@ class LunarLLM(LunarStructured):
     def _stream_chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponseGen:
         params, route = self._chat_params(to_wire(messages), given, stream=True)
         with attributed(self.callback_manager):
-            stream = self._made().sync.chat.completions.create(stream=True, **params)
+            stream = opened(self._made().sync.chat.completions.create(stream=True, **params))
         chunks = ChatChunks(route)
 
         def responses() -> ChatResponseGen:
-            with stream:
-                for chunk in stream.plain_chunks():
-                    yield from chunks.feed(chunk)
+            for chunk in stream.plain_chunks():
+                yield from chunks.feed(chunk)
             yield self._answered(chunks.last(stream))
 
         return responses()
@@ -152,14 +156,13 @@ class LunarLLM(LunarStructured):
         params, route = self._chat_params(to_wire(messages), given, stream=True)
         with attributed(self.callback_manager):
             client = self._made().asynchronous
-            stream = await client.chat.completions.create(stream=True, **params)
+            stream = opened(await client.chat.completions.create(stream=True, **params))
         chunks = ChatChunks(route)
 
         async def responses() -> ChatResponseAsyncGen:
-            async with stream:
-                async for chunk in stream.plain_chunks():
-                    for response in chunks.feed(chunk):
-                        yield response
+            async for chunk in stream.plain_chunks():
+                for response in chunks.feed(chunk):
+                    yield response
             yield self._answered(chunks.last(stream))
 
         return responses()
@@ -178,13 +181,12 @@ class LunarLLM(LunarStructured):
     def _stream_text(self, prompt: str, given: JSONObject) -> CompletionResponseGen:
         params = self._text_params(prompt, given, stream=True)
         with attributed(self.callback_manager):
-            stream = self._made().sync.completions.create(stream=True, **params)
+            stream = opened(self._made().sync.completions.create(stream=True, **params))
         chunks = TextChunks()
 
         def responses() -> CompletionResponseGen:
-            with stream:
-                for chunk in stream.plain_chunks():
-                    yield from chunks.feed(chunk)
+            for chunk in stream.plain_chunks():
+                yield from chunks.feed(chunk)
             yield chunks.last(stream)
 
         return responses()
@@ -192,14 +194,14 @@ class LunarLLM(LunarStructured):
     async def _astream_text(self, prompt: str, given: JSONObject) -> CompletionResponseAsyncGen:
         params = self._text_params(prompt, given, stream=True)
         with attributed(self.callback_manager):
-            stream = await self._made().asynchronous.completions.create(stream=True, **params)
+            client = self._made().asynchronous
+            stream = opened(await client.completions.create(stream=True, **params))
         chunks = TextChunks()
 
         async def responses() -> CompletionResponseAsyncGen:
-            async with stream:
-                async for chunk in stream.plain_chunks():
-                    for response in chunks.feed(chunk):
-                        yield response
+            async for chunk in stream.plain_chunks():
+                for response in chunks.feed(chunk):
+                    yield response
             yield chunks.last(stream)
 
         return responses()
