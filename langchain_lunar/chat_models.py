@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -22,21 +22,15 @@ from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import to_result, to_wire
 from langchain_lunar.migration import as_parameter
-from langchain_lunar.profiles import profile_of
+from langchain_lunar.profiles import KEYS, profile_of
 from langchain_lunar.sticky import Sticky, model_to_stay_with
-from langchain_lunar.tools import (
-    Method,
-    Schema,
-    Tool,
-    parser_of,
-    structured_keywords,
-    tool_keywords,
-    with_parser,
-)
 from lunar_core import routing
 from lunar_core.errors import LunarError
 from lunar_core.version import __version__
 from lunar_core.wire.calls import ROUTER
+
+if TYPE_CHECKING:
+    from langchain_lunar.tools import Method, Schema, Tool
 
 _SENT = (
     "temperature",
@@ -133,6 +127,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
     def _set_lunar_version(self) -> Self:
         self._add_version("lunar-integrations", __version__)
         return self
+
+    @model_validator(mode="after")
+    def _check_profile_keys(self) -> Self:
+        # langchain-core would look its own names up again for every model that is made.
+        ours = self.profile is None or self.profile.keys() <= KEYS
+        return self if ours else super()._check_profile_keys()
 
     # What is sent ------------------------------------------------------------------------------
 
@@ -289,6 +289,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
         also as a dict. ``strict``: the arguments shall fit the schema exactly. Raises ConfigurationError for the
         name of no tool.
         """
+        from langchain_lunar.tools import tool_keywords
+
         bound = tool_keywords(
             tools, tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
         )
@@ -310,6 +312,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
         providers' own structured output (there ``tools`` may be given too); "json_mode" asks for some JSON, and the
         prompt has to say which. ``include_raw``: dicts with ``raw``, ``parsed`` and ``parsing_error`` instead.
         """
+        from langchain_lunar.tools import parser_of, structured_keywords, with_parser
+
         bound = structured_keywords(schema, method, strict=strict, tools=tools)
         return with_parser(
             self.bind(**bound, **kwargs), parser_of(schema, method), include_raw=include_raw

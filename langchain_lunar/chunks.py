@@ -64,14 +64,14 @@ class ChunkConverter:
     def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
         text = content if type(content) is str else text_of(content)
-        calls, reasoning = [], None
-        if len(delta) > 1 or not text:
-            calls = self._tool_calls(delta.get("tool_calls"))
-            reasoning = self._set_aside(additional_kwargs(delta))
+        if text and len(delta) == 1 and logprobs is None and (self._route_told or not self._route):
+            return ChatGenerationChunk(message=AIMessageChunk(content=text))  # nearly all of them
+        calls = self._tool_calls(delta.get("tool_calls"))
+        reasoning = self._set_aside(additional_kwargs(delta))
         if not (text or calls or reasoning or logprobs):
             return None
         told: JSONObject = {}
-        if self._route is not None and not self._route_told:
+        if self._route and not self._route_told:
             self._route_told, told = True, {"routing": self._route}
         message = AIMessageChunk(
             content=text,

@@ -46,6 +46,8 @@ _SETTINGS = (
 )
 """Fields that are settings of the core's clients, under the same names."""
 
+_OF_CLIENTS = frozenset({*_SETTINGS, "http_async_client", "http_client", "observers"})
+
 _NOT_COPIED = (
     "cache",
     "callbacks",
@@ -104,8 +106,8 @@ class LunarConnection(Serializable):
     # What was passed is not shown in errors: a key may be among it.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    _sync: tuple[list[object], Lunar] | None = PrivateAttr(default=None)
-    _async: tuple[list[object], AsyncLunar] | None = PrivateAttr(default=None)
+    _sync: Lunar | None = PrivateAttr(default=None)
+    _async: AsyncLunar | None = PrivateAttr(default=None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -156,49 +158,42 @@ class LunarConnection(Serializable):
             given["api_key"] = None  # a token that was given goes before a key of the environment
         return given
 
-    def _made_for(self, http_client: str) -> list[object]:
-        """What a client depends on. A field that was set since, or differs in a copy, takes another client."""
-        return [self.__dict__[name] for name in (*_SETTINGS, "observers", http_client)]
-
     def _client(self) -> Lunar:
-        made, wanted = self._sync, self._made_for("http_client")
-        if made is None or made[0] != wanted:
+        made = self._sync
+        if made is None:
             from lunar_core import Lunar
 
             with _making:
-                made = self._sync
-                if made is None or made[0] != wanted:
-                    client = Lunar(
-                        **self._settings(), observers=self.observers, http_client=self.http_client
-                    )
-                    made = self._sync = wanted, client
-        return made[1]
+                made = self._sync = self._sync or Lunar(
+                    **self._settings(), observers=self.observers, http_client=self.http_client
+                )
+        return made
 
     def _async_client(self) -> AsyncLunar:
-        made, wanted = self._async, self._made_for("http_async_client")
-        if made is None or made[0] != wanted:
+        made = self._async
+        if made is None:
             from lunar_core import AsyncLunar
 
             with _making:
-                made = self._async
-                if made is None or made[0] != wanted:
-                    client = AsyncLunar(
-                        **self._settings(),
-                        observers=self.observers,
-                        http_client=self.http_async_client,
-                    )
-                    made = self._async = wanted, client
-        return made[1]
+                made = self._async = self._async or AsyncLunar(
+                    **self._settings(), observers=self.observers, http_client=self.http_async_client
+                )
+        return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _OF_CLIENTS:
+            self._sync = self._async = None  # the next call has a client of the new settings
 
     def close(self) -> None:
         """Close the connections of sync calls; later ones are refused. Shallow copies share them."""
         if self._sync is not None:
-            self._sync[1].close()
+            self._sync.close()
 
     async def aclose(self) -> None:
         """Close the connections of async calls; later ones are refused. Shallow copies share them."""
         if self._async is not None:
-            await self._async[1].aclose()
+            await self._async.aclose()
 
     # Copies ------------------------------------------------------------------------------------
 
@@ -212,7 +207,10 @@ class LunarConnection(Serializable):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As in pydantic; what is to be other in the copy may go by its other names too (``model_name``)."""
         named = {as_field(name): value for name, value in (update or {}).items()}
-        return super().model_copy(update=named, deep=deep)
+        twin = super().model_copy(update=named, deep=deep)
+        if named.keys() & _OF_CLIENTS:
+            twin._sync = twin._async = None
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         memo = {} if memo is None else memo

@@ -7,7 +7,7 @@ would be wrong for some version of a model is left out: absent means unknown.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, cast
 
 from langchain_core.language_models.model_profile import ModelProfile
@@ -78,6 +78,10 @@ _PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
+KEYS = frozenset({"name", "max_input_tokens"}).union(*_PROFILES.values())
+"""Every key that a profile of this table has."""
+
+
 def profile_of(model: str, candidates: Sequence[str] | None = None) -> ModelProfile | None:
     """The profile of ``model``, by its plain name, as ``provider/model``, or with a version; None if unknown.
 
@@ -88,9 +92,10 @@ def profile_of(model: str, candidates: Sequence[str] | None = None) -> ModelProf
         common = None if None in found else reduce(_common, cast("list[dict[str, Any]]", found))
     else:
         common = _known(model)
-    return None if common is None else cast("ModelProfile", common)
+    return None if common is None else cast("ModelProfile", dict(common))
 
 
+@cache
 def _known(model: str) -> dict[str, Any] | None:
     name = model.rsplit("/", 1)[-1].lower()
     known = [key for key in _PROFILES if name == key or name.startswith((f"{key}-", f"{key}:"))]
