@@ -10,6 +10,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageR
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools.types import BaseTool
+from pydantic_core import from_json
 
 from llama_index_lunar.messages import tool_calls_of
 from lunar_core import bridge
@@ -108,8 +109,15 @@ def _arguments(text: str) -> JSONObject:
     whole = bridge.arguments(text)
     if whole is not None:
         return whole
-    try:
-        found: object = parse_partial_json(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    for read in (_cut_off, parse_partial_json):
+        try:
+            found: object = read(text)
+        except (ValueError, TypeError, RecursionError):
+            continue
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _cut_off(text: str) -> object:
+    """With the last string as far as it has come, which old versions of pydantic refuse (TypeError)."""
+    return from_json(text, allow_partial="trailing-strings")

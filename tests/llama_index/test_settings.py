@@ -1,0 +1,294 @@
+"""What a LunarLLM is told, shows, hides and carries along."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+import threading
+
+import httpx
+import pytest
+from llama_index.core.base.llms.base import BaseLLM
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
+from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from pydantic import ValidationError
+
+from llama_index_lunar import LunarLLM
+from lunar_core import ConfigurationError, Ledger
+from tests.llama_index.support import ask, request_body, user
+
+SECRETS = {
+    "api_key": "pk_live_hidden_1",
+    "default_headers": {"x-tenant": "hidden_2"},
+    "additional_kwargs": {"extra_headers": {"x-token": "hidden_3"}, "seed": 1},
+}
+
+
+def test_it_is_a_function_calling_llm():
+    assert {BaseLLM.__name__, FunctionCallingLLM.__name__} <= {c.__name__ for c in LunarLLM.mro()}
+    assert LunarLLM.class_name() == "LunarLLM"
+
+
+def test_metadata_is_what_llamaindex_goes_by():
+    metadata = LunarLLM("gpt-4o-mini", api_key="k", max_tokens=300).metadata
+    assert metadata.model_name == "gpt-4o-mini"
+    assert metadata.num_output == 300
+    assert metadata.is_chat_model
+    assert metadata.is_function_calling_model
+    assert LunarLLM("gpt-4o-mini", api_key="k").metadata.num_output == -1
+
+
+@pytest.mark.parametrize(
+    ("told", "window"),
+    [
+        ({"model": "gpt-4o-mini"}, 128_000),
+        ({"model": "openai/gpt-4o-mini"}, 128_000),
+        ({"model": "gpt-3.5-turbo"}, 16_385),
+        ({"model": "azure/gpt-4.1-mini-2025-04-14"}, 1_047_576),
+        ({"model": "nobody-knows-it"}, 128_000),
+        ({"model": "gpt-4o-mini", "context_window": 5_000}, 5_000),
+        ({"model": "router", "models": ["gpt-4o", "mistral-small-latest"]}, 32_000),
+        ({"model": "router", "models": ["nobody-knows-it", "gpt-4.1"]}, 128_000),
+        # All of the reference's candidates: the smallest is gpt-3.5-turbo.
+        ({"model": "router"}, 16_385),
+    ],
+)
+def test_the_context_window_is_that_of_the_smallest_model_that_may_answer(told, window):
+    assert LunarLLM(api_key="k", **told).metadata.context_window == window
+
+
+def test_every_constructor_name_of_openai_like_is_taken():
+    llm = LunarLLM(
+        model="gpt-4o-mini",
+        temperature=0.1,
+        max_tokens=100,
+        additional_kwargs={"seed": 1},
+        max_retries=3,
+        timeout=60.0,
+        reuse_client=False,
+        api_key="k",
+        api_base="https://example.com/v1",
+        api_version="2024-01-01",
+        callback_manager=CallbackManager([]),
+        default_headers={"x-a": "b"},
+        http_client=None,
+        async_http_client=None,
+        system_prompt="Be brief",
+        messages_to_prompt=str,
+        completion_to_prompt=str,
+        strict=True,
+        reasoning_effort="low",
+        modalities=["text"],
+        audio_config={"voice": "alloy"},
+        logprobs=True,
+        top_logprobs=2,
+        context_window=32_000,
+        is_chat_model=True,
+        is_function_calling_model=True,
+        should_use_structured_outputs=True,
+        tokenizer="gpt2",
+    )
+    assert llm.api_base == "https://example.com/v1"
+    assert LunarLLM(model="m", api_key="k", max_new_tokens=7).max_tokens == 7
+
+
+def test_an_unknown_argument_is_named_and_told_where_to_go():
+    with pytest.raises(ConfigurationError, match=r"temprature.*additional_kwargs"):
+        LunarLLM("gpt-4o", api_key="k", temprature=0.5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": 2.5}, {"max_tokens": 0}, {"top_p": 1.5}, {"max_retries": -1}, {"sticky": "x"}],
+)
+def test_values_that_cannot_work_are_refused_at_once(wrong):
+    with pytest.raises(ValidationError):
+        LunarLLM("gpt-4o", api_key="k", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({}, "LUNAR_API_KEY"),
+        ({"api_key": "k", "jwt": "j"}, "jwt"),
+        ({"api_key": "k", "api_base": "http://example.com"}, "base_url"),
+        ({"api_key": "k", "timeout": "soon"}, "timeout"),
+        ({"api_key": "k", "default_headers": {"x-api-key": "other"}}, "x-api-key"),
+        ({"api_key": "k", "is_chat_model": False, "model": "router"}, "is_chat_model"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_at_once(wrong, named):
+    with pytest.raises(ConfigurationError, match=named):
+        LunarLLM(**{"model": "gpt-4o", **wrong})
+
+
+def test_key_and_address_come_from_the_environment(monkeypatch, lunar_sandbox):
+    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
+    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
+    llm = LunarLLM("gpt-4o-mini")
+    monkeypatch.delenv("LUNAR_API_KEY")  # read once, at construction
+    assert llm.complete("Say hello").text == "hello"
+
+
+@pytest.mark.parametrize("credential", ["api_key", "jwt"])
+def test_a_key_may_be_a_function(credential, llm_on, faults):
+    from tests.faults_steps import completion, reply
+
+    faults.always(reply(json=completion()))
+    told = {"api_key": None, credential: lambda: "fresh"}
+    llm_on(faults, **told).complete("hi")
+    header = {"api_key": "x-api-key", "jwt": "authorization"}[credential]
+    assert faults.requests[0].header(header) in ("fresh", "Bearer fresh")
+
+
+def shown(llm: LunarLLM) -> str:
+    """All that an LLM says of itself."""
+    return "\n".join(
+        [
+            repr(llm),
+            str(llm),
+            json.dumps(llm.to_dict()),
+            llm.to_json(),
+            str(llm.model_dump()),
+            llm.model_dump_json(),
+            str(llm.dict()),
+            str(llm.to_payload()),
+            repr(llm.metadata),
+        ]
+    )
+
+
+def test_key_and_headers_are_shown_nowhere(caplog):
+    llm = LunarLLM("gpt-4o", **SECRETS)
+    assert "hidden" not in shown(llm)
+    assert "hidden" not in caplog.text
+    with pytest.raises(ConfigurationError) as refused:
+        LunarLLM("gpt-4o", **SECRETS, unknown=1)
+    assert "hidden" not in str(refused.value)
+
+
+async def test_key_and_headers_are_in_no_event_and_no_payload(
+    llm_on, lunar_sandbox, recorder, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    secrets = {**SECRETS, "api_key": "pk_test_hidden_1"}
+    llm = llm_on(lunar_sandbox, **secrets, callback_manager=CallbackManager([debug]))
+    for endpoint in ("chat", "stream_chat", "acomplete"):
+        await ask(llm, endpoint)
+    events = "\n".join(str(event.model_dump()) for event in recorder.events)
+    payloads = [e.payload for pair in debug.get_event_pairs(CBEventType.LLM) for e in pair]
+    assert recorder.of(LLMChatStartEvent)[0].model_dict["model_name"] == "gpt-4o-mini"
+    assert any(EventPayload.SERIALIZED in payload for payload in payloads)
+    assert "hidden" not in events + str(payloads) + caplog.text
+    request = lunar_sandbox.requests()[0]
+    assert request["headers"]["x-token"] == "hidden_3"  # but there they are
+    assert "extra_headers" not in request_body(request)
+
+
+def test_from_dict_makes_the_same_llm_and_needs_the_key_from_elsewhere(monkeypatch):
+    llm = LunarLLM(
+        "router", api_key="k", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3, stop=["x"]
+    )
+    stored = json.loads(llm.to_json())
+    with pytest.raises(ConfigurationError, match="LUNAR_API_KEY"):
+        LunarLLM.from_dict(stored)
+    assert LunarLLM.from_dict(stored, api_key="k").to_dict() == llm.to_dict()
+    monkeypatch.setenv("LUNAR_API_KEY", "k")
+    assert LunarLLM.from_json(llm.to_json()).to_dict() == llm.to_dict()
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["before use", "after use"])
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda llm: pickle.loads(pickle.dumps(llm)), LunarLLM.model_copy],
+    ids=["copy", "deepcopy", "pickle", "model_copy"],
+)
+async def test_copies_work(copied, used, llm_on, lunar_sandbox):
+    llm = llm_on(lunar_sandbox, additional_kwargs={"seed": 1})
+    if used:
+        await ask(llm, "complete")
+        await ask(llm, "astream_chat")
+    twin = copied(llm)
+    assert twin.to_dict() == llm.to_dict()
+    for endpoint in ("chat", "achat", "astream_chat"):
+        assert (await ask(twin, endpoint))[-1].message.content == "hello there"
+    await twin.aclose()
+
+
+def test_a_key_from_the_environment_is_in_no_pickle(monkeypatch):
+    monkeypatch.setenv("LUNAR_API_KEY", "pk_live_from_the_environment")
+    stored = pickle.dumps(LunarLLM("gpt-4o"))
+    assert b"pk_live_from_the_environment" not in stored
+    monkeypatch.delenv("LUNAR_API_KEY")
+    llm = pickle.loads(stored)  # the key is only missed when a call needs it
+    with pytest.raises(ConfigurationError, match="LUNAR_API_KEY"):
+        llm.complete("hi")
+    assert b"pk_explicit" in pickle.dumps(LunarLLM("gpt-4o", api_key="pk_explicit"))
+
+
+def test_what_cannot_be_pickled_is_left_behind(llm_on, lunar_sandbox, caplog):
+    unpicklable = CallbackManager([LlamaDebugHandler(print_trace_on_end=False)])
+    unpicklable.handlers[0].lock = threading.Lock()
+    llm = llm_on(lunar_sandbox, callback_manager=unpicklable)
+    twin = pickle.loads(pickle.dumps(llm))
+    assert twin.complete("Say hello").text == "hello"
+    assert "callback_manager" in caplog.text
+    assert twin.metadata == llm.metadata
+
+
+def test_copies_share_observers_and_settings_but_no_connections(llm_on, lunar_sandbox):
+    ledger = Ledger()
+    llm = llm_on(lunar_sandbox, observers=[ledger])
+    twin = copy.deepcopy(llm)
+    assert twin.observers == (ledger,)
+    llm.close()
+    assert twin.complete("Say hello").text == "hello"
+    assert len(ledger) == 1
+    twin.close()
+
+
+def test_a_field_that_is_changed_later_counts(llm_on, lunar_sandbox):
+    llm = llm_on(lunar_sandbox, api_base="http://127.0.0.1:9", max_retries=0)
+    llm.model, llm.api_base = "gpt-4o", lunar_sandbox.url
+    assert llm.complete("Say hello").raw["model"] == "gpt-4o"
+    again = llm.model_copy(update={"default_headers": {"x-sandbox-usage": "none"}})
+    assert "usage" not in list(again.stream_complete("Say hello"))[-1].raw
+
+
+def test_closed_connections_are_not_opened_again(llm_on, lunar_sandbox):
+    llm = llm_on(lunar_sandbox)
+    llm.complete("Say hello")
+    llm.close()
+    with pytest.raises(Exception, match="closed"):
+        llm.complete("Say hello")
+
+
+def test_an_http_client_of_the_callers_is_used_and_left_open(llm_on, lunar_sandbox):
+    seen = []
+    with httpx.Client(event_hooks={"request": [seen.append]}) as client:
+        llm = llm_on(lunar_sandbox, http_client=client)
+        assert llm.complete("Say hello").text == "hello"
+        assert list(llm.stream_chat(user("Say hello")))[-1].message.content == "hello"
+        llm.close()
+        assert len(seen) == 2
+        assert not client.is_closed
+
+
+async def test_an_async_http_client_of_the_callers_is_used(llm_on, lunar_sandbox):
+    seen = []
+
+    async def see(request):
+        seen.append(request)
+
+    async with httpx.AsyncClient(event_hooks={"request": [see]}) as client:
+        llm = llm_on(lunar_sandbox, async_http_client=client)
+        assert (await llm.acomplete("Say hello")).text == "hello"
+        assert len(seen) == 1
+
+
+def test_its_schema_can_be_written_down():
+    assert "class_name" in LunarLLM.model_json_schema()["properties"]
