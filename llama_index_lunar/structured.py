@@ -12,7 +12,9 @@ from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictEndEvent,
     LLMStructuredPredictStartEvent,
 )
+from llama_index.core.output_parsers.pydantic import PydanticOutputParser
 from llama_index.core.program.function_program import FunctionCallingProgram, get_function_tool
+from llama_index.core.program.llm_program import LLMTextCompletionProgram
 from llama_index.core.program.utils import get_program_for_llm, process_streaming_objects
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.types import BasePydanticProgram, PydanticProgramMode
@@ -92,10 +94,18 @@ class LunarStructured(LunarSettings):
             return _ToolProgram.from_defaults(
                 output_cls=output_cls, llm=self, prompt=prompt, tool_choice=choice
             ), kwargs
-        # Text programs write their parser into the prompt: into a copy of it, then.
-        return get_program_for_llm(
-            output_cls, prompt.model_copy(), self, pydantic_program_mode=mode
-        ), kwargs
+        if mode == PydanticProgramMode.LLM or by_default:
+            # Text programs write their parser into the prompt: into a copy of it, then.
+            return LLMTextCompletionProgram.from_defaults(
+                output_parser=_Parser(output_cls), prompt=prompt.model_copy(), llm=self
+            ), kwargs
+        return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=mode), kwargs
+
+
+class _Parser(PydanticOutputParser[M]):
+    def format(self, query: str) -> str:
+        """As core's, but without doubling each brace of the schema: nobody formats this text again."""
+        return f"{query}\n\n{self.get_format_string(escape_json=False)}"
 
 
 class _ToolProgram(FunctionCallingProgram[M]):
