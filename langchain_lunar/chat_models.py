@@ -120,8 +120,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
     stream_usage: bool = True
     """Ask that streams of chat/completions state tokens and cost at their end."""
     langsmith_cost: bool = False
-    """Put USD into ``usage_metadata``, from where LangSmith reads them. langchain-core's own
-    ``UsageMetadataCallbackHandler`` cannot add floats up and then counts the first call only."""
+    """Put USD into the ``usage_metadata`` of answers, from where LangSmith reads them. LangChain cannot add floats up:
+    streams stay without (see ``response_metadata``), and its ``UsageMetadataCallbackHandler`` counts one call only."""
 
     @model_validator(mode="after")
     def _set_lunar_version(self) -> Self:
@@ -208,7 +208,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         params = self._stream_params(messages, stop, kwargs)
-        converter = ChunkConverter(langsmith_cost=self.langsmith_cost)
+        converter = ChunkConverter()
         failure: LunarError | None = None
         try:
             stream = self._client().chat.completions.create(**params)
@@ -241,7 +241,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         params = self._stream_params(messages, stop, kwargs)
-        converter = ChunkConverter(langsmith_cost=self.langsmith_cost)
+        converter = ChunkConverter()
         failure: LunarError | None = None
         try:
             stream = await self._async_client().chat.completions.create(**params)

@@ -32,8 +32,7 @@ class ChunkConverter:
     chunk alone: the route on the first, everything else on the last, whatever the service's own habit.
     """
 
-    def __init__(self, *, langsmith_cost: bool = False) -> None:
-        self._langsmith_cost = langsmith_cost
+    def __init__(self) -> None:
         self._slots = ToolCallSlots()
         self._started: set[int] = set()  # tool calls whose id and name were handed on
         self._usage: JSONObject = {}
@@ -140,7 +139,7 @@ class ChunkConverter:
             content="",
             additional_kwargs=self._beside,
             response_metadata=metadata,
-            usage_metadata=usage_metadata(usage, cost=self._langsmith_cost),
+            usage_metadata=usage_metadata(usage),
             chunk_position=position,
         )
         return ChatGenerationChunk(message=message, generation_info=info)

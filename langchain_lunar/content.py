@@ -7,6 +7,7 @@ goes through as it is, so that a service which knows more than this module still
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -112,25 +113,23 @@ def _file(block: Block) -> Part:
         raise ConfigurationError(
             "file: give it as base64 or file_id; the API takes no links to files"
         )
-    return {"type": "file", "file": {"filename": _filename(block), "file_data": source.link}}
+    return {
+        "type": "file",
+        "file": {"filename": _filename(block, source.mime_type), "file_data": source.link},
+    }
 
 
-def _filename(block: Block) -> str:
+def _filename(block: Block, mime_type: str) -> str:
     """Its own name where it has one: some providers refuse a file without."""
     for place in (block, block.get("extras"), block.get("metadata")):
         for name in ("filename", "name", "title"):
             if isinstance(place, Mapping) and isinstance(place.get(name), str):
                 return str(place[name])
-    return "file.pdf"
+    return f"file{mimetypes.guess_extension(mime_type) or ''}"
 
 
 def _video(block: Block) -> Part:
     return {"type": "video_url", "video_url": {"url": _Source(block, "video/mp4").link}}
-
-
-def _plain_text(block: Block) -> Part:
-    source = _Source(block, "text/plain")
-    return {"type": "text", "text": source.text or ""}
 
 
 def _non_standard(block: Block) -> Part | None:
@@ -147,7 +146,7 @@ _KINDS: dict[str, Callable[[Block], Part | None]] = {
     "non_standard": _non_standard,
     "refusal": _refusal,
     "text": _text,
-    "text-plain": _plain_text,
+    "text-plain": _file,
     "video": _video,
 }
 
@@ -171,8 +170,8 @@ class _Source:
         elif form == "id":
             self.file_id = place.get("id")
         elif form == "text":
-            self.text = place.get("text") or place.get("data")
-            self.url = None
+            # LangChain's v0 keeps the text itself under "url".
+            self.text, self.url = place.get("text") or place.get("data") or self.url, None
 
     @property
     def link(self) -> str:

@@ -86,18 +86,9 @@ def _assistant(message: AIMessage) -> Part:
     turn = _named(message, "assistant")
     calls = [
         _call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
-        for call in message.tool_calls
+        for call in message.tool_calls or _anthropic_calls(message.content)
     ]
     calls += [_call(call["id"], call["name"], call["args"]) for call in message.invalid_tool_calls]
-    calls = calls or [
-        _call(
-            block.get("id"),
-            block.get("name"),
-            json.dumps(block.get("input") or {}, ensure_ascii=False),
-        )
-        for block in (message.content if isinstance(message.content, list) else ())
-        if isinstance(block, dict) and block.get("type") == "tool_use"
-    ]
     if calls:
         turn["tool_calls"] = calls
         turn["content"] = turn["content"] or None
@@ -110,6 +101,15 @@ def _assistant(message: AIMessage) -> Part:
 def _call(call_id: str | None, name: str | None, arguments: str | None) -> Part:
     function = {"name": name or "", "arguments": arguments or "{}"}
     return {"id": call_id or "", "type": "function", "function": function}
+
+
+def _anthropic_calls(content: str | Sequence[str | Mapping[str, Any]]) -> list[ToolCall]:
+    """The calls of a message that another vendor's class, or a hand, has written without ``tool_calls``."""
+    return [
+        tool_call(name=block["name"], args=block.get("input") or {}, id=block.get("id"))
+        for block in content
+        if isinstance(block, Mapping) and block.get("type") == "tool_use"
+    ]
 
 
 # From the API ----------------------------------------------------------------------------------

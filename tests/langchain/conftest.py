@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_tests.conftest import CustomPersister, CustomSerializer, base_vcr_config
 
 from langchain_lunar import ChatLunar
@@ -38,6 +40,86 @@ def scripted(fault_server):
         return ChatLunar(model=model, **{**given, **settings})
 
     return make
+
+
+class Sync:
+    """How a model is used in sync code."""
+
+    def invoke(self, model, /, *args, **kwargs):
+        return model.invoke(*args, **kwargs)
+
+    def batch(self, model, /, *args, **kwargs):
+        return model.batch(*args, **kwargs)
+
+    def generate(self, model, /, *args, **kwargs):
+        return model.generate(*args, **kwargs)
+
+    def stream(self, model, /, *args, into=None, **kwargs):
+        """All chunks; those before a failure are in ``into``."""
+        chunks = [] if into is None else into
+        for chunk in model.stream(*args, **kwargs):
+            chunks.append(chunk)  # they must be there when the next one fails
+        return chunks
+
+    def streamed(self, model, /, *args, **kwargs):
+        """The message that a stream amounts to."""
+        first, *rest = self.stream(model, *args, **kwargs)
+        return first.__add__(rest)
+
+
+class Async(Sync):
+    """The same in async code, each call on an event loop of its own."""
+
+    def invoke(self, model, /, *args, **kwargs):
+        return asyncio.run(model.ainvoke(*args, **kwargs))
+
+    def batch(self, model, /, *args, **kwargs):
+        return asyncio.run(model.abatch(*args, **kwargs))
+
+    def generate(self, model, /, *args, **kwargs):
+        return asyncio.run(model.agenerate(*args, **kwargs))
+
+    def stream(self, model, /, *args, into=None, **kwargs):
+        chunks = [] if into is None else into
+
+        async def read():
+            async for chunk in model.astream(*args, **kwargs):
+                chunks.append(chunk)
+
+        asyncio.run(read())
+        return chunks
+
+
+@pytest.fixture(params=[Sync, Async], ids=["sync", "async"])
+def way(request):
+    """Whatever is promised holds in sync and in async code: a test that asks for this runs twice."""
+    return request.param()
+
+
+class Told(BaseCallbackHandler):
+    """Keeps what callbacks are told."""
+
+    run_inline = True
+
+    def __init__(self):
+        self.started, self.tokens, self.ended, self.failed = [], [], [], []
+
+    def on_chat_model_start(self, serialized, messages, **kwargs):
+        self.started.append({"serialized": serialized, **kwargs})
+
+    def on_llm_new_token(self, token, *, chunk=None, **kwargs):
+        self.tokens.append((token, chunk))
+
+    def on_llm_end(self, response, **kwargs):
+        self.ended.append(response)
+
+    def on_llm_error(self, error, *, response=None, **kwargs):
+        self.failed.append((error, response))
+
+
+@pytest.fixture
+def told():
+    return Told()
 
 
 # The benchmark of the standard suite plays a stream that was recorded from the sandbox.
