@@ -12,8 +12,9 @@ from lunar_core import (
     LunarError,
     RateLimitError,
 )
+from lunar_core.client import attempts
 from tests.faults import nobody_listens
-from tests.faults_steps import chunk, close, hang, head, reply, reset, spoken, sse
+from tests.faults_steps import chunk, close, completion, hang, head, reply, reset, spoken, sse
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 AT_ONCE = ["retry-after-ms: 1"]
@@ -38,7 +39,7 @@ BEFORE_TEXT = {
 }
 
 
-@pytest.mark.parametrize("max_retries", [0, 1, 3])
+@pytest.mark.parametrize("max_retries", [0, 2])
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_4_a_passing_fault_is_met_with_max_retries_more_attempts(
     fault, max_retries, connect, way, fault_server, waits
@@ -129,10 +130,11 @@ def test_5_waits_double_from_half_a_second_to_eight_and_differ(connect, way, fau
 
 
 def test_5_the_wait_is_really_waited(connect, way, fault_server, monkeypatch):
+    monkeypatch.setattr(attempts, "backoff", lambda _retry, _jitter: 0.2)
     fault_server.script(reply(503), way.answer())
     way.ask(connect(fault_server, max_retries=1))
     first, second = fault_server.requests
-    assert second.at - first.at < 0.7
+    assert 0.2 <= second.at - first.at < 0.7
 
 
 SOON = {
@@ -156,10 +158,10 @@ def test_6_a_wait_that_the_server_asks_for_is_obeyed(headers, body, connect, way
     assert 0.15 <= second.at - first.at < 0.5
 
 
-def test_6_so_is_one_given_as_a_date(connect, way, fault_server):
+def test_6_so_is_one_given_as_a_date(connect, fault_server):
     date = email.utils.formatdate(time.time() + 2, usegmt=True)  # whole seconds: 1 to 2 from now
-    fault_server.script(reply(503, headers=[f"retry-after: {date}"]), way.answer())
-    way.ask(connect(fault_server, max_retries=1))
+    fault_server.script(reply(503, headers=[f"retry-after: {date}"]), reply(json=completion()))
+    connect(fault_server, max_retries=1).chat.completions.create(**QUESTION)
     first, second = fault_server.requests
     assert 0.9 <= second.at - first.at < 2.5
 

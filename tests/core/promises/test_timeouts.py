@@ -22,13 +22,11 @@ def within(seconds):
     assert time.monotonic() - started < seconds + 1
 
 
-@pytest.fixture(params=["to the client", "to the call"])
-def timed(request, way, connect):
-    """Ask with a timeout that is given to the client, or to the call over a client's longer one."""
+@pytest.fixture
+def timed(way, connect):
+    """Ask with a timeout for the call, over a client's longer one."""
 
     def ask(server, timeout, **params):
-        if request.param == "to the client":
-            return way.ask(connect(server, timeout=timeout), **params)
         return way.ask(connect(server, timeout=60), timeout=timeout, **params)
 
     return ask
@@ -84,6 +82,12 @@ def test_9_a_timeout_may_be_given_in_every_form(timeout, timed, fault_server):
         timed(fault_server, timeout)
 
 
+def test_9_a_clients_timeout_is_that_of_its_calls(connect, way, fault_server):
+    fault_server.script(hang)
+    with within(0.2), pytest.raises(APITimeoutError):
+        way.ask(connect(fault_server, timeout=0.2))
+
+
 def test_9_a_timeout_is_between_signs_of_life_so_a_slow_answer_is_whole(timed, way, fault_server):
     if way.streamed:
         events = body_of(": ping\n\n" * 80, *spoken("Hello"))
@@ -115,15 +119,13 @@ DRIPS = {
 }
 
 
-@pytest.fixture(params=["to the client", "to the call"])
-def bounded(request, way, connect):
-    """Ask with a total timeout of 0.4 s."""
+@pytest.fixture
+def bounded(way, connect):
+    """Ask with a total timeout of 0.4 s for the call."""
 
     def ask(server, *, timeout=60, max_retries=0, **params):
-        options = {"timeout": timeout, "max_retries": max_retries}
-        if request.param == "to the client":
-            return way.ask(connect(server, total_timeout=0.4, **options), **params)
-        return way.ask(connect(server, **options), total_timeout=0.4, **params)
+        client = connect(server, timeout=timeout, max_retries=max_retries, total_timeout=60)
+        return way.ask(client, total_timeout=0.4, **params)
 
     return ask
 
@@ -134,6 +136,12 @@ def test_10_an_answer_that_drips_is_ended_by_the_total_timeout(answer, bounded, 
     with within(0.4), pytest.raises(APITimeoutError):
         bounded(fault_server)
     assert len(fault_server.requests) == 1
+
+
+def test_10_a_clients_total_timeout_is_that_of_its_calls(connect, way, fault_server):
+    fault_server.script(hang)
+    with within(0.4), pytest.raises(APITimeoutError):
+        way.ask(connect(fault_server, total_timeout=0.4))
 
 
 def test_10_the_status_of_an_error_that_drips_is_not_lost(bounded, fault_server):
