@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import re
+import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -67,6 +71,15 @@ class BagOfWords(BaseEmbedding):
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return self._embed(query)
+
+
+async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:
+    """Return as soon as `condition()` holds; what is dropped is let go of by the collector and the loop."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within} s"
+        gc.collect()
+        await asyncio.sleep(0.005)
 
 
 def user(text: str) -> list[ChatMessage]:
