@@ -208,7 +208,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         params = self._stream_params(messages, stop, kwargs)
-        converter = ChunkConverter()
+        converter = ChunkConverter(self.output_version)
         failure: LunarError | None = None
         try:
             stream = self._client().chat.completions.create(**params)
@@ -241,7 +241,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         params = self._stream_params(messages, stop, kwargs)
-        converter = ChunkConverter()
+        converter = ChunkConverter(self.output_version)
         failure: LunarError | None = None
         try:
             stream = await self._async_client().chat.completions.create(**params)

@@ -24,6 +24,10 @@ from lunar_core.wire.usage import Usage
 
 JSONObject = dict[str, Any]
 
+APART = 1_000
+"""Where tool calls are numbered from in content blocks: langchain-core numbers text and reasoning itself, from 0, and
+adds up whatever bears the same number."""
+
 
 class ChunkConverter:
     """Hands on what the model says as it comes, and keeps what is known of the call for the last chunk.
@@ -32,7 +36,8 @@ class ChunkConverter:
     chunk alone: the route on the first, everything else on the last, whatever the service's own habit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, output_version: str | None = None) -> None:
+        self._first_slot = APART if output_version == "v1" else 0
         self._slots = ToolCallSlots()
         self._started: set[int] = set()  # tool calls whose id and name were handed on
         self._usage: JSONObject = {}
@@ -105,9 +110,10 @@ class ChunkConverter:
                 self._started.add(slot)
             if isinstance(arguments, Mapping):
                 arguments = json.dumps(arguments, ensure_ascii=False)
+            index = self._first_slot + slot
             found.append(
                 ToolCallChunk(
-                    name=name, args=arguments, id=call_id, index=slot, type="tool_call_chunk"
+                    name=name, args=arguments, id=call_id, index=index, type="tool_call_chunk"
                 )
             )
         return found
