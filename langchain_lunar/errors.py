@@ -44,11 +44,11 @@ _BY_STATUS: dict[int, type[ModelError]] = {
     429: langchain.ModelRateLimitError,
 }
 
-# As OpenAI, Azure, Anthropic, Mistral, Google, Groq, Together and vLLM put it; a gateway hands the words on under
-# a status of its own, so the status is not asked.
+# As OpenAI, Azure, Anthropic, Mistral, Google, Groq and vLLM put it. A gateway hands their words on under a status of
+# its own; but those above are about something else.
 _TOO_LONG = re.compile(
     r"context[ _]length[ _]exceeded|maximum context length|context window|prompt is too long"
-    r"|input is too long|too many (?:input )?tokens|input token count|reduce the length of"
+    r"|input is too long|input token count|reduce the length of|tokens exceed the configured limit"
     r"|exceeds? the (?:model'?s? )?(?:maximum )?(?:context|number of tokens|token limit)"
     r"|too large for model with \d+ maximum context|longer than the model'?s context",
     re.IGNORECASE,
@@ -83,14 +83,13 @@ def lunar_retry_on(error: BaseException) -> bool:
 
 
 def _kind(error: LunarError) -> type[ModelError]:
-    if isinstance(error, (lunar.APIStatusError, lunar.APIStreamError)) and _TOO_LONG.search(
-        error.message
-    ):
+    status = error.status_code or 0
+    told = isinstance(error, (lunar.APIStatusError, lunar.APIStreamError))
+    if told and status not in _BY_STATUS and _TOO_LONG.search(error.message):
         return langchain.ContextOverflowError
     for ours, theirs in _BY_CLASS:
         if isinstance(error, ours):
             return theirs
-    status = error.status_code or 0
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 400 <= status < 500:
