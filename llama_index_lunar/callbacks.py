@@ -18,7 +18,8 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
-from llama_index_lunar.reporting import LEDGERS, KeepsLedger, LunarUsageEvent
+from llama_index_lunar.late import LEDGERS
+from llama_index_lunar.reporting import KeepsLedger, LunarUsageEvent
 from lunar_core import observers
 from lunar_core.cost.ledger import Entry, Ledger, Totals
 from lunar_core.wire.usage import exact_usd

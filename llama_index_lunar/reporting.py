@@ -16,7 +16,8 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from llama_index_instrumentation.span import active_span_id
 
-from llama_index_lunar import tracing
+from llama_index_lunar import late, tracing
+from llama_index_lunar.late import LEDGERS
 from lunar_core import bridge
 from lunar_core.cost.ledger import Entry, Ledger
 from lunar_core.errors import Attempt
@@ -24,9 +25,6 @@ from lunar_core.observers import CallStart, Outcome, Status, current_tags, tags
 from lunar_core.wire.usage import exact_usd
 
 dispatcher = get_dispatcher(__name__)
-
-LEDGERS: ContextVar[tuple[Ledger, ...]] = ContextVar("lunar_ledgers", default=())
-"""The ledgers of the ``lunar_cost()`` blocks around a call."""
 
 
 class LunarUsageEvent(BaseEvent):
@@ -139,6 +137,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self._moments: dict[str, _Moment] = {}
+        late.install()
 
     def before(self, call: CallStart, /) -> None:
         theirs = active_instrument_tags.get()
