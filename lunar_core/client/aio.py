@@ -13,9 +13,9 @@ from typing_extensions import Self, Unpack
 from lunar_core.client.aio_stream import AsyncStream
 from lunar_core.client.attempts import Plan, Reply
 from lunar_core.client.body import Body
+from lunar_core.client.connections import AsyncConnections
 from lunar_core.client.http import Requests, as_error, bare, explained, redacted
 from lunar_core.client.jobs import Desk, Job, reader, runtime
-from lunar_core.client.pool import AsyncClients
 from lunar_core.observers import Observer
 from lunar_core.settings import Limits, Secret, Settings, hidden
 from lunar_core.wire import answers, events
@@ -95,7 +95,7 @@ class AsyncLunar:
         self._settings = settings
         self._desk = Desk(settings, observers, runtime())
         self._requests = Requests(settings)
-        self._clients = AsyncClients(settings, http_client)
+        self._connections = AsyncConnections(settings, http_client)
         self._sleep = sleep
 
     @property
@@ -120,7 +120,7 @@ class AsyncLunar:
 
     async def aclose(self) -> None:
         """Close every connection. Later calls are refused."""
-        await self._clients.aclose()
+        await self._connections.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,14 +174,14 @@ class AsyncLunar:
         started = job.runtime.clock()
         response = None
         try:
-            response = await self._clients.send(self._requests, call, job)
+            response = await self._connections.send(self._requests, call, job)
             answer = await self._answer(job, call, response)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
             error = redacted(as_error(exc), self._settings.credential)
-        except BaseException:
+        except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
             if response is not None:
                 await response.aclose()
-            raise
+            raise exc.with_traceback(None)  # noqa: B904  # it is the same exception
         else:
             seconds = job.runtime.clock() - started
             return Reply(call, answer, None, response.status_code, seconds, response.headers)

@@ -1,4 +1,4 @@
-"""httpx, seen once: how a Call becomes a request, and how httpx's errors become ours.
+"""httpx and httpcore, seen once: how a Call becomes a request, and how httpx's errors become ours.
 
 Works on an injected client of httpx or of httpx2 too, whose error classes are told apart by name.
 """
@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from lunar_core.client.jobs import Job
@@ -65,7 +66,8 @@ class Requests:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._urls: dict[str, httpx.URL] = {}
+        self._urls: dict[str, httpcore.URL] = {}
+        self._host = httpx.URL(settings.base_url).netloc
         common = {"user-agent": USER_AGENT, **settings.default_headers}
         # Compressed streams would reach the reader in the compressor's time, not the model's.
         self._plain = _raw(
@@ -83,39 +85,53 @@ class Requests:
         request.headers.__setitem__(*self._settings.credential.header())
         return request
 
-    def own(self, call: Call, timeout: Timeout, job: Job) -> httpx.Request:
-        """A request for a client of ours; the call's deadline reaches the pool as an extension."""
-        url = self._urls.get(call.path)
-        if url is None:
-            url = self._urls[call.path] = httpx.URL(self._settings.base_url + call.path)
-        raw = self._streamed if call.stream else self._plain
-        if call.body is not None:
-            raw = [*raw, (b"content-type", b"application/json")]
+    def own(self, call: Call, timeout: Timeout, job: Job) -> httpcore.Request:
+        """A request for a pool of ours, which reads the deadline of the call from its extensions."""
+        url = self._urls.get(call.path) or self._url(call.path)
         deadline = None if job.deadline is None else time.monotonic() + job.time_left()
-        extensions = {"timeout": vars(timeout), "deadline": deadline}
-        headers = _merged(raw, job.headers)
-        return httpx.Request(
-            call.method, url, headers=headers, content=call.body, extensions=extensions
+        request = httpcore.Request(
+            call.method,
+            url,
+            headers=[(b"host", self._host), *self._headers(call, job.headers)],
+            content=call.body or b"",
+            extensions={"timeout": vars(timeout), "deadline": deadline},
         )
+        request.headers.append(_raw_pair(*self._settings.credential.header()))
+        return request
 
     def foreign(self, call: Call, timeout: Timeout, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Keywords of ``build_request`` on an injected client."""
-        raw = self._streamed if call.stream else self._plain
-        if call.body is not None:
-            raw = [*raw, (b"content-type", b"application/json")]
+        """Keywords of ``build_request`` on an httpx client."""
         return {
             "method": call.method,
             "url": self._settings.base_url + call.path,
-            "headers": _merged(raw, headers),
+            "headers": self._headers(call, headers),
             "content": call.body,
             "timeout": (timeout.connect, timeout.read, timeout.write, timeout.pool),
         }
 
+    def _headers(self, call: Call, extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+        raw = self._streamed if call.stream else self._plain
+        if call.body is not None:
+            length = str(len(call.body)).encode()
+            raw = [*raw, (b"content-type", b"application/json"), (b"content-length", length)]
+        return _merged(raw, extra)
+
+    def _url(self, path: str) -> httpcore.URL:
+        url = httpx.URL(self._settings.base_url + path)
+        made = httpcore.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+        )
+        if len(self._urls) < 100:  # the paths are few, but their queries may not be
+            self._urls[path] = made
+        return made
+
+
+def _raw_pair(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.lower().encode("ascii"), value.encode("latin-1")
+
 
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [
-        (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()
-    ]
+    return [_raw_pair(name, value) for name, value in headers.items()]
 
 
 def _merged(raw: list[tuple[bytes, bytes]], extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -242,11 +258,6 @@ def tls_context() -> ssl.SSLContext:
 @lru_cache(maxsize=4)
 def _tls_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:  # noqa: ARG001  # the cache's key
     return httpx.create_ssl_context()
-
-
-def no_tls() -> ssl.SSLContext:
-    """A context that trusts nobody, for what must never speak TLS: quick to make, and it fails closed."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def no_cookies() -> CookieJar:

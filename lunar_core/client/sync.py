@@ -12,9 +12,9 @@ from typing_extensions import Self, Unpack
 
 from lunar_core.client.attempts import Plan, Reply
 from lunar_core.client.body import Body
+from lunar_core.client.connections import Connections
 from lunar_core.client.http import Requests, as_error, bare, explained, redacted
 from lunar_core.client.jobs import Desk, Job, reader, runtime
-from lunar_core.client.pool import Clients
 from lunar_core.client.sync_stream import Stream
 from lunar_core.observers import Observer
 from lunar_core.settings import Limits, Secret, Settings, hidden
@@ -39,7 +39,7 @@ from lunar_core.wire.params import (
 
 
 class Lunar:
-    """A client of the Lunar API, for asyncio.
+    """A client of the Lunar API.
 
     ``api_key`` or ``jwt``: a string, or a function that returns one and is asked for each request; else
     the environment (LUNAR_API_KEY, LUNAR_JWT). ``base_url``: else LUNAR_BASE_URL, else the hosted service.
@@ -47,15 +47,15 @@ class Lunar:
     call with its retries, fallbacks and the body of a stream. ``fallbacks``: models to ask when the first fails.
     ``observers``: see Observer. ``http_client``: an httpx or httpx2 Client of your own, left open by ``close()``.
 
-    One client may be shared by any number of tasks and used on several event loops; it may be forked,
-    copied and pickled. Raises ConfigurationError for a setting that cannot work.
+    One client may be shared by any number of threads; it may be forked, copied and pickled.
+    Raises ConfigurationError for a setting that cannot work.
 
     >>> def main():
-    ...     with Lunar() as client:
-    ...         answer = client.chat.completions.create(
-    ...             model="router", messages=[{"role": "user", "content": "Say hello"}]
-    ...         )
-    ...         print(answer.choices[0].message.content, answer.usage.total_cost_usd)
+    ...     client = Lunar()
+    ...     answer = client.chat.completions.create(
+    ...         model="router", messages=[{"role": "user", "content": "Say hello"}]
+    ...     )
+    ...     print(answer.choices[0].message.content, answer.usage.total_cost_usd)
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Lunar:
         self._settings = settings
         self._desk = Desk(settings, observers, runtime())
         self._requests = Requests(settings)
-        self._clients = Clients(settings, http_client)
+        self._connections = Connections(settings, http_client)
         self._sleep = sleep
 
     @property
@@ -120,7 +120,7 @@ class Lunar:
 
     def close(self) -> None:
         """Close every connection. Later calls are refused."""
-        self._clients.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -174,14 +174,14 @@ class Lunar:
         started = job.runtime.clock()
         response = None
         try:
-            response = self._clients.send(self._requests, call, job)
+            response = self._connections.send(self._requests, call, job)
             answer = self._answer(job, call, response)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
             error = redacted(as_error(exc), self._settings.credential)
-        except BaseException:
+        except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
             if response is not None:
                 response.close()
-            raise
+            raise exc.with_traceback(None)  # noqa: B904  # it is the same exception
         else:
             seconds = job.runtime.clock() - started
             return Reply(call, answer, None, response.status_code, seconds, response.headers)

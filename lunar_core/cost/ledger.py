@@ -125,6 +125,7 @@ class Ledger:
         """A ledger only records."""
 
     def after(self, outcome: Outcome, /) -> None:
+        """Record how a call ended."""
         self.add(Entry.of(outcome))
 
     def add(self, entry: Entry) -> bool:

@@ -1,0 +1,153 @@
+"""Whom a client sends its requests through: the caller's own httpx client, our pool, or httpx's.
+
+Ours is the rule. httpx's own stands in where a proxy lies between, which ours cannot speak to, and
+while a tool that records or mocks HTTP in tests has replaced httpx's transport: it must see us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import httpcore
+import httpx
+
+from lunar_core.client.http import Requests, no_cookies, tls_context, uses_proxy, within
+from lunar_core.client.jobs import Job
+from lunar_core.client.pool import KEEPALIVE_SECONDS, AsyncPool, Pool
+from lunar_core.errors import ConfigurationError
+from lunar_core.settings import Settings
+from lunar_core.wire.calls import Call
+
+T = TypeVar("T")
+
+PerLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[int, T]]
+
+
+class Connections:
+    """Of one client. Made at first use, anew in a forked child."""
+
+    def __init__(self, settings: Settings, injected: Any) -> None:
+        self._settings = settings
+        self._injected = injected
+        self._pools: dict[int, Pool] = {}
+        self._through_httpx: dict[int, httpx.Client] = {}
+        self._closed = False
+
+    def send(self, requests: Requests, call: Call, job: Job) -> Any:
+        """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
+        timeout = within(job.timeout, job.time_left())
+        client = self._injected
+        if client is None and (uses_proxy(self._settings.base_url) or _is_mocked()):
+            client = self._httpx()
+        if client is None:
+            return self._pool().send(requests.own(call, timeout, job))
+        request = client.build_request(**requests.foreign(call, timeout, job.headers))
+        return client.send(request, stream=True, auth=requests.authorize, follow_redirects=False)
+
+    def _pool(self) -> Pool:
+        pool = self._pools.get(os.getpid())
+        if pool is None:
+            _refuse_closed(closed=self._closed)
+            made = Pool(_origin(self._settings), self._settings.max_connections, tls_context)
+            # Threads may get here together: setdefault keeps one, and the others' hold nothing yet.
+            pool = self._pools.setdefault(os.getpid(), made)
+        return pool
+
+    def _httpx(self) -> httpx.Client:
+        client = self._through_httpx.get(os.getpid())
+        if client is None:
+            _refuse_closed(closed=self._closed)
+            made = httpx.Client(**_httpx_options(self._settings))
+            client = self._through_httpx.setdefault(os.getpid(), made)
+        return client
+
+    def close(self) -> None:
+        self._closed = True
+        while self._pools:
+            self._pools.popitem()[1].close()
+        while self._through_httpx:
+            self._through_httpx.popitem()[1].close()
+
+
+class AsyncConnections:
+    """The same, per event loop."""
+
+    def __init__(self, settings: Settings, injected: Any) -> None:
+        self._settings = settings
+        self._injected = injected
+        self._pools: PerLoop[AsyncPool] = WeakKeyDictionary()
+        self._through_httpx: PerLoop[httpx.AsyncClient] = WeakKeyDictionary()
+        self._closed = False
+
+    async def send(self, requests: Requests, call: Call, job: Job) -> Any:
+        """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
+        timeout = within(job.timeout, job.time_left())
+        client = self._injected
+        if client is None and (uses_proxy(self._settings.base_url) or _is_mocked()):
+            client = self._httpx()
+        if client is None:
+            return await self._pool().send(requests.own(call, timeout, job))
+        request = client.build_request(**requests.foreign(call, timeout, job.headers))
+        return await client.send(
+            request, stream=True, auth=requests.authorize, follow_redirects=False
+        )
+
+    def _pool(self) -> AsyncPool:
+        loop = asyncio.get_running_loop()
+        pid, pool = self._pools.get(loop, (0, None))
+        if pool is None or pid != os.getpid():
+            _refuse_closed(closed=self._closed)
+            pool = AsyncPool(_origin(self._settings), self._settings.max_connections, tls_context)
+            self._pools[loop] = os.getpid(), pool
+        return pool
+
+    def _httpx(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        pid, client = self._through_httpx.get(loop, (0, None))
+        if client is None or pid != os.getpid():
+            _refuse_closed(closed=self._closed)
+            client = httpx.AsyncClient(**_httpx_options(self._settings))
+            self._through_httpx[loop] = os.getpid(), client
+        return client
+
+    async def aclose(self) -> None:
+        """Those of other loops cannot be closed from here: they close as their loops end."""
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        for owned in (self._pools.pop(loop, None), self._through_httpx.pop(loop, None)):
+            if owned is not None:
+                await owned[1].aclose()
+
+
+def _origin(settings: Settings) -> httpcore.Origin:
+    url = httpx.URL(settings.base_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return httpcore.Origin(url.raw_scheme, url.raw_host, port)
+
+
+def _httpx_options(settings: Settings) -> dict[str, Any]:
+    limits = httpx.Limits(
+        max_connections=settings.max_connections, keepalive_expiry=KEEPALIVE_SECONDS
+    )
+    return {"verify": tls_context(), "cookies": no_cookies(), "limits": limits}
+
+
+def _refuse_closed(*, closed: bool) -> None:
+    if closed:
+        raise ConfigurationError("this client was closed")
+
+
+def _is_mocked() -> bool:
+    """Whether vcrpy, pytest-httpx, respx or their like have put something in the place of httpx's methods."""
+    return any(
+        getattr(method, "__module__", None) != module
+        for method, module in (
+            (httpx.HTTPTransport.handle_request, "httpx._transports.default"),
+            (httpx.AsyncHTTPTransport.handle_async_request, "httpx._transports.default"),
+            (httpcore.ConnectionPool.handle_request, "httpcore._sync.connection_pool"),
+            (httpcore.AsyncConnectionPool.handle_async_request, "httpcore._async.connection_pool"),
+        )
+    )
