@@ -68,11 +68,13 @@ def test_everything_public_in_the_answers_room_can_be_imported_from_the_top():
     assert returned - {"Answer"} <= set(lunar_core.__all__)
 
 
-def test_every_module_can_be_imported_alone():
+def test_every_module_of_the_core_can_be_imported_alone():
     modules = [
         module.name
-        for module in pkgutil.walk_packages(lunar_core.__path__, "lunar_core.")
-        if not module.name.startswith("lunar_core.sandbox") and "__main__" not in module.name
+        for room in ("client", "cost", "wire")
+        for module in pkgutil.walk_packages(
+            importlib.import_module(f"lunar_core.{room}").__path__, f"lunar_core.{room}."
+        )
     ]
     assert "lunar_core.wire.sse" in modules
     program = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"

@@ -1,0 +1,5 @@
+"""``python -m lunar_core.cli`` is ``lunar``."""
+
+from lunar_core.cli import main
+
+main()

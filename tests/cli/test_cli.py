@@ -1,0 +1,274 @@
+"""The `lunar` command, on the sandbox: answers on stdout, all about them on stderr, and exit codes."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from lunar_core import __version__
+from lunar_core.cli import main
+
+
+@pytest.fixture
+def lunar(lunar_sandbox, monkeypatch, capsys):
+    """Run the command; (exit code, stdout, stderr)."""
+    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
+    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lunar", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+# Answers
+
+
+def test_models_are_listed_a_line_each_for_other_programs(lunar):
+    code, out, err = lunar("models")
+    assert (code, err) == (0, "")
+    assert "gpt-4o-mini\topenai" in [line.rstrip("\t") for line in out.splitlines()]
+
+
+def test_and_with_their_prices_where_the_service_says_them(lunar, lunar_sandbox_factory):
+    observed = lunar_sandbox_factory(dialect="observed")
+    _code, out, _err = lunar("models", "--base-url", observed.url)
+    assert "gpt-4o\topenai\t2.5\t1.25\t10" in out.splitlines()
+
+
+def test_a_terminal_gets_a_table_without_empty_columns(lunar, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    lunar("models")
+    head, *rows = terminal.getvalue().splitlines()
+    assert head.split() == ["model", "owner"]
+    assert ["gpt-4o-mini", "openai"] in [row.split() for row in rows]
+
+
+def test_route_says_who_would_be_chosen_and_why(lunar, lunar_sandbox):
+    asked = ("--candidate", "gpt-4o", "--candidate", "gpt-4o-mini", "--cost-weight", "5")
+    code, out, err = lunar("route", "Prove it", *asked)
+    assert (code, out) == (0, "gpt-4o-mini\n")
+    assert "expected error: 0.29" in err
+    assert "cost_weight 5" in err
+    (record,) = lunar_sandbox.requests()
+    assert json.loads(record["body"]) == {
+        "messages": [{"role": "user", "content": "Prove it"}],
+        "execute": False,
+        "models": ["gpt-4o", "gpt-4o-mini"],
+        "cost_weight": 5.0,
+    }
+
+
+def test_chat_shows_the_words_and_what_they_cost(lunar, lunar_sandbox):
+    code, out, err = lunar("chat", "Say hello to you", "--model", "gpt-4o-mini")
+    (bill,) = lunar_sandbox.billed()
+    tokens = bill["prompt_tokens"] + bill["completion_tokens"]
+    assert (code, out) == (0, "hello to you\n")
+    assert err.startswith(f"gpt-4o-mini · {tokens} tokens · ${bill['total_cost_usd']:.8f} · ")
+    assert json.loads(lunar_sandbox.requests()[0]["body"])["stream"] is True
+
+
+def test_chat_is_routed_unless_a_model_is_named(lunar, lunar_sandbox):
+    lunar("chat", "Hi", "--system", "Be brief.", "--max-tokens", "9", "--temperature", "0.5")
+    (record,) = lunar_sandbox.requests()
+    assert record["path"] == "/v1/router"
+    assert json.loads(record["body"]) == {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Hi"},
+        ],
+        "max_tokens": 9,
+        "temperature": 0.5,
+        "stream": True,
+    }
+
+
+def test_words_come_as_they_are_generated(lunar_sandbox, lunar_sandbox_factory):
+    slow = lunar_sandbox_factory(delay=0.05)
+    with subprocess.Popen(
+        [sys.executable, "-m", "lunar_core.cli", "chat", "Count to 40", "--base-url", slow.url],
+        env=os.environ | {"LUNAR_API_KEY": slow.api_key, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.read(1)
+        assert slow.billed() == []  # it is still being generated
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, b"")
+
+
+def test_an_unknown_cost_is_said_to_be_unknown(lunar, lunar_sandbox_factory):
+    observed = lunar_sandbox_factory(dialect="observed")
+    _code, _out, err = lunar("chat", "Hi", "--base-url", observed.url)
+    assert "cost unknown" in err
+
+
+def test_a_prompt_may_come_from_stdin(lunar, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Say hello to stdin"))
+    assert lunar("chat", "-")[1] == "hello to stdin\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["models"], lambda value: value[0]["id"] == "gpt-4o"),
+        (["route", "Prove it"], lambda value: value["selected_model"] == "gpt-4-turbo"),
+        (["chat", "Say hi"], lambda value: value["choices"][0]["message"]["content"] == "hi"),
+        (["chat", "Say hi"], lambda value: value["usage"]["total_cost_usd"] > 0),
+        (["chat", "Say hi"], lambda value: value["routing"]["selected_model"]),
+    ],
+)
+def test_json_is_one_value_on_stdout_and_nothing_else(arguments, shown, lunar):
+    code, out, err = lunar(*arguments, "--json")
+    assert (code, err) == (0, "")
+    assert shown(json.loads(out))
+
+
+def test_a_terminal_is_not_sent_sequences_that_steer_it(lunar, monkeypatch):
+    hostile = "Say \x1b]0;owned\x07red \x1b[31mtext\x9b2J"
+    assert "\x1b" in lunar("chat", hostile)[1]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    lunar("chat", hostile)
+    assert terminal.getvalue() == "]0;ownedred [31mtext2J\n"
+
+
+def test_version_and_help(lunar):
+    assert lunar("--version")[:2] == (0, f"{__version__}\n")
+    code, out, _err = lunar("--help")
+    assert code == 0
+    assert all(word in out for word in ("models", "route", "chat", "sandbox", "LUNAR_API_KEY"))
+
+
+# Errors
+
+
+def test_what_the_service_refuses_is_one_line_on_stderr(lunar):
+    code, out, err = lunar("chat", "Hi", "--model", "nope")
+    assert (code, out) == (1, "")
+    assert err == "Error: 404: All providers failed for model 'nope': Model not found\n"
+
+
+def test_words_that_came_before_an_error_are_shown(lunar):
+    code, out, err = lunar("chat", "Say one two three four", "--model", "gpt-4o!error-mid")
+    assert (code, out) == (1, "one two \n")
+    assert err.startswith("Error: ")
+
+
+@pytest.mark.parametrize("wrong", [["--temperature", "3"], ["--candidate", "gpt-4o"]])
+def test_what_cannot_work_is_refused_before_anything_is_sent(wrong, lunar, lunar_sandbox):
+    code, out, err = lunar("chat", "Hi", *wrong)
+    assert (code, out) == (2, "")
+    assert "Error: temperature: " in err or "Error: models: " in err
+    assert lunar_sandbox.requests() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [["chat"], ["chat", "Hi", "--nope"], ["chatt"], ["route", "a", "b"]]
+)
+def test_so_is_a_command_that_is_none(wrong, lunar):
+    code, out, err = lunar(*wrong)
+    assert (code, out) == (2, "")
+    assert "Usage" in err
+
+
+def test_an_error_is_json_where_json_was_asked_for(lunar):
+    code, out, err = lunar("chat", "Hi", "--model", "nope", "--json")
+    error = json.loads(err)["error"]
+    assert (code, out) == (1, "")
+    assert (error["type"], error["status_code"]) == ("NotFoundError", 404)
+    assert error["request_id"].startswith("req_")
+
+
+def test_without_a_key_it_says_where_one_comes_from(lunar, monkeypatch):
+    monkeypatch.delenv("LUNAR_API_KEY")
+    code, _out, err = lunar("models")
+    assert code == 2
+    assert "LUNAR_API_KEY" in err
+    assert "python -m lunar_core.sandbox" in err
+
+
+def test_no_option_takes_a_key(lunar):
+    for command in ("models", "route", "chat"):
+        options = lunar(command, "--help")[1].lower()
+        assert "--base-url" in options
+        assert not any(name in options for name in ("--api-key", "--key", "--jwt", "--token"))
+
+
+def test_a_service_that_cannot_be_reached_is_an_error_of_one_line(lunar):
+    code, _out, err = lunar("models", "--base-url", "http://127.0.0.1:1")
+    assert code == 1
+    assert err.startswith("Error: no whole answer from the service")
+    assert err.count("\n") == 1
+
+
+# As a program
+
+BLOCKED = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from lunar_core.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_a_missing_extra_is_named_without_a_traceback(missing):
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(missing=missing)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"The lunar command needs {missing}: pip install 'lunar-integrations[cli]'\n"
+    )
+
+
+def test_sandbox_serves_the_api_until_it_is_interrupted():
+    with subprocess.Popen(
+        [sys.executable, "-m", "lunar_core.cli", "sandbox", "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        alarm = threading.Timer(30, process.kill)
+        alarm.start()
+        facts = json.loads(process.stdout.readline())
+        done = subprocess.run(
+            [sys.executable, "-m", "lunar_core.cli", "chat", "Say hi", "--base-url", facts["url"]],
+            env=os.environ | {"LUNAR_API_KEY": "pk_test"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=20)
+        alarm.cancel()
+    assert (done.returncode, done.stdout) == (0, "hi\n")
+    assert (process.returncode, err) == (130, "")
