@@ -138,6 +138,7 @@ class Reporter:
     def __init__(self) -> None:
         self._moments: dict[str, _Moment] = {}
         late.install()
+        tracing.install()
 
     def before(self, call: CallStart, /) -> None:
         theirs = active_instrument_tags.get()

@@ -6,6 +6,7 @@ Nothing is imported unless somebody traces: a process without OpenTelemetry neve
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -13,6 +14,15 @@ from llama_index_instrumentation.span import active_span_id
 
 from lunar_core import bridge
 from lunar_core.observers import Outcome
+
+
+def install() -> None:
+    """OpenInference warns of each event that it doesn't know: ours has told it all by other means."""
+    logging.getLogger("openinference.instrumentation.llama_index._handler").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().endswith("LunarUsageEvent")
 
 
 def current_span() -> Any:
