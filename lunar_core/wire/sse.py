@@ -142,7 +142,7 @@ class SSEDecoder:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._data_size += len(value) + 1
+            self._data_size += len(line) + 1  # the whole line: a million empty ones are no small event
         elif name == b"event":
             self._event = value
         # A comment has no name; ``id`` and ``retry`` are for reconnecting, which would bill twice.
