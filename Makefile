@@ -5,6 +5,7 @@
 #
 #   make test PYTHON=python3.12        another Python
 #   make test SET=lowest               the lowest versions that we allow; SET=newest: the newest
+#   make test SET=lowest-core ARGS=tests/core         the core's own, which the frameworks lift
 #   make test ARGS="-k stream -x"      words for the tool behind the target
 
 SET ?= dev
@@ -93,6 +94,7 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 	$(COMPILE) --extra all --group dev --output-file requirements/dev.txt
 	$(COMPILE) --extra all --group bench --output-file requirements/bench.txt
 	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
+	$(COMPILE) --extra sandbox --group core --resolution lowest-direct --output-file requirements/lowest-core.txt
 
 .PHONY: clean
 clean: ## Remove all that the other targets left behind.
