@@ -107,7 +107,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     logprobs: bool | None = None
     """Ask for log probabilities: they are in ``response_metadata["logprobs"]``."""
     top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[int | str, float] | None = None
     reasoning_effort: str | None = None
     user: str | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)

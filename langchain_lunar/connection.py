@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    SkipValidation,
     ValidationError,
     field_validator,
     model_validator,
@@ -23,14 +24,16 @@ from typing_extensions import Self
 
 from langchain_lunar.migration import as_field, as_fields
 from lunar_core.errors import ConfigurationError
-from lunar_core.settings import Settings, checked_timeout
+from lunar_core.observers import Observer
+from lunar_core.settings import Settings, Timeout, checked_timeout
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableSerializable
 
     from lunar_core import AsyncLunar, Lunar
 
-Secret = SecretStr | Callable[[], str] | None
+Secret = str | SecretStr | Callable[[], str] | None
+"""A string is kept as a SecretStr."""
 
 _SETTINGS = (
     "api_key",
@@ -82,7 +85,7 @@ class LunarConnection(Serializable):
     """A token instead of the key, or a function that returns one. Else LUNAR_JWT."""
     base_url: str | None = Field(default_factory=from_env("LUNAR_BASE_URL", default=None))
     """The service. Else LUNAR_BASE_URL, else the hosted one. Plain http only on this machine, or see allow_http."""
-    timeout: float | tuple[float | None, ...] | None = None
+    timeout: float | tuple[float | None, ...] | Timeout | None = None
     """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own. By default 5 to connect, 600 to read."""
     max_retries: int = 2
     """How often a failed request is made again, for each model. 0: never."""
@@ -98,13 +101,13 @@ class LunarConnection(Serializable):
     """An httpx or httpx2 Client to use for sync calls. ``close()`` leaves it open."""
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
     """An httpx or httpx2 AsyncClient to use for async calls."""
-    observers: Sequence[Any] = Field(default=(), exclude=True, repr=False)
-    """``lunar_core.Observer`` objects: told of each call, and may refuse it (budgets)."""
+    observers: SkipValidation[Sequence[Observer]] = Field(default=(), exclude=True, repr=False)
+    """Told of each call, and may refuse it (budgets)."""
     allow_http: bool = False
     """Whether ``base_url`` may be plain http to another machine."""
 
     # What was passed is not shown in errors: a key may be among it.
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     _sync: Lunar | None = PrivateAttr(default=None)
     _async: AsyncLunar | None = PrivateAttr(default=None)
@@ -123,6 +126,11 @@ class LunarConnection(Serializable):
     @classmethod
     def _translate_names(cls, given: Any) -> Any:
         return as_fields(given, cls.model_fields) if isinstance(given, dict) else given
+
+    @field_validator("api_key", "jwt", mode="before")
+    @classmethod
+    def _hidden(cls, value: object) -> object:
+        return SecretStr(value) if isinstance(value, str) else value
 
     @field_validator("timeout", mode="before")
     @classmethod
