@@ -32,6 +32,7 @@ class Connections:
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
         self._injected = injected
+        self._proxied = uses_proxy(settings.base_url)
         self._pools: dict[int, Pool] = {}
         self._through_httpx: dict[int, httpx.Client] = {}
         self._closed = False
@@ -40,7 +41,7 @@ class Connections:
         """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
         timeout = within(job.timeout, job.time_left())
         client = self._injected
-        if client is None and (uses_proxy(self._settings.base_url) or _is_mocked()):
+        if client is None and (self._proxied or _is_mocked()):
             client = self._httpx()
         if client is None:
             return self._pool().send(requests.own(call, timeout, job))
@@ -78,6 +79,7 @@ class AsyncConnections:
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
         self._injected = injected
+        self._proxied = uses_proxy(settings.base_url)
         self._pools: PerLoop[AsyncPool] = WeakKeyDictionary()
         self._through_httpx: PerLoop[httpx.AsyncClient] = WeakKeyDictionary()
         self._closed = False
@@ -86,7 +88,7 @@ class AsyncConnections:
         """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
         timeout = within(job.timeout, job.time_left())
         client = self._injected
-        if client is None and (uses_proxy(self._settings.base_url) or _is_mocked()):
+        if client is None and (self._proxied or _is_mocked()):
             client = self._httpx()
         if client is None:
             return await self._pool().send(requests.own(call, timeout, job))
