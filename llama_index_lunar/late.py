@@ -80,15 +80,15 @@ class LateStreams(BaseSpanHandler[Any]):
 
 
 def install() -> None:
-    """Once for the process; where OpenInference traces, it has streams read in their own context already."""
+    """Once for the process."""
     handlers = get_dispatcher().span_handlers
     if not any(isinstance(handler, LateStreams) for handler in handlers):
         handlers.append(LateStreams())
 
 
 def _is_wanted() -> bool:
-    handlers = get_dispatcher().span_handlers
-    return not any(type(handler).__module__.startswith("openinference.") for handler in handlers)
+    """Not where OpenInference traces: it has such streams read in their own context already."""
+    return not any(hasattr(each, "_pending_streams") for each in get_dispatcher().span_handlers)
 
 
 def _late(stream: Generator[Any, None, None], place: _Place) -> Generator[Any, None, None]:

@@ -13,8 +13,7 @@ from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictStartEvent,
 )
 from llama_index.core.output_parsers.pydantic import PydanticOutputParser
-from llama_index.core.program.function_program import FunctionCallingProgram, get_function_tool
-from llama_index.core.program.llm_program import LLMTextCompletionProgram
+from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.program.utils import get_program_for_llm, process_streaming_objects
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.types import BasePydanticProgram, PydanticProgramMode
@@ -87,49 +86,22 @@ class LunarStructured(LunarSettings):
         kwargs, mode = dict(llm_kwargs or {}), self.pydantic_program_mode
         by_default = mode == PydanticProgramMode.DEFAULT
         if by_default and self.should_use_structured_outputs:
-            return _SchemaProgram(output_cls, self, prompt), kwargs
+            return _BySchema(output_cls, self, prompt), kwargs
         if mode == PydanticProgramMode.FUNCTION or (by_default and self.is_function_calling_model):
-            # Core's program forgets in streams that the tool is required; the choice it keeps.
-            choice = kwargs.pop("tool_choice", None) or "required"
-            return _ToolProgram.from_defaults(
-                output_cls=output_cls, llm=self, prompt=prompt, tool_choice=choice
-            ), kwargs
-        if mode == PydanticProgramMode.LLM or by_default:
-            # Text programs write their parser into the prompt: into a copy of it, then.
-            return LLMTextCompletionProgram.from_defaults(
-                output_parser=_Parser(output_cls), prompt=prompt.model_copy(), llm=self
-            ), kwargs
-        return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=mode), kwargs
+            return _ByTool(output_cls, self, prompt), kwargs
+        if self.is_chat_model and (mode == PydanticProgramMode.LLM or by_default):
+            return _ByPrompt(output_cls, self, prompt), kwargs
+        # Text programs write their parser into the prompt: into a copy of it, then.
+        return get_program_for_llm(
+            output_cls, prompt.model_copy(), self, pydantic_program_mode=mode
+        ), kwargs
 
 
-class _Parser(PydanticOutputParser[M]):
-    def format(self, query: str) -> str:
-        """As core's, but without doubling each brace of the schema: nobody formats this text again."""
-        return f"{query}\n\n{self.get_format_string(escape_json=False)}"
+class _Program(BasePydanticProgram[M]):
+    """One object from one chat.
 
-
-class _ToolProgram(FunctionCallingProgram[M]):
-    async def acall(
-        self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
-    ) -> M | list[M]:
-        """As core's, but with the LLM's system prompt, which the sync form has too."""
-        messages = self._prompt.format_messages(llm=self._llm, **kwargs)
-        answer = await self._llm.apredict_and_call(
-            [get_function_tool(self._output_cls)],
-            chat_history=self._llm._extend_messages(messages),
-            verbose=self._verbose,
-            allow_parallel_tool_calls=self._allow_parallel_tool_calls,
-            tool_choice=self._tool_choice,
-            tool_required=self._tool_required,
-            **(llm_kwargs or {}),
-        )
-        return self._parse_tool_outputs(
-            answer, allow_parallel_tool_calls=self._allow_parallel_tool_calls
-        )
-
-
-class _SchemaProgram(BasePydanticProgram[M]):
-    """By ``response_format``: the answer's text is the JSON of the object."""
+    LlamaIndex's own programs forget in streams that a tool is required, and in async calls the system prompt.
+    """
 
     def __init__(self, output_cls: type[M], llm: LunarSettings, prompt: BasePromptTemplate) -> None:
         self._output_cls = output_cls
@@ -140,26 +112,45 @@ class _SchemaProgram(BasePydanticProgram[M]):
     def output_cls(self) -> type[M]:
         return self._output_cls
 
+    def _asked(self, messages: list[ChatMessage], kwargs: JSONObject) -> JSONObject:
+        """The arguments of the chat."""
+        raise NotImplementedError
+
+    def _whole(self, answer: ChatResponse) -> M:
+        """The object that a whole answer holds. Raises ValueError if it holds none."""
+        raise NotImplementedError
+
+    def _partial(self, answer: ChatResponse, latest: Any) -> Any:
+        """What can be told of it so far; not more than ``latest``, perhaps."""
+        return process_streaming_objects(
+            answer,
+            self._output_cls,
+            cur_objects=None if latest is None else [latest],
+            llm=self._llm,
+        )
+
+    def _arguments(self, llm_kwargs: JSONObject | None, prompt_args: JSONObject) -> JSONObject:
+        messages = self._prompt.format_messages(llm=self._llm, **prompt_args)
+        return self._asked(self._llm._extend_messages(messages), llm_kwargs or {})
+
     def __call__(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
-        return self._whole(self._llm.chat(self._messages(kwargs), **self._asked(llm_kwargs)))
+        return self._whole(self._llm.chat(**self._arguments(llm_kwargs, kwargs)))
 
     async def acall(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
-        answer = await self._llm.achat(self._messages(kwargs), **self._asked(llm_kwargs))
-        return self._whole(answer)
+        return self._whole(await self._llm.achat(**self._arguments(llm_kwargs, kwargs)))
 
     def stream_call(
         self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
     ) -> Generator[Any, None, None]:
         latest = None
-        answers = self._llm.stream_chat(self._messages(kwargs), **self._asked(llm_kwargs))
-        for answer in answers:
+        for answer in self._llm.stream_chat(**self._arguments(llm_kwargs, kwargs)):
             latest = self._partial(answer, latest)
             yield latest
 
     async def astream_call(
         self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
     ) -> AsyncGenerator[Any, None]:
-        answers = await self._llm.astream_chat(self._messages(kwargs), **self._asked(llm_kwargs))
+        answers = await self._llm.astream_chat(**self._arguments(llm_kwargs, kwargs))
 
         async def objects() -> AsyncGenerator[Any, None]:
             latest = None
@@ -169,21 +160,47 @@ class _SchemaProgram(BasePydanticProgram[M]):
 
         return objects()
 
-    def _messages(self, arguments: JSONObject) -> list[ChatMessage]:
-        messages = self._prompt.format_messages(llm=self._llm, **arguments)
-        return self._llm._extend_messages(messages)
 
-    def _asked(self, llm_kwargs: JSONObject | None) -> JSONObject:
-        kwargs = {key: value for key, value in (llm_kwargs or {}).items() if key != "tool_choice"}
-        return {**kwargs, "response_format": response_format(self._output_cls, self._llm.strict)}
+class _ByTool(_Program[M]):
+    """By a tool that takes the object's fields, and that must be called."""
+
+    def _asked(self, messages: list[ChatMessage], kwargs: JSONObject) -> JSONObject:
+        forced = {"tool_required": True, **kwargs, "allow_parallel_tool_calls": False}
+        tool = get_function_tool(self._output_cls)
+        return self._llm._prepare_chat_with_tools([tool], chat_history=messages, **forced)
+
+    def _whole(self, answer: ChatResponse) -> M:
+        call = self._llm.get_tool_calls_from_response(answer)[0]
+        return self._output_cls.model_validate(call.tool_kwargs)
+
+
+class _BySchema(_Program[M]):
+    """By ``response_format``: the answer's text is the JSON of the object."""
+
+    def _asked(self, messages: list[ChatMessage], kwargs: JSONObject) -> JSONObject:
+        told = {key: value for key, value in kwargs.items() if key != "tool_choice"}
+        schema = response_format(self._output_cls, self._llm.strict)
+        return {**told, "messages": messages, "response_format": schema}
 
     def _whole(self, answer: ChatResponse) -> M:
         return self._output_cls.model_validate_json(answer.message.content or "")
 
-    def _partial(self, answer: ChatResponse, latest: Any) -> Any:
-        return process_streaming_objects(
-            answer, self._output_cls, cur_objects=None if latest is None else [latest]
-        )
+
+class _ByPrompt(_Program[M]):
+    """By asking for it: the schema stands in the prompt, the object somewhere in the answer's text."""
+
+    def _asked(self, messages: list[ChatMessage], kwargs: JSONObject) -> JSONObject:
+        return {**kwargs, "messages": _Parser(self._output_cls).format_messages(messages)}
+
+    def _whole(self, answer: ChatResponse) -> M:
+        found: M = _Parser(self._output_cls).parse(answer.message.content or "")
+        return found
+
+
+class _Parser(PydanticOutputParser[M]):
+    def format(self, query: str) -> str:
+        """As core's, but without doubling each brace of the schema: nobody formats this text again."""
+        return f"{query}\n\n{self.get_format_string(escape_json=False)}"
 
 
 def response_format(output_cls: type[BaseModel], strict: bool) -> JSONObject:

@@ -10,6 +10,7 @@ import logging
 import sys
 from typing import Any
 
+from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span import active_span_id
 
 from lunar_core import bridge
@@ -30,18 +31,22 @@ def current_span() -> Any:
 
     A span of the caller's own, a web request's say, is not it: many calls may share that one.
     """
-    trace = sys.modules.get("opentelemetry.trace")
-    call = active_span_id.get()
+    call, trace = active_span_id.get(), sys.modules.get("opentelemetry.trace")
     if trace is None or call is None:
         return None
-    span = trace.get_current_span()
-    # OpenInference keeps a stand-in in the context that turns into the parent once the method returns; a stream
-    # outlives that.
-    while hasattr(span, "__wrapped__"):
-        span = span.__wrapped__
+    span = _opened_for(call) or trace.get_current_span()
     # Tracers name their spans after the framework's: "LunarLLM.chat" for "LunarLLM.chat-<uuid>".
     named = str(getattr(span, "name", "")).startswith(call.partition("-")[0])
     return span if named and span.is_recording() else None
+
+
+def _opened_for(call: str) -> Any:
+    """OpenInference's own span: the one it makes current may be none, or a stand-in that a stream outlives."""
+    for handler in get_dispatcher().span_handlers:
+        span = getattr(handler.open_spans.get(call), "_otel_span", None)
+        if span is not None:
+            return span
+    return None
 
 
 def describe(span: Any, outcome: Outcome) -> None:

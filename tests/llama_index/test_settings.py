@@ -181,7 +181,7 @@ async def test_key_and_headers_are_in_no_event_and_no_payload(
         await ask(llm, endpoint)
     events = "\n".join(str(event.model_dump()) for event in recorder.events)
     payloads = [e.payload for pair in debug.get_event_pairs(CBEventType.LLM) for e in pair]
-    assert recorder.of(LLMChatStartEvent)[0].model_dict["model_name"] == "gpt-4o-mini"
+    assert "gpt-4o-mini" in recorder.of(LLMChatStartEvent)[0].model_dict.values()
     assert any(EventPayload.SERIALIZED in payload for payload in payloads)
     assert "hidden" not in events + str(payloads) + caplog.text
     request = lunar_sandbox.requests()[0]
