@@ -1,0 +1,158 @@
+"""A client of the caller's own, httpx's or httpx2's, carries the calls: what then holds, and what it is spared."""
+
+import asyncio
+
+import httpx
+import httpx2
+import pytest
+
+from lunar_core import (
+    APIConnectionError,
+    APIStreamError,
+    APITimeoutError,
+    AsyncLunar,
+    Ledger,
+    Lunar,
+    RateLimitError,
+)
+from tests.faults_steps import chunk, completion, hang, reply, reset, spoken, sse
+
+LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+KEY = "pk_live_4e0b7a2c91d8"
+QUESTION = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+class Sync:
+    """A Lunar through the caller's client, in a plain call or a stream."""
+
+    def __init__(self, library, server, **options):
+        self.own = library.Client(headers={"x-caller": "kept"})
+        self.ledger = Ledger()
+        self._client = Lunar(
+            KEY, base_url=server.origin, http_client=self.own, observers=[self.ledger], **options
+        )
+
+    def plain(self, **params):
+        return self._client.chat.completions.create(**QUESTION, **params)
+
+    def streamed(self, **params):
+        with self._client.chat.completions.create(**QUESTION, stream=True, **params) as stream:
+            return [chunk.choices[0].delta.content or "" for chunk in stream]
+
+    def leave(self):
+        self._client.close()
+
+    def close(self):
+        self.leave()
+        self.own.close()
+
+
+class Async:
+    """The same through an AsyncLunar, from a loop that runs for the length of the test."""
+
+    def __init__(self, library, server, **options):
+        self._loop = asyncio.new_event_loop()
+        self.own = library.AsyncClient(headers={"x-caller": "kept"})
+        self.ledger = Ledger()
+        self._client = AsyncLunar(
+            KEY, base_url=server.origin, http_client=self.own, observers=[self.ledger], **options
+        )
+
+    def plain(self, **params):
+        return self._loop.run_until_complete(
+            self._client.chat.completions.create(**QUESTION, **params)
+        )
+
+    def streamed(self, **params):
+        async def read():
+            create = self._client.chat.completions.create
+            async with await create(**QUESTION, stream=True, **params) as stream:
+                return [chunk.choices[0].delta.content or "" async for chunk in stream]
+
+        return self._loop.run_until_complete(read())
+
+    def leave(self):
+        self._loop.run_until_complete(self._client.aclose())
+
+    def close(self):
+        self.leave()
+        self._loop.run_until_complete(self.own.aclose())
+        self._loop.close()
+
+
+@pytest.fixture(params=[Sync, Async], ids=["sync", "async"])
+def through(request):
+    """Make a Lunar that calls through a client of the caller's own; both are closed at the end."""
+    made = []
+
+    def make(library, server, **options):
+        made.append(request.param(library, server, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@LIBRARIES
+def test_the_callers_client_carries_the_call_with_its_own_headers_and_our_key(
+    library, through, fault_server
+):
+    fault_server.script(reply(json=completion("Hello")), sse(*spoken("Hel", "lo")))
+    lunar = through(library, fault_server)
+    assert lunar.plain().choices[0].message.content == "Hello"
+    assert "".join(lunar.streamed()) == "Hello"
+    for request in fault_server.requests:
+        headers = {name.lower(): value for name, value in request.headers}
+        assert (headers["x-api-key"], headers["x-caller"]) == (KEY, "kept")
+    assert len(lunar.ledger) == 2
+
+
+@LIBRARIES
+def test_closing_lunar_leaves_the_callers_client_open(library, through, fault_server):
+    fault_server.script(reply(json=completion("Hello")))
+    lunar = through(library, fault_server)
+    lunar.plain()
+    lunar.leave()
+    assert not lunar.own.is_closed
+
+
+@LIBRARIES
+def test_its_failures_are_told_by_our_names_and_retried(library, through, fault_server):
+    fault_server.script(reset, reply(json=completion("Hello")))
+    lunar = through(library, fault_server, max_retries=1)
+    answer = lunar.plain()
+    assert [attempt.error is None for attempt in answer.call.attempts] == [False, True]
+
+
+@LIBRARIES
+@pytest.mark.parametrize("way", ["plain", "streamed"])
+def test_each_kind_of_failure_has_its_class(library, way, through, fault_server):
+    lunar = through(library, fault_server, max_retries=0)
+    fault_server.script(reset, reply(429, b'{"retry_after": 7}'), hang)
+    with pytest.raises(APIConnectionError):
+        getattr(lunar, way)()
+    with pytest.raises(RateLimitError) as limited:
+        getattr(lunar, way)()
+    assert limited.value.retry_after == 7
+    with pytest.raises(APITimeoutError):
+        getattr(lunar, way)(timeout=0.2)
+
+
+@LIBRARIES
+def test_a_stream_that_breaks_keeps_what_it_had_said(library, through, fault_server):
+    fault_server.script(sse(chunk("Hel"), reset))
+    lunar = through(library, fault_server)
+    with pytest.raises(APIStreamError) as broken:
+        lunar.streamed()
+    assert broken.value.partial.choices[0].message.content == "Hel"
+
+
+@LIBRARIES
+def test_a_redirect_is_not_followed_even_if_the_callers_client_would(library, fault_server):
+    fault_server.script(reply(307, b"", ["location: http://127.0.0.1:1/elsewhere"]))
+    own = library.Client(follow_redirects=True)
+    with own, Lunar(KEY, base_url=fault_server.origin, http_client=own, max_retries=0) as lunar:
+        with pytest.raises(Exception, match="307"):
+            lunar.chat.completions.create(**QUESTION)
+    assert len(fault_server.requests) == 1
