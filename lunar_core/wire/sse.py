@@ -142,7 +142,8 @@ class SSEDecoder:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._data_size += len(line) + 1  # the whole line: a million empty ones are no small event
+            # The whole line counts: a million empty ones are no small event.
+            self._data_size += len(line) + 1
         elif name == b"event":
             self._event = value
         # A comment has no name; ``id`` and ``retry`` are for reconnecting, which would bill twice.
