@@ -8,6 +8,7 @@ import pytest
 
 from lunar_core import (
     APIConnectionError,
+    APIStatusError,
     APIStreamError,
     APITimeoutError,
     AsyncLunar,
@@ -152,7 +153,7 @@ def test_a_stream_that_breaks_keeps_what_it_had_said(library, through, fault_ser
 def test_a_redirect_is_not_followed_even_if_the_callers_client_would(library, fault_server):
     fault_server.script(reply(307, b"", ["location: http://127.0.0.1:1/elsewhere"]))
     own = library.Client(follow_redirects=True)
-    with own, Lunar(KEY, base_url=fault_server.origin, http_client=own, max_retries=0) as lunar:
-        with pytest.raises(Exception, match="307"):
-            lunar.chat.completions.create(**QUESTION)
+    lunar = Lunar(KEY, base_url=fault_server.origin, http_client=own, max_retries=0)
+    with own, pytest.raises(APIStatusError, match="307"):
+        lunar.chat.completions.create(**QUESTION)
     assert len(fault_server.requests) == 1
