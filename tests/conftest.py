@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+# A job in the background, as CI may be, starts with SIGINT ignored, and hands that on to what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["lunar_core.sandbox.pytest_plugin"]
 

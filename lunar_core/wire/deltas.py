@@ -163,23 +163,28 @@ class Assembly:
     def add(self, chunk: Mapping[str, object]) -> None:
         """Take in one chunk as decoded JSON."""
         for key, value in chunk.items():
-            if value is None or key in ("choices", "object", "error", "detail"):
-                continue
-            if key == "usage":
-                # A last word on tokens must not wipe out the cost that an earlier chunk stated.
-                self._fields[key] = _merged(self._fields.get(key), value)
-            elif key == "routing":
-                self._fields.setdefault(key, value)
-            else:
-                self._fields[key] = value
+            if value is not None and key not in ("choices", "object", "error", "detail"):
+                self._fields[key] = _settled(key, self._fields.get(key), value)
         for choice in _mappings(chunk.get("choices")):
             index = choice.get("index")
             self._choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(choice)
 
     def get(self, field: str) -> object:
-        """A top-level field of the chunks so far (``usage``, ``routing``, ``model``, ``id``), or None."""
-        self._fold()
-        return self._fields.get(field)
+        """A top-level field of the chunks so far (``usage``, ``routing``, ``model``, ``id``), or None.
+
+        Only the payloads that name the field are decoded, and only so many as it takes.
+        """
+        name = f'"{field}"'.encode()
+        found = self._fields.get(field)
+        for payload in self._tape if field in _SETTLED else reversed(self._tape):
+            if name in payload:
+                chunk = _decoded(payload)
+                news = chunk.get(field) if chunk is not None else None
+                if news is not None:
+                    found = _settled(field, found, news)
+                    if field not in _SETTLED:
+                        break
+        return found
 
     @property
     def has_content(self) -> bool:
@@ -206,12 +211,27 @@ class Assembly:
     def _fold(self) -> None:
         tape, self._tape, self._tape_bytes = self._tape, [], 0
         for payload in tape:
-            try:
-                chunk = from_json(payload)
-            except ValueError:
-                continue  # whoever reads the stream meets the same payload and raises
-            if isinstance(chunk, dict):
+            chunk = _decoded(payload)
+            if chunk is not None:
                 self.add(chunk)
+
+
+def _decoded(payload: bytes) -> dict[str, object] | None:
+    try:
+        chunk = from_json(payload)
+    except ValueError:
+        return None  # whoever reads the stream meets the same payload and raises
+    return chunk if isinstance(chunk, dict) else None
+
+
+_SETTLED = ("usage", "routing")
+
+
+def _settled(field: str, old: object, new: object) -> object:
+    """What a field is, once several chunks have spoken of it. Of most, the last word counts."""
+    if field == "usage":
+        return _merged(old, new)  # a last word on tokens must not wipe out a cost stated earlier
+    return old if field == "routing" and old is not None else new
 
 
 def _mappings(value: object) -> Iterable[Mapping[str, object]]:
