@@ -95,7 +95,9 @@ def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
 
 def _named(name: str, names: Sequence[str]) -> dict[str, object]:
     if name not in names:
-        raise ConfigurationError(f"tool_choice: no tool is called {name!r}; there are {list(names)}")
+        raise ConfigurationError(
+            f"tool_choice: no tool is called {name!r}; there are {list(names)}"
+        )
     return {"type": "function", "function": {"name": name}}
 
 
