@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessageChunk
@@ -60,10 +59,12 @@ class ChunkConverter:
             self._route = chunk.get("routing")
         choice = chunk["choices"][0]
         if choice.get("index"):
-            return None  # a message has one text: that of the first choice
-        if choice.get("finish_reason"):
-            self._finish_reason = choice["finish_reason"]
-        return self._said(choice.get("delta") or {}, choice.get("logprobs"))
+            choice = _first(chunk["choices"])
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self._finish_reason = reason
+        delta = choice.get("delta")
+        return self._said(delta if isinstance(delta, dict) else {}, choice.get("logprobs"))
 
     def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
@@ -72,7 +73,9 @@ class ChunkConverter:
             return ChatGenerationChunk(message=AIMessageChunk(content=text))  # nearly all of them
         calls = self._tool_calls(delta.get("tool_calls"))
         reasoning = self._set_aside(additional_kwargs(delta))
-        if not (text or calls or reasoning or logprobs):
+        likely = logprobs if isinstance(logprobs, dict) else {}
+        likely = {name: tokens for name, tokens in likely.items() if isinstance(tokens, list)}
+        if not (text or calls or reasoning or likely):
             return None
         told: JSONObject = {}
         if self._route and not self._route_told:
@@ -84,7 +87,7 @@ class ChunkConverter:
             response_metadata=told,
         )
         return ChatGenerationChunk(
-            message=message, generation_info={"logprobs": logprobs} if logprobs else None
+            message=message, generation_info={"logprobs": likely} if likely else None
         )
 
     def _set_aside(self, beside: JSONObject) -> str | None:
@@ -95,28 +98,27 @@ class ChunkConverter:
         return reasoning if isinstance(reasoning, str) else None
 
     def _tool_calls(self, pieces: object) -> list[ToolCallChunk]:
-        found = []
-        for piece in pieces if isinstance(pieces, list) else ():
-            function = piece.get("function") or {}
-            call_id, name, arguments = (
-                piece.get("id"),
-                function.get("name"),
-                function.get("arguments"),
-            )
-            slot = self._slots.slot(piece.get("index"), call_id, name)
-            if slot in self._started:
-                call_id = name = None  # LangChain would write them twice
-            elif name:
-                self._started.add(slot)
-            if isinstance(arguments, Mapping):
-                arguments = json.dumps(arguments, ensure_ascii=False)
-            index = self._first_slot + slot
-            found.append(
-                ToolCallChunk(
-                    name=name, args=arguments, id=call_id, index=index, type="tool_call_chunk"
-                )
-            )
-        return found
+        return [self._tool_call(piece) for piece in _objects(pieces)]
+
+    def _tool_call(self, piece: JSONObject) -> ToolCallChunk:
+        function = piece.get("function")
+        function = function if isinstance(function, dict) else {}
+        index, call_id = piece.get("index"), _text(piece.get("id"))
+        name, arguments = _text(function.get("name")), function.get("arguments")
+        slot = self._slots.slot(index if isinstance(index, int) else None, call_id, name)
+        if slot in self._started:
+            call_id = name = None  # LangChain would write them twice
+        elif name:
+            self._started.add(slot)
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        return ToolCallChunk(
+            type="tool_call_chunk",
+            index=self._first_slot + slot,
+            id=call_id,
+            name=name,
+            args=arguments,
+        )
 
     @property
     def has_usage(self) -> bool:
@@ -128,11 +130,10 @@ class ChunkConverter:
     ) -> ChatGenerationChunk:
         """The chunk that ends the message: no text, but all that is known of the call."""
         usage = answers.forgiving(Usage, dict(self._usage)) if self._usage else None
-        model, answer_id = self._stated.get("model"), self._stated.get("id")
         metadata = bridge.metadata(
             call=call,
-            model=model if isinstance(model, str) else None,
-            answer_id=answer_id if isinstance(answer_id, str) else None,
+            model=_text(self._stated.get("model")),
+            answer_id=_text(self._stated.get("id")),
             finish_reason=self._finish_reason,
             usage=usage,
             routing=_decision(self._route),
@@ -149,6 +150,20 @@ class ChunkConverter:
             chunk_position=position,
         )
         return ChatGenerationChunk(message=message, generation_info=info)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _objects(values: object) -> list[JSONObject]:
+    found = values if isinstance(values, list) else []
+    return [value for value in found if isinstance(value, dict)]
+
+
+def _first(choices: object) -> JSONObject:
+    """The choice that a stream shows, where the service sends several: a message has one text."""
+    return next((choice for choice in _objects(choices) if choice.get("index") in (None, 0)), {})
 
 
 def _grown(old: object, new: object) -> object:

@@ -440,3 +440,47 @@ calls = st.builds(
 def test_a_message_that_was_sent_and_read_again_is_the_same(message):
     (turn,) = to_wire([message])
     assert from_wire(completions.Message.model_validate(turn)) == message
+
+
+# Odd answers
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 5) | st.floats(0, 2) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def odd(fields):
+    return st.fixed_dictionaries(
+        {}, optional={name: junk | value for name, value in fields.items()}
+    )
+
+
+functions = odd({"name": texts, "arguments": st.sampled_from(["{", "{}", "[]"])})
+written = odd(
+    {
+        "role": st.just("assistant"),
+        "content": texts,
+        "tool_calls": st.lists(odd({"id": texts, "function": functions}), max_size=2),
+        "reasoning": texts,
+        "refusal": texts,
+        "extra": junk,
+    }
+)
+choices = odd({"index": st.integers(0, 2), "message": written, "finish_reason": st.just("stop")})
+usages = odd({"prompt_tokens": st.integers(0, 9), "prompt_tokens_details": junk})
+bodies = odd({"model": texts, "choices": st.lists(choices, max_size=2), "usage": usages})
+
+
+@given(bodies)
+def test_no_answer_however_odd_breaks_langchain(body):
+    """What the core lets through is taken, and can be sent again."""
+    try:
+        answer = read(body)
+    except ValueError:
+        return
+    for generation in to_result(answer).generations:
+        to_wire([generation.message])
+        json.dumps(generation.message.response_metadata)
+        assert generation.message.content_blocks is not None

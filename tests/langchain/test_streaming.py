@@ -9,12 +9,16 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.exceptions import ModelError
-from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage, message_chunk_to_message
 from langchain_core.tools import tool
 
 import lunar_core
 from langchain_lunar.chunks import ChunkConverter
+from langchain_lunar.messages import to_wire
+from lunar_core.wire import events
 from lunar_core.wire.completions import CallInfo
 from tests.faults_steps import DONE, USAGE, chunk, completion, hang, reply, reset, spoken, sse, wait
 
@@ -502,3 +506,71 @@ def test_chunks_without_anything_to_say_are_not_handed_on():
     last = converter.last(CallInfo("call_1", "gpt-4o"))
     assert last.message.response_metadata["finish_reason"] == "stop"
     assert isinstance(last.message, AIMessageChunk)
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 5) | st.floats(0, 2) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["index", "id", "text", "type"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+def odd(fields):
+    return st.fixed_dictionaries(
+        {}, optional={name: junk | value for name, value in fields.items()}
+    )
+
+
+functions = odd({"name": st.just("add"), "arguments": st.sampled_from(["{", "}", "{}"])})
+pieces = odd(
+    {"index": st.integers(0, 2), "id": st.sampled_from(["c1", "c2"]), "function": functions}
+)
+deltas = odd(
+    {
+        "role": st.just("assistant"),
+        "content": st.text(max_size=5),
+        "tool_calls": st.lists(pieces, max_size=2),
+        "reasoning": st.text(max_size=3),
+        "refusal": st.text(max_size=3),
+        "extra": junk,
+    }
+)
+choices = odd(
+    {
+        "index": st.integers(0, 1),
+        "delta": deltas,
+        "finish_reason": st.sampled_from(["stop", "tool_calls"]),
+        "logprobs": st.just({"content": [{"token": "a", "logprob": -0.1}]}),
+    }
+)
+chunks = odd(
+    {
+        "id": st.just("x"),
+        "model": st.just("m"),
+        "provider": st.just("openai"),
+        "choices": st.lists(choices, max_size=2),
+        "usage": odd({"prompt_tokens": st.integers(0, 9), "total_cost_usd": st.floats(0, 1)}),
+        "routing": odd({"selected_model": st.just("m"), "cluster_id": st.integers(0, 9)}),
+    }
+)
+
+
+@given(st.lists(chunks, max_size=6))
+def test_no_chunk_however_odd_breaks_langchain(stream):
+    """What the core lets through is taken: it adds up, and goes back to the service."""
+    converter, said = ChunkConverter(), []
+    for event in stream:
+        try:
+            plain = events.plain_chunk(json.dumps(event).encode())
+        except lunar_core.LunarError:
+            continue
+        piece = converter.feed(plain) if plain is not None else None
+        said += [piece.message] if piece is not None else []
+    said.append(converter.last(CallInfo("call_1", "gpt-4o")).message)
+    first, *rest = said
+    answer = message_chunk_to_message(first.__add__(rest))
+    to_wire([answer])
+    json.dumps(answer.response_metadata)
