@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata
@@ -24,11 +25,14 @@ from lunar_core.observers import Observer
 from lunar_core.routing import takes_one_request
 from lunar_core.settings import Settings
 from lunar_core.wire.calls import OPTIONS, ROUTER
-from lunar_core.wire.catalogue import context_window as window_of
+from lunar_core.wire.catalogue import context_window
 
 JSONObject = dict[str, Any]
 
 Secret = Annotated[SecretStr | Callable[[], str] | None, WithJsonSchema({"type": "string"})]
+# Each call asks several times, for its events.
+_window_of = lru_cache(maxsize=1_000)(context_window)
+
 UNKNOWN_WINDOW = 128_000
 """Tokens that a model is taken to hold of which nothing is known: what nearly all chat models hold today."""
 
@@ -221,7 +225,7 @@ class LunarSettings(FunctionCallingLLM):
     def _window(self) -> int:
         """The smallest of those that may answer: what the router chooses must hold the prompt."""
         candidates = (self.models or ROUTED_BY_DEFAULT) if self.model == ROUTER else (self.model,)
-        return min(window_of(model) or UNKNOWN_WINDOW for model in candidates)
+        return min(_window_of(model) or UNKNOWN_WINDOW for model in candidates)
 
     # Requests
 

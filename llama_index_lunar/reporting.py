@@ -14,6 +14,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
+from llama_index_instrumentation.event_handlers import NullEventHandler
 from llama_index_instrumentation.span import active_span_id
 
 from llama_index_lunar import late, tracing
@@ -156,14 +157,15 @@ class Reporter:
             tracing.describe(moment.span, outcome)
         if not _may_be_billed(outcome):
             return
-        entry = replace(Entry.of(outcome), labels=_labels(moment.span_id, moment.agent))
-        for ledger in moment.ledgers:
-            ledger.add(entry)
-        event = _event(outcome, moment)
-        with instrument_tags(
-            dict(moment.tags)
-        ):  # the dispatcher stamps those of *this* moment on it
-            dispatcher.event(event)
+        if moment.ledgers:
+            entry = replace(Entry.of(outcome), labels=_labels(moment.span_id, moment.agent))
+            for ledger in moment.ledgers:
+                ledger.add(entry)
+        if _somebody_listens():
+            with instrument_tags(
+                dict(moment.tags)
+            ):  # the dispatcher would stamp those of *this* moment
+                dispatcher.event(_event(outcome, moment))
 
     def _moment(self, outcome: Outcome) -> _Moment:
         """The decision of a decide-then-call is reported before the call, under a name made of the call's."""
@@ -186,6 +188,16 @@ def _agent() -> str | None:
 def _labels(span_id: str | None, agent: str | None) -> dict[str, object]:
     found = {"span_id": span_id, "agent": agent}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _somebody_listens() -> bool:
+    """Whether an event would reach anybody. Without, it need not be made."""
+    place = dispatcher
+    while all(isinstance(handler, NullEventHandler) for handler in place.event_handlers):
+        if not place.propagate:
+            return False
+        place = place.parent
+    return True
 
 
 def _may_be_billed(outcome: Outcome) -> bool:
