@@ -43,7 +43,7 @@ class ChunkConverter:
         self._stated: JSONObject = {}  # model, id and provider, as they were said last
         self._beside: JSONObject = {}  # refusal, and whatever else a message may have
         self._finish_reason: str | None = None
-        self._route: object = None
+        self._route: RoutingDecision | None = None
         self._route_told = False
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
@@ -55,8 +55,8 @@ class ChunkConverter:
         if isinstance(usage, dict):
             # A last word on tokens must not wipe out the cost that an earlier chunk stated.
             self._usage.update({key: value for key, value in usage.items() if value is not None})
-        if self._route is None:
-            self._route = chunk.get("routing")
+        if self._route is None and "routing" in chunk:
+            self._route = _decision(chunk["routing"])
         choice = chunk["choices"][0]
         if choice.get("index"):
             choice = _first(chunk["choices"])
@@ -69,7 +69,12 @@ class ChunkConverter:
     def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
         text = content if type(content) is str else text_of(content)
-        if text and len(delta) == 1 and logprobs is None and (self._route_told or not self._route):
+        if (
+            text
+            and len(delta) == 1
+            and logprobs is None
+            and (self._route_told or self._route is None)
+        ):
             return ChatGenerationChunk(message=AIMessageChunk(content=text))  # nearly all of them
         calls = self._tool_calls(delta.get("tool_calls"))
         reasoning = self._set_aside(additional_kwargs(delta))
@@ -78,8 +83,8 @@ class ChunkConverter:
         if not (text or calls or reasoning or likely):
             return None
         told: JSONObject = {}
-        if self._route and not self._route_told:
-            self._route_told, told = True, {"routing": self._route}
+        if self._route is not None and not self._route_told:
+            self._route_told, told = True, {"routing": bridge.routing_dict(self._route)}
         message = AIMessageChunk(
             content=text,
             additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
@@ -136,7 +141,7 @@ class ChunkConverter:
             answer_id=_text(self._stated.get("id")),
             finish_reason=self._finish_reason,
             usage=usage,
-            routing=_decision(self._route),
+            routing=self._route,
             extra=self._stated,
         )
         info = generation_info(metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -37,5 +38,15 @@ def _model_of(message: AIMessage) -> str | None:
     """None for the answer of another vendor's class: its name for the model is not one of Lunar's."""
     metadata = message.response_metadata
     name = metadata.get("model_name")
-    ours = metadata.get("model_provider", "lunar") == "lunar"
-    return name if ours and isinstance(name, str) and name else None
+    if not isinstance(name, str) or metadata.get("model_provider", "lunar") != "lunar":
+        return None
+    asked = (metadata.get("routing") or {}).get("selected_model", metadata.get("requested_model"))
+    return (asked if _is_version_of(name, asked) else name) or None
+
+
+def _is_version_of(name: str, asked: object) -> bool:
+    """Whether a provider answered as ``gpt-4o-2024-08-06`` what Lunar knows, and asked, as ``gpt-4o``."""
+    if not isinstance(asked, str):
+        return False
+    known = re.escape(asked.rpartition("/")[2])
+    return re.fullmatch(rf"{known}([-@:](\d[\d.-]*|latest|preview))?", name) is not None

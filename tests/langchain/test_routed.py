@@ -195,6 +195,22 @@ def test_which_model_a_conversation_stays_with(name):
     assert model_to_stay_with(history, "off") is None
 
 
+@pytest.mark.parametrize(
+    ("answered_as", "metadata", "asked"),
+    [
+        ("gpt-4o-2024-08-06", {"routing": {"selected_model": "gpt-4o"}}, "gpt-4o"),
+        ("gpt-4o-2024-08-06", {"requested_model": "gpt-4o"}, "gpt-4o"),
+        ("gpt-4o", {"requested_model": "openai/gpt-4o"}, "openai/gpt-4o"),
+        ("gpt-4o-mini", {"routing": {"selected_model": "gpt-4o"}}, "gpt-4o-mini"),
+        ("mistral-small-latest", {"requested_model": "router"}, "mistral-small-latest"),
+    ],
+    ids=["routed", "pinned", "of a provider", "fallback", "nothing known"],
+)
+def test_it_stays_under_the_name_that_lunar_knows(answered_as, metadata, asked):
+    history = [QUESTION, said(by=answered_as, calls=[CALL], **metadata), RESULT]
+    assert model_to_stay_with(history, "tools") == asked
+
+
 def test_a_tool_loop_stays_with_the_model_that_called(chat, way, lunar_sandbox):
     model = chat("router", models=MODELS).bind_tools([add])
     first = way.invoke(model, "Use add: a = 2, b = 3")
