@@ -58,6 +58,7 @@ lint: $(READY) ## Lint (ruff, every rule but those that pyproject.toml gives a r
 .PHONY: types
 types: $(READY) ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing.
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 .PHONY: imports
@@ -80,6 +81,10 @@ wheel: $(READY) ## Build the wheel and the source distribution into dist/.
 .PHONY: proof
 proof: $(READY) ## Install the wheel bare on every Python found here, and try each package in it.
 	$(BIN)/python scripts/proof.py $(ARGS)
+
+.PHONY: cassettes
+cassettes: $(READY) engine ## Record tests/cassettes anew: from the hosted service with LUNAR_API_KEY, or ARGS=--sandbox.
+	$(BIN)/python tests/cassettes/record.py $(ARGS)
 
 .PHONY: engine
 engine: $(READY) ## Add the vendor's routing engine, where it has a wheel for this machine.
