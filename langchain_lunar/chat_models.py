@@ -153,8 +153,9 @@ class ChatLunar(LunarConnection, BaseChatModel):
                 params[as_parameter(name)] = value
         if stop is not None:
             params["stop"] = stop
-        if not params.get("stop"):
-            params.pop("stop", None)
+        for name in ("stop", "tools"):
+            if not params.get(name, True):
+                del params[name]  # an empty list says nothing, and services refuse it
         if params["model"] == ROUTER:
             stay = model_to_stay_with(messages, given.get("sticky", self.sticky))
             params["model"] = stay or ROUTER

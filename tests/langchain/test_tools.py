@@ -121,6 +121,12 @@ def test_tools_may_be_described_in_any_way_that_langchain_knows(scripted, fault_
     assert sent["function"]["parameters"]["properties"].keys() in ({"a", "b"}, {"name", "age"})
 
 
+def test_no_tools_at_all_are_not_sent_as_an_empty_list(scripted, fault_server):
+    fault_server.script(reply(json=completion()))
+    scripted().bind_tools([], strict=True).invoke("hi")
+    assert "tools" not in fault_server.bodies[0]
+
+
 def test_a_tool_of_a_provider_goes_through(scripted, fault_server):
     fault_server.script(reply(json=completion()))
     scripted().bind_tools([{"type": "web_search"}]).invoke("hi")
