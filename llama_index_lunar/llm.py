@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -294,3 +295,9 @@ class LunarLLM(LunarStructured):
 
 def _user(prompt: str) -> list[ChatMessage]:
     return [ChatMessage(prompt, role=MessageRole.USER)]
+
+
+# LlamaIndex looks these signatures up with every call; kept, they cost it next to nothing.
+for _name in ("chat", "stream_chat", "complete", "stream_complete"):
+    for _method in (vars(LunarLLM)[_name].__wrapped__, vars(LunarLLM)[f"a{_name}"].__wrapped__):
+        _method.__signature__ = inspect.signature(_method)

@@ -110,21 +110,19 @@ class ChatChunks:
 
     def feed(self, chunk: JSONObject) -> Sequence[ChatResponse]:
         """The responses to hand out now that ``chunk`` has come, in order."""
-        choice = chunk["choices"][0]
+        choice = _first(chunk)
         self._end.note(chunk, choice)
-        # A message has one text: that of the first choice.
-        delta: JSONObject = {} if choice.get("index") else choice["delta"]
-        text = delta.get("content")
-        if isinstance(text, str):
+        found = choice.get("delta")
+        delta: JSONObject = found if isinstance(found, dict) else {}
+        content = delta.get("content")
+        text = content if isinstance(content, str) else _text_in(content)
+        if text or content == "":
             self._text = text if self._text is None else self._text + text
-        else:
-            text = ""
         thought = _thoughts(delta)
         self._thoughts += thought
-        pieces = delta.get("tool_calls") or ()
+        pieces = _objects(delta.get("tool_calls"))
         for piece in pieces:
-            if isinstance(piece, dict):
-                self._add(piece)
+            self._add(piece)
         response = ChatResponse(
             message=_message(self._text, self._thoughts, self._calls.values()),
             delta=text,
@@ -155,14 +153,14 @@ class ChatChunks:
     def _add(self, piece: JSONObject) -> None:
         found = piece.get("function")
         function: JSONObject = found if isinstance(found, dict) else {}
-        call_id, name = piece.get("id"), function.get("name")
-        slot = self._slots.slot(piece.get("index"), call_id, name)
+        index, call_id, name = piece.get("index"), _str(piece.get("id")), _str(function.get("name"))
+        slot = self._slots.slot(index if isinstance(index, int) else None, call_id, name)
         call = self._calls.get(slot)
         if call is None:
             call = self._calls[slot] = _Call()
             self._calls = dict(sorted(self._calls.items()))
         call.id = call.id or call_id or ""
-        if isinstance(name, str) and name != call.name:
+        if name and name != call.name:
             call.name += name
         call.arguments += _text_of(function.get("arguments"))
 
@@ -177,11 +175,9 @@ class TextChunks:
 
     def feed(self, chunk: JSONObject) -> Sequence[CompletionResponse]:
         """The responses to hand out now that ``chunk`` has come, in order."""
-        choice = chunk["choices"][0]
+        choice = _first(chunk)
         self._end.note(chunk, choice)
-        text = choice.get("text")
-        if not isinstance(text, str) or choice.get("index"):
-            text = ""
+        text = _str(choice.get("text")) or ""
         self._text += text
         response = CompletionResponse(text=self._text, delta=text, raw=chunk)
         held, self._held = self._held, None
@@ -205,10 +201,9 @@ class _End:
         self._finish_reason: str | None = None
 
     def note(self, chunk: JSONObject, choice: JSONObject) -> None:
-        if choice.get("finish_reason") and not choice.get("index"):
-            self._finish_reason = choice["finish_reason"]
+        self._finish_reason = _str(choice.get("finish_reason")) or self._finish_reason
         for name in ("id", "model", "provider"):
-            if name in chunk:
+            if isinstance(chunk.get(name), str):
                 self._said[name] = chunk[name]
 
     def told(
@@ -300,8 +295,8 @@ def _known(
         known = {name: count for name, count in counts.items() if count is not None}
     known |= bridge.metadata(
         call=call,
-        model=raw.get("model"),
-        answer_id=raw.get("id"),
+        model=_str(raw.get("model")),
+        answer_id=_str(raw.get("id")),
         finish_reason=finish_reason,
         usage=usage,
         routing=route,
@@ -338,9 +333,15 @@ def _logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
     """For each token the alternatives that the model had; the token alone where the service names none."""
     told = choice.get("logprobs")
     tokens = told.get("content") if isinstance(told, dict) else None
-    if not isinstance(tokens, list):
+    if not tokens:
         return None
-    return [[_logprob(each) for each in token.get("top_logprobs") or [token]] for token in tokens]
+    try:
+        return [
+            [_logprob(each) for each in _objects(token.get("top_logprobs")) or [token]]
+            for token in _objects(tokens)
+        ]
+    except ValueError:  # not in a form that LlamaIndex knows: raw has them as they are
+        return None
 
 
 def _logprob(token: JSONObject) -> LogProb:
@@ -349,3 +350,25 @@ def _logprob(token: JSONObject) -> LogProb:
         logprob=token.get("logprob") or 0.0,
         bytes=token.get("bytes") or [],
     )
+
+
+def _first(chunk: JSONObject) -> JSONObject:
+    """The choice that is shown: a message has one text, and of several choices that is the first."""
+    choices = chunk["choices"]
+    first: JSONObject = choices[0]
+    if not first.get("index"):
+        return first
+    return next((each for each in _objects(choices) if not each.get("index")), {})
+
+
+def _text_in(content: object) -> str:
+    """The text of content that an upstream sends as a list of parts."""
+    return "".join(_str(part.get("text")) or "" for part in _objects(content))
+
+
+def _objects(values: object) -> list[JSONObject]:
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) else None
