@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from langchain_lunar.callbacks import LunarCostCallbackHandler, get_lunar_cost
     from langchain_lunar.chat_models import ChatLunar
     from langchain_lunar.errors import lunar_retry_on
+    from langchain_lunar.init_model import init_lunar_model
     from langchain_lunar.llms import LunarLLM
     from langchain_lunar.router import LunarRouterChain
 
@@ -18,6 +19,7 @@ __all__ = [
     "LunarLLM",
     "LunarRouterChain",
     "get_lunar_cost",
+    "init_lunar_model",
     "lunar_retry_on",
 ]
 
@@ -28,6 +30,7 @@ _HOMES = {
     "LunarLLM": "llms",
     "LunarRouterChain": "router",
     "get_lunar_cost": "callbacks",
+    "init_lunar_model": "init_model",
     "lunar_retry_on": "errors",
 }
 

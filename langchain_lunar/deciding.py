@@ -136,26 +136,28 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
     def _route(
         self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
     ) -> Route:
-        route = self._given(input_, kwargs)
-        if route is not None:
-            return route
+        return self._given(input_, kwargs) or self._choose(input_, config, kwargs)
+
+    async def _aroute(
+        self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
+    ) -> Route:
+        return self._given(input_, kwargs) or await self._achoose(input_, config, kwargs)
+
+    def _choose(
+        self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
+    ) -> Route:
         try:
-            decision = self._ask(input_, kwargs)
-            route = self._chosen(decision, kwargs)
+            route = self._chosen(self._ask(input_, kwargs), kwargs)
         except LunarError as error:
             route = self._instead(error, kwargs)
         tell(route.news, config)
         return route
 
-    async def _aroute(
+    async def _achoose(
         self, input_: LanguageModelInput, config: RunnableConfig, kwargs: Mapping[str, Any]
     ) -> Route:
-        route = self._given(input_, kwargs)
-        if route is not None:
-            return route
         try:
-            decision = await self._aask(input_, kwargs)
-            route = self._chosen(decision, kwargs)
+            route = self._chosen(await self._aask(input_, kwargs), kwargs)
         except LunarError as error:
             route = self._instead(error, kwargs)
         await atell(route.news, config)
@@ -199,6 +201,26 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
         except LunarError as error:
             raise model_error(error) from None
 
+    # For the middleware, whose models are asked by the agent
+
+    def _preview(
+        self,
+        input_: LanguageModelInput,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+    ) -> dict[str, Any]:
+        child = patch_config(config, callbacks=run_manager.get_child(TAG))
+        return dict(self._choose(input_, child, {}).news)
+
+    async def _apreview(
+        self,
+        input_: LanguageModelInput,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+    ) -> dict[str, Any]:
+        child = patch_config(config, callbacks=run_manager.get_child(TAG))
+        return dict((await self._achoose(input_, child, {})).news)
+
     # Who answers -------------------------------------------------------------------------------
 
     def _choice(self) -> dict[str, Any]:
@@ -236,12 +258,12 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
         return self.router._convert_input(input_).to_messages()
 
     def _chosen(self, decision: RoutingDecision, kwargs: Mapping[str, Any]) -> Route:
-        candidates = list(self.candidates or ())
-        model_id = matching(decision.selected_model, candidates)
+        model_id: str | None = decision.selected_model
+        if self.candidates is not None:
+            model_id = matching(decision.selected_model, self.candidates)
         if model_id is None:
-            why = (
-                f"the router chose {decision.selected_model!r}, none of the candidates {candidates}"
-            )
+            listed = ", ".join(self.candidates or ())
+            why = f"the router chose {decision.selected_model!r}, none of the candidates {listed}"
             raise model_error(APIResponseValidationError(why))
         return self._of(model_id, kwargs, {"routing": bridge.routing_dict(decision)})
 

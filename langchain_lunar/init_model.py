@@ -1,0 +1,33 @@
+"""``init_lunar_model``: a model by its name, where ``init_chat_model`` would stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_lunar.chat_models import ChatLunar
+from lunar_core import ConfigurationError
+from lunar_core.wire.calls import ROUTER
+
+
+def init_lunar_model(model: str = ROUTER, **settings: Any) -> ChatLunar:
+    """The chat model of a name, such as ``"router"``, ``"gpt-4o-mini"`` or ``"openai/gpt-4o-mini"``.
+
+    LangChain's own ``init_chat_model`` knows a fixed list of providers and cannot be told of another, so this stands
+    in its place: the same ``"lunar:gpt-4o-mini"`` is understood, settings are those of ChatLunar, and the model can
+    be given wherever LangChain takes a model object (``create_agent(model=init_lunar_model("router"))``). To choose
+    the model at run time, make its fields configurable::
+
+        llm = init_lunar_model("router").configurable_fields(model=ConfigurableField("model"))
+        llm.invoke("Say hello", config={"configurable": {"model": "gpt-4o"}})
+
+    Raises ConfigurationError for a setting that cannot work, before anything is sent.
+
+    >>> init_lunar_model("gpt-4o-mini", temperature=0).model
+    'gpt-4o-mini'
+    """
+    provider, colon, name = model.partition(":")
+    if colon and provider == "lunar":
+        model = name
+    if not model.strip():
+        raise ConfigurationError("model: is empty")
+    return ChatLunar(model=model, **settings)
