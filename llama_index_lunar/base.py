@@ -13,6 +13,7 @@ from llama_index.core.bridge.pydantic import (
     PrivateAttr,
     SecretStr,
     WithJsonSchema,
+    field_serializer,
 )
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -23,7 +24,7 @@ from llama_index_lunar.routes import Sticky, answer_marks, asked_of
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer
 from lunar_core.routing import takes_one_request
-from lunar_core.settings import Settings
+from lunar_core.settings import Settings, checked_timeout
 from lunar_core.wire.calls import OPTIONS, ROUTER
 from lunar_core.wire.catalogue import context_window
 
@@ -71,7 +72,6 @@ _SENT = (
     "frequency_penalty",
     "provider",
     "logprobs",
-    "top_logprobs",
     "reasoning_effort",
     "modalities",
 )
@@ -137,6 +137,7 @@ class LunarSettings(FunctionCallingLLM):
         api_key: str | SecretStr | Callable[[], str] | None = None,
         jwt: str | SecretStr | Callable[[], str] | None = None,
         api_base: str | None = None,
+        base_url: str | None = None,
         default_headers: Mapping[str, str] | None = None,
         http_client: Any = None,
         async_http_client: Any = None,
@@ -169,10 +170,10 @@ class LunarSettings(FunctionCallingLLM):
             max_tokens=max_tokens,
             additional_kwargs=extra,
             max_retries=max_retries,
-            timeout=timeout,
+            timeout=tuple(timeout) if isinstance(timeout, list) else timeout,
             api_key=api_key,
             jwt=jwt,
-            api_base=api_base,
+            api_base=base_url if api_base is None else api_base,
             default_headers=headers or None,
             stop=[stop] if isinstance(stop, str) else stop,
             models=models,
@@ -191,6 +192,13 @@ class LunarSettings(FunctionCallingLLM):
             )
         self._reached_by = self._reach()
         self._connections = Connections(self._settings(), observers, http_client, async_http_client)
+
+    @field_serializer("timeout")
+    def _timeout_as_json(self, timeout: object) -> object:
+        """Seconds, or those of each step: what a stored LLM can be made from again."""
+        if timeout is None or isinstance(timeout, (int, float)):
+            return timeout
+        return list(vars(checked_timeout(timeout)).values())
 
     @classmethod
     def class_name(cls) -> str:
@@ -266,6 +274,8 @@ class LunarSettings(FunctionCallingLLM):
         fields: JSONObject = {
             name: value for name in _SENT if (value := getattr(self, name)) is not None
         }
+        if self.logprobs:
+            fields |= {"top_logprobs": self.top_logprobs}
         if self.audio_config is not None:
             fields["audio"] = self.audio_config
         params = {"model": self.model, **fields, **self.additional_kwargs, **given}

@@ -17,7 +17,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import ValidationError
 
 from llama_index_lunar import LunarLLM
-from lunar_core import ConfigurationError, Ledger
+from lunar_core import ConfigurationError, Ledger, Timeout
 from tests.llama_index.support import ask, request_body, user
 
 SECRETS = {
@@ -199,6 +199,18 @@ def test_from_dict_makes_the_same_llm_and_needs_the_key_from_elsewhere(monkeypat
     assert LunarLLM.from_dict(stored, api_key="k").to_dict() == llm.to_dict()
     monkeypatch.setenv("LUNAR_API_KEY", "k")
     assert LunarLLM.from_json(llm.to_json()).to_dict() == llm.to_dict()
+
+
+@pytest.mark.parametrize("timeout", [None, 5, 2.5, (5, 60), Timeout(1, 2, 3, 4), httpx.Timeout(7)])
+def test_every_form_of_timeout_can_be_stored(timeout):
+    llm = LunarLLM("gpt-4o", api_key="k", timeout=timeout)
+    again = LunarLLM.from_json(llm.to_json(), api_key="k")
+    assert again._connections.settings.timeout == llm._connections.settings.timeout
+
+
+def test_the_address_has_two_names():
+    llm = LunarLLM("gpt-4o", api_key="k", base_url="https://example.com")
+    assert llm.api_base == "https://example.com"
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["before use", "after use"])
