@@ -1,0 +1,205 @@
+"""The cost handler says what the service billed: each call once, to the last digit."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers import context
+
+from langchain_lunar import LunarCostCallbackHandler, LunarLLM, get_lunar_cost
+from lunar_core import Ledger, tags
+from tests.faults_steps import chunk, reset, sse
+
+QUESTIONS = ["Say hi", "Repeat: one two three", "What is 2 + 2?", "Name a colour"]
+
+
+def leave_early(model, config):
+    for _ in model.stream(QUESTIONS[1], config):
+        break
+
+
+async def in_tasks(model, config):
+    await asyncio.gather(*(model.ainvoke(question, config) for question in QUESTIONS))
+
+
+async def streamed(model, config):
+    async for _ in model.astream(QUESTIONS[1], config):
+        pass
+
+
+WAYS = {
+    "invoke": lambda model, config: model.invoke(QUESTIONS[0], config),
+    "stream": lambda model, config: list(model.stream(QUESTIONS[1], config)),
+    "batch": lambda model, config: model.batch(QUESTIONS, config),
+    "ainvoke": lambda model, config: asyncio.run(model.ainvoke(QUESTIONS[0], config)),
+    "astream": lambda model, config: asyncio.run(streamed(model, config)),
+    "abatch": lambda model, config: asyncio.run(model.abatch(QUESTIONS, config)),
+    "gather": lambda model, config: asyncio.run(in_tasks(model, config)),
+}
+
+
+@pytest.fixture(params=["gpt-4o-mini", "router", "text"])
+def model(request, chat, lunar_sandbox):
+    if request.param != "text":
+        return chat(request.param)
+    return LunarLLM(model="gpt-4o-mini", api_key=lunar_sandbox.api_key, base_url=lunar_sandbox.url)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_the_handler_counts_what_was_billed(way, model, lunar_sandbox):
+    handler = LunarCostCallbackHandler()
+    way(model, {"callbacks": [handler]})
+    bills = lunar_sandbox.billed()
+    assert handler.total_cost == lunar_sandbox.total_billed() > 0
+    assert handler.total_tokens == sum(b["prompt_tokens"] + b["completion_tokens"] for b in bills)
+    assert (len(handler.ledger), handler.unpriced) == (len(bills), 0)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_so_does_the_block(way, model, lunar_sandbox):
+    with get_lunar_cost() as cost:
+        way(model, None)
+    assert cost.total_cost == lunar_sandbox.total_billed() > 0
+
+
+def test_a_handler_on_the_model_and_in_the_config_counts_a_call_once(chat, lunar_sandbox):
+    handler = LunarCostCallbackHandler()
+    with get_lunar_cost() as cost:
+        chat(callbacks=[handler]).invoke("Say hi", {"callbacks": [handler]})
+    assert handler.total_cost == cost.total_cost == lunar_sandbox.total_billed()
+    assert len(handler.ledger) == len(cost.ledger) == 1
+
+
+def test_a_ledger_that_also_observes_the_client_counts_a_call_once(chat, lunar_sandbox):
+    ledger = Ledger()
+    chat(observers=[ledger]).invoke("Say hi", {"callbacks": [LunarCostCallbackHandler(ledger)]})
+    assert (len(ledger), ledger.total_cost) == (1, lunar_sandbox.total_billed())
+
+
+def test_an_answer_from_the_cache_costs_nothing_and_says_what_it_saved(chat, lunar_sandbox):
+    handler, model = LunarCostCallbackHandler(), chat(cache=InMemoryCache())
+    for _ in range(3):
+        model.invoke("Say hi", {"callbacks": [handler]})
+    billed = lunar_sandbox.total_billed()
+    assert len(lunar_sandbox.billed()) == 1
+    assert (handler.total_cost, handler.saved, handler.unpriced) == (billed, 2 * billed, 0)
+
+
+def test_a_stream_that_is_left_is_listed_as_unpriced(chat):
+    handler = LunarCostCallbackHandler()
+    leave_early(chat(), {"callbacks": [handler]})
+    (entry,) = handler.ledger
+    assert (entry.status, entry.cost, handler.unpriced) == ("aborted", None, 1)
+
+
+def test_a_stream_that_breaks_keeps_the_cost_that_had_arrived(scripted, fault_server):
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "total_cost_usd": 1e-6}
+    fault_server.script(sse(chunk("Hel", usage=usage), reset))
+    handler = LunarCostCallbackHandler()
+    with pytest.raises(Exception, match="cut off"):
+        list(scripted().stream("Hello", {"callbacks": [handler]}))
+    (entry,) = handler.ledger
+    assert (entry.status, entry.cost, entry.total_tokens) == ("failed", Decimal("0.000001"), 4)
+
+
+def test_a_call_that_the_service_refused_cost_nothing(chat):
+    handler = LunarCostCallbackHandler()
+    with pytest.raises(Exception, match="404"):
+        chat("no-such-model").invoke("Say hi", {"callbacks": [handler]})
+    assert (handler.total_cost, handler.unpriced) == (0, 0)
+
+
+def test_a_model_of_another_vendor_is_counted_and_its_cost_unknown():
+    handler = LunarCostCallbackHandler()
+    FakeListChatModel(responses=["hi"]).invoke("Say hi", {"callbacks": [handler]})
+    assert (len(handler.ledger), handler.total_cost, handler.unpriced) == (1, 0, 1)
+
+
+def test_blocks_nest_and_the_outer_one_counts_the_inner_ones_calls(chat):
+    with get_lunar_cost() as outer:
+        chat().invoke("Say hi")
+        with get_lunar_cost() as inner:
+            chat().invoke("Repeat: one two three")
+        chat().invoke("Say hi")
+    assert (len(outer.ledger), len(inner.ledger)) == (3, 1)
+    assert inner.total_cost < outer.total_cost
+
+
+def test_after_an_exception_in_the_block_nothing_more_is_counted(chat):
+    blocks = []
+
+    def fail():
+        with get_lunar_cost() as cost:
+            blocks.append(cost)
+            chat().invoke("Say hi")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    chat().invoke("Say hi")
+    assert len(blocks[0].ledger) == 1
+
+
+def test_blocks_leave_no_hook_behind():
+    with get_lunar_cost():
+        before = len(context._configure_hooks)
+    for _ in range(100):
+        with get_lunar_cost():
+            pass
+    assert len(context._configure_hooks) == before
+
+
+def test_a_handler_may_be_shared_by_threads_of_ones_own(chat, lunar_sandbox):
+    handler, model = LunarCostCallbackHandler(), chat()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda q: model.invoke(q, {"callbacks": [handler]}), QUESTIONS * 4))
+    assert (len(handler.ledger), handler.total_cost) == (16, lunar_sandbox.total_billed())
+
+
+def test_costs_are_told_apart_by_what_was_said_of_the_run(chat, lunar_sandbox):
+    handler = LunarCostCallbackHandler()
+    step = RunnableLambda(lambda question, config: chat().invoke(question, config))
+    for user, tag in (("u1", "a"), ("u2", "b"), ("u1", "b")):
+        config = {
+            "callbacks": [handler],
+            "metadata": {"user": user},
+            "tags": [tag],
+            "run_name": tag,
+        }
+        with tags(team="search"):
+            step.invoke("Say hi", config)
+    each = lunar_sandbox.total_billed() / 3
+    assert {k: v.cost for k, v in handler.by_metadata("user").items()} == {
+        "u1": 2 * each,
+        "u2": each,
+    }
+    assert {k: v.calls for k, v in handler.by_run_tag.items()} == {"a": 1, "b": 2}
+    assert handler.by_tag("team")["search"].calls == 3
+    assert handler.by_model["gpt-4o-mini"].calls == 3
+    assert len(handler.by_root_run) == 3
+
+
+def test_structured_output_and_tools_are_counted_too(chat, lunar_sandbox):
+    def multiply(a: int, b: int) -> int:
+        """Multiply two numbers."""
+        return a * b
+
+    handler = LunarCostCallbackHandler()
+    config = {"callbacks": [handler]}
+    schema = {"title": "Colour", "type": "object", "properties": {"name": {"type": "string"}}}
+    schema["description"] = "A colour."
+    chat().with_structured_output(schema).invoke("Name a colour", config)
+    chat("router").bind_tools([multiply], tool_choice="any").invoke("What is 3 times 4?", config)
+    assert handler.total_cost == lunar_sandbox.total_billed() > 0
+
+
+def test_the_key_is_in_no_handlers_repr(chat):
+    handler = LunarCostCallbackHandler()
+    chat().invoke("Say hi", {"callbacks": [handler]})
+    assert "pk_" not in repr(handler)
