@@ -103,7 +103,7 @@ def test_it_travels_without_its_key_in_sight(llm, lunar_sandbox, monkeypatch):
         assert twin.invoke("Repeat: a") == "a"
     monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
     told = json.loads(dumps(model))
-    again = load(told, valid_namespaces=["langchain_lunar"], allowed_objects="all")
+    again = load(told, allowed_objects=[LunarLLM], valid_namespaces=["langchain_lunar"])
     assert again.invoke("Repeat: a") == "a"
 
 
