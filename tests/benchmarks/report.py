@@ -1,0 +1,68 @@
+"""What was measured, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+NOISE = 1.1
+"""Machines stall: less than this factor means nothing."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of ours. ``peers``: theirs, of the same run."""
+
+    line: str
+    mode: str
+    unit: str
+    ours: float
+    target: float | None
+    peers: dict[str, float] = field(default_factory=dict)
+    more_is_better: bool = False
+
+    @property
+    def best(self) -> str:
+        if not self.peers:
+            return "–"
+        choose = max if self.more_is_better else min
+        name = choose(self.peers, key=lambda peer: self.peers[peer])
+        return f"{name} {shown(self.peers[name])}"
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return "no target"
+        gone_past = self.target / self.ours if self.more_is_better else self.ours / self.target
+        if gone_past <= 1:
+            return "met"
+        exact = self.unit in ("connections", "of 54")
+        return "within noise" if gone_past <= NOISE and not exact else "MISSED"
+
+
+def shown(figure: float) -> str:
+    return f"{figure:.0f}" if figure >= 100 or figure == int(figure) else f"{figure:.3g}"
+
+
+def table(rows: list[Row]) -> str:
+    head = ["line", "", "ours", "target", "unit", "best peer", "verdict"]
+    cells = [head] + [
+        [
+            row.line,
+            row.mode,
+            shown(row.ours),
+            "–" if row.target is None else shown(row.target),
+            row.unit,
+            row.best,
+            row.verdict,
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def as_json(rows: list[Row]) -> list[dict[str, object]]:
+    return [{**asdict(row), "verdict": row.verdict} for row in rows]
