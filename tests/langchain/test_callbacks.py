@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.language_models import FakeListChatModel, FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import context
 
-from langchain_lunar import LunarCostCallbackHandler, LunarLLM, get_lunar_cost
-from lunar_core import Ledger, tags
+from langchain_lunar import LunarCostCallbackHandler, LunarLLM, callbacks, get_lunar_cost
+from lunar_core import APIStreamError, Ledger, tags
 from tests.faults_steps import chunk, reset, sse
 
+LONG = "Count to 200"
 QUESTIONS = ["Say hi", "Repeat: one two three", "What is 2 + 2?", "Name a colour"]
 
 
 def leave_early(model, config):
-    for _ in model.stream(QUESTIONS[1], config):
-        break
+    with contextlib.closing(model.stream(LONG, config)) as chunks:
+        next(chunks)
 
 
 async def in_tasks(model, config):
@@ -203,3 +208,151 @@ def test_the_key_is_in_no_handlers_repr(chat):
     handler = LunarCostCallbackHandler()
     chat().invoke("Say hi", {"callbacks": [handler]})
     assert "pk_" not in repr(handler)
+
+
+async def left_in_async_code(model, config):
+    async with contextlib.aclosing(model.astream(LONG, config)) as chunks:
+        async for _ in chunks:
+            break
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "router", "text"], indirect=True)
+@pytest.mark.parametrize(
+    "leave",
+    [leave_early, lambda model, config: asyncio.run(left_in_async_code(model, config))],
+    ids=["sync", "async"],
+)
+def test_beside_a_stream_that_is_left_all_else_is_counted(leave, model, lunar_sandbox):
+    handler = LunarCostCallbackHandler()
+    leave(model, {"callbacks": [handler]})
+    model.invoke("Say hi", {"callbacks": [handler]})
+    bills = lunar_sandbox.billed(at_least=2)
+    told = [b["total_cost_usd"] for b in bills if "streamed" not in b["tags"]]
+    assert sorted(entry.status for entry in handler.ledger) == ["aborted", "ok"]
+    assert ([float(handler.total_cost)], handler.unpriced) == (told, 1)
+
+
+def test_a_routed_stream_that_is_left_says_which_model_it_was(chat):
+    handler = LunarCostCallbackHandler()
+    leave_early(chat("router"), {"callbacks": [handler]})
+    (entry,) = handler.ledger
+    assert (entry.requested_model, entry.provider) == ("router", "openai")
+    assert entry.model.startswith("gpt-")
+
+
+def test_a_text_stream_that_breaks_keeps_the_cost_that_had_arrived(fault_server):
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "total_cost_usd": 1e-6}
+    piece = {"model": "gpt-4o-mini", "choices": [{"index": 0, "text": "Hel"}], "usage": usage}
+    fault_server.script(sse(piece, reset))
+    handler = LunarCostCallbackHandler()
+    settings = {"api_key": "pk_live_test", "base_url": fault_server.origin, "max_retries": 0}
+    with pytest.raises(APIStreamError):
+        list(LunarLLM(model="gpt-4o-mini", **settings).stream("Hello", {"callbacks": [handler]}))
+    (entry,) = handler.ledger
+    assert (entry.status, entry.cost, entry.total_tokens) == ("failed", Decimal("0.000001"), 4)
+    assert entry.call_id.startswith("call_")
+
+
+def test_a_handler_that_only_sees_hits_of_the_cache_reports_nothing_but_savings(
+    chat, way, lunar_sandbox
+):
+    model, handler = chat(cache=InMemoryCache()), LunarCostCallbackHandler()
+    way.invoke(model, "Say hi")
+    way.invoke(model, "Say hi", {"callbacks": [handler]})
+    assert (handler.total_cost, handler.total_tokens) == (0, 0)
+    assert handler.saved == lunar_sandbox.total_billed() > 0
+    assert [entry.endpoint for entry in handler.ledger] == ["cache"]
+
+
+def test_an_answer_that_another_run_hands_out_again_was_paid_for_once(chat, lunar_sandbox):
+    """Caches other than langchain-core's don't mark what they give."""
+    answer = chat().generate([[HumanMessage("Say hi")]])
+    handler = LunarCostCallbackHandler()
+    first, second = uuid4(), uuid4()
+    for run_id in (first, first, second, second):
+        handler.on_llm_end(answer, run_id=run_id)
+    billed = lunar_sandbox.total_billed()
+    assert (handler.total_cost, handler.saved, len(handler.ledger)) == (billed, billed, 2)
+
+
+def test_another_vendors_model_is_told_by_its_tokens_and_name(way):
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    said = {"model_name": "claude-4", "model_provider": "anthropic"}
+    message = AIMessage("hi", usage_metadata=usage, response_metadata=said)
+    handler = LunarCostCallbackHandler()
+    model = FakeMessagesListChatModel(responses=[message])
+    way.invoke(model, "Say hi", {"callbacks": [handler]})
+    total = handler.by_model["claude-4"]
+    assert (total.total_tokens, total.cost, total.unpriced) == (7, 0, 1)
+    assert handler.by_provider["anthropic"] == total
+
+
+def test_blocks_within_a_call_that_the_outer_block_sees_count_it_once(chat, lunar_sandbox):
+    """The outer handler is told of the inner call by LangChain as well."""
+
+    def step(question):
+        with get_lunar_cost() as inner:
+            answer = chat().invoke(question)
+        assert len(inner.ledger) == 1
+        return answer
+
+    with get_lunar_cost() as outer:
+        RunnableLambda(step).invoke("Say hi")
+    assert (len(outer.ledger), outer.total_cost) == (1, lunar_sandbox.total_billed())
+    assert outer.saved == 0
+
+
+def test_a_thread_that_is_given_the_context_counts_for_the_block(chat, lunar_sandbox):
+    model = chat()
+    with get_lunar_cost() as cost, ThreadPoolExecutor(4) as threads:
+        runs = [
+            threads.submit(contextvars.copy_context().run, model.invoke, question)
+            for question in QUESTIONS
+        ]
+        for run in runs:
+            run.result()
+    assert (len(cost.ledger), cost.total_cost) == (4, lunar_sandbox.total_billed())
+
+
+def test_blocks_in_tasks_side_by_side_do_not_mix(chat):
+    async def spend(times):
+        with get_lunar_cost() as cost:
+            for _ in range(times):
+                await chat().ainvoke("Say hi")
+        return len(cost.ledger)
+
+    async def both():
+        return await asyncio.gather(spend(1), spend(3))
+
+    assert asyncio.run(both()) == [1, 3]
+
+
+def test_runs_that_never_end_do_not_pile_up(monkeypatch, chat):
+    monkeypatch.setattr(callbacks, "MAX_RUNS", 3)
+    handler, answer = LunarCostCallbackHandler(), chat().generate([[HumanMessage("Say hi")]])
+    runs = [uuid4() for _ in range(5)]
+    for run_id in runs:
+        handler.on_llm_start({"name": "Model"}, ["Say hi"], run_id=run_id)
+    for run_id in runs:
+        answer.generations[0][0].message.response_metadata["call_id"] = str(run_id)
+        handler.on_llm_end(answer, run_id=run_id)
+    assert {name: total.calls for name, total in handler.by_run_name.items()} == {
+        None: 2,
+        "Model": 3,
+    }
+
+
+def test_names_of_runs_and_what_surrounds_them_are_told(chat):
+    handler = LunarCostCallbackHandler()
+    step = RunnableLambda(lambda question: chat().batch([question] * 2, {"run_name": "ask"}))
+    for name in ("first", "second"):
+        step.invoke("Say hi", {"callbacks": [handler], "run_name": name})
+    assert {name: total.calls for name, total in handler.by_run_name.items()} == {"ask": 4}
+    assert sorted(total.calls for total in handler.by_root_run.values()) == [2, 2]
+    assert {entry.labels["root_run_name"] for entry in handler.ledger} == {"first", "second"}
+
+
+def test_metadata_of_any_kind_can_be_told_apart(chat):
+    handler = LunarCostCallbackHandler()
+    chat().invoke("Say hi", {"callbacks": [handler], "metadata": {"teams": ["a", "b"]}})
+    assert handler.by_metadata("teams")["['a', 'b']"].calls == 1
