@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.runnables.utils import AnyConfigurableField
@@ -64,9 +63,6 @@ _NOT_COPIED = (
 # ``from langchain_core.load import load`` would be the function of that name.
 _load = importlib.import_module("langchain_core.load.load")
 
-_making = threading.Lock()
-"""Held while a client is made, which takes microseconds: threads that start together share one."""
-
 
 class LunarConnection(Serializable):
     """How to reach the service. Each setting: the argument, else the environment, else the core's default.
@@ -109,8 +105,8 @@ class LunarConnection(Serializable):
     # What was passed is not shown in errors: a key may be among it.
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    _sync: Lunar | None = PrivateAttr(default=None)
-    _async: AsyncLunar | None = PrivateAttr(default=None)
+    _clients: dict[str, Any] = PrivateAttr(default_factory=dict)
+    """Under ``sync`` and ``async``, each from its first call on. Shallow copies have the very same dict."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -167,69 +163,71 @@ class LunarConnection(Serializable):
         return given
 
     def _client(self) -> Lunar:
-        made = self._sync
-        if made is None:
-            from lunar_core import Lunar
+        made: Lunar | None = self._clients.get("sync")
+        if made is not None:
+            return made
+        from lunar_core import Lunar
 
-            with _making:
-                made = self._sync = self._sync or Lunar(
-                    **self._settings(), observers=self.observers, http_client=self.http_client
-                )
-        return made
+        client = Lunar(**self._settings(), observers=self.observers, http_client=self.http_client)
+        # Of threads that come at once, one's client is everybody's; the others' have opened nothing.
+        return cast("Lunar", self._clients.setdefault("sync", client))
 
     def _async_client(self) -> AsyncLunar:
-        made = self._async
-        if made is None:
-            from lunar_core import AsyncLunar
+        made: AsyncLunar | None = self._clients.get("async")
+        if made is not None:
+            return made
+        from lunar_core import AsyncLunar
 
-            with _making:
-                made = self._async = self._async or AsyncLunar(
-                    **self._settings(), observers=self.observers, http_client=self.http_async_client
-                )
-        return made
+        client = AsyncLunar(
+            **self._settings(), observers=self.observers, http_client=self.http_async_client
+        )
+        return cast("AsyncLunar", self._clients.setdefault("async", client))
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
+        self._forget_what_was_serialised()
         if name in _OF_CLIENTS:
-            self._sync = self._async = None  # the next call has a client of the new settings
+            self._clients = {}  # the next call has a client of the new settings
 
     def close(self) -> None:
         """Close the connections of sync calls; later ones are refused. Shallow copies share them."""
-        if self._sync is not None:
-            self._sync.close()
+        if "sync" in self._clients:
+            self._clients["sync"].close()
 
     async def aclose(self) -> None:
         """Close the connections of async calls; later ones are refused. Shallow copies share them."""
-        if self._async is not None:
-            await self._async.aclose()
+        if "async" in self._clients:
+            await self._clients["async"].aclose()
 
     # Copies ------------------------------------------------------------------------------------
 
     def __copy__(self) -> Self:
         twin = super().__copy__()
-        # langchain-core remembers here what it serialised: with another model it would be a lie, and
-        # the cache would answer for the wrong one.
-        twin.__dict__.pop("_serialized", None)
+        twin._forget_what_was_serialised()  # model_copy(update=…) goes on from here
         return twin
+
+    def _forget_what_was_serialised(self) -> None:
+        """langchain-core keeps it for its caches, which would answer with another model's words."""
+        self.__dict__.pop("_serialized", None)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As in pydantic; what is to be other in the copy may go by its other names too (``model_name``)."""
         named = {as_field(name): value for name, value in (update or {}).items()}
         twin = super().model_copy(update=named, deep=deep)
         if named.keys() & _OF_CLIENTS:
-            twin._sync = twin._async = None
+            twin._clients = {}
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         memo = {} if memo is None else memo
         memo |= {id(kept): kept for name in _NOT_COPIED if (kept := self.__dict__.get(name))}
         apart = self.__copy__()
-        apart._sync = apart._async = None
+        apart._clients = {}
         return super(LunarConnection, apart).__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
         apart = self.__copy__()
-        apart._sync = apart._async = None
+        apart._clients = {}
         apart.__dict__.update(http_client=None, http_async_client=None)
         if "api_key" not in self.model_fields_set:
             apart.__dict__["api_key"] = None

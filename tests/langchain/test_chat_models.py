@@ -442,12 +442,15 @@ def test_a_cache_answers_the_second_time(chat, way, lunar_sandbox):
     assert len(lunar_sandbox.requests()) == 1
 
 
-def test_a_cache_tells_a_copy_with_another_model_apart(chat, lunar_sandbox):
+def test_a_cache_tells_another_model_apart(chat, lunar_sandbox):
     model = chat(cache=InMemoryCache())
     model.invoke("hi")
     other = model.model_copy(update={"model": "gpt-4o"}).invoke("hi")
+    model.model = "gpt-4.1"
+    changed = model.invoke("hi")
     assert other.response_metadata["model_name"] == "gpt-4o"
-    assert len(lunar_sandbox.requests()) == 2
+    assert changed.response_metadata["model_name"] == "gpt-4.1"
+    assert len(lunar_sandbox.requests()) == 3
 
 
 def test_a_rate_limiter_is_asked_before_each_request(chat, way):
@@ -612,8 +615,7 @@ def test_the_network_is_imported_with_the_first_call():
 
 def test_making_a_model_opens_nothing():
     model = ChatLunar(model="m", api_key="pk_test", base_url="https://lunar.example")
-    assert model._sync is None
-    assert model._async is None
+    assert model._clients == {}
     started = time.process_time()
     for _ in range(100):
         ChatLunar(model="m", api_key="pk_test", base_url="https://lunar.example")
