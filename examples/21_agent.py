@@ -1,0 +1,51 @@
+"""A FunctionAgent with tools on the routed LLM: which model took each step, why, and what it cost.
+
+    python examples/21_agent.py                             on this machine, no key needed
+    LUNAR_API_KEY=… python examples/21_agent.py --live      on the hosted service: this costs money
+
+Offline, the sandbox answers: its texts are made up by a rule, its prices resemble the providers’ own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCallResult
+from service import service
+
+from llama_index_lunar import LunarLLM, lunar_cost
+
+
+def get_weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return f"18 °C and rain in {city}"
+
+
+def get_population(city: str) -> str:
+    """Tell the number of people who live in a city."""
+    return f"{city} has 2.1 million inhabitants"
+
+
+async def main() -> None:
+    """Let the agent answer, and show its steps."""
+    llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.5)
+    agent = FunctionAgent(
+        name="guide", tools=[get_weather, get_population], llm=llm, system_prompt="Be brief."
+    )
+    with lunar_cost(tags={"user": "u1"}) as costs:
+        run = agent.run("What is the weather in Paris, and how large is its population?")
+        async for event in run.stream_events():
+            if isinstance(event, ToolCallResult):
+                print(f"  {event.tool_name}({event.tool_kwargs}) -> {event.tool_output}")
+            elif isinstance(event, AgentOutput):
+                # What the step cost and how it was routed is part of its raw answer.
+                usage, route = event.raw["usage"], event.raw["routing"]
+                print(f"{route['selected_model']}: {usage['total_cost_usd']} USD")
+        print(f"\n{await run}\n")
+    for name, totals in costs.by_agent.items():
+        print(f"Agent {name}: {totals.calls} calls, {totals.cost} USD")
+
+
+if __name__ == "__main__":
+    with service():
+        asyncio.run(main())

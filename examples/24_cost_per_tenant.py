@@ -1,0 +1,51 @@
+"""What each tenant and each model cost, while many calls run at once and some streams are left early.
+
+    python examples/24_cost_per_tenant.py                             on this machine, no key needed
+    LUNAR_API_KEY=… python examples/24_cost_per_tenant.py --live      on the hosted service: this costs money
+
+Offline, the sandbox answers: its texts are made up by a rule, its prices resemble the providers’ own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from llama_index_instrumentation import get_dispatcher
+from service import service
+
+from llama_index_lunar import LunarCostHandler, LunarLLM, lunar_cost
+
+QUESTIONS = {
+    "acme": ["Prove that 7 is prime.", "Write a haiku.", "Translate 'good morning' into French."],
+    "globex": ["Write a Python function.", "Tell me a joke."],
+}
+
+
+async def serve(llm: LunarLLM, tenant: str) -> None:
+    """Answer a tenant's questions, the last one only until its reader has seen enough."""
+    with lunar_cost(tags={"tenant": tenant}):
+        *others, last = QUESTIONS[tenant]
+        await asyncio.gather(*(llm.acomplete(question) for question in others))
+        stream = await llm.astream_complete(last)
+        async for response in stream:
+            if len(response.text) > 20:
+                break
+        await stream.aclose()  # the service stops generating; what it had told of its usage counts
+
+
+async def main() -> None:
+    """Serve both tenants at once; one handler sees all calls of the program."""
+    costs = LunarCostHandler()
+    get_dispatcher().add_event_handler(costs)
+    llm = LunarLLM(model="router")
+    await asyncio.gather(*(serve(llm, tenant) for tenant in QUESTIONS))
+    for tenant, totals in sorted(costs.by_tag("tenant").items()):
+        print(f"{tenant:8} {totals.calls} calls, {totals.cost} USD, {totals.unpriced} unpriced")
+    for model, totals in sorted(costs.by_model.items()):
+        print(f"{model:22} {totals.calls} calls, {totals.cost} USD")
+    print(f"\nTogether {costs.total_cost} USD, a lower bound while {costs.unpriced} are unpriced.")
+
+
+if __name__ == "__main__":
+    with service():
+        asyncio.run(main())
