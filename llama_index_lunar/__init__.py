@@ -6,9 +6,22 @@
 
 from __future__ import annotations
 
-from llama_index_lunar.callbacks import LunarCostCallback, LunarCostHandler, LunarCosts, lunar_cost
-from llama_index_lunar.llm import LunarLLM
-from llama_index_lunar.reporting import LunarUsageEvent
+try:
+    from llama_index_lunar.callbacks import (
+        LunarCostCallback,
+        LunarCostHandler,
+        LunarCosts,
+        lunar_cost,
+    )
+    from llama_index_lunar.llm import LunarLLM
+    from llama_index_lunar.reporting import LunarUsageEvent
+except ModuleNotFoundError as error:
+    if error.name not in {"llama_index", "llama_index.core"}:
+        raise
+    raise ModuleNotFoundError(
+        "llama_index_lunar needs llama-index-core: pip install 'lunar-integrations[llama-index]'",
+        name=error.name,
+    ) from None
 
 __all__ = [
     "LunarCostCallback",

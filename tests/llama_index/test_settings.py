@@ -6,6 +6,8 @@ import copy
 import json
 import logging
 import pickle
+import subprocess
+import sys
 import threading
 
 import httpx
@@ -18,7 +20,7 @@ from pydantic import ValidationError
 
 from llama_index_lunar import LunarLLM
 from lunar_core import ConfigurationError, Ledger, Timeout
-from tests.llama_index.support import ask, request_body, user
+from tests.llama_index.support import WEATHER, ask, request_body, user
 
 SECRETS = {
     "api_key": "pk_live_hidden_1",
@@ -304,3 +306,24 @@ async def test_an_async_http_client_of_the_callers_is_used(llm_on, lunar_sandbox
 
 def test_its_schema_can_be_written_down():
     assert "class_name" in LunarLLM.model_json_schema()["properties"]
+
+
+def test_without_llamaindex_the_error_names_the_extra():
+    code = (
+        "import sys\n"
+        "class Blocker:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'llama_index':\n"
+        "            raise ModuleNotFoundError('blocked', name=name)\n"
+        "sys.meta_path.insert(0, Blocker())\n"
+        "import llama_index_lunar\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ImportError: llama_index_lunar needs llama-index-core: pip install" in done.stderr
+
+
+def test_messages_of_answers_can_be_stored(llm):
+    answer = llm.chat_with_tools([WEATHER], "What is the weather in Paris?")
+    for message in (answer.message, llm.chat(user("Say hi")).message):
+        stored = message.model_dump_json()
+        assert type(message).model_validate_json(stored) == message
