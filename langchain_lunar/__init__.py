@@ -38,7 +38,15 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "langchain_core":
+            raise
+        raise ModuleNotFoundError(
+            "langchain_lunar needs langchain-core: pip install 'lunar-integrations[langchain]'",
+            name=error.name,
+        ) from None
     globals()[name] = found
     return found
 
