@@ -144,6 +144,7 @@ class Reporter:
     def before(self, call: CallStart, /) -> None:
         theirs = active_instrument_tags.get()
         self._moments[call.call_id] = _Moment(
+            # The client knows all tags, but as strings: LlamaIndex's own stay what they are.
             {**theirs, **{k: v for k, v in call.tags.items() if v != str(theirs.get(k))}},
             active_span_id.get(),
             tracing.current_span(),
@@ -162,9 +163,8 @@ class Reporter:
             for ledger in moment.ledgers:
                 ledger.add(entry)
         if _somebody_listens():
-            with instrument_tags(
-                dict(moment.tags)
-            ):  # the dispatcher would stamp those of *this* moment
+            # The dispatcher would stamp the tags of *this* moment on it.
+            with instrument_tags(dict(moment.tags)):
                 dispatcher.event(_event(outcome, moment))
 
     def _moment(self, outcome: Outcome) -> _Moment:
