@@ -15,6 +15,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from langchain_lunar import tokens
 from langchain_lunar.connection import LunarConnection
 from langchain_lunar.errors import model_error
 from langchain_lunar.migration import as_parameter
@@ -224,6 +225,12 @@ class LunarLLM(LunarConnection, BaseLLM):
         return {**asked, **self._params(prompt, stop, given), "stream": True}
 
     # What LangChain asks of a model ------------------------------------------------------------
+
+    def get_num_tokens(self, text: str) -> int:
+        """About how many tokens ``text`` takes; exactly, where ``custom_get_token_ids`` is set. Works offline."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return tokens.in_text(text)
 
     @property
     def _llm_type(self) -> str:

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import pickle
+import threading
+from decimal import Decimal
 
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError
 from langchain_core.load import dumps, load
+from langchain_core.messages import HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompt_values import StringPromptValue
+from langchain_core.prompts import PromptTemplate
 
 from langchain_lunar import LunarCostCallbackHandler, LunarLLM
-from lunar_core import ConfigurationError, NotFoundError, RateLimitError
+from lunar_core import BadRequestError, ConfigurationError, NotFoundError, RateLimitError
 from tests.faults_steps import reply
 
 PROMPTS = [f"Repeat: {n}" for n in range(5)]
+
+
+class Heard(BaseCallbackHandler):
+    """Keeps what callbacks are told of a stream."""
+
+    run_inline = True
+
+    def __init__(self):
+        self.tokens, self.result = [], None
+
+    def on_llm_new_token(self, token, *, chunk=None, **kwargs):
+        self.tokens.append((token, chunk))
+
+    def on_llm_end(self, response, **kwargs):
+        self.result = response
 
 
 @pytest.fixture
@@ -110,3 +134,144 @@ def test_it_travels_without_its_key_in_sight(llm, lunar_sandbox, monkeypatch):
 def test_one_model_works_on_several_loops(llm):
     model = llm()
     assert [asyncio.run(model.ainvoke("Repeat: a")) for _ in range(3)] == ["a"] * 3
+
+
+# What langchain-tests asks of a chat model, asked of a text model
+
+
+def test_the_environment_is_enough(lunar_sandbox, monkeypatch):
+    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
+    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
+    assert LunarLLM(model="gpt-4o-mini").invoke("Repeat: a") == "a"
+
+
+def test_traces_are_told_the_standard_parameters(llm):
+    model = llm(temperature=0.0, max_tokens=100, stop=["x"], timeout=60, max_retries=2)
+    told = {
+        "ls_provider": "lunar",
+        "ls_model_type": "llm",
+        "ls_model_name": "gpt-4o-mini",
+        "ls_temperature": 0.0,
+        "ls_max_tokens": 100,
+    }
+    assert model._get_ls_params() == told
+    assert model._get_ls_params(model="gpt-4o")["ls_model_name"] == "gpt-4o"
+
+
+def test_a_call_may_name_another_model(llm, way, lunar_sandbox):
+    way.invoke(llm(), "Repeat: a", model="gpt-4o")
+    way.stream(llm(), "Repeat: a", model="gpt-4o")
+    assert [body["model"] for body in bodies(lunar_sandbox)] == ["gpt-4o"] * 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Repeat: å, 日本 and 🙂",
+        StringPromptValue(text="Repeat: å, 日本 and 🙂"),
+        [HumanMessage("Repeat: å, 日本 and 🙂")],
+    ],
+    ids=["text", "prompt", "messages"],
+)
+def test_any_input_of_langchains_will_do(llm, way, given):
+    assert "å, 日本 and 🙂" in way.invoke(llm(), given)
+
+
+def test_answers_end_at_a_stop_of_the_constructor(llm, way):
+    assert way.invoke(llm(stop=["c"]), "Repeat: a b c d").strip() == "a b"
+
+
+def test_several_answers_to_a_prompt_are_one_call(llm, way, lunar_sandbox):
+    handler = LunarCostCallbackHandler()
+    result = way.generate(llm(n=3), ["Repeat: a"], callbacks=[handler])
+    assert len(result.generations[0]) == 3
+    assert (len(handler.ledger), handler.total_cost) == (1, lunar_sandbox.total_billed())
+    assert result.llm_output["total_cost_usd"] == float(handler.total_cost)
+
+
+def test_tokens_are_reported_once_as_they_come_and_their_cost_at_the_end(llm, way):
+    heard = Heard()
+    pieces = way.stream(llm(), "Repeat: a b c", {"callbacks": [heard]})
+    assert [token for token, _ in heard.tokens] == pieces
+    infos = [chunk.generation_info for _, chunk in heard.tokens]
+    assert [info for info in infos[:-1] if info] == []
+    (generation,) = heard.result.generations[0]
+    assert generation.generation_info == infos[-1]
+    assert generation.text == "a b c"
+    assert infos[-1]["token_usage"]["completion_tokens"] == 3
+    assert infos[-1]["total_cost_usd"] > 0
+    assert infos[-1]["call_id"].startswith("call_")
+
+
+def test_leaving_a_stream_ends_the_generation(llm, lunar_sandbox):
+    with contextlib.closing(llm().stream("Count to 20000")) as pieces:
+        next(pieces)
+
+    async def leave():
+        async with contextlib.aclosing(llm().astream("Count to 20000")) as pieces:
+            await anext(pieces)
+
+    asyncio.run(leave())
+    assert all("aborted" in bill["tags"] for bill in lunar_sandbox.billed(at_least=2))
+
+
+def test_a_failing_prompt_leaves_the_others_of_its_batch_their_answers(way, fault_server):
+    def answer(request):
+        if request.json["prompt"] == "bad":
+            return reply(400, b'{"detail": "bad prompt"}')
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_cost_usd": 1e-6}
+        return reply(json={"choices": [{"index": 0, "text": "ok"}], "usage": usage})
+
+    fault_server.decide(answer)
+    handler = LunarCostCallbackHandler()
+    model = LunarLLM(model="a", api_key="pk_live_test", base_url=fault_server.origin)
+    prompts, config = ["good", "bad", "good"], {"callbacks": [handler]}
+    first, failed, last = way.batch(model, prompts, config, return_exceptions=True)
+    assert (first, type(failed).__name__, last) == ("ok", "BadRequestError", "ok")
+    assert (handler.total_cost, handler.unpriced) == (Decimal("0.000002"), 0)
+    with pytest.raises(BadRequestError):
+        way.generate(model, prompts)
+
+
+def test_a_batch_asks_side_by_side(llm):
+    """Each request waits until all of them have begun."""
+    together = threading.Barrier(3)
+
+    class Meet:
+        def before(self, call):
+            together.wait(timeout=30)
+
+        def after(self, outcome):
+            pass
+
+    model = llm(observers=[Meet()])
+    assert model.batch(PROMPTS[:3], {"max_concurrency": 3}) == ["0", "1", "2"]
+    assert len(model.generate(PROMPTS[:3]).generations) == 3
+
+
+def test_an_answer_without_its_cost_says_nothing_of_it(way, fault_server):
+    fault_server.decide(lambda request: reply(json={"choices": [{"index": 0, "text": "ok"}]}))
+    handler = LunarCostCallbackHandler()
+    model = LunarLLM(model="a", api_key="pk_live_test", base_url=fault_server.origin)
+    result = way.generate(model, ["Hello"], callbacks=[handler])
+    assert "total_cost_usd" not in {**result.llm_output, **result.generations[0][0].generation_info}
+    assert (handler.unpriced, handler.total_tokens) == (1, 0)
+
+
+def test_answers_can_be_kept_in_langchains_cache(llm, way, lunar_sandbox):
+    cache = InMemoryCache()
+    for model in (llm(cache=cache), llm(cache=cache, temperature=0.1)):
+        assert [way.invoke(model, "Repeat: a") for _ in range(3)] == ["a"] * 3
+    assert len(lunar_sandbox.billed()) == 2
+
+
+def test_langchains_fallbacks_and_chains_take_it(llm, way):
+    safe = llm(model="gpt-4o!503").with_fallbacks([llm()])
+    chain = PromptTemplate.from_template("Repeat: {text}") | safe | StrOutputParser()
+    assert way.invoke(chain, {"text": "a b"}) == "a b"
+    assert "".join(way.stream(chain, {"text": "a b"})) == "a b"
+
+
+def test_tokens_are_counted_offline(llm):
+    assert 3 <= llm().get_num_tokens("How long is this text?") <= 9
+    assert llm(custom_get_token_ids=lambda text: [1, 2]).get_num_tokens("any") == 2
