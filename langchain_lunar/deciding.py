@@ -76,15 +76,16 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
             raise ConfigurationError("models: the llm has its own; give one of the two")
         if given is not None and settings:
             raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the llm")
-        super().__init__(
-            router=given or ChatLunar(**{**settings, "model": ROUTER}),
-            models=None if models is None else list(models),
-            cost_weight=cost_weight,
-            candidates=None if candidates is None else dict(candidates),
-            on_routing_error=on_routing_error,
-            default_model=default_model,
-            name=name,
-        )
+        fields: dict[str, Any] = {
+            "router": given or ChatLunar(**{**settings, "model": ROUTER}),
+            "models": None if models is None else list(models),
+            "cost_weight": cost_weight,
+            "candidates": None if candidates is None else dict(candidates),
+            "on_routing_error": on_routing_error,
+            "default_model": default_model,
+            "name": name,
+        }
+        super().__init__(**fields)
         self._check()
 
     def _check(self) -> None:
