@@ -78,8 +78,10 @@ def read_chat(**fields):
         (b"upstream connect error", "upstream connect error"),
         (b"<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
         (
-            b"<!DOCTYPE html><html><style>h1 {color: red}</style><body><h1>Bad\n gateway</h1>"
-            b"<script>alert('x')</script></body></html>",
+            (
+                b"<!DOCTYPE html><html><style>h1 {color: red}</style><body><h1>Bad\n gateway</h1>"
+                b"<script>alert('x')</script></body></html>"
+            ),
             "Bad gateway",
         ),
         ({"detail": "caf\u00e9 \u2603"}, "café ☃"),

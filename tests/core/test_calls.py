@@ -308,7 +308,7 @@ def test_so_is_one_that_holds_itself():
 
 
 def test_a_refusal_shows_no_prompt():
-    secret = "my diagnosis is \ud83d"  # noqa: S105
+    secret = "my diagnosis is \ud83d"
     with pytest.raises(ConfigurationError) as caught:
         chat(messages=[{"role": "user", "content": secret}])
     assert "diagnosis" not in str(caught.value)

@@ -11,7 +11,7 @@ from lunar_core import ConfigurationError, Timeout
 from lunar_core.settings import DEFAULT_BASE_URL, Credential, Limits, Settings
 
 KEY = "pk_live_5d1c0e77"
-TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"  # noqa: S105
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"
 
 
 def resolve(**given):
@@ -92,7 +92,7 @@ def test_what_no_header_can_carry_is_refused_by_its_name(kind, given):
 
 @pytest.mark.parametrize("given", ["pk live", "", 7, None])
 def test_so_is_what_a_function_returns(given):
-    with pytest.raises(ConfigurationError, match="^api_key: "):
+    with pytest.raises(ConfigurationError, match=r"^api_key: "):
         resolve(api_key=lambda: given).credential.reveal()
 
 
@@ -170,7 +170,7 @@ def test_the_base_url_of_the_environment_counts_where_none_is_given(monkeypatch)
     ],
 )
 def test_what_is_no_base_url_is_refused(given):
-    with pytest.raises(ConfigurationError, match="^base_url: "):
+    with pytest.raises(ConfigurationError, match=r"^base_url: "):
         resolve(base_url=given)
 
 
@@ -213,7 +213,7 @@ def test_a_timeout_comes_in_every_usual_form(given, timeout):
     "given", [0, -1, float("nan"), float("inf"), True, "7", (1,), (1, 2, 3), (1, -2), [1, 2], {}]
 )
 def test_what_is_no_timeout_is_refused(given):
-    with pytest.raises(ConfigurationError, match="^timeout: "):
+    with pytest.raises(ConfigurationError, match=r"^timeout: "):
         resolve(timeout=given)
 
 
@@ -241,7 +241,7 @@ def test_headers_that_the_client_writes_itself_are_refused(name):
 
 @pytest.mark.parametrize("value", ["two\r\nlines", "nul\0", "snow ☃"])
 def test_so_are_values_that_would_end_their_header(value):
-    with pytest.raises(ConfigurationError, match="^default_headers: .*x-team"):
+    with pytest.raises(ConfigurationError, match=r"^default_headers: .*x-team"):
         resolve(default_headers={"x-team": value})
 
 
