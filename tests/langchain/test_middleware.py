@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from langchain_lunar import LunarCostCallbackHandler, LunarRouterChain
 from langchain_lunar.middleware import LunarRoutingMiddleware
-from lunar_core import ConfigurationError
+from lunar_core import ConfigurationError, InternalServerError
+from tests.faults_steps import reply
 
 PAIR = ["gpt-4o", "gpt-4o-mini"]
+PARIS = "What is the weather in Paris?"
 
 
 def get_weather(city: str) -> str:
@@ -24,11 +31,15 @@ def get_weather(city: str) -> str:
 
 
 @pytest.fixture
-def agent(chat, lunar_sandbox):
+def connection(lunar_sandbox):
+    return {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url, "max_retries": 0}
+
+
+@pytest.fixture
+def agent(chat, connection):
     """Make an agent with one tool, routed by the middleware."""
 
     def make(model="router", per="call", **settings):
-        connection = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url}
         routing = LunarRoutingMiddleware(per=per, models=PAIR, **connection)
         return create_agent(chat(model), tools=[get_weather], middleware=[routing], **settings)
 
@@ -48,7 +59,7 @@ def decisions(sandbox):
 @pytest.mark.parametrize("in_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize(("per", "asked"), [("call", 2), ("run", 1)])
 def test_the_router_is_asked_for_each_call_or_once(agent, per, asked, in_async, lunar_sandbox):
-    state = ask(agent(per=per), "What is the weather in Paris?", in_async=in_async)
+    state = ask(agent(per=per), PARIS, in_async=in_async)
     _human, call, result, answer = state["messages"]
     assert (call.tool_calls[0]["name"], result.content) == ("get_weather", "It is sunny in Paris.")
     for message in (call, answer):
@@ -62,7 +73,7 @@ def test_the_router_is_asked_for_each_call_or_once(agent, per, asked, in_async, 
 
 def test_costs_are_told_by_node_and_equal_the_bill(agent, lunar_sandbox):
     handler = LunarCostCallbackHandler()
-    ask(agent(), "What is the weather in Paris?", {"callbacks": [handler]})
+    ask(agent(), PARIS, {"callbacks": [handler]})
     assert handler.total_cost == lunar_sandbox.total_billed() > 0
     assert handler.by_node["model"].calls == 2
 
@@ -78,18 +89,117 @@ def test_structured_output_stays(agent):
     assert isinstance(state["structured_response"], Weather)
 
 
-def test_settings_that_cannot_work_are_refused(lunar_sandbox):
-    connection = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url}
+def test_settings_that_cannot_work_are_refused(connection):
     with pytest.raises(ConfigurationError, match="per"):
         LunarRoutingMiddleware(per="day", **connection)
     with pytest.raises(ConfigurationError, match="models"):
         LunarRoutingMiddleware(LunarRouterChain(**connection), models=PAIR)
 
 
-def test_candidates_of_other_vendors_may_answer(lunar_sandbox):
-    connection = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url}
+def test_candidates_of_other_vendors_may_answer(connection):
     candidates = {name: FakeListChatModel(responses=[f"I am {name}"]) for name in PAIR}
     routing = LunarRoutingMiddleware(candidates=candidates, **connection)
     state = ask(create_agent(candidates["gpt-4o"], tools=[], middleware=[routing]), "Say hi")
     answer = state["messages"][-1]
     assert answer.content == f"I am {answer.response_metadata['routing']['selected_model']}"
+
+
+@pytest.mark.parametrize("in_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("per", ["call", "run"])
+def test_a_router_that_fails_is_told_or_replaced(chat, connection, per, in_async, fault_server):
+    fault_server.decide(lambda request: reply(503, b'{"detail": "router down"}'))
+    settings = {**connection, "base_url": fault_server.origin, "models": PAIR, "per": per}
+
+    def answers(**more):
+        routing = LunarRoutingMiddleware(**settings, **more)
+        agent = create_agent(chat("router"), tools=[get_weather], middleware=[routing])
+        return ask(agent, PARIS, in_async=in_async)["messages"][1::2]
+
+    with pytest.raises(InternalServerError, match="router down"):
+        answers()
+    for message in answers(on_routing_error="fallback", default_model="gpt-4o-mini"):
+        assert message.response_metadata["model_name"] == "gpt-4o-mini"
+        assert message.response_metadata["routing_error"].startswith("InternalServerError")
+
+
+def test_an_agent_of_another_vendors_model_is_asked_through_lunar(connection, lunar_sandbox):
+    theirs = FakeListChatModel(responses=["I am not asked"])
+    routing = LunarRoutingMiddleware(models=PAIR, **connection)
+    answer = ask(create_agent(theirs, tools=[get_weather], middleware=[routing]), PARIS)
+    assert answer["messages"][-1].response_metadata["requested_model"] in PAIR
+
+
+def test_the_system_prompt_is_part_of_what_is_decided_by(agent, lunar_sandbox):
+    ask(agent(system_prompt="Be brief."), PARIS)
+    first, second = decisions(lunar_sandbox)
+    assert [turn["role"] for turn in first["messages"]] == ["system", "user"]
+    assert first["messages"][0]["content"] == "Be brief."
+    assert {turn["role"] for turn in second["messages"]} <= {"system", "user", "assistant"}
+
+
+def test_each_run_of_a_conversation_is_decided_anew(agent, lunar_sandbox):
+    routed = agent(per="run", checkpointer=InMemorySaver())
+    thread = {"configurable": {"thread_id": "1"}}
+    first = ask(routed, "Say hi", thread)["lunar_routing"]
+    second = ask(routed, "Prove that there are infinitely many primes", thread)["lunar_routing"]
+    assert len(decisions(lunar_sandbox)) == 2
+    assert json.loads(json.dumps(first)) == first
+    assert first["cluster_id"] != second["cluster_id"]
+
+
+def test_streams_stay_streams(agent):
+    async def chunks():
+        given = {"messages": [{"role": "user", "content": "Repeat: a b c"}]}
+        told = agent().astream(given, stream_mode="messages")
+        return [(chunk, metadata) async for chunk, metadata in told]
+
+    streamed = asyncio.run(chunks())
+    assert [chunk.text.strip() for chunk, _ in streamed if chunk.text] == ["a", "b", "c"]
+    assert {metadata["langgraph_node"] for _, metadata in streamed} == {"model"}
+    assert sum("total_cost_usd" in chunk.response_metadata for chunk, _ in streamed) == 1
+
+
+def test_a_graph_streams_the_route_of_a_chain_within_it(connection):
+    chain = LunarRouterChain(models=PAIR, **connection)
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", lambda state: {"messages": [chain.invoke(state["messages"])]})
+    graph.add_edge(START, "ask")
+    compiled = graph.compile()
+    given = {"messages": [{"role": "user", "content": "Repeat: a b c"}]}
+    told = [chunk for chunk, _ in compiled.stream(given, stream_mode="messages")]
+    assert sum("routing" in chunk.response_metadata for chunk in told) == 1
+    assert sum("total_cost_usd" in chunk.response_metadata for chunk in told) == 1
+    assert len(told) > 2
+
+
+def test_decisions_are_told_to_the_agents_callbacks(agent):
+    class Heard(BaseCallbackHandler):
+        run_inline = True
+
+        def on_custom_event(self, name, data, **kwargs):
+            heard.append((name, data["selected_model"]))
+
+    heard = []
+    state = ask(agent(), PARIS, {"callbacks": [Heard()]})
+    asked = [message.response_metadata["model_name"] for message in state["messages"][1::2]]
+    assert heard == [("lunar_routing", model) for model in asked]
+
+
+def test_candidates_of_an_agent_must_be_chat_models(chat, connection):
+    bound = {name: chat(name).bind(stop=["x"]) for name in PAIR}
+    with pytest.raises(ConfigurationError, match="candidates: 'gpt-4o'"):
+        LunarRoutingMiddleware(candidates=bound, **connection)
+
+
+@pytest.mark.parametrize("missing", ["langchain", "langgraph"])
+def test_without_langchain_the_error_names_the_extra(missing):
+    program = f"""
+import sys
+sys.modules[{missing!r}] = None
+import langchain_lunar.middleware
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "ImportError: langchain_lunar.middleware needs langchain and langgraph" in done.stderr
+    assert "lunar-integrations[agents]" in done.stderr
