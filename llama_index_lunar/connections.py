@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llama_index_lunar.reporting import Reporter
@@ -69,11 +69,21 @@ class Connections:
         if self._async is not None:
             await self._async.aclose()
 
-    def _client(self, kind: type[C], http_client: Any) -> C:
-        client: Any = kind.__new__(kind)
-        client._start(self.settings, (*self.observers, self.reporter), http_client)
-        made: C = client
-        return made
+    def _client(self, kind: Callable[..., C], http_client: Any) -> C:
+        told, credential = self.settings, self.settings.credential
+        options: JSONObject = {
+            credential.kind: credential.source or credential.from_environment,
+            "base_url": told.base_url,
+            "timeout": told.timeout,
+            "max_retries": told.max_retries,
+            "total_timeout": told.total_timeout,
+            "max_connections": told.max_connections,
+            "fallbacks": told.fallbacks,
+            "default_headers": told.default_headers,
+            "limits": told.limits,
+            "allow_http": True,  # as far as it may: the address has been checked
+        }
+        return kind(**options, http_client=http_client, observers=(*self.observers, self.reporter))
 
     def __getstate__(self) -> JSONObject:
         return {"settings": self.settings, "observers": self.observers}

@@ -11,6 +11,7 @@ import sys
 import threading
 
 import httpx
+import httpx2
 import pytest
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
@@ -281,9 +282,10 @@ def test_closed_connections_are_not_opened_again(llm_on, lunar_sandbox):
         llm.complete("Say hello")
 
 
-def test_an_http_client_of_the_callers_is_used_and_left_open(llm_on, lunar_sandbox):
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_an_http_client_of_the_callers_is_used_and_left_open(library, llm_on, lunar_sandbox):
     seen = []
-    with httpx.Client(event_hooks={"request": [seen.append]}) as client:
+    with library.Client(event_hooks={"request": [seen.append]}) as client:
         llm = llm_on(lunar_sandbox, http_client=client)
         assert llm.complete("Say hello").text == "hello"
         assert list(llm.stream_chat(user("Say hello")))[-1].message.content == "hello"
@@ -292,13 +294,14 @@ def test_an_http_client_of_the_callers_is_used_and_left_open(llm_on, lunar_sandb
         assert not client.is_closed
 
 
-async def test_an_async_http_client_of_the_callers_is_used(llm_on, lunar_sandbox):
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+async def test_an_async_http_client_of_the_callers_is_used(library, llm_on, lunar_sandbox):
     seen = []
 
     async def see(request):
         seen.append(request)
 
-    async with httpx.AsyncClient(event_hooks={"request": [see]}) as client:
+    async with library.AsyncClient(event_hooks={"request": [see]}) as client:
         llm = llm_on(lunar_sandbox, async_http_client=client)
         assert (await llm.acomplete("Say hello")).text == "hello"
         assert len(seen) == 1
