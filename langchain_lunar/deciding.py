@@ -44,7 +44,7 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
     """The settings of a router chain, and the decisions that follow from them."""
 
     router: ChatLunar
-    """The model that is asked: ``llm``, or the one that was made."""
+    """``llm``, by the name under which copies and ``load`` hand on what was made here."""
     models: list[str] | None = None
     cost_weight: float | None = None
     candidates: dict[str, Any] | None = None
@@ -71,7 +71,7 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
     ) -> None:
         if settings.get("model", ROUTER) != ROUTER:
             raise ConfigurationError("model: the router chooses it; see models and default_model")
-        given = llm or router  # ``router`` is how copies and ``load`` hand on what was made here
+        given = llm or router
         if llm is not None and models is not None:
             raise ConfigurationError("models: the llm has its own; give one of the two")
         if given is not None and settings:
@@ -99,6 +99,11 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
             self._candidate(model_id)
         if self.default_model is not None or self.on_routing_error == "fallback":
             self._default()
+
+    @property
+    def llm(self) -> ChatLunar:
+        """The model that is asked: the one that was given, or the one that was made of the settings."""
+        return self.router
 
     def decide(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any

@@ -56,7 +56,8 @@ class Report:
         if partial is not None and "call_id" not in info:
             info, usage = _facts_of_partial(partial)
         status: Status = "aborted" if isinstance(error, _ABORTED) else "failed"
-        return cls(_entry(run, status, info, usage))
+        attempts = error.attempts if isinstance(error, LunarError) else ()
+        return cls(replace(_entry(run, status, info, usage), attempts=attempts))
 
     def repeats(self, first: Entry | None) -> bool:
         """Whether the call was ``first`` reported by another run, whose answer came out of a cache this time.

@@ -113,6 +113,14 @@ def test_a_stream_that_breaks_keeps_the_cost_that_had_arrived(scripted, fault_se
     assert (entry.status, entry.cost, entry.total_tokens) == ("failed", Decimal("0.000001"), 4)
 
 
+def test_a_call_that_broke_off_without_a_word_may_have_been_billed(scripted, fault_server):
+    fault_server.script(sse(chunk("Hel"), reset))
+    handler = LunarCostCallbackHandler()
+    with pytest.raises(APIStreamError):
+        list(scripted().stream("Hello", {"callbacks": [handler]}))
+    assert (handler.total_cost, handler.unpriced) == (0, 1)
+
+
 def test_a_call_that_the_service_refused_cost_nothing(chat):
     handler = LunarCostCallbackHandler()
     with pytest.raises(Exception, match="404"):

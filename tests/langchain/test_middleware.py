@@ -148,12 +148,8 @@ def test_each_run_of_a_conversation_is_decided_anew(agent, lunar_sandbox):
 
 
 def test_streams_stay_streams(agent):
-    async def chunks():
-        given = {"messages": [{"role": "user", "content": "Repeat: a b c"}]}
-        told = agent().astream(given, stream_mode="messages")
-        return [(chunk, metadata) async for chunk, metadata in told]
-
-    streamed = asyncio.run(chunks())
+    given = {"messages": [{"role": "user", "content": "Repeat: a b c"}]}
+    streamed = list(agent().stream(given, stream_mode="messages"))
     assert [chunk.text.strip() for chunk, _ in streamed if chunk.text] == ["a", "b", "c"]
     assert {metadata["langgraph_node"] for _, metadata in streamed} == {"model"}
     assert sum("total_cost_usd" in chunk.response_metadata for chunk, _ in streamed) == 1

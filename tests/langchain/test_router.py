@@ -275,6 +275,7 @@ def test_keywords_of_a_call_reach_the_wire_and_win(chain, way, lunar_sandbox):
 def test_the_llms_own_settings_are_those_of_its_choice(chat, way, lunar_sandbox):
     llm = chat("gpt-4o-mini", models=PAIR, cost_weight=0.3, temperature=0.1)
     router = LunarRouterChain(llm)
+    assert router.llm is llm
     way.invoke(router, EASY)
     way.invoke(RunnableLambda(router.decide, afunc=router.adecide), EASY)
     for path, body in sent(lunar_sandbox):
