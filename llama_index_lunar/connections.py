@@ -38,8 +38,7 @@ class Connections:
         self.reporter = Reporter()
         self._http_client = http_client
         self._async_http_client = async_http_client
-        self._sync: Lunar | None = None
-        self._async: AsyncLunar | None = None
+        self._clients: dict[str, Any] = {}
 
     def with_settings(self, settings: Settings) -> Connections:
         """The same for other settings. The caller's own http clients stay in use."""
@@ -49,25 +48,30 @@ class Connections:
     def sync(self) -> Lunar:
         from lunar_core import Lunar
 
-        if self._sync is None:
-            self._sync = self._client(Lunar, self._http_client)
-        return self._sync
+        # setdefault: of two threads that come first, both get the same client.
+        made = self._clients.get("sync") or self._clients.setdefault(
+            "sync", self._client(Lunar, self._http_client)
+        )
+        client: Lunar = made
+        return client
 
     @property
     def asynchronous(self) -> AsyncLunar:
         from lunar_core import AsyncLunar
 
-        if self._async is None:
-            self._async = self._client(AsyncLunar, self._async_http_client)
-        return self._async
+        made = self._clients.get("async") or self._clients.setdefault(
+            "async", self._client(AsyncLunar, self._async_http_client)
+        )
+        client: AsyncLunar = made
+        return client
 
     def close(self) -> None:
-        if self._sync is not None:
-            self._sync.close()
+        if "sync" in self._clients:
+            self._clients["sync"].close()
 
     async def aclose(self) -> None:
-        if self._async is not None:
-            await self._async.aclose()
+        if "async" in self._clients:
+            await self._clients["async"].aclose()
 
     def _client(self, kind: Callable[..., C], http_client: Any) -> C:
         told, credential = self.settings, self.settings.credential
