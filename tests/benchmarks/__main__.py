@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lab import Lab
 from lines import LINES
-from report import as_json, table
+from report import as_json, shown, table
 
 
 def main() -> None:
@@ -39,7 +39,9 @@ def main() -> None:
     with Lab(rounds, scale=0.1 if given.quick else 1.0) as lab:
         for line in chosen:
             print(f"measuring: {line.name} …", file=sys.stderr)
-            rows += line.measure(lab, line.name)
+            for row in line.measure(lab, line.name):
+                print(f"  {row.line} {row.mode} {shown(row.ours)} {row.unit}", file=sys.stderr)
+                rows.append(row)
     print(table(rows))
     if given.json:
         given.json.write_text(json.dumps(as_json(rows), indent=1, ensure_ascii=False) + "\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contestants import REFERENCE, SLOW
+from typing_extensions import Self
 
 HERE = Path(__file__).parent
 
@@ -27,7 +28,7 @@ class Lab:
         self._server = _python("loopback.py")
         self.origin = f"http://127.0.0.1:{_line(self._server)}"
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -194,8 +194,7 @@ def hazards(lab: Lab, line: str) -> Iterator[Row]:
     for group in (CORE, LANGCHAIN, LLAMA_INDEX):
         if lab.worker(group.ours) is None:
             continue
-        peers = group.peers if group is CORE else ()
-        names = [*((REFERENCE,) if group is CORE else ()), group.ours, *peers]
+        names = [group.ours, *(group.peers if group is CORE else ())]
         for mode, sync in MODES.items():
             found = {
                 name: _survived(worker, sync=sync) for name, worker in lab.workers(names).items()

@@ -94,7 +94,7 @@ class Script:
         self.pause = pause
 
 
-def script(name: str) -> Script:
+def script(name: str) -> Script:  # noqa: PLR0911  # one line for each kind
     kind, *numbers = name.split("-")
     first, second = [*map(int, numbers), 0, 0][:2]
     if kind == "call":
@@ -111,9 +111,7 @@ def script(name: str) -> Script:
         return Script([STREAM + b"".join(map(framed, events(first))), END])
     if kind == "big":
         return Script([_whole(answer("x" * BIG))])
-    if (
-        kind == "event"
-    ):  # one of 5 MB, or as many bytes as the second number says; the first: bytes a read
+    if kind == "event":  # bytes in a read; bytes of the event, 5 MB if not said
         body = (
             event({"content": "x" * (second or BIG)})
             + event({}, "stop", USAGE)
