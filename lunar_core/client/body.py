@@ -59,19 +59,17 @@ class Body:
         self._inflater = Inflater(encoding)
         self._limit = limit
         self._cut = cut
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()  # not a list of pieces: each of those costs more than two bytes do
 
     def feed(self, piece: bytes) -> bool:
         """False: enough was read. Raises ResponseTooLargeError."""
         for plain in self._inflater.feed(piece):
-            self._pieces.append(plain)
-            self._size += len(plain)
-            if self._size > self._limit:
+            self._data += plain
+            if len(self._data) > self._limit:
                 if self._cut:
                     return False
                 raise ResponseTooLargeError(f"the answer is larger than {self._limit:,} bytes")
         return True
 
     def value(self) -> bytes:
-        return b"".join(self._pieces)[: self._limit if self._cut else None]
+        return bytes(self._data[: self._limit] if self._cut else self._data)
