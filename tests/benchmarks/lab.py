@@ -69,10 +69,12 @@ class Lab:
             for name, taken in figures.items()
         }
 
-    def figures(self, names: Iterable[str], order: dict[str, Any]) -> dict[str, list[float]]:
+    def figures(
+        self, names: Iterable[str], order: dict[str, Any], rounds: int | None = None
+    ) -> dict[str, list[float]]:
         workers = self.workers(names)
         taken: dict[str, list[float]] = {name: [] for name in workers}
-        for turn in range(-1, self.rounds):  # the first is to warm up
+        for turn in range(-1, rounds or self.rounds):  # the first is to warm up
             for name in [*taken]:
                 try:
                     figure = workers[name].do(**self._share(order, name))

@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import ClassVar
+
+from hazards import HAZARDS
 
 HELLO = "Hello from the other side of the loopback. "
 USAGE = {
@@ -94,35 +97,42 @@ class Script:
         self.pause = pause
 
 
-def script(name: str) -> Script:  # noqa: PLR0911  # one line for each kind
+def script(name: str) -> Script:
+    """``kind-number-number``: what the path's first segment asks for."""
     kind, *numbers = name.split("-")
-    first, second = [*map(int, numbers), 0, 0][:2]
-    if kind == "call":
-        return Script([_whole(answer(HELLO))])
-    if kind == "wait":  # milliseconds
-        return Script([_whole(answer(HELLO))], first / 1000)
-    if kind == "drip":  # chunks, milliseconds between them
-        return Script([STREAM, *map(framed, events(first)), END], second / 1000)
-    if kind == "each":  # chunks, one in each read, as fast as they can be read
-        return Script([STREAM + b"".join(map(framed, events(first))) + END])
-    if kind == "burst":  # chunks, in reads of 16 KiB
-        return Script([STREAM + framed(b"".join(events(first)), 16_384) + END])
-    if kind == "short":  # a stream of so many chunks, whose end comes in a packet of its own
-        return Script([STREAM + b"".join(map(framed, events(first))), END])
-    if kind == "big":
-        return Script([_whole(answer("x" * BIG))])
-    if kind == "event":  # bytes in a read; bytes of the event, 5 MB if not said
-        body = (
-            event({"content": "x" * (second or BIG)})
-            + event({}, "stop", USAGE)
-            + b"data: [DONE]\n\n"
-        )
-        return Script([STREAM + framed(body, first) + END])
-    if kind == "hazard":  # number, bytes per read
-        from hazards import HAZARDS
+    return SCRIPTS[kind](*map(int, numbers))
 
-        return Script([STREAM + framed(HAZARDS[first].body, second) + END])
-    raise ValueError(name)
+
+def _burst(chunks: int) -> Script:
+    return Script([STREAM + framed(b"".join(events(chunks)), 16_384) + END])
+
+
+def _event(read: int, size: int = BIG) -> Script:
+    body = event({"content": "x" * size}) + event({}, "stop", USAGE) + b"data: [DONE]\n\n"
+    return Script([STREAM + framed(body, read) + END])
+
+
+def _each(chunks: int) -> bytes:
+    return STREAM + b"".join(map(framed, events(chunks)))
+
+
+SCRIPTS: dict[str, Callable[..., Script]] = {
+    "call": lambda: Script([_whole(answer(HELLO))]),
+    "wait": lambda millis: Script([_whole(answer(HELLO))], millis / 1000),
+    "big": lambda: Script([_whole(answer("x" * BIG))]),
+    # Streams, by the number of chunks. One chunk in each read, as fast as they can be read …
+    "each": lambda chunks: Script([_each(chunks) + END]),
+    # … the end in a packet of its own …
+    "short": lambda chunks: Script([_each(chunks), END]),
+    # … with a pause before each …
+    "drip": lambda chunks, millis: Script(
+        [STREAM, *map(framed, events(chunks)), END], millis / 1000
+    ),
+    # … and many in each read of 16 KiB.
+    "burst": _burst,
+    "event": _event,  # one event, in reads of so many bytes
+    "hazard": lambda number, read: Script([STREAM + framed(HAZARDS[number].body, read) + END]),
+}
 
 
 class Server(asyncio.Protocol):

@@ -107,19 +107,17 @@ class Worker:
             waits.append(first)
         return waits
 
-    def flight(self, script: str, sync: bool, width: int, waves: int) -> float:
-        """Seconds for a wave of ``width`` calls at once, after one that opened the connections."""
+    def flight(self, script: str, sync: bool, width: int) -> float:
+        """Seconds for a wave of ``width`` calls at once. The first wave opens the connections."""
         one = self.at(script)
         gc.collect()
-        if sync:
-            wave = lambda: [*map(_checked, self.threads.map(one.call, [PROMPT] * width))]  # noqa: E731
-        else:
-            wave = lambda: self.loop.run_until_complete(self._wave(one, width))  # noqa: E731
-        wave()
         start = time.perf_counter()
-        for _ in range(waves):
-            wave()
-        return (time.perf_counter() - start) / waves
+        if sync:
+            for text in self.threads.map(one.call, [PROMPT] * width):
+                _checked(text)
+        else:
+            self.loop.run_until_complete(self._wave(one, width))
+        return time.perf_counter() - start
 
     async def _wave(self, one: Contestant, width: int) -> None:
         for text in await asyncio.gather(*(one.acall(PROMPT) for _ in range(width))):

@@ -1,0 +1,40 @@
+"""The bench works: its lines say figures. How large they are, is for `make bench` to say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).parent
+
+
+def test_the_bench_measures_ours_and_the_peers_that_are_installed(tmp_path):
+    figures = tmp_path / "figures.json"
+    names = ("framing", "first token", "connections", "5 MB answer")
+    only = [word for name in names for word in ("--only", name)]
+    done = subprocess.run(
+        [sys.executable, BENCH, "--quick", "--rounds", "1", "--json", figures, *only],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(figures.read_text())
+    assert len(rows) == 2 * len(names)  # each line in two modes
+    assert all(row["ours"] > 0 for row in rows)
+    counted = [row for row in rows if row["unit"] == "connections"]
+    assert [row["verdict"] for row in counted] == ["met", "met"]
+    assert "verdict" in done.stdout
+
+
+def test_a_line_that_is_not_there_is_named_with_those_that_are():
+    done = subprocess.run(
+        [sys.executable, BENCH, "--only", "no such line"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no line begins so; there are: call; chunk" in done.stderr
