@@ -107,9 +107,13 @@ def test_a_hanging_connection_ends_as_soon_as_its_peer_leaves(server, peer):
         server.wait_until(lambda: server.open == 1, within=0.05)
 
 
-def test_a_deaf_connection_takes_no_more_than_the_buffers_hold(server, peer):
+def test_a_connection_may_be_greeted_before_it_asks(server):
     server.greet(reply(204))
-    assert b" 204 " in peer.recv(65_536)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
+        assert b" 204 " in peer.recv(65_536)
+
+
+def test_a_deaf_connection_takes_no_more_than_the_buffers_hold(server):
     server.greet(deaf)
     with socket.create_connection(("127.0.0.1", server.port), timeout=0.2) as other:
         with pytest.raises(TimeoutError):
