@@ -155,6 +155,8 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
         try:
             route = self._chosen(self._ask(input_, kwargs), kwargs)
         except LunarError as error:
+            if not self._may_mend(error):
+                raise
             route = self._instead(error, kwargs)
         tell(route.news, config)
         return route
@@ -165,6 +167,8 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
         try:
             route = self._chosen(await self._aask(input_, kwargs), kwargs)
         except LunarError as error:
+            if not self._may_mend(error):
+                raise
             route = self._instead(error, kwargs)
         await atell(route.news, config)
         return route
@@ -273,13 +277,14 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
             raise model_error(APIResponseValidationError(why))
         return self._of(model_id, kwargs, {"routing": bridge.routing_dict(decision)})
 
-    def _instead(
-        self, error: LunarError, kwargs: Mapping[str, Any], failed: Route | None = None
-    ) -> Route:
-        """Who is asked when routing failed. Raises ``error`` if nobody is to be, or if it was no routing."""
-        no_routing = failed is not None and not failed.is_open
-        if self.on_routing_error == "raise" or no_routing or isinstance(error, _NEVER_MENDED):
-            raise error
+    def _may_mend(self, error: LunarError, failed: Route | None = None) -> bool:
+        """Whether another model is to be asked. A model that was chosen before and then failed was no routing."""
+        was_routing = failed is None or failed.is_open
+        mends = self.on_routing_error == "fallback" and not isinstance(error, _NEVER_MENDED)
+        return was_routing and mends
+
+    def _instead(self, error: LunarError, kwargs: Mapping[str, Any]) -> Route:
+        """Who is asked when routing failed."""
         told = {"routing_error": f"{type(error).__name__}: {error}"}
         return self._of(self._default(), kwargs, told)
 

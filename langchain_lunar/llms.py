@@ -124,12 +124,12 @@ class LunarLLM(LunarConnection, BaseLLM):
                 raise model_error(error) from None
             return answer
 
-        # Nobody is left behind asking, and spending, when one of them fails.
-        answers = await asyncio.gather(*map(ask, prompts), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return _result([answer for answer in answers if isinstance(answer, Completion)])
+        asked = [asyncio.ensure_future(ask(prompt)) for prompt in prompts]
+        try:
+            return _result(await asyncio.gather(*asked))
+        finally:
+            while asked:  # when one has failed, the others need not go on spending
+                asked.pop().cancel()
 
     def _stream(
         self,

@@ -109,7 +109,9 @@ class LunarRouterChain(Deciding):
             try:
                 answer: AIMessage = route.model.invoke(input_, config, **route.kwargs)
             except LunarError as error:
-                route = self._instead(error, kwargs, route)
+                if not self._may_mend(error, route):
+                    raise
+                route = self._instead(error, kwargs)
                 tell(route.news, config)
             else:
                 tell(route.news_in(answer), config)
@@ -128,7 +130,9 @@ class LunarRouterChain(Deciding):
             try:
                 answer: AIMessage = await route.model.ainvoke(input_, config, **route.kwargs)
             except LunarError as error:
-                route = self._instead(error, kwargs, route)
+                if not self._may_mend(error, route):
+                    raise
+                route = self._instead(error, kwargs)
                 await atell(route.news, config)
             else:
                 await atell(route.news_in(answer), config)
@@ -154,9 +158,9 @@ class LunarRouterChain(Deciding):
                         yield chunk if begun else route.told_on(chunk)
                         begun = True
             except LunarError as error:
-                if begun:
+                if begun or not self._may_mend(error, route):
                     raise
-                route = self._instead(error, kwargs, route)
+                route = self._instead(error, kwargs)
                 tell(route.news, config)
             else:
                 return
@@ -181,9 +185,9 @@ class LunarRouterChain(Deciding):
                         yield chunk if begun else route.told_on(chunk)
                         begun = True
             except LunarError as error:
-                if begun:
+                if begun or not self._may_mend(error, route):
                     raise
-                route = self._instead(error, kwargs, route)
+                route = self._instead(error, kwargs)
                 await atell(route.news, config)
             else:
                 return

@@ -166,7 +166,10 @@ class AsyncLunar:
             job.abort()
             raise
         if reply.error is not None:
-            raise job.fail(bare(reply.error))
+            try:
+                raise job.fail(bare(reply.error))
+            finally:
+                del reply  # or this frame and the error would keep each other, and the client
         return reply.answer if job.stream else job.succeed(reply.answer, reply.headers)
 
     async def _send(self, job: Job, call: Call) -> Reply[Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import gc
 import json
 import pickle
 import threading
+import weakref
 from decimal import Decimal
 
 import pytest
@@ -21,7 +23,13 @@ from langchain_core.prompt_values import StringPromptValue
 from langchain_core.prompts import PromptTemplate
 
 from langchain_lunar import LunarCostCallbackHandler, LunarLLM
-from lunar_core import BadRequestError, ConfigurationError, NotFoundError, RateLimitError
+from lunar_core import (
+    BadRequestError,
+    ConfigurationError,
+    InternalServerError,
+    NotFoundError,
+    RateLimitError,
+)
 from tests.faults_steps import reply
 
 PROMPTS = [f"Repeat: {n}" for n in range(5)]
@@ -275,3 +283,23 @@ def test_langchains_fallbacks_and_chains_take_it(llm, way):
 def test_tokens_are_counted_offline(llm):
     assert 3 <= llm().get_num_tokens("How long is this text?") <= 9
     assert llm(custom_get_token_ids=lambda text: [1, 2]).get_num_tokens("any") == 2
+
+
+@pytest.fixture
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_failed_call_leaves_nothing_for_the_collector(llm, no_collector):
+    """A cycle would keep the connections, and what was asked, until some later collection."""
+
+    def fail():
+        failing = llm(model="gpt-4o!503")
+        with contextlib.suppress(InternalServerError):
+            failing.generate(PROMPTS)
+        return weakref.ref(failing._client())
+
+    assert fail()() is None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import gc
 import importlib.machinery
 import json
 import pickle
 import sys
 import threading
 import types
+import weakref
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -563,3 +565,23 @@ def test_a_pinned_model_that_fails_has_not_failed_to_be_routed(chain, way, lunar
     with pytest.raises(InternalServerError):
         way.invoke(fallback(chain), HARD, model="gpt-4o!503")
     assert len(sent(lunar_sandbox)) == 1
+
+
+@pytest.fixture
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_failed_call_leaves_nothing_for_the_collector(chain, no_collector):
+    """A cycle would keep the connections, and what was asked, until some later collection."""
+
+    def fail():
+        failing = chain(models=["gpt-4o!503", "gpt-4o-mini!503"])
+        with contextlib.suppress(InternalServerError):
+            list(failing.stream(EASY))
+        return weakref.ref(failing.llm._client())
+
+    assert fail()() is None
