@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 import lunar_core
-from lunar_core.client import attempts
+from lunar_core.client import aio_stream, attempts, sync_stream
 from tests.faults import FaultServer
 from tests.faults_steps import completion, reply, spoken, sse
 
@@ -65,6 +65,13 @@ def waits(monkeypatch):
 
     monkeypatch.setattr(attempts, "backoff", at_once)
     return reckoned
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    """A stream waits for the end of its body as long as that takes, so that a busy machine ends no connection."""
+    for module in (aio_stream, sync_stream):
+        monkeypatch.setattr(module, "DRAIN_SECONDS", 10)
 
 
 class Blocking:

@@ -198,6 +198,7 @@ def prompt(number):
     return [{"role": "user", "content": f"number {number} of many"}]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_25_24_threads_share_a_client_from_their_first_calls_on(way, key, fault_server):
     fault_server.decide(echo)
     barrier = threading.Barrier(24)
@@ -220,6 +221,7 @@ def test_25_24_threads_share_a_client_from_their_first_calls_on(way, key, fault_
     fault_server.wait_until(lambda: fault_server.open == 0)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_25_50_tasks_share_a_client_from_their_first_calls_on(way, key, fault_server):
     fault_server.decide(echo)
 
@@ -259,15 +261,16 @@ def test_25_threads_with_an_event_loop_each_share_an_async_client(key, fault_ser
     asyncio.run(client.aclose())
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_25_calls_one_after_another_use_one_connection(connect, way, fault_server):
     fault_server.always(way.answer())
     client = connect(fault_server)
     for _call in range(20):
         way.ask(client)
-    assert len(fault_server.requests) == 20
-    assert fault_server.total <= 2
+    assert (len(fault_server.requests), fault_server.total) == (20, 1)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_25_a_connection_is_kept_through_an_error_status_and_a_retry(
     connect, way, fault_server, waits
 ):
