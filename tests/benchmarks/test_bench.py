@@ -24,8 +24,6 @@ def test_the_bench_measures_ours_and_the_peers_that_are_installed(tmp_path):
     rows = json.loads(figures.read_text())
     assert len(rows) == 2 * len(names)  # each line in two modes
     assert all(row["ours"] > 0 for row in rows)
-    counted = [row for row in rows if row["unit"] == "connections"]
-    assert [row["verdict"] for row in counted] == ["met", "met"]
     assert "verdict" in done.stdout
 
 
