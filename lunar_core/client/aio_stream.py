@@ -108,15 +108,18 @@ class AsyncStream(Generic[C]):
     async def _next(self, parse: Callable[[bytes], T | None]) -> T:
         error = self._error
         if not self._over:
+            intake = self._intake
             try:
                 while True:
-                    chunk = self._intake.next(parse)
-                    if chunk is not None:
-                        return chunk
-                    if self._intake.ended:
+                    if intake.ready:
+                        chunk = intake.next(parse)
+                        if chunk is not None:
+                            return chunk
+                    elif intake.ended:
                         break
-                    await self._read()
-                error = self._intake.verdict()
+                    else:
+                        await self._read()
+                error = intake.verdict()
             except LunarError as exc:
                 error = exc
             except BaseException:

@@ -6,7 +6,7 @@ httpx's own decoders have no bound: 128 KiB of gzip can become gigabytes.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lunar_core.errors import ResponseTooLargeError
 
@@ -28,11 +28,10 @@ class Inflater:
         self._coded = coded[0] if coded else None
         self._zlib: zlib._Decompress | None = None
 
-    def feed(self, piece: bytes) -> Iterator[bytes]:
-        if self._coded is None:
-            if piece:
-                yield piece
-            return
+    def feed(self, piece: bytes) -> Iterable[bytes]:
+        return (piece,) if self._coded is None else self._inflated(piece)
+
+    def _inflated(self, piece: bytes) -> Iterator[bytes]:
         while piece:
             if self._zlib is None:
                 self._zlib = zlib.decompressobj(self._window(piece))

@@ -114,13 +114,9 @@ class Intake:
     # Chunks out
 
     def next(self, parse: Callable[[bytes], T | None]) -> T | None:
-        """The next chunk as ``parse`` makes it, or None when all that came was read. Raises APIStreamError."""
-        ready = self.ready
-        while ready:
-            chunk = parse(ready.popleft())
-            if chunk is not None:
-                return chunk if self._route is None else self._routed(chunk)
-        return None
+        """The next payload as ``parse`` makes it, which is None for one without meaning. Raises APIStreamError."""
+        chunk = parse(self.ready.popleft())
+        return chunk if chunk is None or self._route is None else self._routed(chunk)
 
     def _routed(self, chunk: T) -> T:
         route, self._route = self._route, None

@@ -13,6 +13,17 @@ from lunar_core.errors import ResponseTooLargeError
 _BOM = b"\xef\xbb\xbf"
 _NEXT_EVENT = b"\n\ndata: "
 _DONE = b"[DONE]"
+_CR = 0x0D
+
+
+def _is_one_event(data: bytes) -> bool:
+    """Whether a read is what most are while a model speaks: one event in its plainest form."""
+    return (
+        data.find(b"\n") == len(data) - 2
+        and data.endswith(b"\n")
+        and data.startswith(b"data: ")
+        and _CR not in data
+    )
 
 
 class SSEDecoder:
@@ -41,10 +52,15 @@ class SSEDecoder:
         self._event = b""
         self._size = 0  # bytes held back so far
         self._overflow = False
+        self._between = False  # whether all that came was whole events: what comes next begins one
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that ``data`` completes. Raises ResponseTooLargeError."""
-        if self.done or self.error is not None:
+        if self._between and _is_one_event(data) and len(data) <= self._max:
+            payload = data[6:-2]
+            if payload != _DONE:
+                return [payload]
+        if self._is_over:
             return []
         if self._overflow:  # found while whole events came along: they went out first
             self._too_large()
@@ -58,7 +74,14 @@ class SSEDecoder:
         if _DONE in events:
             self.done, self.error = True, None
             del events[events.index(_DONE) :]
+        self._between = self._started and not (
+            self._line or self._data or self._event or self._after_cr or self._is_over
+        )
         return events
+
+    @property
+    def _is_over(self) -> bool:
+        return self.done or self.error is not None
 
     def flush(self) -> list[bytes]:
         """The stream has ended: the last event, if the server left out the blank line after it."""
