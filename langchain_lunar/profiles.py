@@ -12,18 +12,8 @@ from typing import Any, cast
 
 from langchain_core.language_models.model_profile import ModelProfile
 
-from lunar_core import context_window
 from lunar_core.wire.calls import ROUTER
-
-ROUTED = (
-    "gpt-4o",
-    "gpt-4o-mini",
-    "gpt-4-turbo",
-    "gpt-3.5-turbo",
-    "mistral-large-latest",
-    "mistral-small-latest",
-)
-"""The models that the router chooses among when it is not told."""
+from lunar_core.wire.catalogue import ROUTED, context_window
 
 _TEXT: dict[str, Any] = {
     "text_inputs": True,

@@ -26,7 +26,7 @@ from lunar_core.observers import Observer
 from lunar_core.routing import takes_one_request
 from lunar_core.settings import Settings, checked_timeout
 from lunar_core.wire.calls import OPTIONS, ROUTER
-from lunar_core.wire.catalogue import context_window
+from lunar_core.wire.catalogue import ROUTED, context_window
 
 JSONObject = dict[str, Any]
 
@@ -36,16 +36,6 @@ _window_of = lru_cache(maxsize=1_000)(context_window)
 
 UNKNOWN_WINDOW = 128_000
 """Tokens that a model is taken to hold of which nothing is known: what nearly all chat models hold today."""
-
-# The models of the reference's /v1/router: the candidates where no others were named.
-ROUTED_BY_DEFAULT = (
-    "gpt-4o",
-    "gpt-4o-mini",
-    "gpt-4-turbo",
-    "gpt-3.5-turbo",
-    "mistral-large-latest",
-    "mistral-small-latest",
-)
 
 # Fields that decide how the service is reached: a change of one means new connections.
 _REACH = (
@@ -232,7 +222,7 @@ class LunarSettings(FunctionCallingLLM):
 
     def _window(self) -> int:
         """The smallest of those that may answer: what the router chooses must hold the prompt."""
-        candidates = (self.models or ROUTED_BY_DEFAULT) if self.model == ROUTER else (self.model,)
+        candidates = (self.models or ROUTED) if self.model == ROUTER else (self.model,)
         return min(_window_of(model) or UNKNOWN_WINDOW for model in candidates)
 
     # Requests

@@ -79,6 +79,17 @@ read_models = _reader(Model, "models", "data")
 read_providers = _reader(Provider, "providers", "data")
 
 
+ROUTED = (
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-4-turbo",
+    "gpt-3.5-turbo",
+    "mistral-large-latest",
+    "mistral-small-latest",
+)
+"""Whom the router chooses among when it is not told: the reference's example of GET /v1/router/profiles."""
+
+
 # Tokens of prompt and answer together, from the makers' public documentation.
 _CONTEXT_WINDOWS = {
     "gpt-4o": 128_000,

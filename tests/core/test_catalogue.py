@@ -1,6 +1,7 @@
 """Models, providers and profiles, in every list shape that was seen; and how much each model holds."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,11 @@ def read(reader, data):
 )
 def test_models_are_read_from_every_list(data):
     assert [model.id for model in read(catalogue.read_models, data)] == ["gpt-4o", "gpt-4o-mini"]
+
+
+def test_whom_the_router_chooses_among_is_what_the_reference_lists():
+    sample = Path(__file__).parents[1] / "samples" / "router.profiles" / "200.json"
+    assert catalogue.read_profiles(sample.read_bytes()).profiles == list(catalogue.ROUTED)
 
 
 def test_prices_are_kept_for_the_model_and_for_each_provider():
