@@ -2,7 +2,7 @@
 
 ``except lunar_core.RateLimitError`` and ``except langchain_core.exceptions.ModelRateLimitError`` catch the same
 object. It has all that the core's error has (``attempts``, ``partial``, ``retry_after``, ``body``, ``status_code``,
-``request_id``), and ``is_retryable`` says what the core itself would have done. None derives from a builtin that
+``request_id``), and ``is_retryable`` says whether asking again may help. None derives from a builtin that
 LangGraph's default policy skips, but for ``ConfigurationError``, which no retry can mend and which stays itself.
 """
 
@@ -59,9 +59,11 @@ def model_error(error: LunarError) -> LunarError:
     """``error`` as it is raised from LangChain's methods: the same, and a ``ModelError`` too."""
     if isinstance(error, (lunar.ConfigurationError, ModelError)):
         return error
-    twin = _both(type(error), _kind(error))(error.message)
+    kind = _kind(error)
+    twin = _both(type(error), kind)(error.message)
     vars(twin).update(vars(error))
-    cast("Any", twin).is_retryable = may_retry(error)
+    # A gateway may call it 502, and the core asks again then; but the prompt will be as long the next time.
+    cast("Any", twin).is_retryable = may_retry(error) and kind is not langchain.ContextOverflowError
     return twin
 
 
