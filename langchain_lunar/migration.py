@@ -8,42 +8,95 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-_FIELDS = {
-    "headers": "default_headers",
+_BOTH = {
     "max_completion_tokens": "max_tokens",
     "model_name": "model",
-    "openai_api_base": "base_url",
-    "openai_api_key": "api_key",
     "request_timeout": "timeout",
     "stop_sequences": "stop",
 }
+
+_FIELDS = _BOTH | {
+    "api_base": "base_url",
+    "extra_headers": "default_headers",
+    "headers": "default_headers",
+    "openai_api_base": "base_url",
+    "openai_api_key": "api_key",
+    "openrouter_api_base": "base_url",
+    "openrouter_api_key": "api_key",
+}
 """What others call it → the field that it is here."""
 
-_PARAMETERS = _FIELDS | {"headers": "extra_headers"}
+_PARAMETERS = _BOTH | {"headers": "extra_headers"}
 """The same for the keywords of a single call."""
+
+_PASSED_ON = frozenset(
+    {
+        "audio",
+        "best_of",
+        "echo",
+        "logit_bias",
+        "logprobs",
+        "modalities",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning",
+        "response_format",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream_options",
+        "suffix",
+        "tool_choice",
+        "tools",
+        "verbosity",
+        "web_search_options",
+    }
+)
+"""What OpenAI's endpoints know and no field here is made for: sent as it is, as if given in ``model_kwargs``."""
 
 _WITHOUT_MEANING = frozenset(
     {
+        "allowed_special",
+        "app_categories",
+        "app_title",
+        "app_url",
+        "async_client",
+        "batch_size",
+        "client",
         "context_management",
         "default_query",
+        "disable_streaming",
         "disabled_params",
+        "disallowed_special",
         "environment",
         "http_socket_options",
         "include",
         "include_response_headers",
         "openai_organization",
         "openai_proxy",
+        "openrouter_provider",
         "organization",
+        "output_version",
+        "plugins",
+        "profile",
+        "rate_limiter",
         "root_async_client",
         "root_client",
+        "route",
+        "session_id",
         "stream_chunk_timeout",
+        "streaming",
         "tiktoken_model_name",
+        "trace",
         "truncation",
         "use_previous_response_id",
         "use_responses_api",
     }
 )
-"""Settings that concern OpenAI's own service and client, or the vendor's."""
+"""Settings of the services and clients of OpenAI, OpenRouter and the vendor, and of chat models when it is none."""
 
 _CALLER = 6
 """Frames from here to whoever made the model: two of ours, pydantic's and langchain-core's ``__init__``, ours."""
@@ -55,22 +108,29 @@ def as_fields(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict
     What no model of Lunar's can use is dropped, what nobody knows goes to ``model_kwargs``; both with a warning.
     """
     found: dict[str, Any] = {}
-    unknown: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    unknown: list[str] = []
     for key, value in given.items():
         name = key if key in fields else as_field(key)
         if name in fields:
             found[name] = value
-        elif key not in _WITHOUT_MEANING:
-            unknown[key] = value
-        elif value is not None:
-            warnings.warn(f"{key} has no meaning for Lunar: dropped", stacklevel=_CALLER)
+        elif key in _WITHOUT_MEANING or key.endswith(
+            "_api_key"
+        ):  # another service's key is no parameter
+            if value is not None:
+                warnings.warn(f"{key} has no meaning for Lunar: dropped", stacklevel=_CALLER)
+        else:
+            parameters[key] = value
+            if key not in _PASSED_ON:
+                unknown.append(key)
     if unknown:
         warnings.warn(
             f"{', '.join(unknown)}: not a parameter of this model. Put into model_kwargs, "
             "so that it is sent with every request as it is",
             stacklevel=_CALLER,
         )
-        found["model_kwargs"] = {**(found.get("model_kwargs") or {}), **unknown}
+    if parameters:
+        found["model_kwargs"] = {**(found.get("model_kwargs") or {}), **parameters}
     return found
 
 
