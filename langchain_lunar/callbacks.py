@@ -53,6 +53,7 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
         self._outer: LunarCostCallbackHandler | None = None
         self._runs: _Recent[Run] = _Recent()
         self._roots: _Recent[_Root] = _Recent()
+        self._ended: _Recent[UUID] = _Recent()
 
     @property
     def total_cost(self) -> Decimal:
@@ -189,6 +190,7 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Record the call."""
+        self._ended.put(run_id, run_id)
         self._settle(Report.of_answer(self._take(run_id), response))
 
     def on_llm_error(
@@ -200,6 +202,8 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Record the call, with what a stream had told of its usage before it broke off."""
+        if self._ended.get(run_id) is not None:
+            return  # its answer is recorded: an event loop that closes just then has LangChain tell of both
         self._settle(Report.of_error(self._take(run_id), error, response))
 
     def _enter(self, run_id: UUID, parent_run_id: UUID | None, name: str | None) -> _Root:

@@ -140,6 +140,23 @@ class ChatLunar(LunarConnection, BaseChatModel):
     def _params(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
     ) -> dict[str, Any]:
+        params = self._asked(messages, stop, given)
+        params.pop("stream_options", None)  # of streams alone; providers refuse it elsewhere
+        return params
+
+    def _stream_params(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        params = {**self._asked(messages, stop, given), "stream": True}
+        ask = given.get("stream_usage", self.stream_usage) and "stream_options" not in params
+        # POST /v1/router states usage anyway; an option that it doesn't know would cost a second request.
+        if ask and not (params["model"] == ROUTER and routing.takes_one_request(params)):
+            params["stream_options"] = {"include_usage": True}
+        return params
+
+    def _asked(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
         params: dict[str, Any] = {"model": self.model}
         for name in _SENT:
             value = getattr(self, name)
@@ -160,16 +177,6 @@ class ChatLunar(LunarConnection, BaseChatModel):
             stay = model_to_stay_with(messages, given.get("sticky", self.sticky))
             params["model"] = stay or ROUTER
         params["messages"] = to_wire(messages)
-        return params
-
-    def _stream_params(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        params = {**self._params(messages, stop, given), "stream": True}
-        ask = given.get("stream_usage", self.stream_usage) and "stream_options" not in params
-        # POST /v1/router states usage anyway; an option that it doesn't know would cost a second request.
-        if ask and not (params["model"] == ROUTER and routing.takes_one_request(params)):
-            params["stream_options"] = {"include_usage": True}
         return params
 
     # Calls -------------------------------------------------------------------------------------
@@ -226,12 +233,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
                         yield said
             except LunarError as error:
                 failure = model_error(error)
-            # Callbacks learn what a stream took from its chunks alone, also when it broke off.
-            if failure is None or converter.has_usage:
-                said = converter.last(stream.call, position="last" if failure is None else None)
-                if run_manager is not None:
-                    run_manager.on_llm_new_token("", chunk=said)
-                yield said
+        # Callbacks learn what a stream took from its chunks alone, also when it broke off.
+        if failure is None or converter.has_usage:
+            said = converter.last(stream.call, position="last" if failure is None else None)
+            if run_manager is not None:
+                run_manager.on_llm_new_token("", chunk=said)
+            yield said
         if failure is not None:
             raise failure
 
@@ -259,11 +266,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
                         yield said
             except LunarError as error:
                 failure = model_error(error)
-            if failure is None or converter.has_usage:
-                said = converter.last(stream.call, position="last" if failure is None else None)
-                if run_manager is not None:
-                    await run_manager.on_llm_new_token("", chunk=said)
-                yield said
+        # Nothing is left to wait for after this one: LangChain ends the run before its reader goes on.
+        if failure is None or converter.has_usage:
+            said = converter.last(stream.call, position="last" if failure is None else None)
+            if run_manager is not None:
+                await run_manager.on_llm_new_token("", chunk=said)
+            yield said
         if failure is not None:
             raise failure
 

@@ -14,6 +14,7 @@ from langchain_lunar.messages import (
     generation_info,
     text_of,
     usage_metadata,
+    with_extra,
 )
 from lunar_core import bridge
 from lunar_core.wire import answers
@@ -28,6 +29,9 @@ APART = 1_000
 adds up whatever bears the same number."""
 
 
+_READ_APART = frozenset({"choices", "created", "object", "routing", "usage"})
+
+
 class ChunkConverter:
     """Hands on what the model says as it comes, and keeps what is known of the call for the last chunk.
 
@@ -40,7 +44,7 @@ class ChunkConverter:
         self._slots = ToolCallSlots()
         self._started: set[int] = set()  # tool calls whose id and name were handed on
         self._usage: JSONObject = {}
-        self._stated: JSONObject = {}  # model, id and provider, as they were said last
+        self._stated: JSONObject = {}  # model, id, and what the contract does not know, as it was said last
         self._beside: JSONObject = {}  # refusal, and whatever else a message may have
         self._finish_reason: str | None = None
         self._route: RoutingDecision | None = None
@@ -48,8 +52,8 @@ class ChunkConverter:
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
         """What ``chunk`` adds to the message, or None if that is nothing to show yet."""
-        for name in ("model", "id", "provider"):
-            if name in chunk:
+        for name in chunk.keys() - _READ_APART:
+            if chunk[name] is not None:
                 self._stated[name] = chunk[name]
         usage = chunk.get("usage")
         if isinstance(usage, dict):
@@ -135,15 +139,16 @@ class ChunkConverter:
     ) -> ChatGenerationChunk:
         """The chunk that ends the message: no text, but all that is known of the call."""
         usage = answers.forgiving(Usage, dict(self._usage)) if self._usage else None
-        metadata = bridge.metadata(
+        known = bridge.metadata(
             call=call,
-            model=_text(self._stated.get("model")),
-            answer_id=_text(self._stated.get("id")),
+            model=_text(self._stated.pop("model", None)),
+            answer_id=_text(self._stated.pop("id", None)),
             finish_reason=self._finish_reason,
             usage=usage,
             routing=self._route,
             extra=self._stated,
         )
+        metadata = with_extra(known, self._stated)
         info = generation_info(metadata)
         if self._route_told:
             metadata.pop("routing", None)

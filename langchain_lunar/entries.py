@@ -11,7 +11,8 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from lunar_core import ChatCompletion, Completion, Entry, LunarError, bridge
+from langchain_lunar.messages import metadata_beside, metadata_of
+from lunar_core import ChatCompletion, Completion, Entry, LunarError
 from lunar_core.observers import Status
 from lunar_core.wire.usage import exact_usd
 
@@ -52,12 +53,13 @@ class Report:
     @classmethod
     def of_error(cls, run: Run, error: BaseException, response: LLMResult | None) -> Report:
         info, usage = _facts(response)
-        partial = error.partial if isinstance(error, LunarError) else None
-        if partial is not None and "call_id" not in info:
-            info, usage = _facts_of_partial(partial)
-        status: Status = "aborted" if isinstance(error, _ABORTED) else "failed"
-        attempts = error.attempts if isinstance(error, LunarError) else ()
-        return cls(replace(_entry(run, status, info, usage), attempts=attempts))
+        if not isinstance(error, LunarError):
+            status: Status = "aborted" if isinstance(error, _ABORTED) else "failed"
+            return cls(_entry(run, status, info, usage))
+        if error.partial is not None and "call_id" not in info:
+            info, usage = _facts_of_partial(error.partial)
+        named = {"call_id": getattr(error, "call_id", None), **info}
+        return cls(replace(_entry(run, "failed", named, usage), attempts=error.attempts))
 
     def repeats(self, first: Entry | None) -> bool:
         """Whether the call was ``first`` reported by another run, whose answer came out of a cache this time.
@@ -126,7 +128,8 @@ def _facts(response: LLMResult | None) -> _Facts:
 def _facts_of(generation: Generation) -> _Facts:
     if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
         message = generation.message
-        return message.response_metadata, dict(message.usage_metadata or {})
+        info = message.response_metadata or metadata_beside(generation.generation_info)
+        return info, dict(message.usage_metadata or {})
     info = generation.generation_info or {}
     usage = info.get("token_usage")
     return info, usage if isinstance(usage, Mapping) else {}
@@ -134,16 +137,7 @@ def _facts_of(generation: Generation) -> _Facts:
 
 def _facts_of_partial(partial: ChatCompletion | Completion) -> _Facts:
     """What a stream had told when it broke off, before LangChain came to hand it on."""
-    info = bridge.metadata(
-        call=partial.call,
-        model=partial.model,
-        answer_id=partial.id,
-        finish_reason=None,
-        usage=partial.usage,
-        routing=partial.routing if isinstance(partial, ChatCompletion) else None,
-        extra=partial.model_extra,
-    )
-    return info, partial.usage.model_dump() if partial.usage is not None else {}
+    return metadata_of(partial, None), partial.usage.model_dump() if partial.usage else {}
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
 from langchain_core.language_models import BaseLLM, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
@@ -16,10 +20,11 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from langchain_lunar import tokens
-from langchain_lunar.connection import LunarConnection
+from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
+from langchain_lunar.messages import metadata_of
 from langchain_lunar.migration import as_parameter
-from lunar_core import Completion, LunarError, bridge
+from lunar_core import Completion, LunarError
 from lunar_core.version import __version__
 from lunar_core.wire.completions import TextChoice
 
@@ -41,9 +46,13 @@ _SENT = (
 _THREADS = 32
 """Requests at once in a sync ``generate`` of many prompts."""
 
+_OF_RUNS = ("metadata", "run_id", "run_name", "tags")
+"""Keywords of ``generate`` that are for LangChain."""
+
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
+@loadable
 class LunarLLM(LunarConnection, BaseLLM):
     """Text completions on Lunar, each with its cost in ``generation_info``.
 
@@ -177,6 +186,47 @@ class LunarLLM(LunarConnection, BaseLLM):
         except LunarError as error:
             raise model_error(error) from None
 
+    # BaseLLM's cache knows an answer by the model's own settings: those of a call become a copy's own.
+
+    def generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Ask for each prompt. Keywords are those of the call, and of LangChain's runs (``tags``, ``metadata``, …)."""
+        model, of_runs = self._told(kwargs)
+        return super(LunarLLM, model).generate(prompts, self._stop(stop), callbacks, **of_runs)
+
+    async def agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Ask for each prompt. Keywords are those of the call, and of LangChain's runs (``tags``, ``metadata``, …)."""
+        model, of_runs = self._told(kwargs)
+        return await super(LunarLLM, model).agenerate(
+            prompts, self._stop(stop), callbacks, **of_runs
+        )
+
+    def _told(self, keywords: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+        """The model with the settings of a call, and what the call says of its runs."""
+        named = {as_parameter(name): value for name, value in keywords.items()}
+        of_runs = {name: named.pop(name) for name in _OF_RUNS if name in named}
+        if not named:
+            return self, of_runs
+        fields = {name: named.pop(name) for name in ("model", *_SENT) if name in named}
+        others = {"model_kwargs": {**self.model_kwargs, **named}}
+        return self.model_copy(update={**fields, **others}), of_runs
+
+    def _stop(self, stop: list[str] | None) -> list[str] | None:
+        if stop is not None:
+            return stop
+        return [self.stop] if isinstance(self.stop, str) else self.stop
+
     # BaseLLM would make one run of a batch, which fails as a whole and forgets what its other answers cost.
 
     def batch(
@@ -273,15 +323,7 @@ def _result(answers: Sequence[Completion]) -> LLMResult:
 
 def _info(answer: Completion, choice: TextChoice | None) -> dict[str, Any]:
     """Everything known of an answer but its text. LangChain has no place of its own for its tokens."""
-    info = bridge.metadata(
-        call=answer.call,
-        model=answer.model,
-        answer_id=answer.id,
-        finish_reason=choice.finish_reason if choice is not None else None,
-        usage=answer.usage,
-        routing=None,
-        extra=answer.model_extra,
-    )
+    info = metadata_of(answer, choice.finish_reason if choice is not None else None)
     tokens = _tokens(answer)
     if tokens:
         info["token_usage"] = tokens

@@ -159,24 +159,34 @@ def text_of(content: object) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
+_GATEWAY = {
+    "model": "model_name",
+    "provider": "provider",
+    "requested_model": "requested_model",
+    "call_id": "call_id",
+    "total_cost_usd": "total_cost_usd",
+    "routing": "routing",
+}
+"""What core's tracers call it → what ``response_metadata`` calls it."""
+
+
 def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What goes to callbacks and tracers beside the message.
 
     Core's tracers take ``lc_gateway_metadata`` for the run's own: model and provider there override those that were
     asked for, so that LangSmith prices the model which answered. Core keeps the key off the public message.
     """
-    names = {
-        "model": "model_name",
-        "provider": "provider",
-        "requested_model": "requested_model",
-        "total_cost_usd": "total_cost_usd",
-        "routing": "routing",
-    }
-    gateway = {key: metadata[name] for key, name in names.items() if name in metadata}
+    gateway = {key: metadata[name] for key, name in _GATEWAY.items() if name in metadata}
     info: dict[str, Any] = {"lc_gateway_metadata": gateway}
     if "finish_reason" in metadata:
         info["finish_reason"] = metadata["finish_reason"]
     return info
+
+
+def metadata_beside(info: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What ``generation_info`` kept of the metadata: all that LangChain tells of a message it did not finish."""
+    gateway = (info or {}).get("lc_gateway_metadata") or {}
+    return {name: gateway[key] for key, name in _GATEWAY.items() if key in gateway}
 
 
 def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata | None:
@@ -236,20 +246,36 @@ def _costs(usage: Usage) -> dict[str, float]:
     return {name: value for name, value in names.items() if value is not None}
 
 
+def metadata_of(
+    answer: wire.ChatCompletion | wire.Completion, finish_reason: str | None, *, spent: bool = True
+) -> dict[str, Any]:
+    """Everything known of an answer but its tokens and its text. ``spent``: with what it cost and how long it took."""
+    return with_extra(
+        bridge.metadata(
+            call=answer.call,
+            model=answer.model,
+            answer_id=answer.id,
+            finish_reason=finish_reason,
+            usage=answer.usage if spent else None,
+            routing=answer.routing if isinstance(answer, wire.ChatCompletion) else None,
+            extra=answer.model_extra,
+        ),
+        answer.model_extra,
+    )
+
+
+def with_extra(metadata: Mapping[str, Any], extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``metadata``, and what the service says beyond the contract (``system_fingerprint``, ``citations``, …)."""
+    beyond = {name: value for name, value in (extra or {}).items() if value is not None}
+    return {**beyond, **metadata}
+
+
 def to_result(answer: wire.ChatCompletion, *, langsmith_cost: bool = False) -> ChatResult:
     """A whole answer. Usage and cost are the call's: with several choices they are told once, with the first."""
     generations: list[ChatGeneration] = []
     for choice in answer.choices:
         first = not generations
-        metadata = bridge.metadata(
-            call=answer.call,
-            model=answer.model,
-            answer_id=answer.id,
-            finish_reason=choice.finish_reason,
-            usage=answer.usage if first else None,
-            routing=answer.routing,
-            extra=answer.model_extra,
-        )
+        metadata = metadata_of(answer, choice.finish_reason, spent=first)
         message = from_wire(choice.message)
         message.response_metadata = metadata
         message.usage_metadata = (

@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 from pydantic import BaseModel
 
+from langchain_lunar.connection import loadable
 from langchain_lunar.deciding import Deciding
 from langchain_lunar.routes import TAG, Model, atell, tell
 from langchain_lunar.tools import (
@@ -27,6 +28,7 @@ from langchain_lunar.tools import (
 from lunar_core import LunarError
 
 
+@loadable
 class LunarRouterChain(Deciding):
     """Ask whichever model Lunar's router deems best for the prompt.
 

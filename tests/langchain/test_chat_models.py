@@ -24,8 +24,9 @@ from pydantic import SecretStr, ValidationError
 
 import lunar_core
 from langchain_lunar import ChatLunar
-from langchain_lunar.profiles import KEYS, ROUTED
+from langchain_lunar.profiles import KEYS
 from lunar_core import ConfigurationError
+from lunar_core.wire.catalogue import ROUTED
 from tests.faults_steps import completion, reply
 
 # What an answer says of itself
@@ -53,6 +54,14 @@ def test_what_the_service_did_not_state_is_absent(scripted, fault_server, way):
     answer = way.invoke(scripted(), "hi")
     assert not COSTS & answer.response_metadata.keys()
     assert answer.usage_metadata is None
+
+
+def test_what_the_service_says_beyond_the_contract_is_kept(scripted, fault_server, way):
+    beyond = {"system_fingerprint": "fp_1", "citations": ["https://a.example"]}
+    fault_server.script(reply(json={**completion("hi"), **beyond, "service_tier": None}))
+    metadata = way.invoke(scripted(), "hi").response_metadata
+    assert metadata.items() >= beyond.items()
+    assert "service_tier" not in metadata
 
 
 def test_who_served_the_answer_is_told(chat):
@@ -248,7 +257,11 @@ async def test_an_async_client_of_ones_own_is_used_and_left_open(chat, library):
     [
         ("model_name", "model", "gpt-4o"),
         ("openai_api_key", "api_key", SecretStr("pk_other")),
+        ("openrouter_api_key", "api_key", SecretStr("pk_other")),
         ("openai_api_base", "base_url", "https://lunar.example"),
+        ("openrouter_api_base", "base_url", "https://lunar.example"),
+        ("api_base", "base_url", "https://lunar.example"),
+        ("extra_headers", "default_headers", {"x-a": "b"}),
         ("request_timeout", "timeout", 7.0),
         ("max_completion_tokens", "max_tokens", 9),
         ("stop_sequences", "stop", ["END"]),
@@ -267,7 +280,10 @@ def test_the_names_of_other_packages_are_understood_in_a_call(scripted, fault_se
     assert (body["model"], body["max_tokens"]) == ("gpt-4o", 9)
 
 
-@pytest.mark.parametrize("name", ["organization", "openai_proxy", "use_responses_api"])
+@pytest.mark.parametrize(
+    "name",
+    ["organization", "openai_proxy", "use_responses_api", "client", "app_title", "azure_api_key"],
+)
 def test_a_name_without_meaning_here_is_dropped_with_a_warning(name):
     with pytest.warns(UserWarning, match=name) as caught:
         model = ChatLunar(model="m", api_key="pk_test", **{name: "x"})
@@ -277,11 +293,23 @@ def test_a_name_without_meaning_here_is_dropped_with_a_warning(name):
 
 def test_a_name_that_nobody_knows_is_sent_with_a_warning(scripted, fault_server):
     fault_server.script(reply(json=completion()))
-    with pytest.warns(UserWarning, match="verbosity") as caught:
-        model = scripted(verbosity="low")
+    with pytest.warns(UserWarning, match="frobnicate") as caught:
+        model = scripted(frobnicate="low")
     model.invoke("hi")
-    assert fault_server.bodies[0]["verbosity"] == "low"
+    assert fault_server.bodies[0]["frobnicate"] == "low"
     assert caught[0].filename.endswith("conftest.py")
+
+
+def test_parameters_of_openais_that_have_no_field_here_are_sent_and_need_no_warning(
+    scripted, fault_server
+):
+    fault_server.script(reply(json=completion()))
+    theirs = {"service_tier": "flex", "store": True, "verbosity": "low", "reasoning": {"a": 1}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = scripted(**theirs, model_kwargs={"b": 2})
+    model.invoke("hi")
+    assert fault_server.bodies[0].items() >= {**theirs, "b": 2}.items()
 
 
 def test_a_name_without_meaning_and_without_value_needs_no_warning():

@@ -135,8 +135,9 @@ def test_it_travels_without_its_key_in_sight(llm, lunar_sandbox, monkeypatch):
         assert twin.invoke("Repeat: a") == "a"
     monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
     told = json.loads(dumps(model))
-    again = load(told, allowed_objects=[LunarLLM], valid_namespaces=["langchain_lunar"])
-    assert again.invoke("Repeat: a") == "a"
+    for allowed in ([LunarLLM], "all"):
+        again = load(told, allowed_objects=allowed, valid_namespaces=["langchain_lunar"])
+        assert again.invoke("Repeat: a") == "a"
 
 
 def test_one_model_works_on_several_loops(llm):
@@ -272,6 +273,27 @@ def test_answers_can_be_kept_in_langchains_cache(llm, way, lunar_sandbox):
     for model in (llm(cache=cache), llm(cache=cache, temperature=0.1)):
         assert [way.invoke(model, "Repeat: a") for _ in range(3)] == ["a"] * 3
     assert len(lunar_sandbox.billed()) == 2
+
+
+def test_that_cache_tells_calls_with_other_keywords_apart(llm, way, lunar_sandbox):
+    model = llm(cache=InMemoryCache())
+    asked = [{}, {"temperature": 0.1}, {"model": "gpt-4o"}, {"stop": ["b"]}, {"seed": 1}] * 2
+    answers = [way.invoke(model, "Repeat: a b", **keywords) for keywords in asked]
+    assert answers == ["a b", "a b", "a b", "a ", "a b"] * 2
+    assert len(lunar_sandbox.billed()) == 5
+
+
+def test_that_cache_tells_models_with_other_stops_apart(llm, way):
+    cache = InMemoryCache()
+    models = [llm(cache=cache), llm(cache=cache, stop="b"), llm(cache=cache, stop=["c"])]
+    assert [way.invoke(model, "Repeat: a b c") for model in models] == ["a b c", "a ", "a b "]
+
+
+def test_what_only_chat_models_can_is_not_sent(llm, lunar_sandbox):
+    with pytest.warns(UserWarning, match=r"streaming|rate_limiter"):
+        model = llm(streaming=True, rate_limiter=object())
+    assert model.invoke("Repeat: a") == "a"
+    assert bodies(lunar_sandbox)[0].keys() == {"model", "prompt"}
 
 
 def test_langchains_fallbacks_and_chains_take_it(llm, way):

@@ -326,12 +326,13 @@ def test_it_is_described_as_a_chat_model_is(chain, chat):
 
 
 @pytest.mark.filterwarnings("ignore:The function `load` is in beta")  # it is what users have
-def test_it_can_be_dumped_and_loaded(chain, lunar_sandbox):
+@pytest.mark.parametrize("allowed", [[LunarRouterChain, ChatLunar], "all"], ids=["listed", "all"])
+def test_it_can_be_dumped_and_loaded(chain, lunar_sandbox, allowed):
     candidates = {name: chain(models=PAIR).router for name in PAIR}
     for router in (chain(models=PAIR, cost_weight=0.3), chain(candidates=candidates)):
         again = load(
             dumpd(router),
-            allowed_objects=[LunarRouterChain, ChatLunar],
+            allowed_objects=allowed,
             valid_namespaces=["langchain_lunar"],
             secrets_map={"LUNAR_API_KEY": lunar_sandbox.api_key},
         )

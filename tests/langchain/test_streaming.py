@@ -10,11 +10,13 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import AIMessageChunk, HumanMessage, message_chunk_to_message
 from langchain_core.tools import tool
 
 import lunar_core
+from langchain_lunar import LunarCostCallbackHandler
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.messages import to_wire
 from lunar_core.wire import events
@@ -293,6 +295,25 @@ async def test_the_third_version_of_events_tells_the_same_in_async_code(chat):
     assert output.response_metadata["total_cost_usd"] > 0
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize("others", [[], [BaseCallbackHandler()]], ids=["alone", "beside others"])
+def test_what_a_stream_of_events_cost_is_known_although_its_loop_closes_with_it(
+    chat, lunar_sandbox, others
+):
+    """The loop cancels what LangChain still does in a task of its own, such as telling handlers of the end."""
+
+    async def ask():
+        stream = await chat().astream_events(
+            "Say hi", {"callbacks": [handler, *others]}, version="v3"
+        )
+        return await stream.output
+
+    handler = LunarCostCallbackHandler()
+    asyncio.run(ask())
+    (entry,) = handler.ledger
+    assert (entry.cost, handler.unpriced) == (lunar_sandbox.total_billed(), 0)
+
+
 async def test_the_second_version_of_events_carries_the_chunks(chat):
     events = [event async for event in chat().astream_events("Say hello to Ann", version="v2")]
     pieces = [
@@ -332,9 +353,10 @@ def test_streams_ask_for_their_usage(scripted, fault_server, way):
     assert options == [{"include_usage": True}, None, None, {"include_usage": False}]
 
 
-def test_a_plain_call_does_not(scripted, fault_server):
+def test_a_plain_call_does_not_even_where_streams_were_told_to(scripted, fault_server):
+    """Providers refuse the option there."""
     fault_server.script(reply(json=completion()))
-    scripted().invoke("hi")
+    scripted(model_kwargs={"stream_options": {"include_usage": True}}).invoke("hi")
     assert "stream_options" not in fault_server.bodies[0]
 
 
