@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from queue import Empty, SimpleQueue
 
 import httpcore
@@ -52,6 +53,8 @@ class Pool:
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(max_connections):
             self._permits.put(None)
+        # Not __del__: in a cycle of references the collector might finalize the sockets first, which warns.
+        weakref.finalize(self, _close_all, self._idle, self._busy)
 
     def send(self, request: httpcore.Request) -> Response:
         try:
@@ -100,13 +103,13 @@ class Pool:
 
     def close(self) -> None:
         self._closed = True
-        for link in [*self._idle, *self._busy]:
-            link.connection.close()
+        _close_all(self._idle, self._busy)
         self._idle.clear()
 
-    def __del__(self) -> None:
-        while self._idle:
-            self._idle.pop().connection.close()
+
+def _close_all(*links: Iterable[_Link]) -> None:
+    for link in [link for some in links for link in some]:
+        link.connection.close()
 
 
 class Response:

@@ -344,6 +344,19 @@ def test_27_a_client_that_is_dropped_closes_its_connections(way, key, fault_serv
     fault_server.wait_until(lambda: fault_server.open == 0)
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["idle", "in mid-stream"])
+def test_27_so_does_one_that_is_collected_in_a_cycle_of_references(
+    streaming, key, fault_server, recwarn
+):
+    fault_server.always(sse(chunk("Hel"), hang) if streaming else reply(json=completion()))
+    client = Lunar(api_key=key, base_url=fault_server.origin)
+    client.knot = [client, client.chat.completions.create(**QUESTION, stream=streaming)]
+    del client
+    gc.collect()
+    fault_server.wait_until(lambda: fault_server.open == 0)
+    assert not [warning for warning in recwarn if warning.category is ResourceWarning]
+
+
 async def test_27_both_clients_work_inside_a_running_loop_as_in_a_notebook(way, key, fault_server):
     fault_server.always(way.answer("Hello"))
     with Lunar(api_key=key, base_url=fault_server.origin) as client:
