@@ -10,6 +10,7 @@ import math
 import os
 import ssl
 import time
+import traceback
 from collections.abc import Coroutine, Mapping
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -154,15 +155,36 @@ def within(timeout: Timeout, seconds: float) -> Timeout:
 def as_error(exc: Exception) -> LunarError:
     """Our error for what httpx, httpcore, h11, ssl or the system raised; ours pass through.
 
-    It is raised without its cause: those tracebacks hold requests, and requests hold the key.
+    It is raised without its cause: those tracebacks hold requests, and requests hold the key. Any
+    other exception is a bug, here or in a hook of the caller's own client: trying again would hide it,
+    and pay for each attempt.
     """
     if isinstance(exc, LunarError):
         return exc
-    names = {cls.__name__ for cls in type(exc).__mro__}
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    names = {cls.__name__ for cls in type(exc).__mro__}
     if names & {"TimeoutException", "TimeoutError"}:
         return APITimeoutError(f"the service did not answer in time ({text})")
-    return APIConnectionError(f"no whole answer from the service ({text})")
+    if isinstance(exc, OSError) or _is_of_http(exc):
+        return APIConnectionError(f"no whole answer from the service ({text})")
+    return LunarError(
+        f"a bug, and no failure of the service: {text} (raised at {_where(exc)}). It was not tried again"
+    )
+
+
+def _is_of_http(exc: Exception) -> bool:
+    """Whether a library that speaks HTTP says that speaking it failed. RuntimeErrors tell of its misuse."""
+    library = {cls.__module__.partition(".")[0] for cls in type(exc).__mro__} & _LIBRARIES
+    return bool(library) and not isinstance(exc, RuntimeError)
+
+
+_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "anyio", "socksio"}
+
+
+def _where(exc: Exception) -> str:
+    """File and line, and no more: a frame's variables may hold the key."""
+    *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
+    return f"{frame.f_code.co_filename}:{line}"
 
 
 def bare(error: LunarError) -> LunarError:
@@ -256,8 +278,12 @@ def tls_context() -> ssl.SSLContext:
 
 
 @lru_cache(maxsize=4)
-def _tls_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:  # noqa: ARG001  # the cache's key
-    return httpx.create_ssl_context()
+def _tls_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # trying again would find the same file
+        named = f"SSL_CERT_FILE={cert_file!r}, SSL_CERT_DIR={cert_dir!r}"
+        raise ConfigurationError(f"{named}: no certificates can be read: {error}") from None
 
 
 def no_cookies() -> CookieJar:

@@ -120,8 +120,8 @@ class Stream(Generic[C]):
                     else:
                         self._read()
                 error = intake.verdict()
-            except LunarError as exc:
-                error = exc
+            except Exception as exc:  # noqa: BLE001  # what is no LunarError yet is a bug, and says so
+                error = as_error(exc)
             except BaseException:
                 self.close()
                 raise
@@ -164,7 +164,7 @@ class Stream(Generic[C]):
         """Stop here. The service stops generating once it sees the connection gone."""
         if not self._over:
             self._over = True
-            self._error = APIStreamError("the stream was closed before its end")
+            self._error = self._job.named(APIStreamError("the stream was closed before its end"))
             self._release()
             self._intake.conclude("aborted")
 

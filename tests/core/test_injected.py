@@ -14,6 +14,7 @@ from lunar_core import (
     AsyncLunar,
     Ledger,
     Lunar,
+    LunarError,
     RateLimitError,
 )
 from tests.faults_steps import chunk, completion, hang, reply, reset, spoken, sse
@@ -39,6 +40,9 @@ class Sync:
     def streamed(self, **params):
         with self._client.chat.completions.create(**QUESTION, stream=True, **params) as stream:
             return [chunk.choices[0].delta.content or "" for chunk in stream]
+
+    def hook(self, event, function):
+        self.own.event_hooks = {event: [function]}
 
     def leave(self):
         self._client.close()
@@ -71,6 +75,12 @@ class Async:
                 return [chunk.choices[0].delta.content or "" async for chunk in stream]
 
         return self._loop.run_until_complete(read())
+
+    def hook(self, event, function):
+        async def called(message):
+            function(message)
+
+        self.own.event_hooks = {event: [called]}
 
     def leave(self):
         self._loop.run_until_complete(self._client.aclose())
@@ -124,6 +134,23 @@ def test_its_failures_are_told_by_our_names_and_retried(library, through, fault_
     lunar = through(library, fault_server, max_retries=1)
     answer = lunar.plain()
     assert [attempt.error is None for attempt in answer.call.attempts] == [False, True]
+
+
+@LIBRARIES
+@pytest.mark.parametrize("way", ["plain", "streamed"])
+@pytest.mark.parametrize(("event", "requests"), [("request", 0), ("response", 1)])
+def test_a_bug_in_a_hook_of_its_own_is_told_as_one_and_never_tried_again(
+    event, requests, way, library, through, fault_server
+):
+    fault_server.always(reply(503))
+    lunar = through(library, fault_server, max_retries=2, fallbacks=["another"])
+    lunar.hook(event, lambda _message: {}["trace"])
+    with pytest.raises(LunarError, match=r"KeyError: 'trace'") as caught:
+        getattr(lunar, way)()
+    assert type(caught.value) is LunarError
+    assert f"{__file__}:" in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert len(fault_server.requests) == requests
 
 
 @LIBRARIES

@@ -15,6 +15,9 @@ from lunar_core import (
     APITimeoutError,
     LunarError,
 )
+from lunar_core.client.body import Inflater
+from lunar_core.client.intake import Intake
+from lunar_core.wire import events
 from tests.faults import nobody_listens
 from tests.faults_steps import (
     chunk,
@@ -155,6 +158,33 @@ def test_1_nothing_raw_escapes_from_any_endpoint(answer, ask, connect, fault_ser
     fault_server.always(answer)
     with pytest.raises(LunarError):
         ask(connect(fault_server))
+
+
+def test_1_a_bug_of_ours_is_told_as_one_and_neither_retried_nor_put_to_another_model(
+    connect, way, fault_server, monkeypatch
+):
+    fault_server.always(way.answer())
+    monkeypatch.setattr(Inflater, "feed", lambda _self, _piece: 1 // 0)
+    with pytest.raises(LunarError, match="ZeroDivisionError") as caught:
+        way.ask(connect(fault_server, max_retries=2, fallbacks=["another"]))
+    assert type(caught.value) is LunarError
+    assert f"{__file__}:" in str(caught.value)
+    assert len(fault_server.requests) == len(caught.value.attempts) == 1
+
+
+@pytest.mark.parametrize("where", [(Inflater, "feed"), (events, "plain_chunk"), (Intake, "next")])
+def test_1_so_is_one_met_in_mid_stream_with_what_was_paid_for(
+    where, connect, fault_server, monkeypatch
+):
+    fault_server.script(sse(chunk("Hel"), chunk("lo"), *spoken()))
+    stream = connect(fault_server).chat.completions.create(
+        model="m", messages=QUESTION, stream=True
+    )
+    monkeypatch.setattr(*where, lambda *_: 1 // 0)
+    with pytest.raises(LunarError, match="ZeroDivisionError") as caught:
+        list(stream.plain_chunks())
+    assert type(caught.value) is LunarError
+    assert caught.value.partial.choices[0].message.content.startswith("Hel")
 
 
 @pytest.mark.parametrize(

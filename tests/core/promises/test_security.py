@@ -278,3 +278,18 @@ def test_21_an_authority_that_the_environment_names_is_trusted(
         monkeypatch.setenv("SSL_CERT_FILE", path)
         server.script(way.answer("safely"))
         assert way.ask(connect(server)).choices[0].message.content == "safely"
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"], ids=["missing", "garbage"])
+def test_21_an_authority_that_cannot_be_read_is_named_and_asked_for_once(
+    content, connect, way, fault_server, tmp_path, monkeypatch
+):
+    path = tmp_path / "authority.pem"
+    if content:
+        path.write_bytes(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    origin = fault_server.origin.replace("http:", "https:")
+    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE=.*authority\.pem") as caught:
+        way.ask(connect(origin, max_retries=2))
+    assert len(caught.value.attempts) == 1
+    assert fault_server.total == 0
