@@ -25,7 +25,6 @@ from langchain_lunar.messages import to_result, to_wire
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.profiles import KEYS, profile_of
 from langchain_lunar.sticky import Sticky, model_to_stay_with
-from lunar_core import routing
 from lunar_core.errors import LunarError
 from lunar_core.version import __version__
 from lunar_core.wire.calls import ROUTER
@@ -147,12 +146,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
     def _stream_params(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
     ) -> dict[str, Any]:
-        params = {**self._asked(messages, stop, given), "stream": True}
-        ask = given.get("stream_usage", self.stream_usage) and "stream_options" not in params
-        # POST /v1/router states usage anyway; an option that it doesn't know would cost a second request.
-        if ask and not (params["model"] == ROUTER and routing.takes_one_request(params)):
-            params["stream_options"] = {"include_usage": True}
-        return params
+        usage = given.get("stream_usage", self.stream_usage)
+        return {**self._asked(messages, stop, given), "stream": True, "stream_usage": usage}
 
     def _asked(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]

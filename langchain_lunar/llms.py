@@ -271,8 +271,8 @@ class LunarLLM(LunarConnection, BaseLLM):
     def _stream_params(
         self, prompt: str, stop: list[str] | None, given: Mapping[str, Any]
     ) -> dict[str, Any]:
-        asked = {"stream_options": {"include_usage": True}} if self.stream_usage else {}
-        return {**asked, **self._params(prompt, stop, given), "stream": True}
+        params = self._params(prompt, stop, given)
+        return {"stream_usage": self.stream_usage, **params, "stream": True}
 
     # What LangChain asks of a model ------------------------------------------------------------
 

@@ -23,9 +23,8 @@ from llama_index_lunar.connections import Connections
 from llama_index_lunar.routes import Sticky, answer_marks, asked_of
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer
-from lunar_core.routing import takes_one_request
 from lunar_core.settings import Settings, checked_timeout
-from lunar_core.wire.calls import OPTIONS, ROUTER
+from lunar_core.wire.calls import ROUTER
 from lunar_core.wire.catalogue import ROUTED, context_window
 
 JSONObject = dict[str, Any]
@@ -243,10 +242,7 @@ class LunarSettings(FunctionCallingLLM):
             if route is not None:
                 params["model"] = route["selected_model"]
         if stream:
-            asked = {key: value for key, value in params.items() if key not in OPTIONS}
-            # The router's table has no stream_options: with them, the decision would take a request of its own.
-            if params["model"] != ROUTER or not takes_one_request(asked):
-                params.setdefault("stream_options", {"include_usage": True})
+            params.setdefault("stream_usage", True)
         return params, route
 
     def _text_params(self, prompt: str, given: JSONObject, *, stream: bool = False) -> JSONObject:
@@ -256,7 +252,7 @@ class LunarSettings(FunctionCallingLLM):
                 "model: the router takes chats only; name a model for text completions"
             )
         if stream:
-            params.setdefault("stream_options", {"include_usage": True})
+            params.setdefault("stream_usage", True)
         return params
 
     def _params(self, given: Mapping[str, object]) -> JSONObject:

@@ -18,6 +18,9 @@
   x APIStreamError: an error event, a malformed chunk, a cut or truncated stream
   x BudgetExceededError: an observer refused the call
 
+A LunarError that is none of these is a bug: here, or in a hook of the caller's own HTTP client.
+Its text says where it was raised. It is neither retried nor put to another model.
+
 When every model of a call failed, the last model's own error is raised, with ``attempts`` telling
 of all of them: ``except RateLimitError`` works the same with and without fallbacks.
 """
@@ -55,6 +58,7 @@ class LunarError(Exception):
 
     ``status_code``: the HTTP status; ``request_id``: the service's own name for the request;
     ``body``: the decoded JSON of the error, or its text; ``attempts``: every request that was made;
+    ``call_id``: the client's own name for the call, under which observers were told of it;
     ``partial``: what a stream had delivered before it failed, with its usage where that arrived.
     """
 
@@ -74,6 +78,7 @@ class LunarError(Exception):
         self.body = body
         self.partial = partial
         self.attempts: tuple[Attempt, ...] = ()
+        self.call_id: str | None = None
 
 
 class ConfigurationError(LunarError, ValueError):

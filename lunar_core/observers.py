@@ -82,7 +82,7 @@ class Observer(Protocol):
     """Methods must not block for long: the async client calls them on its event loop."""
 
     def before(self, call: CallStart, /) -> None:
-        """Raise a LunarError (say, BudgetExceededError) to refuse the call; nothing is then sent."""
+        """Raise a LunarError (say, BudgetExceededError) to refuse the call: it reaches the caller, nothing is sent."""
 
     def after(self, outcome: Outcome, /) -> None:
         """Told once per call that ``before`` let through. What it raises is logged: the answer was paid for."""

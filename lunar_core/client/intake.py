@@ -157,9 +157,8 @@ class Intake:
             error = APIStreamError(f"the stream was cut off: {error.message}")
         error.request_id = error.request_id or answers.request_id(self._headers)
         self._job.policy.spoil(error)
-        error.attempts = tuple(self._job.policy.attempts)
         error.partial = self.completion()
-        return error
+        return self._job.named(error)
 
     # What it amounts to
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 from lunar_core import routing
 from lunar_core.client import attempts
 from lunar_core.client.attempts import Plan, Policy
-from lunar_core.errors import LunarError
+from lunar_core.errors import ConfigurationError, LunarError
 from lunar_core.observers import CallStart, Endpoint, Observer, Outcome, Status, current_tags
 from lunar_core.settings import (
     Limits,
@@ -152,8 +152,13 @@ class Job:
 
     def fail(self, error: LunarError) -> LunarError:
         """No model answered: the error to raise, with every attempt on it."""
+        self.tell("failed", self.info(), None, error=self.named(error))
+        return error
+
+    def named(self, error: LunarError) -> LunarError:
+        """``error`` with what it takes to find the call that it ended."""
+        error.call_id = self.call_id
         error.attempts = tuple(self.policy.attempts)
-        self.tell("failed", self.info(), None, error=error)
         return error
 
     def tell(
@@ -245,7 +250,7 @@ class Desk:
         options, params = _split(keywords)
         if not routing.is_routed(params):
             params = routing.without_router_fields(params)
-            call = calls.chat(params)
+            call = calls.chat(_asking_usage(params, options))
             job, fallbacks = self._job("chat.completions", call, options)
             return job, attempts.ask(_with_fallbacks(call, fallbacks), job.policy)
         if routing.takes_one_request(params):
@@ -255,7 +260,7 @@ class Desk:
     def _decide_then_chat(
         self, params: dict[str, object], options: Mapping[str, object]
     ) -> tuple[Job, Plan[object]]:
-        template = calls.chat(routing.without_router_fields(params))
+        template = calls.chat(_asking_usage(routing.without_router_fields(params), options))
         decision = calls.router(routing.decide_params(params))
         job, fallbacks = self._job("chat.completions", template, options)
         return job, attempts.decide_then_call(
@@ -264,7 +269,7 @@ class Desk:
 
     def text(self, keywords: Mapping[str, object]) -> tuple[Job, Plan[object]]:
         options, params = _split(keywords)
-        call = calls.text(params)
+        call = calls.text(_asking_usage(params, options))
         job, fallbacks = self._job("completions", call, options)
         return job, attempts.ask(_with_fallbacks(call, fallbacks), job.policy)
 
@@ -280,7 +285,7 @@ class Desk:
         job, fallbacks = self._job("router.decide" if decides else "router", call, options)
         chat = {
             key: value
-            for key, value in params.items()
+            for key, value in _asking_usage(params, options).items()
             if key not in ("models", "cost_weight", "execute")
         }
         others = (
@@ -333,6 +338,18 @@ class Desk:
             stream=call.stream,
         )
         return job, settings.fallbacks if given is None else checked_fallbacks(given)
+
+
+def _asking_usage(
+    params: Mapping[str, object], options: Mapping[str, object]
+) -> Mapping[str, object]:
+    """What chat and text completions are sent. POST /v1/router states usage unasked, and knows no such field."""
+    wanted = options.get("stream_usage")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise ConfigurationError("stream_usage: expected True or False")
+    if wanted and params.get("stream") and "stream_options" not in params:
+        return {**params, "stream_options": {"include_usage": True}}
+    return params
 
 
 def _with_fallbacks(call: Call, fallbacks: Sequence[str]) -> list[Call]:

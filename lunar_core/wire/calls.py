@@ -21,7 +21,9 @@ from lunar_core.errors import ConfigurationError
 ROUTER = "router"
 """The model name that lets the service choose."""
 
-OPTIONS = frozenset({"timeout", "max_retries", "total_timeout", "fallbacks", "extra_headers"})
+OPTIONS = frozenset(
+    {"timeout", "max_retries", "total_timeout", "fallbacks", "extra_headers", "stream_usage"}
+)
 """Keywords that steer the client and never reach the service."""
 
 

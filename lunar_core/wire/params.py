@@ -64,6 +64,9 @@ class CallOptions(TypedDict, total=False):
     total_timeout: float | None
     fallbacks: Sequence[str] | None
     extra_headers: Mapping[str, str] | None
+    stream_usage: bool | None
+    """True: ask streams of chat and text completions to state tokens and cost at their end, fallbacks of a router
+    included (``stream_options``, where the call gives none of its own)."""
     extra_body: Mapping[str, object] | None
     """Fields merged into the request as they are."""
 

@@ -87,6 +87,7 @@ def test_a_copy_of_an_error_says_all_that_the_error_did(kind, copied):
         partial=ChatCompletion(choices=[]),
     )
     error.attempts = (Attempt("gpt-4o", 503, "InternalServerError: 503: overloaded", 0.25),)
+    error.call_id = "call_7"
     if isinstance(error, APIStatusError):
         error.retry_after = 2.5
     twin = copied(error)
@@ -99,7 +100,7 @@ def test_every_attribute_is_there_on_every_error(kind):
     error = kind()
     assert str(error) == error.message == ""
     assert (error.status_code, error.request_id, error.body, error.partial) == (None,) * 4
-    assert error.attempts == ()
+    assert (error.attempts, error.call_id) == ((), None)
     if isinstance(error, APIStatusError):
         assert error.retry_after is None
 

@@ -132,6 +132,57 @@ def test_a_routed_call_that_may_be_retried_falls_back_through_chat(desk):
     ]
 
 
+USAGE = {"stream_options": {"include_usage": True}}
+WANTED = {"stream": True, "stream_usage": True, "max_retries": 0, "fallbacks": ["a"]}
+
+
+@pytest.mark.parametrize("ask", ["chat", "router"])
+def test_a_caller_who_wants_usage_asks_the_models_that_stand_in_for_a_router(ask, desk):
+    params = {"messages": HELLO} | ({"model": "router"} if ask == "chat" else {})
+    made = requests(getattr(desk, ask)(params | WANTED), APIConnectionError("reset"))
+    streamed = {"messages": HELLO, "stream": True}
+    assert made == [
+        ("/v1/router", streamed),
+        ("/v1/chat/completions", streamed | {"model": "a"} | USAGE),
+    ]
+
+
+def test_and_the_model_of_a_decision_but_not_the_router_that_took_it(desk):
+    made = requests(desk.chat(PLAIN | WANTED | {"stop": ["END"]}), decision())
+    assert made[0] == ("/v1/router", {"messages": HELLO, "execute": False})
+    assert made[1][1] == PLAIN | {"model": "gpt-4o", "stop": ["END"], "stream": True} | USAGE
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"stream": True, "stream_usage": True}, USAGE),
+        ({"stream": True, "stream_usage": False}, {}),
+        ({"stream": True, "stream_usage": None}, {}),
+        ({"stream": True}, {}),
+        ({"stream": False, "stream_usage": True}, {}),
+        ({"stream": True, "stream_usage": True, "stream_options": {}}, {"stream_options": {}}),
+        (
+            {"stream": True, "stream_usage": True, "extra_body": {"stream_options": {"x": 1}}},
+            {"stream_options": {"x": 1}},
+        ),
+    ],
+    ids=str,
+)
+def test_usage_is_asked_for_only_where_the_caller_wants_it_and_has_not_said_how(given, sent, desk):
+    for ask, prompt in ((desk.chat, {"messages": HELLO}), (desk.text, {"prompt": "Hello!"})):
+        ((_, body),) = requests(ask({"model": "gpt-4o"} | prompt | given))
+        stream = {"stream": True} if given["stream"] else {}
+        assert body == {"model": "gpt-4o"} | prompt | stream | sent
+
+
+@pytest.mark.parametrize("wrong", [1, "yes", {"include_usage": True}])
+def test_whether_it_is_wanted_is_a_yes_or_a_no(wrong, desk):
+    for model in ("gpt-4o", "router"):
+        with pytest.raises(ConfigurationError, match=r"^stream_usage: "):
+            desk.chat({"model": model, "messages": HELLO, "stream_usage": wrong})
+
+
 def test_a_decision_alone_has_no_other_to_fall_back_to(desk):
     reset = APIConnectionError("reset")
     params = {"messages": HELLO, "execute": False, "max_retries": 0, "fallbacks": ["a"]}

@@ -1,5 +1,6 @@
 """What observers are told, and what it cost: the same to the last digit as the service billed."""
 
+import json
 from collections import Counter
 from decimal import Decimal
 
@@ -64,7 +65,21 @@ def test_a_call_that_fails_is_told_with_its_error(client, watching, ledger):
     (outcome,) = watching.outcomes
     assert (outcome.status, outcome.model) == ("failed", "nope")
     assert outcome.error is caught.value
+    assert caught.value.call_id == outcome.call.call_id
     assert (ledger.total.calls, ledger.unpriced) == (1, 0)
+
+
+def test_so_is_a_stream_that_breaks_off_or_is_closed(client, watching):
+    stream = chat(client, "gpt-4o!error-mid", stream=True)
+    with pytest.raises(APIStreamError) as broken:
+        list(stream)
+    left = chat(client, stream=True)
+    left.close()
+    with pytest.raises(APIStreamError) as closed:
+        list(left)
+    assert [broken.value.call_id, closed.value.call_id] == [stream.call.call_id, left.call.call_id]
+    assert [o.call.call_id for o in watching.outcomes] == [stream.call.call_id, left.call.call_id]
+    assert [o.status for o in watching.outcomes] == ["failed", "aborted"]
 
 
 def test_retries_and_fallbacks_are_one_call(client, watching, waits):
@@ -264,6 +279,17 @@ def test_a_router_that_fails_is_done_without(streamed, ask, client, sandbox, wor
     assert (words(answer), answer.model) == ("hello to all four of us", "gpt-4-turbo")
     paths = [record["path"] for record in sandbox.requests()]
     assert paths == ["/v1/router", "/v1/chat/completions"]
+
+
+@documented
+@pytest.mark.parametrize("ask", ["router", "model=router"], indirect=True)
+def test_the_stream_that_stands_in_for_it_can_be_asked_what_it_cost(ask, client, sandbox, ledger):
+    fault = {"models": ["gpt-4o!500", "gpt-4o-mini!500"], "fallbacks": ["gpt-4-turbo"]}
+    list(ask.stream(client, **fault, stream_usage=True))
+    first, second = (json.loads(record["body"]) for record in sandbox.requests())
+    assert "stream_options" not in first
+    assert second["stream_options"] == {"include_usage": True}
+    assert ledger.total_cost == sandbox.total_billed() > 0
 
 
 def test_when_all_fail_the_last_error_is_raised_and_tells_of_all(client, sandbox):
