@@ -9,21 +9,21 @@ the package ``opentracy`` is installed, and its prices and bills are what the ha
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from service import service
 
 from langchain_lunar import LunarCostCallbackHandler, LunarRouterChain
-from lunar_core import sandbox
-from lunar_core.cost.ledger import Entry
+from lunar_core import Entry
+from lunar_core.sandbox import Sandbox
 
 PROMPTS = [
     "Write a haiku about autumn rain.",
@@ -37,8 +37,10 @@ PROMPTS = [
     "Is a verbal agreement to sell a house binding under English contract law?",
     "Suggest a name for a grey cat.",
 ]
+ENGINE = importlib.util.find_spec("opentracy") is not None
 # What makes a model's price matter differs between the routers' scales.
 OTHER_WEIGHT = {"engine": 20.0, "table": 0.5, "hosted": 0.5}
+COLUMNS = "{:20}  {:>5}  {:>6}  {:>10}  {:>5}  {:20}"
 
 
 class Routes(BaseCallbackHandler):
@@ -53,27 +55,6 @@ class Routes(BaseCallbackHandler):
             self.decisions.append(data)
 
 
-@contextmanager
-def service(*, live: bool) -> Iterator[sandbox.Sandbox | None]:
-    """The hosted service (None), or a sandbox for the length of the block."""
-    if live:
-        if not os.environ.get("LUNAR_API_KEY"):
-            sys.exit("--live needs LUNAR_API_KEY")
-        print("Router: the hosted service's.\n")
-        yield None
-        return
-    installed = importlib.util.find_spec("opentracy") is not None
-    with sandbox.run(router="engine" if installed else "table") as running:
-        if installed and running.router != "engine":
-            sys.exit("The engine is installed, yet the table decided.")
-        if installed:
-            print(f"Router: the UniRoute engine (opentracy {running.engine_version}).\n")
-        else:
-            print("Router: the sandbox's table (no opentracy here: `make engine` adds it).\n")
-        os.environ["LUNAR_API_KEY"], os.environ["LUNAR_BASE_URL"] = running.api_key, running.url
-        yield running
-
-
 def ask(cost_weight: float, *, show: bool) -> tuple[list[dict[str, Any]], LunarCostCallbackHandler]:
     """Put every prompt to a chain, streamed; the decisions, and the handler that counted the costs."""
     prompt = ChatPromptTemplate.from_messages(
@@ -81,9 +62,10 @@ def ask(cost_weight: float, *, show: bool) -> tuple[list[dict[str, Any]], LunarC
     )
     chain = prompt | LunarRouterChain(cost_weight=cost_weight) | StrOutputParser()
     routes, costs = Routes(), LunarCostCallbackHandler()
+    bold = "\033[1m{}\033[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "> {}"
     for question in PROMPTS:
         if show:
-            print(f"\033[1m{question}\033[0m" if sys.stdout.isatty() else f"> {question}")
+            print(bold.format(question))
         for text in chain.stream({"question": question}, {"callbacks": [routes, costs]}):
             if show:
                 print(text, end="", flush=True)
@@ -94,64 +76,79 @@ def ask(cost_weight: float, *, show: bool) -> tuple[list[dict[str, Any]], LunarC
 
 def why(decision: dict[str, Any]) -> str:
     """The decision in a line: the model, and the router's own words about it."""
-    lines = decision.get("reasoning", "").splitlines()
-    chosen = [line.strip(" -<") for line in lines if "selected" in line]
-    return f"{decision['selected_model']}: {' | '.join([*lines[:1], *chosen]) or 'no reason given'}"
+    first, *scores = (decision.get("reasoning") or "no reason given").splitlines()
+    chosen = [line.partition("<-")[0].strip() for line in scores if "selected" in line]
+    return " | ".join([*(chosen or [decision["selected_model"]]), first])
 
 
-def row(question: str, decision: dict[str, Any], entry: Entry, other: dict[str, Any]) -> str:
-    """One line of the table."""
-    changed = "" if other["selected_model"] == decision["selected_model"] else "  <-"
-    error = decision.get("expected_error")
-    return (
-        f"{question[:38]:38}  {decision['selected_model']:20}"
-        f"  {'?' if error is None else f'{error:.3f}':>9}  {entry.total_tokens:>6}"
-        f"  {'?' if entry.cost is None else f'{entry.cost:.8f}':>11}  {entry.latency_ms or 0:>7.0f}"
-        f"  {other['selected_model']}{changed}"
+def row(decision: dict[str, Any], entry: Entry, other: dict[str, Any]) -> str:
+    """What one prompt came to, and whom the other round chose for it."""
+    chosen, error = decision["selected_model"], decision.get("expected_error")
+    return COLUMNS.format(
+        chosen,
+        "?" if error is None else f"{error:.3f}",
+        entry.total_tokens,
+        "?" if entry.cost is None else f"{entry.cost:.8f}",
+        f"{entry.latency_ms or 0:.0f}",
+        "same" if other["selected_model"] == chosen else other["selected_model"],
     )
 
 
-def main() -> None:
-    """Run both rounds, and print the table."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    options.add_argument("--live", action="store_true", help="ask the hosted service")
-    live = options.parse_args().live
-    with service(live=live) as running:
-        weight = OTHER_WEIGHT["hosted" if running is None else running.router]
-        decisions, costs = ask(0.0, show=True)
-        others, other_costs = ask(weight, show=False)
+def table(heading: str, rows: list[str]) -> None:
+    """The prompts beside the rows; above them where the terminal is too narrow."""
+    room = shutil.get_terminal_size(fallback=(120, 24)).columns - len(heading) - 2
+    if room < 20:
+        print(f"  {heading}".rstrip())
+        for question, told in zip(PROMPTS, rows, strict=True):
+            print(f"{question}\n  {told}".rstrip())
+        return
+    for question, told in zip(["prompt", *PROMPTS], [heading, *rows], strict=True):
+        short = question if len(question) <= room else f"{question[: room - 1]}…"
+        print(f"{short:{room}}  {told}".rstrip())
 
-        print(
-            f"{'prompt':38}  {'model':20}  exp.error  tokens  cost in USD  time/ms  at cost_weight={weight:g}"
-        )
-        for question, decision, entry, other in zip(
-            PROMPTS, decisions, costs.ledger, others, strict=True
-        ):
-            print(row(question, decision, entry, other))
-        print(
-            f"\nTotal by the callback handler:  {costs.total_cost} USD ({costs.unpriced} unpriced)"
-        )
-        print(
-            f"The same at cost_weight={weight:g}:  {other_costs.total_cost} USD ({other_costs.unpriced} unpriced)"
-        )
-        if running is not None:
-            check(running, decisions, others, costs.total_cost + other_costs.total_cost)
+
+def main(running: Sandbox | None) -> None:
+    """Run both rounds, print the table, and check the sums against the sandbox's bill."""
+    weight = OTHER_WEIGHT["hosted" if running is None else running.router]
+    print(f"Router: {name_of_router(running)}.\n")
+    decisions, costs = ask(0.0, show=True)
+    others, other_costs = ask(weight, show=False)
+    heading = COLUMNS.format("model", "error", "tokens", "USD", "ms", f"at cost_weight={weight:g}")
+    table(heading, [row(*cells) for cells in zip(decisions, costs.ledger, others, strict=True)])
+
+    total = costs.total_cost + other_costs.total_cost
+    unpriced = costs.unpriced + other_costs.unpriced
+    at = f"The same prompts at cost_weight={weight:g}"
+    print(f"\n{'Total by the callback handler':38}{costs.total_cost:f} USD")
+    print(f"{at:38}{other_costs.total_cost:f} USD")
+    print(f"{'Together':38}{total:f} USD, {unpriced} unpriced")
+    if running is not None:
+        check(running, decisions, others, total)
+
+
+def name_of_router(running: Sandbox | None) -> str:
+    """Who decides. That the table stands in for an engine that is installed, is an error."""
+    if running is None:
+        return "the hosted service's"
+    if running.router == "engine":
+        return f"the UniRoute engine, opentracy {running.engine_version}. The answers are made up"
+    if ENGINE:
+        sys.exit("The engine is installed, yet the table decided.")
+    return "the sandbox's table (`make engine` adds the engine). The answers are made up"
 
 
 def check(
-    running: sandbox.Sandbox,
+    running: Sandbox,
     decisions: list[dict[str, Any]],
     others: list[dict[str, Any]],
-    counted: Any,
+    counted: Decimal,
 ) -> None:
     """What a demonstration must show, or it is none."""
-    billed = running.total_billed()
-    print(f"Both together {counted} USD; the sandbox's own log says that it billed {billed} USD.")
     chosen = [decision["selected_model"] for decision in decisions]
-    if counted != billed:
-        sys.exit("The handler and the sandbox disagree about the bill.")
+    if counted != running.total_billed():
+        sys.exit(
+            f"The sandbox billed {running.total_billed():f} USD, the handler counted {counted:f}."
+        )
     if len(set(chosen)) < 2:
         sys.exit("The router chose the same model for every prompt.")
     if chosen == [other["selected_model"] for other in others]:
@@ -159,4 +156,7 @@ def check(
 
 
 if __name__ == "__main__":
-    main()
+    with service(
+        router="engine" if ENGINE else "table", delay=0.01 if sys.stdout.isatty() else 0.0
+    ) as asked:
+        main(asked)

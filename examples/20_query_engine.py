@@ -57,8 +57,8 @@ def main() -> None:
             with lunar_cost() as query:
                 answer = engine.query(question)
             print(f"{question}\n  from: {answer.source_nodes[0].text}\n  {answer}")
-            print(f"  {query.total_cost} USD, {query.total_tokens} tokens")
-    print(f"\n{len(all_queries.ledger)} calls for {all_queries.total_cost} USD")
+            print(f"  {query.total_cost:f} USD, {query.total_tokens} tokens")
+    print(f"\n{len(all_queries.ledger)} calls for {all_queries.total_cost:f} USD")
 
 
 if __name__ == "__main__":

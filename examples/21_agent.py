@@ -40,10 +40,10 @@ async def main() -> None:
             elif isinstance(event, AgentOutput):
                 # What the step cost and how it was routed is part of its raw answer.
                 usage, route = event.raw["usage"], event.raw["routing"]
-                print(f"{route['selected_model']}: {usage['total_cost_usd']} USD")
+                print(f"{route['selected_model']}: {usage['total_cost_usd']:.8f} USD")
         print(f"\n{await run}\n")
     for name, totals in costs.by_agent.items():
-        print(f"Agent {name}: {totals.calls} calls, {totals.cost} USD")
+        print(f"Agent {name}: {totals.calls} calls, {totals.cost:f} USD")
 
 
 if __name__ == "__main__":

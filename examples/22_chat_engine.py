@@ -33,7 +33,7 @@ def main() -> None:
             for token in engine.stream_chat(turn).response_gen:
                 print(token, end="", flush=True)
         (call,) = costs.ledger
-        print(f"\n  {call.model}: {call.cost} USD, first word after {call.ttft_ms or 0:.0f} ms\n")
+        print(f"\n  {call.model}: {call.cost:f} USD, first word after {call.ttft_ms or 0:.0f} ms\n")
     print(f"{len(engine.chat_history)} messages are remembered.")
 
 

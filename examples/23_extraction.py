@@ -35,12 +35,12 @@ def main() -> None:
     llm = LunarLLM(model="gpt-4o-mini")
     with lunar_cost() as costs:
         booking = llm.structured_predict(Booking, PROMPT, text=TEXTS[0])
-    print(f"{booking!r}\n  {costs.total_cost} USD\n")
+    print(f"{booking!r}\n  {costs.total_cost:f} USD\n")
 
     with lunar_cost() as costs:
         for partial in llm.stream_structured_predict(Booking, PROMPT, text=TEXTS[1]):
             print(partial.model_dump())
-    print(f"  {costs.total_cost} USD\n")
+    print(f"  {costs.total_cost:f} USD\n")
 
     # As an LLM of its own, for all that takes one: query engines answer in objects then.
     answer = llm.as_structured_llm(Booking).complete(TEXTS[0])

@@ -40,10 +40,12 @@ async def main() -> None:
     llm = LunarLLM(model="router")
     await asyncio.gather(*(serve(llm, tenant) for tenant in QUESTIONS))
     for tenant, totals in sorted(costs.by_tag("tenant").items()):
-        print(f"{tenant:8} {totals.calls} calls, {totals.cost} USD, {totals.unpriced} unpriced")
+        print(f"{tenant:8} {totals.calls} calls, {totals.cost:f} USD, {totals.unpriced} unpriced")
     for model, totals in sorted(costs.by_model.items()):
-        print(f"{model:22} {totals.calls} calls, {totals.cost} USD")
-    print(f"\nTogether {costs.total_cost} USD, a lower bound while {costs.unpriced} are unpriced.")
+        print(f"{model:22} {totals.calls} calls, {totals.cost:f} USD")
+    print(
+        f"\nTogether {costs.total_cost:f} USD, a lower bound while {costs.unpriced} are unpriced."
+    )
 
 
 if __name__ == "__main__":

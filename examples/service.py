@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, Literal
 
 from lunar_core import sandbox
 
 
 @contextmanager
-def service() -> Iterator[None]:
-    """Set LUNAR_API_KEY and LUNAR_BASE_URL for the length of the block; live, they are yours."""
-    if "--live" in sys.argv[1:]:
+def service(
+    *, router: Literal["table", "engine"] = "table", delay: float = 0.0
+) -> Iterator[sandbox.Sandbox | None]:
+    """Set LUNAR_API_KEY and LUNAR_BASE_URL, and end with what the sandbox billed; live, both are yours.
+
+    Gives the sandbox, or None for the hosted service. ``delay``: seconds between the sandbox's streamed words.
+    """
+    options = argparse.ArgumentParser(
+        description=sys.modules["__main__"].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--live", action="store_true", help="ask the hosted service")
+    if options.parse_args().live:
         if not os.environ.get("LUNAR_API_KEY"):
             sys.exit("--live needs LUNAR_API_KEY")
-        yield
+        yield None
         return
-    with sandbox.run() as running:
+    with sandbox.run(router=router, delay=delay) as running:
         os.environ |= {"LUNAR_API_KEY": running.api_key, "LUNAR_BASE_URL": running.url}
-        yield
-        print(f"\nThe sandbox billed {running.total_billed()} USD for all of this.")
+        yield running
+        print(f"\n{_bill(running)}")
+
+
+def _bill(running: sandbox.Sandbox) -> str:
+    # An answer whose reader hangs up is billed a moment later.
+    bills = running.billed(at_least=sum(map(_is_billed, running.requests())))
+    untold = [bill for bill in bills if not bill["usage_sent"]]
+    text = f"The sandbox billed {_sum(bills):f} USD for {len(bills)} answers."
+    if untold:
+        text += f"\n{_sum(untold):f} USD of that for {len(untold)} left before they could tell their cost."
+    return text
+
+
+def _is_billed(request: Mapping[str, Any]) -> bool:
+    """Whether this is a request that was answered, and not with a decision alone."""
+    return (
+        (request["method"], request["status"]) == ("POST", 200)
+        and json.loads(request["body"]).get("execute") is not False
+    )  # fmt: skip
+
+
+def _sum(bills: Iterable[Mapping[str, Any]]) -> Decimal:
+    return sum((Decimal(repr(bill["total_cost_usd"])) for bill in bills), Decimal(0))

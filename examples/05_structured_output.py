@@ -1,0 +1,67 @@
+"""Objects out of texts on the routed model: whole, with their bill, as a dict, and while they are being filled in.
+
+    python examples/05_structured_output.py                             on this machine, no key needed
+    LUNAR_API_KEY=… python examples/05_structured_output.py --live      on the hosted service: this costs money
+
+Offline, the sandbox answers: its texts are made up by a rule, its prices resemble the providers’ own.
+"""
+
+from __future__ import annotations
+
+from langchain_core.prompts import ChatPromptTemplate
+from pydantic import BaseModel, Field
+from service import service
+from typing_extensions import TypedDict
+
+from langchain_lunar import ChatLunar
+
+
+class Booking(BaseModel):
+    """A table at a restaurant."""
+
+    name: str = Field(description="of the guest")
+    guests: int
+    date: str = Field(description="as YYYY-MM-DD", json_schema_extra={"format": "date"})
+
+
+class Trip(TypedDict):
+    """A journey."""
+
+    origin: str
+    destination: str
+
+
+BOOKINGS = [
+    'Hello, this is "Ada Lovelace". A table for 4 guests on 2026-12-10, please.',
+    'We would be 2 guests on 2026-12-24, under the name of "Grace Hopper".',
+]
+
+
+def main() -> None:
+    """The same model, made to answer in the form of a class."""
+    llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
+    prompt = ChatPromptTemplate.from_template("Take down the booking: {text}")
+
+    # A forced tool call, which every routed model knows: objects of the class come out.
+    chain = prompt | llm.with_structured_output(Booking)
+    for booking in chain.batch([{"text": text} for text in BOOKINGS]):
+        print(repr(booking))
+
+    # The raw message beside the object says who filled it in, and what that cost. A text that doesn't fit is no
+    # exception then: it is in "parsing_error".
+    both = (prompt | llm.with_structured_output(Booking, include_raw=True)).invoke(
+        {"text": BOOKINGS[0]}
+    )
+    told = both["raw"].response_metadata
+    print(f"\n{both['parsed']!r}\n  by {told['model_name']} for {told['total_cost_usd']:.8f} USD")
+    print(f"  parsing error: {both['parsing_error']}\n")
+
+    # The providers' own structured output; dicts of a TypedDict, growing while they are streamed.
+    asked = llm.with_structured_output(Trip, method="json_schema")
+    for partial in asked.stream("I want to go from Lisbon to Porto by train."):
+        print(partial)
+
+
+if __name__ == "__main__":
+    with service():
+        main()

@@ -1,0 +1,51 @@
+"""The router: whom it would choose, why, and at which price, before anybody is asked; then a chain that asks.
+
+    python examples/06_router_chain.py                             on this machine, no key needed
+    LUNAR_API_KEY=… python examples/06_router_chain.py --live      on the hosted service: this costs money
+
+Offline, the sandbox answers: its texts are made up by a rule, its prices resemble the providers’ own.
+"""
+
+from __future__ import annotations
+
+from langchain_core.runnables import RunnableLambda
+from service import service
+
+from langchain_lunar import LunarRouterChain
+
+QUESTIONS = [
+    "Suggest a name for a grey cat.",
+    "Prove that there are infinitely many prime numbers.",
+    "Which drug dose is safe for a patient with a weak kidney?",
+    "Translate into German: The train is late again.",
+]
+
+
+def main() -> None:
+    """Decide alone, at three weights of cost; then answer."""
+    chain = LunarRouterChain(models=["gpt-4o", "gpt-4o-mini", "mistral-large-latest"])
+
+    # A decision generates nothing and bills nothing. Many are asked for at once.
+    for weight in (0.0, 0.2, 0.5):
+        decide = RunnableLambda(chain.decide).bind(cost_weight=weight)
+        print(f"cost_weight={weight}")
+        for question, decision in zip(QUESTIONS, decide.batch(QUESTIONS), strict=True):
+            print(f"  {decision.selected_model:22} {decision.expected_error:.2f}  {question}")
+
+    print(f"\nWhy, in the router's words:\n{chain.decide(QUESTIONS[1]).reasoning}\n")
+
+    answer = chain.invoke(QUESTIONS[1])
+    told = answer.response_metadata
+    print(f"{answer.text}\n  by {told['model_name']} for {told['total_cost_usd']:.8f} USD\n")
+
+    # When the router fails, here since it has no profile of a model, one of yours is asked, and the answer says so.
+    safe = LunarRouterChain(
+        models=["gpt-4o", "no-such-model"], on_routing_error="fallback", default_model="gpt-4o"
+    )
+    told = safe.invoke(QUESTIONS[0]).response_metadata
+    print(f"{told['model_name']} stood in, since: {told['routing_error']}")
+
+
+if __name__ == "__main__":
+    with service():
+        main()
