@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from service import service
+from service import service, usd
 
 from langchain_lunar import ChatLunar, get_lunar_cost
 
@@ -27,8 +27,8 @@ def main() -> None:
     print(answer.text)
     told, usage = answer.response_metadata, answer.usage_metadata
     print(f"  by {told['model_name']}: {usage['input_tokens']} + {usage['output_tokens']} tokens")
-    print(f"  {told['input_cost_usd']:.8f} + {told['output_cost_usd']:.8f} USD")
-    print(f"  = {told['total_cost_usd']:.8f} USD, as billed\n")
+    print(f"  {usd(told.get('input_cost_usd'))} + {usd(told.get('output_cost_usd'))}")
+    print(f"  = {usd(told.get('total_cost_usd'))}, as billed\n")
 
     # With a parser at its end a chain gives text; what it cost, callbacks and this block know.
     write = ChatPromptTemplate.from_template("Write a haiku about {thing}.") | llm

@@ -12,7 +12,7 @@ import asyncio
 from contextlib import closing
 
 from langchain_core.messages import AIMessageChunk
-from service import service
+from service import service, usd
 
 from langchain_lunar import ChatLunar
 
@@ -23,41 +23,41 @@ def tell(llm: ChatLunar, question: str) -> None:
     for chunk in llm.stream(question):
         print(chunk.text, end="", flush=True)
         answer += chunk
-    told, usage = answer.response_metadata, answer.usage_metadata
-    print(f"\n  {told['model_name']}: {told['routing']['reasoning'].splitlines()[0]}")
-    print(f"  {usage['output_tokens']} tokens written, {told['total_cost_usd']:.8f} USD")
+    told, usage = answer.response_metadata, answer.usage_metadata or {}
+    print(f"\n  by {told['model_name']} for {usd(told.get('total_cost_usd'))}", end=", ")
+    print(f"{usage.get('output_tokens', 'unknown')} tokens written")
+    print(f"  since: {told['routing'].get('reasoning', 'not said').splitlines()[0]}")
     print(f"  first word after {told['ttft_ms']:.0f} ms, last after {told['latency_ms']:.0f} ms\n")
 
 
-async def count_words(llm: ChatLunar, question: str) -> None:
+async def count_words(llm: ChatLunar, question: str) -> int:
     """The same with ``await``: native, no threads."""
-    words = [chunk.text async for chunk in llm.astream(question) if chunk.text]
-    print(f"{len(words)} words on: {question}")
+    return len("".join([chunk.text async for chunk in llm.astream(question)]).split())
 
 
-async def count_both(llm: ChatLunar) -> None:
-    """Two streams at once, on one event loop."""
-    await asyncio.gather(
-        count_words(llm, "Write a haiku about the sea."),
-        count_words(llm, "Prove that 7 is a prime number."),
-    )
+async def count_all(llm: ChatLunar, *questions: str) -> None:
+    """Several streams at once, on one event loop."""
+    counts = await asyncio.gather(*(count_words(llm, question) for question in questions))
+    for question, count in zip(questions, counts, strict=True):
+        print(f"{question} {count} words.")
 
 
 def leave(llm: ChatLunar) -> None:
     """Whoever has seen enough closes the stream: the connection ends, and the service stops writing."""
-    with closing(llm.stream("Count to 1000.")) as stream:
+    with closing(llm.stream("Write 500 words about the moon.")) as stream:
         for number, chunk in enumerate(stream):
             print(chunk.text, end="")
-            if number == 10:
+            if number == 6:
                 break
-    print("… that's enough.")
+    print("… enough.")
 
 
 def main() -> None:
     """Stream in each of these ways."""
     llm = ChatLunar(model="router")
     tell(llm, "Write a story about a cat and a door.")
-    asyncio.run(count_both(llm))
+    questions = ("Write a haiku about the sea.", "Prove that 7 is a prime number.")
+    asyncio.run(count_all(llm, *questions))
     leave(llm)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, BaseMessage
-from service import service
+from service import service, usd
 
 from langchain_lunar import ChatLunar, get_lunar_cost
 
@@ -33,7 +33,7 @@ def show(node: str, message: BaseMessage) -> None:
         print(f"[{node}] {message.name}: {message.text}\n")
         return
     told = message.response_metadata
-    print(f"[{node}] {told['model_name']}, {told['total_cost_usd']:.8f} USD")
+    print(f"[{node}] {told['model_name']}, {usd(told.get('total_cost_usd'))}")
     # Once tools were called, the same model reads their results: nothing was to be decided then.
     why = told.get("routing", {}).get("reasoning", "Stays with the tools that it called.")
     print(f"  {why.splitlines()[0]}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel, Field
-from service import service
+from service import service, usd
 from typing_extensions import TypedDict
 
 from langchain_lunar import ChatLunar
@@ -53,7 +53,7 @@ def main() -> None:
         {"text": BOOKINGS[0]}
     )
     told = both["raw"].response_metadata
-    print(f"\n{both['parsed']!r}\n  by {told['model_name']} for {told['total_cost_usd']:.8f} USD")
+    print(f"\n{both['parsed']!r}\n  by {told['model_name']} for {usd(told.get('total_cost_usd'))}")
     print(f"  parsing error: {both['parsing_error']}\n")
 
     # The providers' own structured output; dicts of a TypedDict, growing while they are streamed.

@@ -9,7 +9,7 @@ Offline, the sandbox answers: its texts are made up by a rule, its prices resemb
 from __future__ import annotations
 
 from langchain_core.runnables import RunnableLambda
-from service import service
+from service import service, usd
 
 from langchain_lunar import LunarRouterChain
 
@@ -36,7 +36,7 @@ def main() -> None:
 
     answer = chain.invoke(QUESTIONS[1])
     told = answer.response_metadata
-    print(f"{answer.text}\n  by {told['model_name']} for {told['total_cost_usd']:.8f} USD\n")
+    print(f"{answer.text}\n  by {told['model_name']} for {usd(told.get('total_cost_usd'))}\n")
 
     # When the router fails, here since it has no profile of a model, one of yours is asked, and the answer says so.
     safe = LunarRouterChain(

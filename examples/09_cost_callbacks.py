@@ -58,7 +58,7 @@ def from_cache() -> None:
 
 def left_early(llm: ChatLunar) -> None:
     """What was written is billed, but how much that was is not told to a reader who left: it is unknown, not 0."""
-    with get_lunar_cost() as cost, closing(llm.stream("Count to 1000.")) as stream:
+    with get_lunar_cost() as cost, closing(llm.stream("Write 500 words about tides.")) as stream:
         next(stream)
     print(f"A stream left early: {cost.total_cost:f} USD and {cost.unpriced} unpriced")
 
@@ -83,5 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with service(delay=0.001):
+    with service(delay=0.01):
         main()

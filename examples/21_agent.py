@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 
 from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCallResult
-from service import service
+from service import service, usd
 
 from llama_index_lunar import LunarLLM, lunar_cost
 
@@ -39,11 +39,14 @@ async def main() -> None:
                 print(f"  {event.tool_name}({event.tool_kwargs}) -> {event.tool_output}")
             elif isinstance(event, AgentOutput):
                 # What the step cost and how it was routed is part of its raw answer.
-                usage, route = event.raw["usage"], event.raw["routing"]
-                print(f"{route['selected_model']}: {usage['total_cost_usd']:.8f} USD")
+                usage, route = event.raw.get("usage", {}), event.raw.get("routing", {})
+                print(f"{event.raw['model']}: {usd(usage.get('total_cost_usd'))}")
+                print(f"  {route.get('reasoning', 'no decision').splitlines()[0]}")
         print(f"\n{await run}\n")
     for name, totals in costs.by_agent.items():
-        print(f"Agent {name}: {totals.calls} calls, {totals.cost:f} USD")
+        print(
+            f"Agent {name}: {totals.calls} calls, {totals.cost:f} USD, {totals.unpriced} unpriced"
+        )
 
 
 if __name__ == "__main__":

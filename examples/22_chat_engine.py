@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.memory import ChatMemoryBuffer
-from service import service
+from service import service, usd
 
 from llama_index_lunar import LunarLLM, lunar_cost
 
@@ -33,7 +33,7 @@ def main() -> None:
             for token in engine.stream_chat(turn).response_gen:
                 print(token, end="", flush=True)
         (call,) = costs.ledger
-        print(f"\n  {call.model}: {call.cost:f} USD, first word after {call.ttft_ms or 0:.0f} ms\n")
+        print(f"\n  {call.model}: {usd(call.cost)}, first word after {call.ttft_ms or 0:.0f} ms\n")
     print(f"{len(engine.chat_history)} messages are remembered.")
 
 

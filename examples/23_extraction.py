@@ -8,6 +8,8 @@ Offline, the sandbox answers: its texts are made up by a rule, its prices resemb
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from llama_index.core import PromptTemplate
 from pydantic import BaseModel, Field
 from service import service
@@ -38,8 +40,9 @@ def main() -> None:
     print(f"{booking!r}\n  {costs.total_cost:f} USD\n")
 
     with lunar_cost() as costs:
-        for partial in llm.stream_structured_predict(Booking, PROMPT, text=TEXTS[1]):
-            print(partial.model_dump())
+        partials = llm.stream_structured_predict(Booking, PROMPT, text=TEXTS[1])
+        for seen, _ in groupby(partial.model_dump() for partial in partials):
+            print(seen)
     print(f"  {costs.total_cost:f} USD\n")
 
     # As an LLM of its own, for all that takes one: query engines answer in objects then.

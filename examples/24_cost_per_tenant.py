@@ -16,8 +16,8 @@ from service import service
 from llama_index_lunar import LunarCostHandler, LunarLLM, lunar_cost
 
 QUESTIONS = {
-    "acme": ["Prove that 7 is prime.", "Write a haiku.", "Translate 'good morning' into French."],
-    "globex": ["Write a Python function.", "Tell me a joke."],
+    "acme": ["Prove that 7 is prime.", "Write a haiku.", "Write 500 words about rain."],
+    "globex": ["Write a Python function.", "Write 500 words about the sea."],
 }
 
 
@@ -39,15 +39,13 @@ async def main() -> None:
     get_dispatcher().add_event_handler(costs)
     llm = LunarLLM(model="router")
     await asyncio.gather(*(serve(llm, tenant) for tenant in QUESTIONS))
-    for tenant, totals in sorted(costs.by_tag("tenant").items()):
-        print(f"{tenant:8} {totals.calls} calls, {totals.cost:f} USD, {totals.unpriced} unpriced")
-    for model, totals in sorted(costs.by_model.items()):
-        print(f"{model:22} {totals.calls} calls, {totals.cost:f} USD")
-    print(
-        f"\nTogether {costs.total_cost:f} USD, a lower bound while {costs.unpriced} are unpriced."
-    )
+    for groups in (costs.by_tag("tenant"), costs.by_model):
+        print("                      calls  cost in USD  unpriced")
+        for name, totals in sorted(groups.items()):
+            print(f"{name:20}  {totals.calls:5}  {totals.cost:11.8f}  {totals.unpriced:8}")
+    print(f"\nTogether {costs.total_cost:f} USD: a lower bound, as {costs.unpriced} are unpriced.")
 
 
 if __name__ == "__main__":
-    with service():
+    with service(delay=0.01):
         asyncio.run(main())

@@ -38,22 +38,25 @@ def service(
         print(f"\n{_bill(running)}")
 
 
+def usd(cost: float | Decimal | None) -> str:
+    """An amount to print. What the service did not state is unknown, never 0."""
+    return "unknown USD" if cost is None else f"{cost:.8f} USD"
+
+
 def _bill(running: sandbox.Sandbox) -> str:
     # An answer whose reader hangs up is billed a moment later.
     bills = running.billed(at_least=sum(map(_is_billed, running.requests())))
     untold = [bill for bill in bills if not bill["usage_sent"]]
     text = f"The sandbox billed {_sum(bills):f} USD for {len(bills)} answers."
     if untold:
-        text += f"\n{_sum(untold):f} USD of that for {len(untold)} left before they could tell their cost."
+        text += f"\n{_sum(untold):f} USD of that is for {len(untold)} whose readers left before they were told."
     return text
 
 
 def _is_billed(request: Mapping[str, Any]) -> bool:
     """Whether this is a request that was answered, and not with a decision alone."""
-    return (
-        (request["method"], request["status"]) == ("POST", 200)
-        and json.loads(request["body"]).get("execute") is not False
-    )  # fmt: skip
+    answered = request["method"] == "POST" and request["status"] == 200
+    return answered and json.loads(request["body"]).get("execute") is not False
 
 
 def _sum(bills: Iterable[Mapping[str, Any]]) -> Decimal:
