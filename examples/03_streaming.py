@@ -19,7 +19,7 @@ from langchain_lunar import ChatLunar
 
 def tell(llm: ChatLunar, question: str) -> None:
     """Print the words as they come. The sum of the chunks is the whole answer, with its route and its bill."""
-    answer = AIMessageChunk("")
+    answer = AIMessageChunk(content="")
     for chunk in llm.stream(question):
         print(chunk.text, end="", flush=True)
         answer += chunk

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 from langchain_core.caches import InMemoryCache
 from langgraph.graph import MessagesState, StateGraph
@@ -63,7 +64,7 @@ def left_early(llm: ChatLunar) -> None:
     print(f"A stream left early: {cost.total_cost:f} USD and {cost.unpriced} unpriced")
 
 
-def show(title: str, groups: Mapping[str, Totals]) -> None:
+def show(title: str, groups: Mapping[Any, Totals]) -> None:
     """A table of what each group cost."""
     print(f"{title:16}  calls  tokens  cost in USD")
     for name, totals in groups.items():

@@ -33,7 +33,8 @@ async def main() -> None:
         name="guide", tools=[get_weather, get_population], llm=llm, system_prompt="Be brief."
     )
     with lunar_cost(tags={"user": "u1"}) as costs:
-        run = agent.run("What is the weather in Paris, and how large is its population?")
+        question = "What is the weather in Paris, and how large is its population?"
+        run = agent.run(user_msg=question)
         async for event in run.stream_events():
             if isinstance(event, ToolCallResult):
                 print(f"  {event.tool_name}({event.tool_kwargs}) -> {event.tool_output}")
