@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import ensure_config, patch_config
@@ -55,38 +55,6 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
 
     _made: dict[str, Model] = PrivateAttr(default_factory=dict)
     """The candidates that were given as strings."""
-
-    def __init__(
-        self,
-        llm: ChatLunar | None = None,
-        *,
-        models: Sequence[str] | None = None,
-        cost_weight: float | None = None,
-        candidates: Mapping[str, BaseChatModel | Runnable[Any, Any] | str] | None = None,
-        on_routing_error: Literal["raise", "fallback"] = "raise",
-        default_model: str | None = None,
-        name: str | None = None,
-        router: ChatLunar | None = None,
-        **settings: Any,
-    ) -> None:
-        if settings.get("model", ROUTER) != ROUTER:
-            raise ConfigurationError("model: the router chooses it; see models and default_model")
-        given = llm or router
-        if llm is not None and models is not None:
-            raise ConfigurationError("models: the llm has its own; give one of the two")
-        if given is not None and settings:
-            raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the llm")
-        fields: dict[str, Any] = {
-            "router": given or ChatLunar(**{**settings, "model": ROUTER}),
-            "models": None if models is None else list(models),
-            "cost_weight": cost_weight,
-            "candidates": None if candidates is None else dict(candidates),
-            "on_routing_error": on_routing_error,
-            "default_model": default_model,
-            "name": name,
-        }
-        super().__init__(**fields)
-        self._check()
 
     def _check(self) -> None:
         if self.candidates is not None and self.models is not None:

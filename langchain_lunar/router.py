@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, closing
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 from pydantic import BaseModel
 
+from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.connection import loadable
 from langchain_lunar.deciding import Deciding
 from langchain_lunar.routes import TAG, Model, atell, tell
@@ -25,7 +34,8 @@ from langchain_lunar.tools import (
     tool_keywords,
     with_parser,
 )
-from lunar_core import LunarError
+from lunar_core import ConfigurationError, LunarError
+from lunar_core.wire.calls import ROUTER
 
 
 @loadable
@@ -54,6 +64,39 @@ class LunarRouterChain(Deciding):
     >>> answer.response_metadata["routing"]["selected_model"]
     'gpt-4o-mini'
     """
+
+    # Here and not with the fields: type checkers take the constructor of the very class, else make one of the fields.
+    def __init__(
+        self,
+        llm: ChatLunar | None = None,
+        *,
+        models: Sequence[str] | None = None,
+        cost_weight: float | None = None,
+        candidates: Mapping[str, BaseChatModel | Runnable[Any, Any] | str] | None = None,
+        on_routing_error: Literal["raise", "fallback"] = "raise",
+        default_model: str | None = None,
+        name: str | None = None,
+        router: ChatLunar | None = None,
+        **settings: Any,
+    ) -> None:
+        if settings.get("model", ROUTER) != ROUTER:
+            raise ConfigurationError("model: the router chooses it; see models and default_model")
+        given = llm or router
+        if llm is not None and models is not None:
+            raise ConfigurationError("models: the llm has its own; give one of the two")
+        if given is not None and settings:
+            raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the llm")
+        fields: dict[str, Any] = {
+            "router": given or ChatLunar(**{**settings, "model": ROUTER}),
+            "models": None if models is None else list(models),
+            "cost_weight": cost_weight,
+            "candidates": None if candidates is None else dict(candidates),
+            "on_routing_error": on_routing_error,
+            "default_model": default_model,
+            "name": name,
+        }
+        super().__init__(**fields)
+        self._check()
 
     # Calls -------------------------------------------------------------------------------------
 
