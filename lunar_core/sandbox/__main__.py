@@ -9,6 +9,8 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from lunar_core.sandbox.refused import seconds
+
 if TYPE_CHECKING:
     from lunar_core.sandbox.sources import Source
 
@@ -75,14 +77,15 @@ def _parser() -> argparse.ArgumentParser:
         description="The Lunar API on 127.0.0.1, for development and tests. Use any key that"
         " begins with pk_. GET /sandbox/faults lists the failures it makes on demand.",
     )
-    parser.add_argument("--port", type=int, default=8787, help="0: a free one (default 8787)")
+    parser.add_argument("--port", type=_port, default=8787, help="0: a free one (default 8787)")
     parser.add_argument("--router", choices=("table", "engine"), default="table")
     parser.add_argument("--dialect", choices=("documented", "observed"), default="documented")
     parser.add_argument(
-        "--delay", type=float, default=0.0, metavar="SECONDS", help="between streamed words"
+        "--delay", type=seconds, default=0.0, metavar="SECONDS", help="between streamed words"
     )
     parser.add_argument(
         "--upstream",
+        type=_url,
         metavar="URL",
         help="an OpenAI-compatible server that generates the answers;"
         " its key is read from LUNAR_SANDBOX_UPSTREAM_KEY",
@@ -97,6 +100,19 @@ def _parser() -> argparse.ArgumentParser:
         help="end with the process that started it, however that ends",
     )
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return port
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text} does not begin with http:// or https://")
+    return text
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from lunar_core.sandbox.door import StruckError
 from lunar_core.sandbox.faults import FAULTS
 from lunar_core.sandbox.log import Log
-from lunar_core.sandbox.refused import RefusedError
+from lunar_core.sandbox.refused import RefusedError, seconds
 from lunar_core.sandbox.service import Service
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class _Own:
     async def _read(self, request: Request, kind: str) -> list[dict[str, Any]]:
         query = request.query_params
         try:
-            at_least, timeout = int(query.get("at_least", 0)), float(query.get("timeout", 5))
+            at_least, timeout = int(query.get("at_least", 0)), seconds(query.get("timeout", "5"))
         except ValueError:
-            raise RefusedError(400, "at_least and timeout are numbers") from None
+            raise RefusedError(400, "at_least and timeout (in seconds) are numbers") from None
         session = _session_asked(request)
         return await self._log.read(kind, session, at_least=at_least, timeout=timeout)
 

@@ -23,7 +23,6 @@ from typing_extensions import override
 from lunar_core.sandbox import requests
 from lunar_core.sandbox.catalogue import MODELS, Model
 from lunar_core.sandbox.generate import Answer, Piece
-from lunar_core.sandbox.refused import all_failed
 from lunar_core.sandbox.usage import COST_NAMES, Tokens
 
 if TYPE_CHECKING:
@@ -68,6 +67,10 @@ class Documented:
     done_after_error = False
     """Whether ``[DONE]`` follows an error event."""
     route_in_headers = False
+    reads_any_type = True
+    """Whether a body is read as JSON whatever its Content-Type says."""
+    text_tokens: int | None = 1024
+    """How long a text completion may be that doesn't say."""
 
     bodies: Mapping[str, type[BaseModel]] = {
         "chat": requests.ChatRequest,
@@ -143,13 +146,18 @@ class Documented:
 
     # Errors
 
+    def failed(self, model: str, reason: str, kind: str = "chat") -> str:
+        """Say that a model gave no answer: the reference's own sentence."""
+        del kind
+        return f"All providers failed for model '{model}': {reason}"
+
     def model_missing(self, model: str) -> str:
         """Say that there is no such model."""
-        return all_failed(model, "Model not found")
+        return self.failed(model, "Model not found")
 
     def provider_missing(self, provider: str, model: str) -> str:
         """Say that no such provider has the model."""
-        return all_failed(model, f"Provider '{provider}' not found")
+        return self.failed(model, f"Provider '{provider}' not found")
 
     def profiles_missing(self, missing: list[str], available: list[str]) -> Any:
         """Say that some of the router's ``models`` can't be routed to."""
@@ -193,6 +201,8 @@ class Observed(Documented):
     router_with_bad_key = (403, "Unauthorized")
     done_after_error = True
     route_in_headers = True
+    reads_any_type = False
+    text_tokens = None
 
     bodies: Mapping[str, type[BaseModel]] = {
         "chat": requests.ObservedChatRequest,
@@ -227,6 +237,12 @@ class Observed(Documented):
         return {"id": head.id, "object": "error", "error": error}
 
     @override
+    def failed(self, model: str, reason: str, kind: str = "chat") -> str:
+        if kind == "router":
+            return f"Model execution failed: {reason}"
+        return super().failed(model, reason)
+
+    @override
     def model_missing(self, model: str) -> str:
         return f"Model '{model}' not found. Available models: {', '.join(MODELS)}"
 
@@ -245,7 +261,10 @@ class Observed(Documented):
 
     @override
     def providers(self, model: Model) -> Any:
-        return {"providers": super().providers(model)}
+        listed = super().providers(model)
+        for provider in listed[2:]:  # `type` is an open string: not only primary and backup.
+            provider["type"] = "overflow"
+        return {"providers": listed}
 
     @override
     def _frame(self, head: Head, suffix: str = "") -> Json:

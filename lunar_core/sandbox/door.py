@@ -13,19 +13,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from lunar_core.sandbox import faults
 from lunar_core.sandbox.catalogue import MODELS, PROVIDERS, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
 from lunar_core.sandbox.dialects import NO_KEY, Documented
-from lunar_core.sandbox.refused import RefusedError, all_failed
+from lunar_core.sandbox.refused import RefusedError
+from lunar_core.sandbox.requests import check
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from lunar_core.sandbox.log import Log
 
+# What FastAPI says of a body whose Content-Type is not JSON's: it is read as text.
+_NO_OBJECT = {
+    "type": "model_attributes_type",
+    "loc": ["body"],
+    "msg": "Input should be a valid dictionary or object to extract fields from",
+}
+_JSON_TYPE = re.compile(r"application/(?:json|[^ ]+\+json)")
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+=*", re.ASCII)
 
 
@@ -59,11 +67,16 @@ class Door:
         self._any_model = any_model
         self._counters = faults.Counters()
 
-    async def body(self, request: Request) -> bytes:
-        """Read the body, into the log too."""
+    async def read(self, request: Request, kind: str) -> tuple[bytes, dict[str, Any]]:
+        """Read a body, and check it: as it came, and decoded."""
         raw = await request.body()
         self._log.body(request.state.record, raw)
-        return raw
+        self.authenticate(request, router=kind == "router")
+        told = request.headers.get("content-type", "application/json").partition(";")[0].strip()
+        if not (self._dialect.reads_any_type or _JSON_TYPE.fullmatch(told.lower())):
+            text = raw.decode("utf-8", "replace")
+            raise RefusedError(422, [{**_NO_OBJECT, "input": text}])
+        return raw, check(self._dialect.bodies[kind], raw)
 
     def authenticate(self, request: Request, *, router: bool = False) -> None:
         """Refuse a request without a key; ``router``: by the rule of the router's endpoints."""
@@ -91,12 +104,18 @@ class Door:
         record["fault"] = spec
         return fault
 
-    async def strike(self, fault: faults.Fault | None, model: str) -> None:
+    async def strike(
+        self, fault: faults.Fault | None, kind: str, model: str, *, stream: bool = False
+    ) -> None:
         """Let a fault strike that needs no answer to be generated first."""
         if fault is None:
             return
-        if failed := faults.failed(fault, self._reason(fault.status, model)):
+        reason = self._dialect.failed(model, "upstream error", kind)
+        if failed := faults.failed(fault, self._detail(fault.status, model, reason)):
             raise StruckError(Response(failed.body, failed.status, failed.headers))
+        event = self._dialect.error_event(self._dialect.head(kind, model), reason)
+        if not stream and (told := faults.error_body(fault, event)) is not None:
+            raise StruckError(JSONResponse(told))
         if fault.name == "slow":
             await asyncio.sleep(1.0 if fault.value is None else fault.value)
         if fault.name == "hang":
@@ -119,10 +138,10 @@ class Door:
             raise RefusedError(404, self._dialect.model_missing(said))
         return Target(said, name, model, provider or (model.owner if model else "upstream"))
 
-    def _reason(self, status: int | None, model: str) -> Any:
+    def _detail(self, status: int | None, model: str, reason: str) -> Any:
         """Say what the service says with a status."""
         missing = {"type": "missing", "loc": ["body", "messages"], "msg": "Field required"}
-        reasons = {
+        details = {
             401: NO_KEY,
             403: "Unauthorized",
             404: self._dialect.model_missing(model),
@@ -130,8 +149,8 @@ class Door:
             429: "Rate limit exceeded",
         }
         if status is not None and status >= 500:
-            return all_failed(model, "upstream error")
-        return reasons.get(status or 0, f"Refused by the sandbox ({status})")
+            return reason
+        return details.get(status or 0, f"Refused by the sandbox ({status})")
 
 
 def check_conversation(payload: Mapping[str, Any]) -> None:

@@ -45,10 +45,16 @@ def formatted(name: str, hints: Hints) -> str | None:
     return hints.match(pattern) or example
 
 
-def patterned(pattern: str, hints: Hints) -> str:
-    """Return the prompt's first text that a pattern finds, else the shortest that it allows."""
+def patterned(pattern: str, hints: Hints) -> str | None:
+    """Return the prompt's first text that a pattern finds, else the shortest that it allows.
+
+    None for what only JavaScript takes for a pattern.
+    """
     anchors = re.compile(r"^\^|(?<!\\)\$$")
-    return hints.match(anchors.sub("", pattern)) or _shortest(sre.parse(pattern))
+    try:
+        return hints.match(anchors.sub("", pattern)) or _shortest(sre.parse(pattern))
+    except re.error:
+        return None
 
 
 def _shortest(parsed: Any) -> str:
@@ -66,6 +72,8 @@ def _repeated(argument: Any) -> str:
     return _shortest(repeated) * int(least)
 
 
+_ANY_ORDER = (*b"a0 -_.A", *range(0x10000))
+"""Characters to try, the usual ones first."""
 _EXAMPLES = {"CATEGORY_DIGIT": "0", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
 
 
@@ -74,7 +82,7 @@ def _member(members: Any) -> str:
     pairs = [(str(operation), argument) for operation, argument in members]
     if pairs[0][0] == "NEGATE":
         taken = re.compile("|".join(_class(*pair) for pair in pairs[1:]))
-        return next(c for c in "a0 -_.A" if not taken.match(c))
+        return next(c for c in map(chr, _ANY_ORDER) if not taken.match(c))
     operation, argument = pairs[0]
     if operation == "CATEGORY":
         return _EXAMPLES.get(str(argument), "-")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class Log:
     """Requests and bills, oldest first."""
 
     def __init__(self) -> None:
-        self._requests: deque[dict[str, Any]] = deque()
+        self._requests: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self._billed: deque[dict[str, Any]] = deque(maxlen=MAX_RECORDS)
         self._size = 0
         self._numbers = count(1)
@@ -51,16 +51,17 @@ class Log:
             "fault": None,
             "status": None,
         }
-        self._requests.append(record)
+        self._requests[number] = record
         self._trim()
         self._ring()
         return record
 
     def body(self, record: dict[str, Any], body: bytes) -> None:
-        """Add the raw body to a request's record."""
+        """Add the raw body to a request's record, if that wasn't forgotten meanwhile."""
         record["body"] = body.decode("utf-8", "replace")
-        self._size += len(record["body"])
-        self._trim()
+        if record["number"] in self._requests:
+            self._size += len(record["body"])
+            self._trim()
 
     def bill(self, record: Mapping[str, Any]) -> None:
         """Add what a call cost. Records are whole when they are added."""
@@ -73,11 +74,12 @@ class Log:
             self._requests.clear()
             self._billed.clear()
         else:
-            self._requests = deque(r for r in self._requests if r["session"] != session)
+            kept = [(n, r) for n, r in self._requests.items() if r["session"] != session]
+            self._requests = OrderedDict(kept)
             self._billed = deque(
                 (r for r in self._billed if r["session"] != session), maxlen=MAX_RECORDS
             )
-        self._size = sum(len(r["body"]) for r in self._requests)
+        self._size = sum(len(record["body"]) for record in self._requests.values())
 
     async def read(
         self, kind: str, session: str | None, *, at_least: int, timeout: float
@@ -89,7 +91,7 @@ class Log:
         """
         deadline = time.monotonic() + timeout
         while True:
-            records = self._requests if kind == "requests" else self._billed
+            records = self._requests.values() if kind == "requests" else self._billed
             found = [r for r in records if session is None or r["session"] == session]
             left = deadline - time.monotonic()
             if len(found) >= at_least or left <= 0:
@@ -103,7 +105,7 @@ class Log:
         while len(self._requests) > MAX_RECORDS or (
             self._size > MAX_SIZE and len(self._requests) > 1
         ):
-            self._size -= len(self._requests.popleft()["body"])
+            self._size -= len(self._requests.popitem(last=False)[1]["body"])
 
     def _ring(self) -> None:
         self._news.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -14,6 +15,13 @@ class RefusedError(Exception):
         self.detail = detail
 
 
-def all_failed(model: str, reason: str) -> str:
-    """The service's own sentence for a model that gave no answer (from the reference)."""
-    return f"All providers failed for model '{model}': {reason}"
+def seconds(text: str) -> float:
+    """Read a duration.
+
+    Raises:
+        ValueError: it is no number of seconds, or one without end.
+    """
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value

@@ -16,6 +16,8 @@ from lunar_core.sandbox.refused import RefusedError
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Positive = Annotated[int, Field(ge=1)]
+_TEXT, _ITEMS = 100_000, 200
+"""How long a text and a list a schema may demand at least."""
 
 
 class _Body(BaseModel):
@@ -118,10 +120,36 @@ class TextMessage(_Closed):
     name: str | None = None
 
 
+class Schema(_Body):
+    """A JSON schema: the keywords that mean something here, each in its form or not at all."""
+
+    type: str | list[str] = "object"
+    enum: Annotated[list[Any], Field(min_length=1)] = [None]
+    properties: dict[str, Schema | bool] = {}
+    required: list[str] = []
+    items: Schema | bool | list[Any] = True
+    prefix_items: Annotated[list[Schema | bool], Field(alias="prefixItems")] = []
+    any_of: Annotated[list[Schema | bool], Field(alias="anyOf")] = []
+    one_of: Annotated[list[Schema | bool], Field(alias="oneOf")] = []
+    all_of: Annotated[list[Schema | bool], Field(alias="allOf")] = []
+    defs: Annotated[dict[str, Schema | bool], Field(alias="$defs")] = {}
+    pattern: str = ""
+    format: str = ""
+    minimum: float = 0
+    maximum: float = 0
+    exclusive_minimum: Annotated[float, Field(alias="exclusiveMinimum")] = 0
+    exclusive_maximum: Annotated[float, Field(alias="exclusiveMaximum")] = 0
+    multiple_of: Annotated[float, Field(alias="multipleOf", gt=0)] = 1
+    min_length: Annotated[int, Field(alias="minLength", ge=0, le=_TEXT)] = 0
+    max_length: Annotated[int, Field(alias="maxLength", ge=0)] = 0
+    min_items: Annotated[int, Field(alias="minItems", ge=0, le=_ITEMS)] = 0
+    max_items: Annotated[int, Field(alias="maxItems", ge=0)] = 0
+
+
 class Function(_Body):
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Schema | None = None
 
 
 class Tool(_Body):
@@ -140,7 +168,7 @@ class NamedChoice(_Body):
 
 class JsonSchema(_Body):
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
+    schema_: Annotated[Schema | None, Field(alias="schema")] = None
     strict: bool | None = None
 
 
@@ -250,7 +278,9 @@ def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:
     """
     try:
         payload = json.loads(raw)
-    except ValueError as error:
+        # What can't be said again is refused here: NaN, infinity, half a surrogate pair, no end.
+        json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
         position = getattr(error, "pos", 0)
         raise RefusedError(
             422,

@@ -23,14 +23,19 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from lunar_core.sandbox.formats import formatted, patterned
 from lunar_core.sandbox.hints import Hints, words
+from lunar_core.sandbox.requests import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DEEPEST = 8
 """Levels after which a recursive schema gets no more than it demands."""
+_BOTTOM, _MOST = 50, 3_000
+"""Levels and values after which a schema that demands itself gets nulls: it has no valid value."""
 
 
 def fill(schema: Mapping[str, Any], prompt: str | Hints) -> Any:
@@ -67,18 +72,30 @@ def schema_in(prompt: str) -> dict[str, Any] | None:
         except ValueError:
             end = start + 1
         else:
-            if isinstance(value, dict) and isinstance(value.get("properties"), dict):
+            if isinstance(value, dict) and "properties" in value and _is_schema(value):
                 found = value
         start = prompt.find("{", end)
     return found
+
+
+def _is_schema(value: dict[str, Any]) -> bool:
+    try:
+        Schema.model_validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 class _Filler:
     def __init__(self, root: Mapping[str, Any], hints: Hints) -> None:
         self._root = root
         self._hints = hints
+        self._left = _MOST
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
+        self._left -= 1
+        if depth > _BOTTOM or self._left < 0:
+            return None
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
@@ -102,15 +119,15 @@ class _Filler:
         }
         return fill_by_type.get(kind, lambda: self._string(schema, name))()
 
-    def _resolved(self, schema: Any) -> dict[str, Any]:
+    def _resolved(self, schema: Any, followed: int = 0) -> dict[str, Any]:
         """Follow ``$ref`` and merge ``allOf``; ``true`` is the schema that allows anything."""
-        if not isinstance(schema, Mapping):
+        if not isinstance(schema, Mapping) or followed > 2 * _DEEPEST:
             return {}
         merged = dict(schema)
         reference = merged.pop("$ref", None)
         if isinstance(reference, str):
-            merged = {**self._resolved(self._target(reference)), **merged}
-        for part in map(self._resolved, merged.pop("allOf", ())):
+            merged = {**self._resolved(self._target(reference), followed + 1), **merged}
+        for part in (self._resolved(part, followed + 1) for part in merged.pop("allOf", ())):
             properties = {**merged.get("properties", {}), **part.get("properties", {})}
             required = [*merged.get("required", ()), *part.get("required", ())]
             merged = {**part, **merged}
@@ -192,8 +209,8 @@ class _Filler:
         return bool(name) and self._hints.mentions(name)
 
     def _string(self, schema: Mapping[str, Any], name: str) -> str:
-        if "pattern" in schema:
-            return patterned(schema["pattern"], self._hints)
+        if "pattern" in schema and (text := patterned(schema["pattern"], self._hints)) is not None:
+            return text
         if "format" in schema and (text := formatted(schema["format"], self._hints)):
             return text
         text = (

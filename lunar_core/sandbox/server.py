@@ -108,10 +108,13 @@ def _allow_many_sockets() -> None:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGINT unwind the stack, so that whatever was started is stopped."""
+    """Let the signals that end it unwind the stack, so that whatever was started is stopped."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(0 if number == signal.SIGTERM else 130)
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        # The terminal was closed, and nobody said nohup.
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))

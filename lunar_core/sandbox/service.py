@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -14,22 +14,22 @@ from lunar_core.sandbox.bills import Bill
 from lunar_core.sandbox.catalogue import MODELS, PROFILED, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
 from lunar_core.sandbox.door import Door, Target, check_conversation
-from lunar_core.sandbox.refused import RefusedError, all_failed
-from lunar_core.sandbox.requests import check
-from lunar_core.sandbox.sources import Ask, BuiltIn, Source
+from lunar_core.sandbox.refused import RefusedError, seconds
+from lunar_core.sandbox.sources import Ask, BuiltIn, FailedError, Source
 from lunar_core.sandbox.streams import EventStream, events, interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from starlette.requests import Request
 
-    from lunar_core.sandbox.dialects import Documented
+    from lunar_core.sandbox.dialects import Documented, Head
     from lunar_core.sandbox.log import Log
     from lunar_core.sandbox.router import Route, Router
     from lunar_core.sandbox.usage import Tokens
 
 USAGE_STYLES = ("last", "closing", "every", "none")
+T = TypeVar("T")
 _HALVED = ("hang-mid", "hangup-mid", "reset-mid", "cut-mid", "truncated", "malformed")
 
 
@@ -76,23 +76,24 @@ class Service:
     async def text(self, request: Request) -> Response:
         """``POST /v1/completions``."""
         payload, target, fault = await self._read(request, "text")
+        limit = payload.get("max_tokens") or self._dialect.text_tokens
         return await self._complete(
             request,
             "text",
             target,
             [{"role": "user", "content": payload["prompt"]}],
-            self._options(payload),
+            self._options({**payload, "max_tokens": limit}),
             fault=fault,
             stream=bool(payload.get("stream")),
         )
 
     async def route(self, request: Request) -> Response:
         """``POST /v1/router``."""
-        raw = await self._door.body(request)
-        self._door.authenticate(request, router=True)
-        payload = check(self._dialect.bodies["router"], raw)
+        raw, payload = await self._door.read(request, "router")
+        execute = payload.get("execute") is not False
+        stream = bool(payload.get("stream")) and execute
         fault = self._door.fault(request, None, raw)
-        await self._door.strike(fault, "router")
+        await self._door.strike(fault, "router", "router", stream=stream)
         # A candidate may carry a provider and a fault; it is compared without them.
         named = {faults.in_model(split_provider(n)[1])[0]: n for n in payload.get("models") or ()}
         profiled = {model.id: model for model in PROFILED}
@@ -106,11 +107,12 @@ class Service:
         route = replace(route, model=said)
         request.state.record["model"] = said
         request.state.headers["x-sandbox-router"] = self._router.name
-        if payload.get("execute") is False:
-            return JSONResponse(self._dialect.decision(self._dialect.head("router", said, route)))
+        if not execute:
+            head = self._dialect.head("router", said, route)
+            return _whole(self._dialect.decision(head), fault)
         if not fault and "x-sandbox-fault" not in request.headers:
             fault = self._door.fault(request, said, raw)
-            await self._door.strike(fault, said)
+            await self._door.strike(fault, "router", said, stream=stream)
         return await self._complete(
             request,
             "router",
@@ -118,52 +120,55 @@ class Service:
             payload["messages"],
             self._options({n: payload.get(n) for n in ("max_tokens", "temperature")}),
             fault=fault,
-            stream=bool(payload.get("stream")),
+            stream=stream,
             route=route,
         )
 
     async def profiles(self, request: Request) -> Response:
         """``GET /v1/router/profiles``."""
-        await self._begin(request, router=True)
-        return JSONResponse({"profiles": [m.id for m in PROFILED], "count": len(PROFILED)})
+        fault = await self._begin(request, router=True)
+        return _whole({"profiles": [m.id for m in PROFILED], "count": len(PROFILED)}, fault)
 
     async def providers(self, request: Request) -> Response:
         """``GET /v1/providers``."""
-        await self._begin(request, router=True)
+        fault = await self._begin(request, router=True)
         name = request.query_params.get("model", "gpt-4o-mini")
         model = MODELS.get(split_provider(name)[1])
         if model is None:
             raise RefusedError(404, self._dialect.model_missing(name))
-        return JSONResponse(self._dialect.providers(model))
+        return _whole(self._dialect.providers(model), fault)
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``."""
         if not self._dialect.has_models:
             raise HTTPException(404)
-        await self._begin(request)
+        fault = await self._begin(request)
         data = [{"id": m.id, "object": "model", "owned_by": m.owner} for m in MODELS.values()]
-        return JSONResponse({"object": "list", "data": data})
+        return _whole({"object": "list", "data": data}, fault)
 
     async def pricing(self, request: Request) -> Response:
         """``GET /v1/pricing/models``, which needs no key."""
-        await self._door.strike(self._door.fault(request, None), "pricing")
-        return JSONResponse([_priced(model) for model in MODELS.values()])
+        fault = await self._struck(request)
+        return _whole([_priced(model) for model in MODELS.values()], fault)
 
-    async def _begin(self, request: Request, *, router: bool = False) -> None:
+    async def _begin(self, request: Request, *, router: bool = False) -> faults.Fault | None:
         self._door.authenticate(request, router=router)
-        await self._door.strike(self._door.fault(request, None), request.url.path)
+        return await self._struck(request)
+
+    async def _struck(self, request: Request) -> faults.Fault | None:
+        fault = self._door.fault(request, None)
+        await self._door.strike(fault, "list", request.url.path)
+        return fault
 
     async def _read(
         self, request: Request, kind: str
     ) -> tuple[dict[str, Any], Target, faults.Fault | None]:
         """Read a request that names its model."""
-        raw = await self._door.body(request)
-        self._door.authenticate(request)
-        payload = check(self._dialect.bodies[kind], raw)
+        raw, payload = await self._door.read(request, kind)
         said = payload["model"]
         request.state.record["model"] = said
         fault = self._door.fault(request, said, raw)
-        await self._door.strike(fault, said)
+        await self._door.strike(fault, kind, said, stream=bool(payload.get("stream")))
         forced = payload.get("provider") if self._dialect.reads_options else None
         return payload, self._door.target(said, forced), fault
 
@@ -186,10 +191,6 @@ class Service:
         """Generate, bill and answer, whole or streamed; a fault strikes on the way."""
         record, dialect = request.state.record, self._dialect
         head = dialect.head(kind, target.said, route)
-        reason = all_failed(target.said, "upstream error")
-        error = dialect.error_event(head, reason)
-        if fault and not stream and (told := faults.error_body(fault, error)) is not None:
-            return JSONResponse(told)
         ask = Ask(kind, target.name, target.model, messages, options, record["session"])
         tags = [tag for tag, true in (("streamed", stream), ("routed", route)) if true]
 
@@ -198,7 +199,7 @@ class Service:
             return Bill(self._log, record, head, target, tokens=tokens, started=started, tags=tags)
 
         if not stream:
-            answer = await self._source.answer(ask)
+            answer = await self._generated(head, self._source.answer(ask))
             charged = bill(answer.tokens)
             lost = fault is not None and fault.name in _HALVED
             charged.close(usage_sent=not lost, aborted=lost)
@@ -207,7 +208,7 @@ class Service:
         if style not in USAGE_STYLES:
             raise RefusedError(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
         delay = self._delay_of(request)
-        tokens, pieces = await self._source.stream(ask)
+        tokens, pieces = await self._generated(head, self._source.stream(ask))
         flow = events(
             dialect,
             head,
@@ -217,13 +218,22 @@ class Service:
             bill=bill(tokens),
         )
         if fault:
+            error = dialect.error_event(head, dialect.failed(target.said, "upstream error", kind))
             flow = interrupt(fault, flow, error, done_after_error=dialect.done_after_error)
         headers = route.as_headers() if route and dialect.route_in_headers else {}
         return EventStream(flow, delay=delay, headers=headers)
 
+    async def _generated(self, head: Head, generating: Awaitable[T]) -> T:
+        """Wait for a source, whose failures, an upstream's rate limits too, are the service's 502."""
+        try:
+            return await generating
+        except FailedError as error:
+            reason = self._dialect.failed(head.model, f"upstream error: {error}", head.kind)
+            raise RefusedError(502, reason) from error
+
     def _delay_of(self, request: Request) -> float:
         try:
-            return float(request.headers.get("x-sandbox-delay", self._delay))
+            return seconds(request.headers.get("x-sandbox-delay", str(self._delay)))
         except ValueError:
             raise RefusedError(400, "x-sandbox-delay is a number of seconds") from None
 
@@ -234,7 +244,7 @@ def _last_words(messages: Sequence[Mapping[str, Any]]) -> str:
     return str(said[-1]["content"])
 
 
-def _whole(content: Mapping[str, Any], fault: faults.Fault | None) -> Response:
+def _whole(content: Any, fault: faults.Fault | None) -> Response:
     """Send an answer; or half of it, for the faults that strike in the middle."""
     if fault is None or fault.name not in _HALVED:
         return JSONResponse(content)

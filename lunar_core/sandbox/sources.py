@@ -21,7 +21,7 @@ class Ask:
     """What is to be generated, whatever the endpoint."""
 
     kind: str
-    """``chat`` or ``text``."""
+    """``chat``, ``text`` or ``router``."""
     name: str
     """The model's name without provider and fault."""
     model: Model | None
@@ -32,19 +32,19 @@ class Ask:
     session: str
 
 
-class BrokenOffError(Exception):
-    """A source failed after its stream had begun."""
+class FailedError(Exception):
+    """A source gave no answer, or broke off in the middle of one."""
 
 
 class Source(Protocol):
     """Generates answers."""
 
     async def answer(self, ask: Ask) -> Answer:
-        """Return a whole answer."""
+        """Return a whole answer; FailedError where there is none."""
         ...
 
     async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
-        """Return the prompt's tokens and the pieces; errors before the first are raised here."""
+        """Return the prompt's tokens and the pieces; what fails before the first fails here."""
         ...
 
 

@@ -16,8 +16,7 @@ from typing_extensions import override
 
 from lunar_core.sandbox.connections import HangUpError, abort, gone
 from lunar_core.sandbox.faults import Fault, error_body
-from lunar_core.sandbox.refused import all_failed
-from lunar_core.sandbox.sources import BrokenOffError
+from lunar_core.sandbox.sources import FailedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -79,9 +78,10 @@ async def events(
         if style == "closing":
             yield encode(dialect.closing(head, bill.usage(dialect))), "end"
         yield DONE, "end"
-    except BrokenOffError as error:
+    except FailedError as error:
         bill.close(aborted=True)
-        yield encode(dialect.error_event(head, all_failed(head.model, str(error)))), "end"
+        reason = dialect.failed(head.model, str(error), head.kind)
+        yield encode(dialect.error_event(head, reason)), "end"
         if dialect.done_after_error:
             yield DONE, "end"
     finally:

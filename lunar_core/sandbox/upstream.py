@@ -19,8 +19,7 @@ from typing import Any
 import httpx
 
 from lunar_core.sandbox.generate import Answer, Choice, Piece, prompt_tokens
-from lunar_core.sandbox.refused import RefusedError, all_failed
-from lunar_core.sandbox.sources import Ask, BrokenOffError
+from lunar_core.sandbox.sources import Ask, FailedError
 from lunar_core.sandbox.usage import Tokens, count
 
 KEY_VARIABLE = "LUNAR_SANDBOX_UPSTREAM_KEY"
@@ -47,12 +46,12 @@ class Upstream:
         try:
             response = await self._client.post(_path(ask), json=self._body(ask, stream=False))
         except httpx.HTTPError as error:
-            raise _failed(ask, f"{type(error).__name__}: {error}") from error
-        said = _checked(ask, response.status_code, response.content)
+            raise FailedError(f"{type(error).__name__}: {error}") from error
+        said = _checked(response.status_code, response.content)
         try:
             choices = [_choice(ask, choice) for choice in said["choices"]]
         except (KeyError, TypeError, AttributeError) as error:
-            raise _failed(ask, f"no completion: {response.text[:200]}") from error
+            raise FailedError(f"no completion: {response.text[:200]}") from error
         written = sum(count(json.dumps(choice.message)) for choice in choices)
         return Answer(choices, _tokens(said.get("usage")) or Tokens(_prompt(ask), written))
 
@@ -62,9 +61,9 @@ class Upstream:
         try:
             response = await self._client.send(request, stream=True)
             if response.status_code != 200:
-                _checked(ask, response.status_code, await response.aread())
+                _checked(response.status_code, await response.aread())
         except httpx.HTTPError as error:
-            raise _failed(ask, f"{type(error).__name__}: {error}") from error
+            raise FailedError(f"{type(error).__name__}: {error}") from error
         return Tokens(_prompt(ask), 0), _pieces(ask, response)
 
     def _body(self, ask: Ask, *, stream: bool) -> dict[str, Any]:
@@ -91,19 +90,15 @@ def _prompt(ask: Ask) -> int:
     return prompt_tokens(ask.messages, ask.options)
 
 
-def _checked(ask: Ask, status: int, content: bytes) -> dict[str, Any]:
-    """Read an upstream's body. Its failures, its rate limits too, are the service's 502."""
+def _checked(status: int, content: bytes) -> dict[str, Any]:
+    """Read an upstream's body."""
     try:
         said = json.loads(content)
     except ValueError:
         said = None
     if status != 200 or not isinstance(said, dict):
-        raise _failed(ask, f"{status} {content[:500].decode('utf-8', 'replace')}")
+        raise FailedError(f"{status} {content[:500].decode('utf-8', 'replace')}")
     return said
-
-
-def _failed(ask: Ask, reason: str) -> RefusedError:
-    return RefusedError(502, all_failed(ask.name, f"upstream error: {reason}"))
 
 
 def _choice(ask: Ask, choice: Mapping[str, Any]) -> Choice:
@@ -131,7 +126,7 @@ async def _pieces(ask: Ask, response: httpx.Response) -> AsyncGenerator[Piece, N
     """Read the upstream's stream. Finishing pieces wait for its usage, which comes last.
 
     Raises:
-        BrokenOffError: it failed after it had begun, or ended early.
+        FailedError: it failed after it had begun, or ended early.
     """
     ends: dict[int, str] = {}
     counted: Tokens | None = None
@@ -145,9 +140,9 @@ async def _pieces(ask: Ask, response: httpx.Response) -> AsyncGenerator[Piece, N
                     if reason := choice.get("finish_reason"):
                         ends[choice.get("index", 0)] = reason
     except (httpx.HTTPError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise BrokenOffError(f"{type(error).__name__}: {error}") from error
+        raise FailedError(f"{type(error).__name__}: {error}") from error
     if not ends:
-        raise BrokenOffError("the upstream's stream ended without a finish_reason")
+        raise FailedError("the upstream's stream ended without a finish_reason")
     for number in range(ask.options.get("n") or 1):
         yield Piece(number, {}, finish_reason=ends.get(number, "stop"), counted=counted)
 
@@ -160,7 +155,7 @@ async def _chunks(response: httpx.Response) -> AsyncGenerator[dict[str, Any], No
                 return
             chunk = json.loads(data)
             if "choices" not in chunk:
-                raise BrokenOffError(data[:500])
+                raise FailedError(data[:500])
             yield chunk
 
 

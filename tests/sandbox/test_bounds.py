@@ -30,6 +30,19 @@ def test_the_oldest_bodies_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(r["body"]) for r in kept(log)] == [1000]
 
 
+def test_a_body_that_comes_after_its_record_was_forgotten_takes_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_module, "MAX_SIZE", 100)
+    log = Log()
+    late = log.request("", "POST", "/", "", {})
+    log.clear(None)
+    log.body(late, b"x" * 100)
+    record(log, b"a" * 30)
+    record(log, b"b" * 30)
+    assert [r["body"][0] for r in kept(log)] == ["a", "b"]
+
+
 def test_so_do_the_oldest_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "MAX_RECORDS", 3)
     log = Log()

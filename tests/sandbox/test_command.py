@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lunar_core.sandbox import Sandbox, SandboxError, run
+from lunar_core.sandbox.__main__ import main
 from tests.sandbox.raw import HELLO, chat, connect, request
 
 COMMAND = [sys.executable, "-m", "lunar_core.sandbox", "--port", "0"]
@@ -25,9 +26,15 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)]
+)
 def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals, code: int) -> None:
-    with start() as process:
+    # Under nohup a signal is ignored, and that is handed on to whatever is started.
+    kept = signal.signal(number, signal.SIG_DFL)
+    process = start()
+    signal.signal(number, kept)
+    with process:
         assert process.stdout is not None
         line = process.stdout.readline()
         match = re.match(r"Lunar sandbox on (http://127\.0\.0\.1:\d+) ", line)
@@ -122,6 +129,24 @@ def test_a_missing_engine_is_named() -> None:
     )
     assert done.returncode == 1
     assert "needs the package opentracy: pip install --no-deps opentracy" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--port", "65536", "65536 is no port: 0 to 65535"),
+        ("--port", "-1", "-1 is no port"),
+        ("--delay", "nan", "invalid seconds value: 'nan'"),
+        ("--upstream", "127.0.0.1:11434", "does not begin with http:// or https://"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, reason: str
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main([option, value])
+    assert refused.value.code == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_httpx_is_imported_for_an_upstream_only() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox.raw import HELLO, KEY, call, chat, get, post
+from tests.sandbox.raw import HELLO, KEY, call, chat, get, post, tool
 
 if TYPE_CHECKING:
     from lunar_core.sandbox import Sandbox
@@ -83,6 +83,17 @@ def test_a_text_completion_looks_like_the_reference(lunar_sandbox: Sandbox) -> N
     assert (len(choice["text"].split()), choice["finish_reason"]) == (5, "length")
     assert shape(answer["usage"]) == USAGE
     assert answer["usage"]["prompt_tokens"] == 4  # a bare prompt has no message round it
+
+
+def test_a_text_completion_ends_at_1024_tokens_unless_it_is_told_otherwise(
+    lunar_sandbox: Sandbox,
+) -> None:
+    body = {"model": "gpt-4o-mini", "prompt": "Write 1100 words"}
+    answer = post(lunar_sandbox, "/v1/completions", body).json()
+    assert answer["usage"]["completion_tokens"] == 1024
+    assert answer["choices"][0]["finish_reason"] == "length"
+    answer = post(lunar_sandbox, "/v1/completions", {**body, "max_tokens": 2000}).json()
+    assert answer["usage"]["completion_tokens"] == 1100
 
 
 def test_the_router_answers_with_its_route(lunar_sandbox: Sandbox) -> None:
@@ -276,6 +287,8 @@ def test_a_completion_model_refuses_to_chat(lunar_sandbox: Sandbox) -> None:
         ("n", 0),
         ("stream", "yes"),
         ("tools", [{"type": "function", "function": {"name": "has spaces"}}]),
+        ("tools", [tool("f", a={"type": "string", "enum": []})]),
+        ("tools", [tool("f", a=5)]),
         ("tool_choice", "any"),
         ("response_format", {"type": "json_schema"}),
     ],
@@ -289,7 +302,15 @@ def test_a_bad_field_is_named_in_fastapis_list(
     assert {problem["loc"][1] for problem in reply.json()["detail"]} == {field}
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"null"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"\xff", b"[]", b"null"),
+        *(b'{"temperature": NaN}', b'{"temperature": 1e999}', b'{"model": "\\ud800"}'),
+        *(b"[" * 100_000, b'{"a":' * 100_000),
+    ],
+    ids=lambda body: repr(body[:30]),
+)
 def test_a_body_that_is_no_object_is_a_422(lunar_sandbox: Sandbox, body: bytes) -> None:
     reply = post(lunar_sandbox, "/v1/chat/completions", body)
     assert reply.status == 422

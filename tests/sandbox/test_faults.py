@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lunar_core.sandbox.faults import FAULTS
-from tests.sandbox.raw import HELLO, KEY, chat, connect, get, parse, post, request
+from tests.sandbox.raw import HELLO, KEY, call, chat, connect, get, parse, post, request
 
 if TYPE_CHECKING:
     from lunar_core.sandbox import Sandbox
@@ -66,6 +66,33 @@ def test_the_header_works_everywhere(lunar_sandbox: Sandbox, path: str, body: An
 )
 def test_the_header_works_on_lists(lunar_sandbox: Sandbox, path: str) -> None:
     assert get(lunar_sandbox, path, {**KEY, "x-sandbox-fault": "500"}).status == 500
+
+
+DECISION = ("POST", "/v1/router", {"messages": HELLO, "execute": False})
+
+
+@pytest.mark.parametrize("fault", ["hangup-mid", "reset-mid", "truncated", "error-first"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/models", None),
+        ("GET", "/v1/providers", None),
+        ("GET", "/v1/router/profiles", None),
+        ("GET", "/v1/pricing/models", None),
+        DECISION,
+    ],
+)
+def test_lists_and_decisions_break_too(
+    lunar_sandbox: Sandbox, method: str, path: str, body: Any, fault: str
+) -> None:
+    whole = call(lunar_sandbox, method, path, body).body
+    read, ended = received(lunar_sandbox, method, path, body, {**KEY, "x-sandbox-fault": fault})
+    broken = parse(read)
+    assert broken.status == 200
+    assert len(broken.body) < len(whole)
+    assert ended == ("reset" if fault == "reset-mid" else "closed")
+    assert broken.whole is not fault.endswith("-mid")
+    assert (broken.body[:8] == b'{"error"') is (fault == "error-first")
 
 
 @pytest.mark.parametrize(
@@ -184,12 +211,24 @@ def test_an_error_event_asked_for_without_a_stream_is_the_body(lunar_sandbox: Sa
     assert lunar_sandbox.billed() == []
 
 
-def received(sandbox: Sandbox, *, timeout: float = 10, **body: Any) -> tuple[bytes, str]:
-    """Read until the connection ends, and say how: closed, reset or silent."""
+def received_chat(sandbox: Sandbox, *, timeout: float = 10, **body: Any) -> tuple[bytes, str]:
     payload = {"model": "gpt-4o", "messages": HELLO, **body}
+    return received(sandbox, "POST", "/v1/chat/completions", payload, timeout=timeout)
+
+
+def received(
+    sandbox: Sandbox,
+    method: str,
+    path: str,
+    body: Any,
+    headers: dict[str, str] | None = None,
+    *,
+    timeout: float = 10,
+) -> tuple[bytes, str]:
+    """Read until the connection ends, and say how: closed, reset or silent."""
     read = b""
     with connect(sandbox) as sock:
-        sock.sendall(request(sandbox, "POST", "/v1/chat/completions", payload))
+        sock.sendall(request(sandbox, method, path, body, headers))
         sock.settimeout(timeout)
         try:
             while more := sock.recv(65536):
@@ -203,19 +242,19 @@ def received(sandbox: Sandbox, *, timeout: float = 10, **body: Any) -> tuple[byt
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_it_hangs_up_before_any_byte(lunar_sandbox: Sandbox, *, stream: bool) -> None:
-    assert received(lunar_sandbox, model="gpt-4o!hangup", stream=stream) == (b"", "closed")
-    assert received(lunar_sandbox, model="gpt-4o!reset", stream=stream) == (b"", "reset")
+    assert received_chat(lunar_sandbox, model="gpt-4o!hangup", stream=stream) == (b"", "closed")
+    assert received_chat(lunar_sandbox, model="gpt-4o!reset", stream=stream) == (b"", "reset")
     assert lunar_sandbox.billed() == []
 
 
 @pytest.mark.parametrize("fault", ["hangup-mid", "reset-mid"])
 def test_it_hangs_up_in_the_middle(lunar_sandbox: Sandbox, fault: str) -> None:
-    read, ended = received(lunar_sandbox, model=f"gpt-4o!{fault}", stream=True)
+    read, ended = received_chat(lunar_sandbox, model=f"gpt-4o!{fault}", stream=True)
     assert ended == fault.removesuffix("-mid").replace("hangup", "closed")
     reply = parse(read)
     assert not reply.whole
     assert reply.text() == "Hello! How "
-    plain, _ = received(lunar_sandbox, model=f"gpt-4o!{fault}")
+    plain, _ = received_chat(lunar_sandbox, model=f"gpt-4o!{fault}")
     assert not parse(plain).whole
     assert len(parse(plain).body) > 100
     streamed, whole = lunar_sandbox.billed(at_least=2)
@@ -227,9 +266,9 @@ def test_it_hangs_up_in_the_middle(lunar_sandbox: Sandbox, fault: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_it_keeps_silent(lunar_sandbox: Sandbox, *, stream: bool) -> None:
-    quiet = received(lunar_sandbox, model="gpt-4o!hang", stream=stream, timeout=0.2)
+    quiet = received_chat(lunar_sandbox, model="gpt-4o!hang", stream=stream, timeout=0.2)
     assert quiet == (b"", "silent")
-    read, ended = received(lunar_sandbox, model="gpt-4o!hang-mid", stream=stream, timeout=0.2)
+    read, ended = received_chat(lunar_sandbox, model="gpt-4o!hang-mid", stream=stream, timeout=0.2)
     assert ended == "silent"
     assert b"200 OK" in read
     (bill,) = lunar_sandbox.billed(at_least=1)

@@ -143,7 +143,8 @@ def test_records_can_be_waited_for(lunar_sandbox: Sandbox) -> None:
     threading.Timer(0.1, chat, [lunar_sandbox]).start()
     assert len(lunar_sandbox.requests(at_least=1)) == 1
     assert lunar_sandbox.requests(at_least=5, timeout=0.01) == lunar_sandbox.requests()
-    assert call(lunar_sandbox, "GET", "/sandbox/billed?at_least=x").status == 400
+    for query in ("at_least=x", "timeout=x", "at_least=5&timeout=nan", "at_least=5&timeout=inf"):
+        assert call(lunar_sandbox, "GET", f"/sandbox/billed?{query}").status == 400
 
 
 def test_many_records_keep_their_order(lunar_sandbox: Sandbox) -> None:

@@ -103,6 +103,17 @@ def test_other_parameters_are_accepted_and_ignored(
     assert routed.json()["choices"][0]["message"] == choice["message"]
 
 
+def test_a_body_is_json_where_its_type_says_so(observed: Sandbox) -> None:
+    body = {"model": "gpt-4o", "messages": HELLO}
+    for told in ("application/json", "Application/JSON; charset=utf-8", "application/a+json"):
+        headers = {**KEY, "content-type": told}
+        assert post(observed, "/v1/chat/completions", body, headers).status == 200
+    for told in ("text/plain", "application/x-www-form-urlencoded", "json"):
+        headers = {**KEY, "content-type": told}
+        refused = post(observed, "/v1/chat/completions", body, headers)
+        assert (refused.status, refused.json()["detail"][0]["loc"]) == (422, ["body"])
+
+
 @pytest.mark.parametrize(
     "refused",
     [
@@ -176,8 +187,11 @@ def test_there_is_no_list_of_models_but_of_prices(observed: Sandbox) -> None:
     assert get(observed, "/v1/pricing/models", {}).json()[0]["id"] == "gpt-4o"
 
 
-def test_providers_come_in_an_object(observed: Sandbox) -> None:
-    assert list(get(observed, "/v1/providers", KEY).json()) == ["providers"]
+def test_providers_come_in_an_object_and_are_of_any_type(observed: Sandbox) -> None:
+    answer = get(observed, "/v1/providers?model=llama-3.1-8b", KEY).json()
+    assert list(answer) == ["providers"]
+    types = [provider["type"] for provider in answer["providers"]]
+    assert types == ["primary", "backup", "overflow"]
 
 
 def test_an_error_in_a_stream_is_followed_by_done(observed: Sandbox) -> None:
@@ -192,6 +206,10 @@ def test_a_failing_upstream_is_a_502(observed: Sandbox) -> None:
     reply = chat(observed, model="gpt-4o!502")
     assert reply.status == 502
     assert reply.json()["detail"].startswith("All providers failed for model")
+    models = ["gpt-4o!502", "gpt-3.5-turbo!502"]
+    reply = post(observed, "/v1/router", {"messages": HELLO, "models": models})
+    assert reply.status == 502
+    assert reply.json()["detail"].startswith("Model execution failed: ")
 
 
 def test_a_chat_with_a_completion_model_is_a_400(observed: Sandbox) -> None:

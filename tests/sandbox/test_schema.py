@@ -254,10 +254,33 @@ def test_a_schema_is_found_in_a_prompt() -> None:
     )
     assert schema_in('no {"properties": 3} here') is None
     assert schema_in('{"properties": {') is None
+    assert schema_in('{"properties": {"a": {"enum": []}}}') is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"allOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"anyOf": [{"$ref": "#"}]},
+        {"properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}, "required": ["a", "b"]},
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 3},
+    ],
+    ids=repr,
+)
+def test_a_schema_that_demands_itself_is_given_up(schema: dict[str, Any]) -> None:
+    fill(schema, "Hello")  # Comes to an end.
+
+
+def test_what_only_javascript_takes_for_a_pattern_is_no_pattern() -> None:
+    assert filled("Say it to Ada", name={"type": "string", "pattern": r"^\p{L}+$"}) == {
+        "name": "Ada"
+    }
 
 
 def test_a_pattern_that_the_prompt_does_not_have_is_made_up() -> None:
     for pattern in (
+        r"[^a0 \-_.A]",
         r"^\d{3}-[a-f]+$",
         r"^(yes|no)!?$",
         r"[^\W\d]\S{2,}",

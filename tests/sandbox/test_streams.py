@@ -163,3 +163,5 @@ def test_words_come_one_by_one_with_the_delay_asked_for(lunar_sandbox: Sandbox) 
 def test_a_bad_header_of_ours_is_refused(lunar_sandbox: Sandbox) -> None:
     for header in ("x-sandbox-delay", "x-sandbox-usage", "x-sandbox-fault"):
         assert chat(lunar_sandbox, stream=True, headers={header: "soon"}).status == 400
+    for delay in ("-1", "nan", "inf"):
+        assert chat(lunar_sandbox, stream=True, headers={"x-sandbox-delay": delay}).status == 400
