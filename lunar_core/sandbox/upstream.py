@@ -20,7 +20,7 @@ import httpx
 
 from lunar_core.sandbox.generate import Answer, Choice, Piece, prompt_tokens
 from lunar_core.sandbox.sources import Ask, FailedError
-from lunar_core.sandbox.usage import Tokens, count
+from lunar_core.sandbox.usage import PER_MESSAGE, Tokens
 
 KEY_VARIABLE = "LUNAR_SANDBOX_UPSTREAM_KEY"
 _OURS = frozenset(
@@ -52,7 +52,9 @@ class Upstream:
             choices = [_choice(ask, choice) for choice in said["choices"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise FailedError(f"no completion: {response.text[:200]}") from error
-        written = sum(count(json.dumps(choice.message)) for choice in choices)
+        if not choices:
+            raise FailedError("no choices")
+        written = sum(prompt_tokens([choice.message]) - PER_MESSAGE for choice in choices)
         return Answer(choices, _tokens(said.get("usage")) or Tokens(_prompt(ask), written))
 
     async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
@@ -110,16 +112,20 @@ def _choice(ask: Ask, choice: Mapping[str, Any]) -> Choice:
 
 
 def _tokens(usage: Any) -> Tokens | None:
-    if not isinstance(usage, Mapping) or usage.get("prompt_tokens") is None:
+    """Read an upstream's count; None where it makes none, or none that adds up."""
+    if not isinstance(usage, Mapping):
         return None
-    read = usage.get("prompt_tokens_details") or {}
-    written = usage.get("completion_tokens_details") or {}
-    return Tokens(
-        usage["prompt_tokens"],
+    read = usage.get("prompt_tokens_details")
+    written = usage.get("completion_tokens_details")
+    counts: list[Any] = [
+        usage.get("prompt_tokens"),
         usage.get("completion_tokens") or 0,
-        read.get("cached_tokens") or 0,
-        written.get("reasoning_tokens") or 0,
-    )
+        (read.get("cached_tokens") or 0) if isinstance(read, Mapping) else 0,
+        (written.get("reasoning_tokens") or 0) if isinstance(written, Mapping) else 0,
+    ]
+    if not all(type(each) is int and each >= 0 for each in counts):
+        return None
+    return Tokens(*counts)
 
 
 async def _pieces(ask: Ask, response: httpx.Response) -> AsyncGenerator[Piece, None]:
@@ -148,15 +154,24 @@ async def _pieces(ask: Ask, response: httpx.Response) -> AsyncGenerator[Piece, N
 
 
 async def _chunks(response: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
-    async for line in response.aiter_lines():
-        if line.startswith("data:"):
+    async for line in _lines(response):
+        if line.startswith(b"data:"):
             data = line[5:].strip()
-            if data == "[DONE]":
+            if data == b"[DONE]":
                 return
             chunk = json.loads(data)
             if "choices" not in chunk:
-                raise FailedError(data[:500])
+                raise FailedError(data[:500].decode("utf-8", "replace"))
             yield chunk
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Cut at line feeds alone: httpx's own lines end at U+2028, which may stand in JSON, too."""
+    rest = b""
+    async for block in response.aiter_bytes():
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            yield line
 
 
 def _piece(ask: Ask, choice: Mapping[str, Any]) -> Piece | None:

@@ -122,7 +122,9 @@ def test_an_upstreams_failure_is_the_services_502(
     assert front.billed() == []
 
 
-@pytest.mark.parametrize("body", ["", "<html>", "{}", "[]", "3", '{"choices": [{}]}', '{"id":'])
+@pytest.mark.parametrize(
+    "body", ["", "<html>", "{}", "[]", "3", '{"choices": []}', '{"choices": [{}]}', '{"id":']
+)
 def test_an_upstreams_garbage_is_the_services_502(scripted: Any, body: str) -> None:
     server, sandbox = scripted
     server.script(reply(200, body))
@@ -172,11 +174,23 @@ def test_an_upstreams_own_count_wins(scripted: Any) -> None:
         assert told["total_cost_usd"] == (60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6
 
 
-def test_where_the_upstream_does_not_count_we_do(scripted: Any) -> None:
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": "many"}, {"prompt_tokens": -1}, 7])
+def test_where_the_upstream_does_not_count_we_do(scripted: Any, usage: Any) -> None:
     server, sandbox = scripted
-    server.script(sse(*spoken("Hi ", "there", usage=None)))
-    usage = chat(sandbox(), stream=True).events()[-2]["usage"]
-    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (4, 2)
+    server.script(
+        sse(*spoken("Hi ", "there", usage=usage)), reply(json=completion("Hi there", usage=usage))
+    )
+    streamed = chat(sandbox(), stream=True).events()[-2]["usage"]
+    plain = chat(sandbox()).json()["usage"]
+    for told in (streamed, plain):
+        assert (told["prompt_tokens"], told["completion_tokens"]) == (4, 2)
+
+
+def test_only_a_line_feed_ends_an_upstreams_line(scripted: Any) -> None:
+    server, sandbox = scripted
+    words = "one\u2028two\u2029three\x85four "
+    server.script(sse(*spoken(words, "five")))
+    assert chat(sandbox(), stream=True).text() == f"{words}five"
 
 
 def test_a_model_that_is_not_in_the_catalogue_has_no_cost(scripted: Any) -> None:
