@@ -13,4 +13,7 @@ def main() -> None:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(f"The lunar command needs {error.name}: pip install 'lunar-integrations[cli]'")
-    app(prog_name="lunar")
+    try:
+        app(prog_name="lunar")
+    except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.
+        sys.exit(f"Error: {error}")

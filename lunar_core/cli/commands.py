@@ -190,10 +190,14 @@ def _messages(prompt: str, system: str | None = None) -> list[dict[str, object]]
 _UNSEEN = {code: None for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
+def _on_a_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()  # None: it was closed by `>&-`
+
+
 def _print_answer(text: str) -> None:
-    if sys.stdout.isatty():
+    if _on_a_terminal():
         text = text.translate(_UNSEEN)
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     typer.echo(text.encode(encoding, "replace").decode(encoding), nl=False)
 
 
@@ -203,7 +207,7 @@ def _print_json(value: Any) -> None:
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for people, without its empty columns; tab-separated lines for other programs."""
-    if not sys.stdout.isatty():
+    if not _on_a_terminal():
         typer.echo("\n".join("\t".join(row) for row in rows))
         return
     table = Table(box=None, pad_edge=False)

@@ -73,7 +73,7 @@ def _sentence(facts: dict[str, object]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m lunar_core.sandbox",
+        prog="lunar sandbox" if sys.argv[0] == "lunar sandbox" else "python -m lunar_core.sandbox",
         description="The Lunar API on 127.0.0.1, for development and tests. Use any key that"
         " begins with pk_. GET /sandbox/faults lists the failures it makes on demand.",
     )

@@ -1,5 +1,6 @@
 """The `lunar` command, on the sandbox: answers on stdout, all about them on stderr, and exit codes."""
 
+import errno
 import io
 import json
 import os
@@ -216,6 +217,23 @@ def test_a_service_that_cannot_be_reached_is_an_error_of_one_line(lunar):
     assert code == 1
     assert err.startswith("Error: no whole answer from the service")
     assert err.count("\n") == 1
+
+
+def test_what_cannot_be_written_is_an_error_of_one_line(lunar, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    code, _out, err = lunar("chat", "Say hi")
+    assert (str(code), err) == (f"Error: [Errno {errno.ENOSPC}] No space left on device", "")
+
+
+def test_a_closed_stdout_is_none(lunar, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    code, _out, err = lunar("chat", "Say hi")
+    assert code == 0
+    assert "tokens" in err
 
 
 # As a program
