@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 from tape import CALLS, FOLDER, tape
 
-from lunar_core import Lunar, LunarError
+from lunar_core import APIStatusError, Lunar, LunarError
 from lunar_core.sandbox import SandboxError, run
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ def main() -> None:
             with tape(name, recording=True):
                 try:
                     told = type(CALLS[name](lunar)).__name__
-                except LunarError as error:
+                except APIStatusError as error:  # That is an answer, too.
                     told = f"{type(error).__name__}: {error}"
+                except LunarError as error:
+                    sys.exit(f"{name}: {error}")
             sys.stdout.write(f"{name:26} {told}\n")
 
 

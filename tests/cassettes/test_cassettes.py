@@ -148,6 +148,20 @@ def test_one_field_that_is_sent_differently_is_not_on_the_tape(change, client):
     assert CannotOverwriteExistingCassetteException.__name__ in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("taped", "call"),
+    [
+        ("models", lambda client: client.router.profiles()),
+        ("providers", lambda client: client.providers.list(model="gpt-4o")),
+    ],
+    ids=["the path", "the query"],
+)
+def test_nor_is_what_is_asked_elsewhere(taped, call, client):
+    with tape.tape(taped), pytest.raises(APIConnectionError) as caught:
+        call(client)
+    assert CannotOverwriteExistingCassetteException.__name__ in str(caught.value)
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_no_tape_holds_a_key_or_names_a_machine(path):
     text = path.read_text(encoding="utf-8")
