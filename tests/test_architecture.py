@@ -161,5 +161,8 @@ def written_files() -> list[Path]:
     return [
         path
         for path in (*ROOT.iterdir(), *below)
-        if path.is_file() and path.suffix in texts and "__pycache__" not in path.parts
+        if path.is_file()
+        and path.suffix in texts
+        and "__pycache__" not in path.parts
+        and path.name != ".git"  # A file, in a work tree of git's.
     ]
