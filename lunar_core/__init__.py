@@ -99,7 +99,7 @@ __all__ = [
     "tags",
 ]
 
-# httpx takes longer to import than everything else here together: it comes with the first client.
+# Sockets and TLS take longer to import than all the rest here together: they come with the first client.
 _CLIENTS = {
     "AsyncLunar": "lunar_core.client.aio",
     "AsyncStream": "lunar_core.client.aio_stream",

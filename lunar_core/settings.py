@@ -202,6 +202,7 @@ def checked_base_url(url: object, *, allow_http: bool) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as it will be sent
     except ValueError as error:
         raise ConfigurationError(f"base_url: {error}") from None
     if parts.username or parts.password:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
-
-import httpcore
-import httpx
 
 from lunar_core.client.http import Requests, no_cookies, tls_context, uses_proxy, within
 from lunar_core.client.jobs import Job
@@ -20,6 +18,9 @@ from lunar_core.client.pool import KEEPALIVE_SECONDS, AsyncPool, Pool
 from lunar_core.errors import ConfigurationError
 from lunar_core.settings import Settings
 from lunar_core.wire.calls import Call
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -44,15 +45,15 @@ class Connections:
         if client is None and (self._proxied or _is_mocked()):
             client = self._httpx()
         if client is None:
-            return self._pool().send(requests.own(call, timeout, job))
+            return self._pool(requests).send(requests.own(call, timeout, job))
         request = client.build_request(**requests.foreign(call, timeout, job.headers))
         return client.send(request, stream=True, auth=requests.authorize, follow_redirects=False)
 
-    def _pool(self) -> Pool:
+    def _pool(self, requests: Requests) -> Pool:
         pool = self._pools.get(os.getpid())
         if pool is None:
             _refuse_closed(closed=self._closed)
-            made = Pool(_origin(self._settings), self._settings.max_connections, tls_context)
+            made = Pool(requests.origin, self._settings.max_connections)
             # Threads may get here together: setdefault keeps one, and the others' hold nothing yet.
             pool = self._pools.setdefault(os.getpid(), made)
         return pool
@@ -60,6 +61,8 @@ class Connections:
     def _httpx(self) -> httpx.Client:
         client = self._through_httpx.get(os.getpid())
         if client is None:
+            import httpx
+
             _refuse_closed(closed=self._closed)
             made = httpx.Client(**_httpx_options(self._settings))
             client = self._through_httpx.setdefault(os.getpid(), made)
@@ -91,18 +94,18 @@ class AsyncConnections:
         if client is None and (self._proxied or _is_mocked()):
             client = self._httpx()
         if client is None:
-            return await self._pool().send(requests.own(call, timeout, job))
+            return await self._pool(requests).send(requests.own(call, timeout, job))
         request = client.build_request(**requests.foreign(call, timeout, job.headers))
         return await client.send(
             request, stream=True, auth=requests.authorize, follow_redirects=False
         )
 
-    def _pool(self) -> AsyncPool:
+    def _pool(self, requests: Requests) -> AsyncPool:
         loop = asyncio.get_running_loop()
         pid, pool = self._pools.get(loop, (0, None))
         if pool is None or pid != os.getpid():
             _refuse_closed(closed=self._closed)
-            pool = AsyncPool(_origin(self._settings), self._settings.max_connections, tls_context)
+            pool = AsyncPool(requests.origin, self._settings.max_connections)
             self._pools[loop] = os.getpid(), pool
         return pool
 
@@ -110,6 +113,8 @@ class AsyncConnections:
         loop = asyncio.get_running_loop()
         pid, client = self._through_httpx.get(loop, (0, None))
         if client is None or pid != os.getpid():
+            import httpx
+
             _refuse_closed(closed=self._closed)
             client = httpx.AsyncClient(**_httpx_options(self._settings))
             self._through_httpx[loop] = os.getpid(), client
@@ -124,13 +129,9 @@ class AsyncConnections:
                 await owned[1].aclose()
 
 
-def _origin(settings: Settings) -> httpcore.Origin:
-    url = httpx.URL(settings.base_url)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return httpcore.Origin(url.raw_scheme, url.raw_host, port)
-
-
 def _httpx_options(settings: Settings) -> dict[str, Any]:
+    import httpx
+
     limits = httpx.Limits(
         max_connections=settings.max_connections, keepalive_expiry=KEEPALIVE_SECONDS
     )
@@ -142,14 +143,19 @@ def _refuse_closed(*, closed: bool) -> None:
         raise ConfigurationError("this client was closed")
 
 
+# Where each of these is at home, while nobody has replaced it.
+_OF_HTTPX = (
+    ("httpx", "HTTPTransport", "handle_request", "httpx._transports.default"),
+    ("httpx", "AsyncHTTPTransport", "handle_async_request", "httpx._transports.default"),
+    ("httpcore", "ConnectionPool", "handle_request", "httpcore._sync.connection_pool"),
+    ("httpcore", "AsyncConnectionPool", "handle_async_request", "httpcore._async.connection_pool"),
+)
+
+
 def _is_mocked() -> bool:
     """Whether vcrpy, pytest-httpx, respx or their like have put something in the place of httpx's methods."""
     return any(
-        getattr(method, "__module__", None) != module
-        for method, module in (
-            (httpx.HTTPTransport.handle_request, "httpx._transports.default"),
-            (httpx.AsyncHTTPTransport.handle_async_request, "httpx._transports.default"),
-            (httpcore.ConnectionPool.handle_request, "httpcore._sync.connection_pool"),
-            (httpcore.AsyncConnectionPool.handle_async_request, "httpcore._async.connection_pool"),
-        )
+        getattr(getattr(getattr(sys.modules[package], name), method), "__module__", None) != home
+        for package, name, method, home in _OF_HTTPX
+        if package in sys.modules  # else nobody can have
     )

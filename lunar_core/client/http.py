@@ -1,6 +1,6 @@
-"""httpx and httpcore, seen once: how a Call becomes a request, and how httpx's errors become ours.
+"""How a Call becomes a request, of our own pool's or of httpx's, and how whatever fails below becomes our error.
 
-Works on an injected client of httpx or of httpx2 too, whose error classes are told apart by name.
+The caller's own client may be of httpx or of httpx2, whose error classes are told apart by name.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Coroutine, Mapping
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpcore
-import httpx
+import certifi
 
+from lunar_core.client.http11 import Request
 from lunar_core.client.jobs import Job
+from lunar_core.client.sockets import Origin
 from lunar_core.errors import (
     APIConnectionError,
     APIStatusError,
@@ -67,8 +68,16 @@ class Requests:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._urls: dict[str, httpcore.URL] = {}
-        self._host = httpx.URL(settings.base_url).netloc
+        service = urlsplit(settings.base_url)
+        self._is_https = service.scheme == "https"
+        usual_port = 443 if self._is_https else 80
+        self._host = (service.hostname or "").encode("idna").decode("ascii")
+        self._port = service.port or usual_port
+        self._path = quote(service.path, safe="/%:@!$&'()*+,;=~")
+        named = f"[{self._host}]" if ":" in self._host else self._host
+        self._host_header = _raw_pair(
+            "host", named if self._port == usual_port else f"{named}:{self._port}"
+        )
         common = {"user-agent": USER_AGENT, **settings.default_headers}
         # Compressed streams would reach the reader in the compressor's time, not the model's.
         self._plain = _raw(
@@ -86,16 +95,20 @@ class Requests:
         request.headers.__setitem__(*self._settings.credential.header())
         return request
 
-    def own(self, call: Call, timeout: Timeout, job: Job) -> httpcore.Request:
-        """A request for a pool of ours, which reads the deadline of the call from its extensions."""
-        url = self._urls.get(call.path) or self._url(call.path)
+    def origin(self) -> Origin:
+        """Where the service is. The first call of an https client makes the context of the whole process."""
+        return Origin(self._host, self._port, tls_context() if self._is_https else None)
+
+    def own(self, call: Call, timeout: Timeout, job: Job) -> Request:
+        """A request for a pool of ours."""
         deadline = None if job.deadline is None else time.monotonic() + job.time_left()
-        request = httpcore.Request(
-            call.method,
-            url,
-            headers=[(b"host", self._host), *self._headers(call, job.headers)],
-            content=call.body or b"",
-            extensions={"timeout": vars(timeout), "deadline": deadline},
+        request = Request(
+            method=call.method,
+            target=self._path + call.path,
+            headers=[self._host_header, *self._headers(call, job.headers)],
+            body=call.body or b"",
+            timeout=timeout,
+            deadline=deadline,
         )
         request.headers.append(_raw_pair(*self._settings.credential.header()))
         return request
@@ -116,15 +129,6 @@ class Requests:
             length = str(len(call.body)).encode()
             raw = [*raw, (b"content-type", b"application/json"), (b"content-length", length)]
         return _merged(raw, extra)
-
-    def _url(self, path: str) -> httpcore.URL:
-        url = httpx.URL(self._settings.base_url + path)
-        made = httpcore.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-        )
-        if len(self._urls) < 100:  # the paths are few, but their queries may not be
-            self._urls[path] = made
-        return made
 
 
 def _raw_pair(name: str, value: str) -> tuple[bytes, bytes]:
@@ -153,7 +157,7 @@ def within(timeout: Timeout, seconds: float) -> Timeout:
 
 
 def as_error(exc: Exception) -> LunarError:
-    """Our error for what httpx, httpcore, h11, ssl or the system raised; ours pass through.
+    """Our error for what httpx, httpcore, ssl or the system raised; ours pass through.
 
     It is raised without its cause: those tracebacks hold requests, and requests hold the key. Any
     other exception is a bug, here or in a hook of the caller's own client: trying again would hide it,
@@ -178,7 +182,7 @@ def _is_of_http(exc: Exception) -> bool:
     return bool(library) and not isinstance(exc, RuntimeError)
 
 
-_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "anyio", "socksio"}
+_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h2", "anyio", "socksio"}
 
 
 def _where(exc: Exception) -> str:
@@ -279,11 +283,16 @@ def tls_context() -> ssl.SSLContext:
 
 @lru_cache(maxsize=4)
 def _tls_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    own = cert_file is None and cert_dir is None
     try:
-        return httpx.create_ssl_context()
+        context = ssl.create_default_context(
+            cafile=certifi.where() if own else cert_file, capath=cert_dir
+        )
     except OSError as error:  # trying again would find the same file
         named = f"SSL_CERT_FILE={cert_file!r}, SSL_CERT_DIR={cert_dir!r}"
         raise ConfigurationError(f"{named}: no certificates can be read: {error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def no_cookies() -> CookieJar:

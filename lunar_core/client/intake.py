@@ -57,10 +57,11 @@ class Intake:
         self._inflater = Inflater(headers.get("content-encoding"))
         self._decoder = SSEDecoder(job.limits.event)
         self._kind = _KINDS.get(job.endpoint or "", ChatCompletion)
-        self._assembly = Assembly(self._kind)
-        self._route: RoutingDecision | None = (
-            None  # to put on the first chunk, if no chunk brings one
-        )
+        self._assembly = Assembly(
+            self._kind
+        )  # of what was read: a fault must not bring in what came after it
+        self._beginning: Assembly | None = Assembly(self._kind)  # of what came, until content did
+        self._route: RoutingDecision | None = None  # to put on the first chunk, if none brings one
 
     # Bytes in
 
@@ -97,16 +98,16 @@ class Intake:
             self._head = None
         for payload in payloads:
             self.ready.append(payload)
-            self._assembly.feed(payload)
-            if not self.primed:
+            if self._beginning is not None:
                 events.plain_chunk(payload)
-                if self._assembly.has_content:
-                    self._begin()
+                self._beginning.feed(payload)
+                if self._beginning.has_content:
+                    self._begin(self._beginning.get("routing") is not None)
 
-    def _begin(self) -> None:
-        self.primed = True
+    def _begin(self, routed: bool) -> None:  # noqa: FBT001  # whether the service has told the route
+        self.primed, self._beginning = True, None
         self._job.first_content = self._job.runtime.clock()
-        if self._assembly.get("routing") is None:
+        if not routed:
             self._route = self._job.decision or route_in(self._headers)
             if self._route is not None:
                 self._assembly.add({"routing": self._route.model_dump()})
@@ -115,7 +116,8 @@ class Intake:
 
     def next(self, parse: Callable[[bytes], T | None]) -> T | None:
         """The next payload as ``parse`` makes it, which is None for one without meaning. Raises APIStreamError."""
-        chunk = parse(self.ready.popleft())
+        chunk = parse(self.ready[0])
+        self._assembly.feed(self.ready.popleft())
         return chunk if chunk is None or self._route is None else self._routed(chunk)
 
     def _routed(self, chunk: T) -> T:
@@ -157,6 +159,9 @@ class Intake:
             error = APIStreamError(f"the stream was cut off: {error.message}")
         error.request_id = error.request_id or answers.request_id(self._headers)
         self._job.policy.spoil(error)
+        if type(error) is LunarError:  # a bug: what it kept from being read is no worse for it
+            for payload in self.ready:
+                self._assembly.feed(payload)
         error.partial = self.completion()
         return self._job.named(error)
 
@@ -164,7 +169,9 @@ class Intake:
 
     def completion(self) -> Final:
         """Everything so far, as a plain call would have returned it."""
-        value = self._assembly.value()
+        value, usage = self._assembly.value(), self._stated("usage")
+        if usage is not None:
+            value["usage"] = usage
         try:
             answer = _as_completion(self._kind, value)
         except ValueError:  # chunks of a form that no completion has: at least what is certain
@@ -174,14 +181,18 @@ class Intake:
             answer.routing._call = answer.call
         return answer
 
+    def _stated(self, field: str) -> object:
+        """What was said of the call by now, also in chunks that nobody has read yet."""
+        return self._assembly.get(field, self.ready)
+
     @property
     def usage(self) -> Usage | None:
-        found = self._assembly.get("usage")
+        found = self._stated("usage")
         return answers.forgiving(Usage, dict(found)) if isinstance(found, dict) else None
 
     @property
     def routing(self) -> RoutingDecision | None:
-        found = self._assembly.get("routing")
+        found = self._stated("routing")
         try:
             return (
                 answers.forgiving(RoutingDecision, dict(found)) if isinstance(found, dict) else None
@@ -192,7 +203,7 @@ class Intake:
     def conclude(self, status: Status, error: LunarError | None = None) -> None:
         """Tell the observers how it ended, with the usage that had arrived by then."""
         if self._job.observers:
-            model, provider = self._assembly.get("model"), self._assembly.get("provider")
+            model, provider = self._stated("model"), self._stated("provider")
             self._job.tell(
                 status,
                 self._job.info(self._headers),

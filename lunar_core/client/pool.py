@@ -1,52 +1,74 @@
 """The connections of one client to the one service it talks to: free lists, sync and async.
 
-httpcore's own pool looks at every connection for every request: with 100 in flight that costs 27
-times the server's own time, and its lock can deadlock with the garbage collector. Here a request
-takes the connection that came back last, or opens a new one. Permits and free lists are C
-structures that a finalizer may touch at any moment; no lock is held around them.
+httpcore's pool, which is httpx's, looks at every connection for every request: with 100 in flight that costs 27 times
+the server's own time, and its lock can deadlock with the garbage collector. Here a request takes the connection that
+came back last, or opens a new one. Permits and free lists are C structures that a finalizer may touch at any moment;
+no lock is held around them.
 
-Both raise httpcore's errors, and answer with what httpx calls a Response, as far as it is needed.
+Both answer with what httpx calls a Response, as far as it is needed, and raise our errors.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 
-import httpcore
-
-from lunar_core.client.sockets import AsyncioBackend, Line, SocketBackend
+from lunar_core.client.http11 import Exchange, Head, Request
+from lunar_core.client.sockets import AsyncioStream, Line, Origin, SocketStream
+from lunar_core.errors import APIConnectionError, APITimeoutError
 
 KEEPALIVE_SECONDS = 30.0
 
-TLS = Callable[[], ssl.SSLContext]
-
 
 class _Link:
-    """One connection, and when it was last used."""
+    """One connection, opened by its first request."""
 
-    def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin) -> None:
         self.line = Line()
+        self.exchange: Exchange | None = None
         self.idle_since = 0.0
-        self.connection = httpcore.HTTPConnection(
-            origin, ssl_context=tls, network_backend=SocketBackend(self.line)
-        )
+        self._origin = origin
+        self._stream: SocketStream | None = None
 
     @property
-    def stale(self) -> bool:
+    def is_stale(self) -> bool:
         age = time.monotonic() - self.idle_since
-        return age > KEEPALIVE_SECONDS or self.connection.has_expired()
+        return age > KEEPALIVE_SECONDS or self._stream is None or self._stream.is_readable
+
+    def ask(self, request: Request) -> Head:
+        self.line.deadline = request.deadline
+        self.exchange = exchange = Exchange()
+        stream = self._stream
+        if stream is None:
+            stream = SocketStream(self._origin, self.line, request.timeout.connect)
+            self._stream = stream
+        try:
+            for piece in exchange.written(request):
+                stream.write(piece, request.timeout.write)
+        except APITimeoutError:
+            raise
+        except APIConnectionError:
+            exchange.cut_short = True  # a service may have refused it before it had read all
+        while True:
+            head = exchange.take_head(stream.read(request.timeout.read))
+            if head is not None:
+                return head
+
+    def read(self, timeout: float | None) -> bytes:
+        return b"" if self._stream is None else self._stream.read(timeout)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
 
 class Pool:
-    def __init__(self, origin: httpcore.Origin, max_connections: int, tls: TLS) -> None:
+    def __init__(self, origin: Callable[[], Origin], max_connections: int) -> None:
         self._origin = origin
-        self._tls = tls
         self._idle: deque[_Link] = deque()
         self._busy: set[_Link] = set()
         self._closed = False
@@ -56,19 +78,18 @@ class Pool:
         # Not __del__: in a cycle of references the collector might finalize the sockets first, which warns.
         weakref.finalize(self, _close_all, self._idle, self._busy)
 
-    def send(self, request: httpcore.Request) -> Response:
+    def send(self, request: Request) -> Response:
         try:
-            self._permits.get(timeout=request.extensions["timeout"]["pool"])
+            self._permits.get(timeout=request.timeout.pool)
         except Empty:
-            raise httpcore.PoolTimeout("no connection came free") from None
+            raise APITimeoutError("no connection came free in time") from None
         link = None
         try:
             link = self._take()
             self._busy.add(link)
-            link.line.deadline = request.extensions["deadline"]
-            return Response(self, link, link.connection.handle_request(request))
+            return Response(self, link, link.ask(request), request.timeout.read)
         except BaseException:
-            self.give_back(link, whole=False)
+            self.give_back(link)
             raise
 
     def _take(self) -> _Link:
@@ -77,27 +98,27 @@ class Pool:
                 link = self._idle.pop()
             except IndexError:  # another thread was quicker
                 break
-            if not link.stale:
+            if not link.is_stale:
                 return link
-            link.connection.close()
-        return _Link(self._origin, self._tls() if self._origin.scheme == b"https" else None)
+            link.close()
+        return _Link(self._origin())
 
-    def give_back(self, link: _Link | None, *, whole: bool = True) -> None:
+    def give_back(self, link: _Link | None) -> None:
         """Keep a connection whose answer was read out; end any other."""
         if link is not None:
             self._busy.discard(link)
-            if whole and link.connection.is_idle() and not self._closed:
+            if link.exchange is not None and link.exchange.is_over and not self._closed:
                 link.idle_since = time.monotonic()
                 self._idle.append(link)
                 self._drop_expired(link.idle_since)
             else:
-                link.connection.close()
+                link.close()
         self._permits.put(None)
 
     def _drop_expired(self, now: float) -> None:
         while self._idle and now - self._idle[0].idle_since > KEEPALIVE_SECONDS:
             try:
-                self._idle.popleft().connection.close()
+                self._idle.popleft().close()
             except IndexError:  # another thread was quicker
                 break
 
@@ -109,69 +130,92 @@ class Pool:
 
 def _close_all(*links: Iterable[_Link]) -> None:
     for link in [link for some in links for link in some]:
-        link.connection.close()
+        link.close()
 
 
 class Response:
     """An answer whose body is still to be read. Closing it gives its connection back."""
 
-    def __init__(self, pool: Pool, link: _Link, response: httpcore.Response) -> None:
-        self.status_code = response.status
-        self.headers = _joined(response.headers)
+    def __init__(self, pool: Pool, link: _Link, head: Head, timeout: float | None) -> None:
+        self.status_code = head.status
+        self.headers = head.headers
         self.extensions = {"line": link.line}
         self._pool = pool
         self._link: _Link | None = link
-        self._response = response
+        self._timeout = timeout
 
     def iter_raw(self) -> Iterator[bytes]:
-        return self._response.iter_stream()
+        link = self._link
+        if link is None or link.exchange is None:
+            return
+        body, data = link.exchange.body, link.exchange.came_with_head
+        while not body.done:
+            piece = body.take(data or link.read(self._timeout))
+            data = b""
+            if piece:
+                yield piece
 
     def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            try:
-                self._response.close()
-            finally:
-                self._pool.give_back(link)
-
-
-def _joined(raw: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Headers by their lower-case names, repeated ones as one."""
-    headers: dict[str, str] = {}
-    for name_bytes, value_bytes in raw:
-        name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+            self._pool.give_back(link)
 
 
 class _AsyncLink:
-    def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext | None) -> None:
+    """One connection, opened by its first request."""
+
+    def __init__(self, origin: Origin) -> None:
         self.line = Line()
+        self.exchange: Exchange | None = None
         self.idle_since = 0.0
-        self.connection = httpcore.AsyncHTTPConnection(
-            origin, ssl_context=tls, network_backend=AsyncioBackend(self.line)
-        )
+        self._origin = origin
+        self._stream: AsyncioStream | None = None
 
     @property
-    def stale(self) -> bool:
+    def is_stale(self) -> bool:
         age = time.monotonic() - self.idle_since
-        return age > KEEPALIVE_SECONDS or self.connection.has_expired()
+        return age > KEEPALIVE_SECONDS or self._stream is None or self._stream.is_readable
+
+    async def ask(self, request: Request) -> Head:
+        self.line.deadline = request.deadline
+        self.exchange = exchange = Exchange()
+        stream = self._stream
+        if stream is None:
+            stream = await AsyncioStream.connect(self._origin, self.line, request.timeout.connect)
+            self._stream = stream
+        try:
+            for piece in exchange.written(request):
+                await stream.write(piece, request.timeout.write)
+        except APITimeoutError:
+            raise
+        except APIConnectionError:
+            exchange.cut_short = True  # a service may have refused it before it had read all
+        while True:
+            head = exchange.take_head(await stream.read(request.timeout.read))
+            if head is not None:
+                return head
+
+    async def read(self, timeout: float | None) -> bytes:
+        return b"" if self._stream is None else await self._stream.read(timeout)
+
+    async def aclose(self) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
 
 
 class AsyncPool:
     """The same for one event loop."""
 
-    def __init__(self, origin: httpcore.Origin, max_connections: int, tls: TLS) -> None:
+    def __init__(self, origin: Callable[[], Origin], max_connections: int) -> None:
         self._origin = origin
-        self._tls = tls
         self._idle: deque[_AsyncLink] = deque()
         self._busy: set[_AsyncLink] = set()
         self._closed = False
         self._permits = asyncio.Semaphore(max_connections)
         self._until_loop_ends: AsyncIterator[None] | None = None
 
-    async def send(self, request: httpcore.Request) -> AsyncResponse:
-        await self._permit(request.extensions["timeout"]["pool"])
+    async def send(self, request: Request) -> AsyncResponse:
+        await self._permit(request.timeout.pool)
         link = None
         try:
             if self._until_loop_ends is None:
@@ -179,12 +223,10 @@ class AsyncPool:
                 await self._until_loop_ends.__anext__()
             link = await self._take()
             self._busy.add(link)
-            link.line.deadline = request.extensions["deadline"]
-            response = await link.connection.handle_async_request(request)
+            return AsyncResponse(self, link, await link.ask(request), request.timeout.read)
         except BaseException:
-            await self.give_back(link, whole=False)
+            await self.give_back(link)
             raise
-        return AsyncResponse(self, link, response)
 
     async def _permit(self, seconds: float | None) -> None:
         if not self._permits.locked():
@@ -193,7 +235,7 @@ class AsyncPool:
         try:
             await asyncio.wait_for(self._permits.acquire(), seconds)
         except (TimeoutError, asyncio.TimeoutError):  # two classes on Python 3.10
-            raise httpcore.PoolTimeout("no connection came free") from None
+            raise APITimeoutError("no connection came free in time") from None
 
     async def _close_with_loop(self) -> AsyncIterator[None]:
         # asyncio.run() ends by closing the async generators that are still open: the one moment at
@@ -206,49 +248,56 @@ class AsyncPool:
     async def _take(self) -> _AsyncLink:
         while self._idle:
             link = self._idle.pop()
-            if not link.stale:
+            if not link.is_stale:
                 return link
-            await link.connection.aclose()
-        return _AsyncLink(self._origin, self._tls() if self._origin.scheme == b"https" else None)
+            await link.aclose()
+        return _AsyncLink(self._origin())
 
-    async def give_back(self, link: _AsyncLink | None, *, whole: bool = True) -> None:
+    async def give_back(self, link: _AsyncLink | None) -> None:
         """Keep a connection whose answer was read out; end any other."""
         self._permits.release()
         if link is None:
             return
         self._busy.discard(link)
-        if whole and link.connection.is_idle() and not self._closed:
+        if link.exchange is not None and link.exchange.is_over and not self._closed:
             link.idle_since = time.monotonic()
             self._idle.append(link)
             while self._idle and link.idle_since - self._idle[0].idle_since > KEEPALIVE_SECONDS:
-                await self._idle.popleft().connection.aclose()
+                await self._idle.popleft().aclose()
         else:
-            await link.connection.aclose()
+            await link.aclose()
 
     async def aclose(self) -> None:
         self._closed = True
         links = [*self._idle, *self._busy]
         self._idle.clear()
         for link in links:
-            await link.connection.aclose()
+            await link.aclose()
 
 
 class AsyncResponse:
-    def __init__(self, pool: AsyncPool, link: _AsyncLink, response: httpcore.Response) -> None:
-        self.status_code = response.status
-        self.headers = _joined(response.headers)
+    def __init__(
+        self, pool: AsyncPool, link: _AsyncLink, head: Head, timeout: float | None
+    ) -> None:
+        self.status_code = head.status
+        self.headers = head.headers
         self.extensions = {"line": link.line}
         self._pool = pool
         self._link: _AsyncLink | None = link
-        self._response = response
+        self._timeout = timeout
 
-    def aiter_raw(self) -> AsyncIterator[bytes]:
-        return self._response.aiter_stream()
+    async def aiter_raw(self) -> AsyncIterator[bytes]:
+        link = self._link
+        if link is None or link.exchange is None:
+            return
+        body, data = link.exchange.body, link.exchange.came_with_head
+        while not body.done:
+            piece = body.take(data or await link.read(self._timeout))
+            data = b""
+            if piece:
+                yield piece
 
     async def aclose(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            try:
-                await self._response.aclose()
-            finally:
-                await self._pool.give_back(link)
+            await self._pool.give_back(link)

@@ -1,8 +1,7 @@
 """The bytes' way in and out: one socket per connection, each read and write bounded by a deadline too.
 
-httpcore's own streams know a timeout per read. A server that drips a byte at a time keeps those
-happy for ever; a Line also knows when its whole call must be over. The asyncio one uses the loop's
-transports directly, without the cancel scopes that cost more than the read itself.
+A timeout per read keeps a server happy that drips a byte at a time, for ever; a Line also knows when its whole call
+must be over. The asyncio stream uses the loop's transports directly. Both raise our errors.
 """
 
 from __future__ import annotations
@@ -13,14 +12,24 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import httpcore
 
-SocketOption = Any  # httpcore's own union of the three setsockopt forms, which it does not export
+from lunar_core.errors import APIConnectionError, APITimeoutError
+
+_READ_BYTES = 64 * 1024
 _HIGH_WATER = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where connections lead. ``tls``: the context of an https service, else None."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
 
 
 class Line:
@@ -37,135 +46,85 @@ class Line:
         return left if timeout is None else min(left, timeout)
 
 
-class SocketBackend(httpcore.NetworkBackend):
-    def __init__(self, line: Line) -> None:
-        self._line = line
+class SocketStream:
+    """A connection of the sync client. ``timeout``: seconds for one step, or None."""
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,  # httpcore's signature; we never set it
-        socket_options: Iterable[SocketOption] | None = None,  # likewise
-    ) -> httpcore.NetworkStream:
+    def __init__(self, origin: Origin, line: Line, timeout: float | None) -> None:
+        self._line = line
+        address = origin.host, origin.port
         try:
-            sock = socket.create_connection((host, port), self._line.bounded(timeout))
+            sock = socket.create_connection(address, line.bounded(timeout))
         except TimeoutError:
-            raise httpcore.ConnectTimeout(f"no connection to {host}:{port}") from None
+            raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{error} ({host}:{port})") from None
+            raise _refused(origin, error) from None
+        self._socket = sock
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return SocketStream(sock, self._line)
+        if origin.tls is not None:
+            self._start_tls(origin.tls, origin.host, timeout)
 
-
-class SocketStream(httpcore.NetworkStream):
-    def __init__(self, sock: socket.socket, line: Line) -> None:
-        self._sock = sock
-        self._line = line
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    def _start_tls(self, context: ssl.SSLContext, host: str, timeout: float | None) -> None:
         try:
             self._settimeout(timeout)
-            return self._sock.recv(max_bytes)
+            self._socket = context.wrap_socket(self._socket, server_hostname=host)
         except TimeoutError:
-            raise httpcore.ReadTimeout("nothing arrived in time") from None
-        except OSError as error:
-            raise httpcore.ReadError(str(error)) from None
+            raise _no_handshake() from None
+        except (OSError, ValueError) as error:
+            raise _failed_handshake(error) from None
+        except BaseException:
+            self.close()
+            raise
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        rest = memoryview(buffer)
+    def read(self, timeout: float | None) -> bytes:
+        """What has come, or comes next; b"" at the end of the connection."""
+        try:
+            self._settimeout(timeout)
+            return self._socket.recv(_READ_BYTES)
+        except TimeoutError:
+            raise _nothing_came() from None
+        except OSError as error:
+            raise _broken(error) from None
+
+    def write(self, data: bytes, timeout: float | None) -> None:
+        rest = memoryview(data)
         try:
             while rest:
                 self._settimeout(timeout)
-                rest = rest[self._sock.send(rest) :]
+                rest = rest[self._socket.send(rest) :]
         except TimeoutError:
-            raise httpcore.WriteTimeout("the service does not take the request") from None
+            raise _nothing_taken() from None
         except OSError as error:
-            raise httpcore.WriteError(str(error)) from None
+            raise _broken(error) from None
 
     def _settimeout(self, timeout: float | None) -> None:
         seconds = self._line.bounded(timeout)
         if seconds == 0:  # to a socket, 0 means "do not block"
             raise TimeoutError
-        self._sock.settimeout(seconds)
+        self._socket.settimeout(seconds)
+
+    @property
+    def is_readable(self) -> bool:
+        """On an idle connection: the server has hung up, or speaks out of turn."""
+        if self._socket.fileno() < 0:
+            return True
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([self._socket], [], [], 0)[0])
+        poll = select.poll()  # select() cannot look at a descriptor past 1,023
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
-        self._sock.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        try:
-            self._settimeout(timeout)
-            self._sock = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
-        except TimeoutError:
-            self.close()
-            raise httpcore.ConnectTimeout("no TLS handshake in time") from None
-        except (OSError, ValueError) as error:
-            self.close()
-            raise httpcore.ConnectError(str(error)) from None
-        return self
-
-    def get_extra_info(self, info: str) -> object:
-        if info == "ssl_object":
-            return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
-        if (
-            info == "is_readable"
-        ):  # on an idle connection: the server has hung up, or speaks out of turn
-            return _is_readable(self._sock)
-        return self._sock if info == "socket" else None
+        self._socket.close()
 
 
-def _is_readable(sock: socket.socket) -> bool:
-    if sock.fileno() < 0:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()  # select() cannot look at a descriptor past 1,023
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-class AsyncioBackend(httpcore.AsyncNetworkBackend):
-    def __init__(self, line: Line) -> None:
-        self._line = line
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,  # httpcore's signature; we never set it
-        socket_options: Iterable[SocketOption] | None = None,  # likewise
-    ) -> httpcore.AsyncNetworkStream:
-        loop = asyncio.get_running_loop()
-        try:
-            with anyio.fail_after(self._line.bounded(timeout)):
-                transport, stream = await loop.create_connection(
-                    lambda: AsyncioStream(loop, self._line), host, port, happy_eyeballs_delay=0.25
-                )
-        except TimeoutError:
-            raise httpcore.ConnectTimeout(f"no connection to {host}:{port}") from None
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{error} ({host}:{port})") from None
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return stream
-
-
-class AsyncioStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
+class AsyncioStream(asyncio.Protocol):
     """An asyncio protocol that is read from. At most one read and one write wait at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
-        self._loop = loop
+    def __init__(self, line: Line) -> None:
         self._line = line
-        self._transport: Any = (
-            None  # asyncio types start_tls's transport differently on each version
-        )
+        self._loop = asyncio.get_running_loop()
+        self._transport: Any = None  # asyncio types start_tls's transport otherwise on each version
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._paused = False
@@ -174,6 +133,39 @@ class AsyncioStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._writable = True
+
+    @classmethod
+    async def connect(cls, origin: Origin, line: Line, timeout: float | None) -> AsyncioStream:
+        loop = asyncio.get_running_loop()
+        try:
+            # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
+            with anyio.fail_after(line.bounded(timeout)):
+                transport, stream = await loop.create_connection(
+                    lambda: cls(line), origin.host, origin.port, happy_eyeballs_delay=0.25
+                )
+        except TimeoutError:
+            raise _no_connection(origin) from None
+        except (OSError, UnicodeError) as error:
+            raise _refused(origin, error) from None
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if origin.tls is not None:
+            await stream._start_tls(origin.tls, origin.host, timeout)
+        return stream
+
+    async def _start_tls(self, context: ssl.SSLContext, host: str, timeout: float | None) -> None:
+        plain = self._transport
+        try:
+            with anyio.fail_after(self._line.bounded(timeout)):
+                self._transport = await self._loop.start_tls(
+                    plain, self, context, server_hostname=host
+                )
+        except TimeoutError:
+            raise _no_handshake() from None
+        except (OSError, ValueError) as error:
+            raise _failed_handshake(error) from None
+        finally:
+            if self._transport is plain:
+                plain.abort()
 
     # What the loop calls
 
@@ -206,94 +198,63 @@ class AsyncioStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         self._writable = True
         _wake(self._writer)
 
-    # What httpcore calls
+    # What the client calls
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def read(self, timeout: float | None) -> bytes:
+        """What has come, or comes next; b"" at the end of the connection."""
         while not self._pieces:
             if self._error is not None:
-                raise httpcore.ReadError(str(self._error))
+                raise _broken(self._error)
             if self._ended:
                 return b""
             self._reader = self._loop.create_future()
             try:
-                await self._wait(
-                    self._reader, timeout, httpcore.ReadTimeout, "nothing arrived in time"
-                )
+                await self._wait(self._reader, timeout, _nothing_came)
             finally:
                 self._reader = None
         piece = self._pieces.popleft()
-        if len(piece) > max_bytes:
-            self._pieces.appendleft(piece[max_bytes:])
-            piece = piece[:max_bytes]
         self._size -= len(piece)
         if self._paused and self._size <= _HIGH_WATER // 2 and not self._ended:
             self._paused = False
             self._transport.resume_reading()
         return piece
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if self._ended or self._transport.is_closing():
-            raise httpcore.WriteError(str(self._error or "the connection is closed"))
-        self._transport.write(buffer)
+    async def write(self, data: bytes, timeout: float | None) -> None:
+        self._refuse_closed()
+        self._transport.write(data)
         while not self._writable:
             self._writer = self._loop.create_future()
             try:
-                await self._wait(
-                    self._writer,
-                    timeout,
-                    httpcore.WriteTimeout,
-                    "the service does not take the request",
-                )
+                await self._wait(self._writer, timeout, _nothing_taken)
             finally:
                 self._writer = None
-            if self._ended:
-                raise httpcore.WriteError(str(self._error or "the connection is closed"))
+            self._refuse_closed()
+
+    def _refuse_closed(self) -> None:
+        if self._ended or self._transport.is_closing():
+            raise _broken(self._error or "the connection is closed")
 
     async def _wait(
-        self, waiter: asyncio.Future[None], timeout: float | None, error: type[Exception], text: str
+        self, waiter: asyncio.Future[None], timeout: float | None, expired: Any
     ) -> None:
         seconds = self._line.bounded(timeout)
         if seconds is None:
             return await waiter
-        timer = self._loop.call_later(seconds, _expire, waiter, error, text)
+        timer = self._loop.call_later(seconds, _expire, waiter, expired)
         try:
             await waiter
         finally:
             timer.cancel()
 
+    @property
+    def is_readable(self) -> bool:
+        """On an idle connection: the server has hung up, or speaks out of turn."""
+        return self._ended or bool(self._pieces) or self._transport.is_closing()
+
     async def aclose(self) -> None:
         self._transport.abort()
         # The loop lets go of the socket in its next round: after this, it is closed.
         await asyncio.sleep(0)
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            with anyio.fail_after(self._line.bounded(timeout)):
-                self._transport = await self._loop.start_tls(
-                    self._transport, self, ssl_context, server_hostname=server_hostname
-                )
-        except TimeoutError:
-            self._transport.abort()
-            raise httpcore.ConnectTimeout("no TLS handshake in time") from None
-        except (OSError, ValueError) as error:
-            self._transport.abort()
-            raise httpcore.ConnectError(str(error) or type(error).__name__) from None
-        except BaseException:
-            self._transport.abort()
-            raise
-        return self
-
-    def get_extra_info(self, info: str) -> object:
-        if (
-            info == "is_readable"
-        ):  # on an idle connection: the server has hung up, or speaks out of turn
-            return self._ended or bool(self._pieces) or self._transport.is_closing()
-        return self._transport.get_extra_info(info)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
@@ -301,6 +262,38 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
         waiter.set_result(None)
 
 
-def _expire(waiter: asyncio.Future[None], error: type[Exception], text: str) -> None:
+def _expire(waiter: asyncio.Future[None], expired: Any) -> None:
     if not waiter.done():
-        waiter.set_exception(error(text))
+        waiter.set_exception(expired())
+
+
+def _no_connection(origin: Origin) -> APITimeoutError:
+    return APITimeoutError(f"no connection to {origin.host}:{origin.port} in time")
+
+
+def _refused(origin: Origin, error: Exception) -> APIConnectionError:
+    return APIConnectionError(f"no connection to {origin.host}:{origin.port}: {_words(error)}")
+
+
+def _no_handshake() -> APITimeoutError:
+    return APITimeoutError("no TLS handshake in time")
+
+
+def _failed_handshake(error: Exception) -> APIConnectionError:
+    return APIConnectionError(f"no TLS handshake: {_words(error)}")
+
+
+def _nothing_came() -> APITimeoutError:
+    return APITimeoutError("the service did not answer in time")
+
+
+def _nothing_taken() -> APITimeoutError:
+    return APITimeoutError("the service did not take the request in time")
+
+
+def _broken(error: Exception | str) -> APIConnectionError:
+    return APIConnectionError(f"the connection broke: {_words(error)}")
+
+
+def _words(error: Exception | str) -> str:
+    return str(error) or type(error).__name__

@@ -169,14 +169,15 @@ class Assembly:
             index = choice.get("index")
             self._choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(choice)
 
-    def get(self, field: str) -> object:
+    def get(self, field: str, coming: Iterable[bytes] = ()) -> object:
         """A top-level field of the chunks so far (``usage``, ``routing``, ``model``, ``id``), or None.
 
-        Only the payloads that name the field are decoded, and only so many as it takes.
+        ``coming``: payloads that are to follow. Only those that name the field are decoded, and only so many as it
+        takes.
         """
         name = f'"{field}"'.encode()
-        found = self._fields.get(field)
-        for payload in self._tape if field in _SETTLED else reversed(self._tape):
+        found, payloads = self._fields.get(field), [*self._tape, *coming]
+        for payload in payloads if field in _SETTLED else reversed(payloads):
             if name in payload:
                 chunk = _decoded(payload)
                 news = chunk.get(field) if chunk is not None else None

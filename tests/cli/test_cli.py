@@ -215,7 +215,7 @@ def test_no_option_takes_a_key(lunar):
 def test_a_service_that_cannot_be_reached_is_an_error_of_one_line(lunar):
     code, _out, err = lunar("models", "--base-url", "http://127.0.0.1:1")
     assert code == 1
-    assert err.startswith("Error: no whole answer from the service")
+    assert err.startswith("Error: no connection to 127.0.0.1:")
     assert err.count("\n") == 1
 
 

@@ -74,6 +74,14 @@ def unhurried(monkeypatch):
         monkeypatch.setattr(module, "DRAIN_SECONDS", 10)
 
 
+@pytest.fixture(
+    params=[set(), {"httpcore", "httpx"}], ids=["our own sockets", "a client of httpx's"]
+)
+def loggers(request):
+    """Who tells, at DEBUG, of a request that goes this way: nobody, or httpx and what is under it."""
+    return request.param
+
+
 class Blocking:
     """An AsyncLunar, or a part or stream of it, used as its synchronous twin is used."""
 

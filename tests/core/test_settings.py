@@ -166,6 +166,7 @@ def test_the_base_url_of_the_environment_counts_where_none_is_given(monkeypatch)
         "https://gateway.example:0",
         "https://gateway.example:http",
         "https://[::1",
+        "https://gateway..example",
         7,
     ],
 )

@@ -88,7 +88,6 @@ def test_usage_is_found_wherever_the_service_puts_it(style, asked, client, sandb
     stream = client.chat.completions.create(
         model="gpt-4o-mini", messages=HELLO, stream=True, extra_headers=headers, **asked
     )
-    assert stream.usage is None or style == "every"
     answer = stream.get_final_completion()
     (bill,) = sandbox.billed()
     if bill["usage_sent"]:

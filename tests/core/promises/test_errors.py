@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 import time
 
 import pytest
@@ -30,6 +31,7 @@ from tests.faults_steps import (
     reset,
     spoken,
     sse,
+    wait,
 )
 
 STATUSES = {
@@ -176,11 +178,13 @@ def test_1_a_bug_of_ours_is_told_as_one_and_neither_retried_nor_put_to_another_m
 def test_1_so_is_one_met_in_mid_stream_with_what_was_paid_for(
     where, connect, fault_server, monkeypatch
 ):
-    fault_server.script(sse(chunk("Hel"), chunk("lo"), *spoken()))
+    go_on = threading.Event()
+    fault_server.script(sse(chunk("Hel"), wait(go_on), chunk("lo"), *spoken()))
     stream = connect(fault_server).chat.completions.create(
         model="m", messages=QUESTION, stream=True
     )
     monkeypatch.setattr(*where, lambda *_: 1 // 0)
+    go_on.set()
     with pytest.raises(LunarError, match="ZeroDivisionError") as caught:
         list(stream.plain_chunks())
     assert type(caught.value) is LunarError

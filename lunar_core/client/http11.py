@@ -1,0 +1,204 @@
+"""HTTP/1.1 without a socket: a request's bytes out, an answer's bytes in. Pure.
+
+h11 writes and reads the heads. Bodies are read here: h11 makes an object of every chunk, which was half of what a
+streamed word cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import h11
+
+from lunar_core.errors import APIConnectionError
+from lunar_core.settings import Timeout
+
+_MAX_HEAD_BYTES = 100 * 1024
+_MAX_LINE_BYTES = 4 * 1024  # the size of a chunk, or a trailer
+_ONE_WRITE_BYTES = 64 * 1024
+_CLOSE = re.compile(r"(?:^|,)\s*close\s*(?:,|$)", re.IGNORECASE)
+
+# RFC 9112, section 7.1. Extensions, behind a semicolon, mean nothing to anybody.
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*|[ \t]*)\r\n")
+_END_AND_SIZE = re.compile(rb"\r\n" + _SIZE.pattern)
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+
+
+@dataclass(frozen=True)
+class Request:
+    """``target``: the path. ``headers``: by lower-case names. ``deadline``: by ``time.monotonic``, or None."""
+
+    method: str
+    target: str
+    headers: list[tuple[bytes, bytes]] = field(repr=False)
+    body: bytes = field(repr=False)
+    timeout: Timeout
+    deadline: float | None
+
+
+@dataclass(frozen=True)
+class Head:
+    """Of an answer. ``headers``: by lower-case names, repeated ones as one."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+class Exchange:
+    """One request and its answer: ``written``, then reads for ``take_head`` until it gives one, then for ``body``.
+
+    Keeps nothing of the request, whose headers hold the key. Raises APIConnectionError for what is no HTTP.
+    """
+
+    def __init__(self) -> None:
+        self.body = Body()
+        self.came_with_head = b""
+        """What of the body was in the read that made the head whole."""
+        self.cut_short = False
+        """To be set where the request could not be written whole."""
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+        self._keeps_alive = False
+
+    def written(self, request: Request) -> list[bytes]:
+        """The request, to be written piece by piece: mostly one, which is one packet."""
+        head = self._h11.send(
+            h11.Request(method=request.method, target=request.target, headers=request.headers)
+        )
+        whole = len(request.body) <= _ONE_WRITE_BYTES
+        return [(head or b"") + request.body] if whole else [head or b"", request.body]
+
+    def take_head(self, data: bytes) -> Head | None:
+        """The head of the answer, or None while it has not come whole. b"": the connection has ended."""
+        try:
+            self._h11.receive_data(data)
+            event = self._h11.next_event()
+            while isinstance(event, h11.InformationalResponse):
+                event = self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            why = f"it does not speak HTTP ({error})" if data else "it hung up"
+            raise APIConnectionError(f"no answer from the service: {why}") from None
+        if not isinstance(event, h11.Response):
+            return None
+        headers: dict[str, str] = {}
+        for name_bytes, value_bytes in event.headers:
+            name, value = name_bytes.decode("ascii"), value_bytes.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        self.body = _body_of(event.status_code, headers)
+        self.came_with_head = self._h11.trailing_data[0]
+        self.body.excess = self.body.done and self.came_with_head != b""
+        self._keeps_alive = (
+            event.http_version >= b"1.1"
+            and type(self.body) is not Body  # which the end of the connection ends
+            and not _CLOSE.search(headers.get("connection", ""))
+        )
+        return Head(event.status_code, headers)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer was read to its very end, and the connection can take another request."""
+        return self.body.done and self._keeps_alive and not (self.cut_short or self.body.excess)
+
+
+class Body:
+    """All that comes until the connection ends. ``done``: it is whole; ``excess``: more came than belongs to it."""
+
+    done = False
+    excess = False
+
+    def take(self, data: bytes) -> bytes:
+        """What a read brings of it. b"": the connection has ended."""
+        self.done = not data
+        return data
+
+
+class SizedBody(Body):
+    """As many bytes as ``content-length`` says."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.done = size == 0
+
+    def take(self, data: bytes) -> bytes:
+        """As in Body."""
+        if not data:
+            raise _cut_off(f"{self._left:,} bytes before")
+        piece = data[: self._left]
+        self._left -= len(piece)
+        self.done, self.excess = self._left == 0, len(piece) < len(data)
+        return piece
+
+
+class ChunkedBody(Body):
+    """Chunks, each behind a line with its size; a size of 0, perhaps trailers, and an empty line end it."""
+
+    def __init__(self) -> None:
+        self._left = 0  # of the chunk that is being read
+        self._line = _SIZE  # what stands before the next one
+        self._in_trailers = False
+        self._rest = b""  # half a line
+
+    def take(self, data: bytes) -> bytes:
+        """As in Body. Chunks that came in one read are handed on as one piece."""
+        if not data:
+            raise _cut_off("before")
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        pieces: list[bytes] = []
+        at, size = 0, len(data)
+        while at < size and not self.done:
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                continue
+            end = self._after_trailer(data, at) if self._in_trailers else self._after_size(data, at)
+            if end == at:
+                self._rest = data[at:]
+                break
+            at = end
+        self.excess = self.done and at < size
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _after_size(self, data: bytes, at: int) -> int:
+        """Where the next chunk begins, or ``at`` if the line before it has not come whole."""
+        found = self._line.match(data, at)
+        if found is None:
+            return self._incomplete(data, at, b"\r\n" if self._line is _END_AND_SIZE else b"")
+        self._line = _END_AND_SIZE
+        self._left = int(found[1], 16)
+        self._in_trailers = not self._left
+        return found.end()
+
+    def _after_trailer(self, data: bytes, at: int) -> int:
+        if data.startswith(b"\r\n", at):
+            self.done = True
+            return at + 2
+        found = _TRAILER.match(data, at)
+        return self._incomplete(data, at, b"") if found is None else found.end()
+
+    def _incomplete(self, data: bytes, at: int, start: bytes) -> int:
+        """``at``, unless what stands there can never become the line that is due."""
+        began = data[at : at + len(start)]
+        ended = data.find(b"\r\n", at + len(start)) >= 0 or len(data) - at > _MAX_LINE_BYTES
+        if ended or not start.startswith(began):
+            shown = data[at : at + 50]
+            raise APIConnectionError(f"the service does not speak HTTP: {shown!r} is no chunk")
+        return at
+
+
+def _body_of(status: int, headers: Mapping[str, str]) -> Body:
+    # h11 lets no coding through but "chunked", and no size that is none.
+    if status in (204, 304):
+        return SizedBody(0)
+    if "transfer-encoding" in headers:
+        return ChunkedBody()
+    if "content-length" in headers:
+        return SizedBody(int(headers["content-length"]))
+    return Body()
+
+
+def _cut_off(where: str) -> APIConnectionError:
+    return APIConnectionError(f"the service hung up {where} the end of its answer")
