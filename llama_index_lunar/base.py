@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from llama_index.core.bridge.pydantic import (
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.types import BaseOutputParser, PydanticProgramMode
+from typing_extensions import Self
 
 from llama_index_lunar.connections import Connections
 from llama_index_lunar.routes import Sticky, answer_marks, asked_of
@@ -50,6 +52,9 @@ _REACH = (
     "allow_http",
 )
 
+# Arguments of OpenRouter's class and the vendor's that are about their own services.
+_WITHOUT_MEANING = ("order", "allow_fallbacks", "environment")
+
 # Fields that are sent as they are, where they were given.
 _SENT = (
     "temperature",
@@ -64,6 +69,8 @@ _SENT = (
     "reasoning_effort",
     "modalities",
 )
+
+_WITH_USAGE = {"include_usage": True}
 
 
 class LunarSettings(FunctionCallingLLM):
@@ -122,24 +129,32 @@ class LunarSettings(FunctionCallingLLM):
         additional_kwargs: dict[str, Any] | None = None,
         max_retries: int = 2,
         timeout: object = None,
-        *,
+        reuse_client: bool = True,
         api_key: str | SecretStr | Callable[[], str] | None = None,
-        jwt: str | SecretStr | Callable[[], str] | None = None,
         api_base: str | None = None,
-        base_url: str | None = None,
+        api_version: str | None = None,
+        callback_manager: CallbackManager | None = None,
         default_headers: Mapping[str, str] | None = None,
         http_client: Any = None,
         async_http_client: Any = None,
-        observers: Sequence[Observer] = (),
-        stop: str | Sequence[str] | None = None,
-        models: Sequence[str] | None = None,
-        fallbacks: Sequence[str] | None = None,
-        callback_manager: CallbackManager | None = None,
+        openai_client: object = None,
+        async_openai_client: object = None,
         system_prompt: str | None = None,
         messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None = None,
         completion_to_prompt: Callable[[str], str] | None = None,
         pydantic_program_mode: PydanticProgramMode = PydanticProgramMode.DEFAULT,
         output_parser: BaseOutputParser | None = None,
+        strict: bool = False,
+        reasoning_effort: str | None = None,
+        modalities: Sequence[str] | None = None,
+        audio_config: Mapping[str, Any] | None = None,
+        *,  # so far in OpenAILike's own order, which positional arguments of its users have
+        jwt: str | SecretStr | Callable[[], str] | None = None,
+        base_url: str | None = None,
+        observers: Sequence[Observer] = (),
+        stop: str | Sequence[str] | None = None,
+        models: Sequence[str] | None = None,
+        fallbacks: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         if "max_new_tokens" in kwargs:  # as OpenAILike takes it
@@ -147,6 +162,14 @@ class LunarSettings(FunctionCallingLLM):
         extra = dict(additional_kwargs or {})
         # Headers may be secrets: they are kept where nothing shows them.
         headers = {**(default_headers or {}), **(extra.pop("extra_headers", None) or {})}
+        _drop(
+            {
+                "openai_client": openai_client,
+                "async_openai_client": async_openai_client,
+                "additional_kwargs['extra_query']": extra.pop("extra_query", None),
+                **{name: kwargs.pop(name, None) for name in _WITHOUT_MEANING},
+            }
+        )
         unknown = kwargs.keys() - type(self).model_fields.keys()
         if unknown:
             raise ConfigurationError(
@@ -160,19 +183,25 @@ class LunarSettings(FunctionCallingLLM):
             additional_kwargs=extra,
             max_retries=max_retries,
             timeout=tuple(timeout) if isinstance(timeout, list) else timeout,
+            reuse_client=reuse_client,
             api_key=api_key,
             jwt=jwt,
             api_base=base_url if api_base is None else api_base,
-            default_headers=headers or None,
-            stop=[stop] if isinstance(stop, str) else stop,
-            models=models,
-            fallbacks=fallbacks,
+            api_version=api_version,
             callback_manager=callback_manager or CallbackManager([]),
+            default_headers=headers or None,
             system_prompt=system_prompt,
             messages_to_prompt=messages_to_prompt,
             completion_to_prompt=completion_to_prompt,
             pydantic_program_mode=pydantic_program_mode,
             output_parser=output_parser,
+            strict=strict,
+            reasoning_effort=reasoning_effort,
+            modalities=modalities,
+            audio_config=audio_config,
+            stop=[stop] if isinstance(stop, str) else stop,
+            models=models,
+            fallbacks=fallbacks,
             **kwargs,
         )
         if self.model == ROUTER and not self.is_chat_model:
@@ -235,7 +264,7 @@ class LunarSettings(FunctionCallingLLM):
         self, messages: list[JSONObject], given: JSONObject, *, stream: bool = False
     ) -> tuple[JSONObject, JSONObject | None]:
         """The keywords of chat.completions.create, and the earlier decision that they keep to, if any."""
-        params = {**self._params(given), "messages": messages}
+        params = {**self._params(given, stream=stream), "messages": messages}
         route = None
         if params["model"] == ROUTER:
             route = self._made().routes.of(asked_of(messages, self.sticky))
@@ -246,16 +275,18 @@ class LunarSettings(FunctionCallingLLM):
         return params, route
 
     def _text_params(self, prompt: str, given: JSONObject, *, stream: bool = False) -> JSONObject:
-        params = {**self._params(given), "prompt": prompt}
+        params = {**self._params(given, stream=stream), "prompt": prompt}
         if params["model"] == ROUTER:
             raise ConfigurationError(
                 "model: the router takes chats only; name a model for text completions"
             )
+        if params.get("logprobs") is True:  # text completions say how many, in one field
+            params["logprobs"] = params.pop("top_logprobs", None) or 0
         if stream:
             params.setdefault("stream_usage", True)
         return params
 
-    def _params(self, given: Mapping[str, object]) -> JSONObject:
+    def _params(self, given: Mapping[str, object], *, stream: bool) -> JSONObject:
         """What is sent beside the messages: fields, then ``additional_kwargs``, then what this call was given."""
         fields: JSONObject = {
             name: value for name in _SENT if (value := getattr(self, name)) is not None
@@ -265,6 +296,9 @@ class LunarSettings(FunctionCallingLLM):
         if self.audio_config is not None:
             fields["audio"] = self.audio_config
         params = {"model": self.model, **fields, **self.additional_kwargs, **given}
+        params.pop("stream", None)  # the endpoint says it
+        if not stream or params.get("stream_options") == _WITH_USAGE:
+            params.pop("stream_options", None)  # refused of plain calls; streams ask for it anyway
         if params["model"] == ROUTER:
             params = {"models": self.models, "cost_weight": self.cost_weight, **params}
         return params
@@ -304,6 +338,20 @@ class LunarSettings(FunctionCallingLLM):
             allow_http=self.allow_http,
         )
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # A copy asks and tells the same people: its costs must reach the ledger that its owner reads.
+        shared = (self.callback_manager, getattr(self, "rate_limiter", None))
+        memo = {} if memo is None else memo
+        memo |= {id(each): each for each in shared if each is not None}
+        return super().__deepcopy__(memo)
+
     def __setstate__(self, state: dict[Any, Any]) -> None:
         # BaseComponent would run __init__ again, which asks for a key that a pickle need not carry.
         BaseModel.__setstate__(self, state)
+
+
+def _drop(given: Mapping[str, object]) -> None:
+    """Warn of arguments that cannot be followed, where they were given."""
+    for name, value in given.items():
+        if value is not None:
+            warnings.warn(f"{name} has no meaning for Lunar: dropped", stacklevel=3)

@@ -50,8 +50,10 @@ def to_wire(messages: Sequence[ChatMessage]) -> list[JSONObject]:
 def to_message(message: ChatMessage) -> JSONObject:
     """One message, on its own."""
     role = _ROLES.get(message.role, message.role.value)
-    extra = message.additional_kwargs
-    wire: JSONObject = {"role": role, "content": to_content(message.blocks)}
+    extra, blocks = message.additional_kwargs, message.blocks
+    if role == "assistant":  # what a model has spoken stands beside it in words
+        blocks = [block for block in blocks if not isinstance(block, AudioBlock)]
+    wire: JSONObject = {"role": role, "content": to_content(blocks)}
     name = extra.get("name")
     if isinstance(name, str) and name:
         wire["name"] = name
@@ -89,8 +91,8 @@ def to_parts(block: object) -> list[JSONObject]:
 def tool_calls_of(message: ChatMessage) -> list[JSONObject]:
     """The tool calls of an assistant's message as the API writes them.
 
-    They are read from its blocks or, where there are none, from ``additional_kwargs["tool_calls"]``: dicts,
-    or the objects that other vendors' classes leave there.
+    They are read from its blocks or, where there are none, from ``tool_calls`` or ``function_call`` of its
+    ``additional_kwargs``: dicts, or the objects that other vendors' classes leave there.
     """
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
@@ -100,7 +102,7 @@ def tool_calls_of(message: ChatMessage) -> list[JSONObject]:
         ]
     listed = message.additional_kwargs.get("tool_calls")
     if not isinstance(listed, (list, tuple)):
-        return []
+        listed = [message.additional_kwargs.get("function_call")]  # as OpenAI's models once had it
     return [call for call in map(_plain_call, listed) if call is not None]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     ChatMessage,
     ChatResponse,
     CompletionResponse,
@@ -52,8 +53,18 @@ def chat_response(answer: ChatCompletion, routing: JSONObject | None = None) -> 
     said: JSONObject = choice.get("message") or {}
     calls = [_Call.of(call) for call in said.get("tool_calls") or ()]
     finish, usage = choice.get("finish_reason"), answer.usage
+    text, sound = said.get("content"), said.get("audio")
+    audio: JSONObject = sound if isinstance(sound, dict) else {}
+    message = _message(
+        text or _str(audio.get("transcript")) or text,
+        _thoughts(said),
+        calls,
+        _thought_tokens(usage),
+    )
+    if isinstance(audio.get("data"), str):
+        message.blocks.append(AudioBlock(audio=audio["data"].encode()))
     return ChatResponse(
-        message=_message(said.get("content"), _thoughts(said), calls, _thought_tokens(usage)),
+        message=message,
         raw=raw,
         logprobs=_logprobs(choice),
         additional_kwargs=_known(raw, answer.call, usage, answer.routing, finish),
@@ -63,10 +74,12 @@ def chat_response(answer: ChatCompletion, routing: JSONObject | None = None) -> 
 def text_response(answer: Completion) -> CompletionResponse:
     """A plain answer of the text endpoint."""
     raw = _raw(answer, None)
-    finish = answer.choices[0].finish_reason if answer.choices else None
+    choice: JSONObject = raw["choices"][0] if raw.get("choices") else {}
+    finish = choice.get("finish_reason")
     return CompletionResponse(
-        text=answer.choices[0].text if answer.choices else "",
+        text=choice.get("text") or "",
         raw=raw,
+        logprobs=_logprobs(choice),
         additional_kwargs=_known(raw, answer.call, answer.usage, None, finish),
     )
 
@@ -179,7 +192,8 @@ class TextChunks:
         self._end.note(chunk, choice)
         text = _str(choice.get("text")) or ""
         self._text += text
-        response = CompletionResponse(text=self._text, delta=text, raw=chunk)
+        logprobs = _logprobs(choice)
+        response = CompletionResponse(text=self._text, delta=text, raw=chunk, logprobs=logprobs)
         held, self._held = self._held, None
         if text:
             return (response,) if held is None else (held, response)
@@ -332,14 +346,18 @@ def _text_of(arguments: object) -> str:
 def _logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
     """For each token the alternatives that the model had; the token alone where the service names none."""
     told = choice.get("logprobs")
-    tokens = told.get("content") if isinstance(told, dict) else None
-    if not tokens:
+    if not isinstance(told, dict):
         return None
     try:
+        if "token_logprobs" in told:  # as text completions tell them
+            return [
+                [LogProb(token=token, logprob=logprob) for token, logprob in each.items()]
+                for each in _objects(told.get("top_logprobs"))
+            ] or None
         return [
             [_logprob(each) for each in _objects(token.get("top_logprobs")) or [token]]
-            for token in _objects(tokens)
-        ]
+            for token in _objects(told.get("content"))
+        ] or None
     except ValueError:  # not in a form that LlamaIndex knows: raw has them as they are
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -87,7 +88,7 @@ def selections(response: ChatResponse) -> list[ToolSelection]:
         ToolSelection(
             tool_id=call["id"],
             tool_name=call["function"]["name"],
-            tool_kwargs=_arguments(call["function"]["arguments"]),
+            tool_kwargs=arguments(call["function"]["arguments"]),
         )
         for call in tool_calls_of(response.message)
     ]
@@ -104,18 +105,23 @@ def keep_first(response: ChatResponse) -> None:
         message.additional_kwargs["tool_calls"] = plain[:1]
 
 
-def _arguments(text: str) -> JSONObject:
-    """Whole or cut off, as in a stream; {} for what is no JSON object."""
+def arguments(text: str) -> JSONObject:
+    """A JSON object, whole or cut off, as in a stream; {} for what is none. What follows it is not read."""
     whole = bridge.arguments(text)
     if whole is not None:
         return whole
-    for read in (_cut_off, parse_partial_json):
+    for read in (_beginning, _cut_off, parse_partial_json):
         try:
             found: object = read(text)
         except (ValueError, TypeError, RecursionError):
             continue
         return found if isinstance(found, dict) else {}
     return {}
+
+
+def _beginning(text: str) -> object:
+    found, _ = json.JSONDecoder(strict=False).raw_decode(text)
+    return found
 
 
 def _cut_off(text: str) -> object:

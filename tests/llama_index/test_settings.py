@@ -19,7 +19,7 @@ from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import ValidationError
 
-from llama_index_lunar import LunarLLM
+from llama_index_lunar import LunarCostCallback, LunarLLM
 from lunar_core import ConfigurationError, Ledger, Timeout
 from tests.llama_index.support import WEATHER, ask, request_body, user
 
@@ -61,41 +61,6 @@ def test_metadata_is_what_llamaindex_goes_by():
 )
 def test_the_context_window_is_that_of_the_smallest_model_that_may_answer(told, window):
     assert LunarLLM(api_key="k", **told).metadata.context_window == window
-
-
-def test_every_constructor_name_of_openai_like_is_taken():
-    llm = LunarLLM(
-        model="gpt-4o-mini",
-        temperature=0.1,
-        max_tokens=100,
-        additional_kwargs={"seed": 1},
-        max_retries=3,
-        timeout=60.0,
-        reuse_client=False,
-        api_key="k",
-        api_base="https://example.com/v1",
-        api_version="2024-01-01",
-        callback_manager=CallbackManager([]),
-        default_headers={"x-a": "b"},
-        http_client=None,
-        async_http_client=None,
-        system_prompt="Be brief",
-        messages_to_prompt=str,
-        completion_to_prompt=str,
-        strict=True,
-        reasoning_effort="low",
-        modalities=["text"],
-        audio_config={"voice": "alloy"},
-        logprobs=True,
-        top_logprobs=2,
-        context_window=32_000,
-        is_chat_model=True,
-        is_function_calling_model=True,
-        should_use_structured_outputs=True,
-        tokenizer="gpt2",
-    )
-    assert llm.api_base == "https://example.com/v1"
-    assert LunarLLM(model="m", api_key="k", max_new_tokens=7).max_tokens == 7
 
 
 def test_an_unknown_argument_is_named_and_told_where_to_go():
@@ -263,6 +228,31 @@ def test_copies_share_observers_and_settings_but_no_connections(llm_on, lunar_sa
     llm.close()
     assert twin.complete("Say hello").text == "hello"
     assert len(ledger) == 1
+    twin.close()
+
+
+class Limiter:
+    """One that cannot be copied, as LlamaIndex's own."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def acquire(self, num_tokens=0):
+        """Nobody waits."""
+
+    async def async_acquire(self, num_tokens=0):
+        """Nobody waits."""
+
+
+def test_a_deep_copy_books_on_the_same_ledgers(llm_on, lunar_sandbox):
+    costs = LunarCostCallback()
+    known = "rate_limiter" in BaseLLM.model_fields  # older ones have none
+    told = {"rate_limiter": Limiter()} if known else {}
+    llm = llm_on(lunar_sandbox, callback_manager=CallbackManager([costs]), **told)
+    twin = copy.deepcopy(llm)
+    assert twin.complete("Say hello").text == "hello"
+    assert costs.total_cost == lunar_sandbox.total_billed() > 0
+    assert getattr(twin, "rate_limiter", None) is told.get("rate_limiter")
     twin.close()
 
 

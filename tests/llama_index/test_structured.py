@@ -18,8 +18,8 @@ from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field
 
 from llama_index_lunar import LunarCostCallback, lunar_cost
-from tests.faults_steps import DONE, chunk, completion, reply, sse
-from tests.llama_index.support import request_body, user
+from tests.faults_steps import DONE, chunk, completion, hang, reply, sse
+from tests.llama_index.support import request_body, until, user
 
 FORMS = [
     "structured_predict",
@@ -91,28 +91,46 @@ async def test_each_form_sends_the_system_prompt(form, llm_on, lunar_sandbox):
     assert [m["content"] for m in messages if m["role"] == "system"] == ["Only facts"]
 
 
-def answered_in_json(request):
-    """SONG as the text of an answer, whole or streamed."""
-    text = SONG.model_dump_json()
-    if not request.json.get("stream"):
-        return reply(json=completion(f"Here it is: {text}"))
-    return sse(chunk(text[:20]), chunk(text[20:]), chunk(finish="stop"), DONE)
+def saying(text):
+    """A service that says `text`, whole or streamed, in a chat or a text completion, and knows no tools."""
+    pieces = [text[i : i + 20] for i in range(0, len(text), 20)]
+
+    def answer(request):
+        of_text = request.path == "/v1/completions"
+        if request.json.get("stream"):
+            told = [
+                chunk(choices=[{"index": 0, "text": each}]) if of_text else chunk(each)
+                for each in pieces
+            ]
+            return sse(*told, chunk(finish="stop"), DONE)
+        whole = {"index": 0, "text": text, "finish_reason": "stop"}
+        return reply(json=completion(text, **({"choices": [whole]} if of_text else {})))
+
+    return answer
+
+
+IN_WORDS = f"Here it is:\n```json\n{SONG.model_dump_json(indent=1)}\n```\nA fine song."
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     "told",
-    [{"is_function_calling_model": False}, {"pydantic_program_mode": PydanticProgramMode.LLM}],
-    ids=["no tools", "the caller's mode"],
+    [
+        {"is_function_calling_model": False},
+        {"pydantic_program_mode": PydanticProgramMode.LLM},
+        {"is_function_calling_model": False, "is_chat_model": False},
+    ],
+    ids=["no tools", "the caller's mode", "a text model"],
 )
 async def test_models_without_tools_are_prompted(form, told, llm_on, faults):
-    faults.decide(answered_in_json)
-    assert await predict(llm_on(faults, **told), form) == SONG
+    faults.decide(saying(IN_WORDS))
+    llm = llm_on(faults, system_prompt="Only facts", **told)
+    assert await predict(llm, form) == SONG
     (body,) = faults.bodies
     assert "tools" not in body
-    assert (
-        json.dumps(Song.model_json_schema(), ensure_ascii=False) in body["messages"][0]["content"]
-    )
+    said = body.get("prompt") or "\n".join(each["content"] for each in body["messages"])
+    assert json.dumps(Song.model_json_schema(), ensure_ascii=False) in said
+    assert "Only facts" in said
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -176,6 +194,24 @@ def test_strings_of_streamed_objects_grow_too(llm_on, faults):
     assert objects[-1] == SONG
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"should_use_structured_outputs": True},
+        {"is_function_calling_model": False},
+        {"is_function_calling_model": False, "is_chat_model": False},
+    ],
+    ids=["tool", "schema", "prompt", "text"],
+)
+async def test_an_answer_in_prose_is_an_error_in_every_form(form, told, llm_on, faults):
+    """Not least with a service that ignores tools and formats: streams would end in an object without fields."""
+    faults.decide(saying("No song today."))
+    with pytest.raises(ValueError, match="No song today"):
+        await predict(llm_on(faults, **told), form)
+
+
 @pytest.mark.parametrize("form", ["structured_predict", "astructured_predict"])
 async def test_an_answer_that_does_not_fit_is_an_error(form, llm_on, faults):
     call = {
@@ -225,8 +261,6 @@ def test_strict_schemas_close_every_object(llm_on, lunar_sandbox):
     assert track["additionalProperties"] is False
 
 
-# LlamaIndex's StructuredLLM still says `.json()`.
-@pytest.mark.filterwarnings("ignore:The `json` method is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("endpoint", ["chat", "achat", "stream_chat", "astream_chat", "complete"])
 async def test_a_structured_llm_answers_in_json_and_costs_once(endpoint, llm_on, lunar_sandbox):
     callback = LunarCostCallback()
@@ -244,6 +278,52 @@ async def test_a_structured_llm_answers_in_json_and_costs_once(endpoint, llm_on,
     assert answer.raw == SONG
     assert costs.total_cost == callback.total_cost == lunar_sandbox.total_billed()
     assert len(costs.ledger) == len(callback.ledger) == 1
+
+
+STREAMS_OF_OBJECTS = {
+    "stream_structured_predict": lambda llm: llm.stream_structured_predict(
+        Song, PROMPT, title="Blue"
+    ),
+    "astream_structured_predict": lambda llm: llm.astream_structured_predict(
+        Song, PROMPT, title="Blue"
+    ),
+    "stream_chat": lambda llm: llm.as_structured_llm(Song).stream_chat(user("Blue")),
+    "astream_chat": lambda llm: llm.as_structured_llm(Song).astream_chat(user("Blue")),
+}
+
+
+@pytest.mark.parametrize("form", STREAMS_OF_OBJECTS)
+async def test_a_stream_of_objects_is_booked_where_it_was_asked_for(form, llm, lunar_sandbox):
+    with lunar_cost(tags={"tenant": "acme"}) as costs:
+        objects = STREAMS_OF_OBJECTS[form](llm)
+        objects = await objects if form.startswith("a") else objects
+    assert len(lunar_sandbox.requests()) == 1  # asked at once, not at the first read
+    with lunar_cost() as others:
+        if form.startswith("a"):
+            assert [each async for each in objects]
+        else:
+            assert list(objects)
+    assert costs.by_tag("tenant")["acme"].cost == lunar_sandbox.total_billed() > 0
+    assert len(others.ledger) == 0
+
+
+@pytest.mark.parametrize("form", STREAMS_OF_OBJECTS)
+async def test_a_stream_of_objects_that_is_left_frees_its_connection(
+    form, llm_on, faults, recorder
+):
+    call = {"index": 0, "id": "a", "function": {"name": "Song", "arguments": '{"title": "B'}}
+    faults.always(sse(chunk(choices=[{"index": 0, "delta": {"tool_calls": [call]}}]), hang))
+    objects = STREAMS_OF_OBJECTS[form](llm_on(faults))
+    if form.startswith("a"):
+        objects = await objects
+        await anext(objects)
+        await objects.aclose()
+    else:
+        next(objects)
+        objects.close()
+    await until(lambda: faults.open == 0)
+    (event,) = recorder.usage
+    assert (event.status, event.partial) == ("aborted", True)
 
 
 def test_messages_with_braces_are_sent_as_they_are(llm, lunar_sandbox):
