@@ -52,8 +52,8 @@ _REACH = (
     "allow_http",
 )
 
-# Arguments of OpenRouter's class and the vendor's that are about their own services.
-_WITHOUT_MEANING = ("order", "allow_fallbacks", "environment")
+# Arguments of OpenAI's, OpenRouter's and the vendor's classes that are about their own services.
+_WITHOUT_MEANING = ("api_type", "order", "allow_fallbacks", "environment")
 
 # Fields that are sent as they are, where they were given.
 _SENT = (
@@ -151,6 +151,7 @@ class LunarSettings(FunctionCallingLLM):
         *,  # so far in OpenAILike's own order, which positional arguments of its users have
         jwt: str | SecretStr | Callable[[], str] | None = None,
         base_url: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
         observers: Sequence[Observer] = (),
         stop: str | Sequence[str] | None = None,
         models: Sequence[str] | None = None,
@@ -159,7 +160,7 @@ class LunarSettings(FunctionCallingLLM):
     ) -> None:
         if "max_new_tokens" in kwargs:  # as OpenAILike takes it
             max_tokens = kwargs.pop("max_new_tokens")
-        extra = dict(additional_kwargs or {})
+        extra = _merged(additional_kwargs or {}, {"extra_body": extra_body} if extra_body else {})
         # Headers may be secrets: they are kept where nothing shows them.
         headers = {**(default_headers or {}), **(extra.pop("extra_headers", None) or {})}
         _drop(
@@ -280,11 +281,20 @@ class LunarSettings(FunctionCallingLLM):
             raise ConfigurationError(
                 "model: the router takes chats only; name a model for text completions"
             )
+        if params.get("max_tokens") is None and hasattr(self.tokenizer, "encode"):
+            params["max_tokens"] = self._room_after(prompt)
         if params.get("logprobs") is True:  # text completions say how many, in one field
             params["logprobs"] = params.pop("top_logprobs", None) or 0
         if stream:
             params.setdefault("stream_usage", True)
         return params
+
+    def _room_after(self, prompt: str) -> int:
+        """The tokens that are left for the answer: of text completions the service itself allows few."""
+        window, taken = self.metadata.context_window, len(self.tokenizer.encode(prompt))
+        if taken >= window:
+            raise ConfigurationError(f"prompt: {taken} tokens do not fit into the model's {window}")
+        return window - taken
 
     def _params(self, given: Mapping[str, object], *, stream: bool) -> JSONObject:
         """What is sent beside the messages: fields, then ``additional_kwargs``, then what this call was given."""
@@ -295,7 +305,7 @@ class LunarSettings(FunctionCallingLLM):
             fields |= {"top_logprobs": self.top_logprobs}
         if self.audio_config is not None:
             fields["audio"] = self.audio_config
-        params = {"model": self.model, **fields, **self.additional_kwargs, **given}
+        params = {"model": self.model, **fields, **_merged(self.additional_kwargs, given)}
         params.pop("stream", None)  # the endpoint says it
         if not stream or params.get("stream_options") == _WITH_USAGE:
             params.pop("stream_options", None)  # refused of plain calls; streams ask for it anyway
@@ -348,6 +358,15 @@ class LunarSettings(FunctionCallingLLM):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         # BaseComponent would run __init__ again, which asks for a key that a pickle need not carry.
         BaseModel.__setstate__(self, state)
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> JSONObject:
+    """Both; ``second`` wins, field by field in ``extra_body`` too."""
+    found = {**first, **second}
+    one, other = first.get("extra_body"), second.get("extra_body")
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        found["extra_body"] = {**one, **other}
+    return found
 
 
 def _drop(given: Mapping[str, object]) -> None:

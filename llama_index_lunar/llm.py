@@ -51,18 +51,20 @@ class LunarLLM(LunarStructured):
     ``prompt_tokens``, ``latency_ms``, ``model``, ``routing``, …) and in ``response.raw["usage"]`` and ``["routing"]``;
     in a stream, on its last response. What the service did not say is absent. To add costs up: ``lunar_cost``.
 
-    The arguments are named as those of ``OpenAILike``, so that a program changes its import and no more:
+    The arguments are those of ``OpenAILike``, in its order, so that a program changes its import and no more:
 
     ==================================  ===============================================================================
     ``api_key`` or ``jwt``              a string, or a function asked for each request; else LUNAR_API_KEY, LUNAR_JWT
     ``api_base``                        else LUNAR_BASE_URL, else the hosted service; ``base_url`` is the same
-    ``temperature``, ``max_tokens``, …  sent only where given: also ``top_p``, ``stop``, ``n``, ``presence_penalty``,
-                                        ``frequency_penalty``, ``provider``, ``logprobs``, ``top_logprobs``,
-                                        ``reasoning_effort``, ``modalities``, ``audio_config``
-    ``additional_kwargs``               any other field of the API; keywords of a call win over both
+    ``temperature``, ``max_tokens``, …  sent only where given (OpenAILike sends a temperature of 0.1 unasked): also
+                                        ``top_p``, ``stop``, ``n``, ``presence_penalty``, ``frequency_penalty``,
+                                        ``provider``, ``logprobs``, ``top_logprobs``, ``reasoning_effort``,
+                                        ``modalities``, ``audio_config``
+    ``additional_kwargs``               any other field of the API, ``extra_body`` too; keywords of a call win over both
     ``context_window``                  tokens; else known for common models, 128,000 for others, and for the router the
                                         smallest of its candidates
-    ``is_chat_model``                   False: text completions, by POST /v1/completions
+    ``is_chat_model``                   False: text completions, by POST /v1/completions; a ``tokenizer`` that encodes
+                                        tells how many tokens these may have
     ``is_function_calling_model``       False: objects and tools by LlamaIndex's prompts
     ``should_use_structured_outputs``   objects by ``response_format`` rather than by a tool; ``strict`` closes schemas
     ``timeout``, ``total_timeout``      seconds, also ``(connect, read)``; for a whole call with its retries and stream
@@ -70,11 +72,13 @@ class LunarLLM(LunarStructured):
     ``default_headers``                 kept out of everything that is shown or stored, as the key is
     ``http_client``, ``async_…``        httpx's or httpx2's clients of your own, left open
     ``observers``                       ``lunar_core.Observer``: budgets refuse here, before anything is sent
-    ``reuse_client``, ``api_version``,  taken, and of no effect: one LLM serves any number of threads, tasks and event
-    ``tokenizer``                       loops anyway
+    ``reuse_client``, ``api_version``   taken, and of no effect: one LLM serves any number of threads, tasks and event
+                                        loops anyway
     ==================================  ===============================================================================
 
-    Copies, deep copies and pickles work at any time. The key travels in a pickle only where it was given, and in
+    What has no meaning here (``openai_client``, OpenRouter's ``order``, …) is dropped with a warning.
+
+    Copies, deep copies and pickles work at any time; copies tell the same observers and callbacks. The key travels in a pickle only where it was given, and in
     ``to_dict()`` never: ``from_dict(data, api_key=…)``, or the environment. Raises ConfigurationError for what cannot
     work; calls raise LunarError (docs: ``lunar_core.errors``).
 

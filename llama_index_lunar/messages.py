@@ -36,6 +36,9 @@ _ROLES = {
     MessageRole.FUNCTION: "tool",
 }
 
+# The API takes no sounds and pictures of an assistant's; what it has spoken stands beside it in words.
+_NOT_OF_ASSISTANTS = (AudioBlock, ImageBlock, VideoBlock)
+
 
 def to_wire(messages: Sequence[ChatMessage]) -> list[JSONObject]:
     """A conversation in the form of the API. The messages themselves stay as they are.
@@ -51,8 +54,8 @@ def to_message(message: ChatMessage) -> JSONObject:
     """One message, on its own."""
     role = _ROLES.get(message.role, message.role.value)
     extra, blocks = message.additional_kwargs, message.blocks
-    if role == "assistant":  # what a model has spoken stands beside it in words
-        blocks = [block for block in blocks if not isinstance(block, AudioBlock)]
+    if role == "assistant":
+        blocks = [block for block in blocks if not isinstance(block, _NOT_OF_ASSISTANTS)]
     wire: JSONObject = {"role": role, "content": to_content(blocks)}
     name = extra.get("name")
     if isinstance(name, str) and name:

@@ -82,6 +82,15 @@ async def until(condition: Callable[[], object], *, within: float = 5.0) -> None
         await asyncio.sleep(0.005)
 
 
+def assert_booked(costs: Any, sandbox: Any, *, silent: bool = False) -> None:
+    """All that was billed is booked; what a `silent` stream did not tell is known to be missing."""
+    if silent:
+        assert costs.unpriced > 0
+    else:
+        assert costs.total_cost == sandbox.total_billed() > 0
+        assert costs.unpriced == 0
+
+
 def user(text: str) -> list[ChatMessage]:
     return [ChatMessage(text, role="user")]
 

@@ -15,8 +15,8 @@ from llama_index.core.agent.workflow import (
 from llama_index.core.memory import ChatMemoryBuffer
 
 from llama_index_lunar import lunar_cost
-from tests.faults_steps import completion, reply
-from tests.llama_index.support import TIME, WEATHER, request_body
+from tests.faults_steps import DONE, USAGE, chunk, completion, reply, sse
+from tests.llama_index.support import TIME, WEATHER, assert_booked, request_body
 from tests.llama_index.test_tools import tool_call
 
 pytestmark = [
@@ -63,6 +63,30 @@ async def test_a_function_agent_uses_its_tools_and_tells_its_costs(
     assert not any(name.startswith("llamaindex.step") for e in costs.ledger for name in e.tags)
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("routed", [True, False], ids=["routed", "named"])
+async def test_where_the_service_ignores_tools_agents_are_answered_in_words(
+    streaming, routed, llm_on, lunar_sandbox_factory
+):
+    sandbox = lunar_sandbox_factory(dialect="observed")
+    llm = llm_on(sandbox, model="router" if routed else "gpt-4o-mini")
+    told = {"llm": llm, "streaming": streaming, "description": "Helps"}
+    alone = FunctionAgent(name="alone", tools=[WEATHER], **told)
+    other = FunctionAgent(name="other", tools=[TIME], **told)
+    both = AgentWorkflow(agents=[alone, other], root_agent="alone")
+    for agent in (alone, both):
+        with lunar_cost() as costs:
+            answer, told = await run(agent, "Say it is sunny")
+        assert str(answer) == "it is sunny"
+        (step,) = [event.raw for event in told if isinstance(event, AgentOutput)]
+        assert ("routing" in step) is routed
+        assert costs.by_agent.keys() == {"alone"}
+        assert costs.unpriced == streaming  # its streams tell no usage: unknown, not nothing
+        assert ("usage" in step) is not streaming
+        assert costs.total_cost == (0 if streaming else usd(step))
+    sandbox.reset()
+
+
 async def test_an_agents_stream_is_what_the_model_says(llm):
     agent = FunctionAgent(tools=[WEATHER], llm=llm)
     _, told = await run(agent, QUESTION)
@@ -100,24 +124,36 @@ async def test_an_agent_remembers_what_was_said(llm, lunar_sandbox):
     )
 
 
-async def test_a_react_agent_works_by_text_alone(llm_on, faults):
-    thought = 'Thought: I need a tool.\nAction: get_weather\nAction Input: {"city": "Paris"}'
-    final = "Thought: I can answer.\nAnswer: It is sunny."
-    faults.script(reply(json=completion(thought)), reply(json=completion(final)))
-    agent = ReActAgent(tools=[WEATHER], llm=llm_on(faults), streaming=False)
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_react_agent_works_by_text_alone(streaming, llm_on, faults, dialect):
+    def step(request):
+        said = str(request.json["messages"])
+        text = "Thought: I can answer.\nAnswer: It is sunny."
+        if "sunny in Paris" not in said:
+            text = 'Thought: I look.\nAction: get_weather\nAction Input: {"city": "Paris"}'
+        if not request.json.get("stream"):
+            return reply(json=completion(text))
+        told = {"usage": USAGE} if dialect == "documented" else {}
+        return sse(chunk(text[:12]), chunk(text[12:]), chunk(finish="stop", **told), DONE)
+
+    faults.decide(step)
+    agent = ReActAgent(tools=[WEATHER], llm=llm_on(faults), streaming=streaming)
     with lunar_cost() as costs:
-        answer, _ = await run(agent, QUESTION)
+        answer, told = await run(agent, QUESTION)
     assert str(answer) == "It is sunny."
-    assert costs.total_cost == Decimal("0.00009")
-    assert "tools" not in faults.bodies[0]
-    assert "sunny in Paris" in str(faults.bodies[1]["messages"])
+    assert len(faults.bodies) == len(costs.ledger) == 2
+    assert all("tools" not in body for body in faults.bodies)
+    silent = streaming and dialect == "observed"
+    assert (costs.total_cost, costs.unpriced) == ((0, 2) if silent else (Decimal("0.00009"), 0))
+    assert any(isinstance(event, AgentStream) for event in told) is streaming
 
 
-async def test_a_react_agent_streams(llm):
-    agent = ReActAgent(tools=[], llm=llm)
-    answer, told = await run(agent, "Say Thought: I can answer. Answer: hello")
+async def test_a_react_agent_runs_on_the_sandbox(llm_on, either_sandbox, dialect):
+    agent = ReActAgent(tools=[], llm=llm_on(either_sandbox))
+    with lunar_cost() as costs:
+        answer, _ = await run(agent, "Say Thought: I can answer. Answer: hello")
     assert "hello" in str(answer)
-    assert any(isinstance(event, AgentStream) for event in told)
+    assert_booked(costs, either_sandbox, silent=dialect == "observed")
 
 
 async def test_agents_hand_over_to_each_other_and_each_has_its_costs(llm_on, faults):

@@ -19,7 +19,7 @@ from llama_index.core.tools import QueryEngineTool
 
 from llama_index_lunar import lunar_cost
 from tests.faults_steps import completion, reply
-from tests.llama_index.support import request_body
+from tests.llama_index.support import assert_booked, request_body
 from tests.llama_index.test_tools import tool_call
 
 FACTS = {
@@ -41,13 +41,14 @@ def index():
 
 
 @pytest.fixture(params=["gpt-4o-mini", "router"])
-def either_llm(request, llm_on, lunar_sandbox):
-    return llm_on(lunar_sandbox, model=request.param)
+def either_llm(request, llm_on, either_sandbox):
+    """A named model and the routed one, in both dialects."""
+    return llm_on(either_sandbox, model=request.param)
 
 
-def sent(lunar_sandbox, number=-1):
+def sent(sandbox, number=-1):
     """The text of a request's messages."""
-    body = request_body(lunar_sandbox.requests()[number])
+    body = request_body(sandbox.requests()[number])
     return "\n".join(message["content"] for message in body["messages"])
 
 
@@ -65,20 +66,21 @@ async def query(engine, question, asynchronous):
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("planet", FACTS)
 async def test_a_question_is_answered_from_the_text_it_is_about(
-    planet, asynchronous, index, either_llm, lunar_sandbox
+    planet, asynchronous, index, either_llm, either_sandbox
 ):
     engine = index.as_query_engine(llm=either_llm, similarity_top_k=1)
     with lunar_cost(tags={"query": planet}) as costs:
         answer = await query(engine, ASKED[planet], asynchronous)
     assert [node.node.ref_doc_id for node in answer.source_nodes] == [planet]
-    assert FACTS[planet] in sent(lunar_sandbox)
+    assert FACTS[planet] in sent(either_sandbox)
     assert str(answer)
-    assert costs.by_tag("query")[planet].cost == lunar_sandbox.total_billed() > 0
+    assert costs.by_tag("query").keys() == {planet}
+    assert_booked(costs, either_sandbox)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_a_streamed_answer_is_booked_where_the_query_was_made(
-    asynchronous, index, either_llm, lunar_sandbox
+    asynchronous, index, either_llm, either_sandbox, dialect
 ):
     engine = index.as_query_engine(llm=either_llm, streaming=True, similarity_top_k=1)
     with lunar_cost(tags={"query": "moons"}) as costs:
@@ -87,7 +89,7 @@ async def test_a_streamed_answer_is_booked_where_the_query_was_made(
         assert await said(answer)
     assert len(others.ledger) == 0
     assert costs.by_tag("query").keys() == {"moons"}
-    assert costs.total_cost == lunar_sandbox.total_billed() > 0
+    assert_booked(costs, either_sandbox, silent=dialect == "observed")
 
 
 def chunks(count, words=900):
@@ -230,25 +232,27 @@ async def chat(engine, question, form):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["chat", "achat", "stream_chat", "astream_chat"])
-async def test_a_chat_engine_remembers_the_conversation(kind, form, index, llm, lunar_sandbox):
-    engine = engines(index, llm)[kind]
+async def test_a_chat_engine_remembers_the_conversation(
+    kind, form, index, either_llm, either_sandbox, dialect
+):
+    engine = engines(index, either_llm)[kind]
     with lunar_cost() as costs:
         first = await chat(engine, "Say the moons of Mars", form)
         second = await chat(engine, "Say thanks", form)
     assert (first, second) == ("the moons of Mars", "thanks")
-    history = request_body(lunar_sandbox.requests()[-1])["messages"]
+    history = request_body(either_sandbox.requests()[-1])["messages"]
     said = [m["content"] for m in history if m["role"] != "system"]
     assert said == ["Say the moons of Mars", "the moons of Mars", "Say thanks"]
     assert [m.content for m in engine.chat_history] == [*said, "thanks"]
-    assert costs.total_cost == lunar_sandbox.total_billed()
+    assert_booked(costs, either_sandbox, silent=dialect == "observed" and "stream" in form)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "condense"])
 @pytest.mark.parametrize("form", ["stream_chat", "astream_chat"])
 async def test_a_chat_engines_stream_is_booked_where_it_was_asked_for(
-    kind, form, index, llm, lunar_sandbox
+    kind, form, index, llm_on, either_sandbox, dialect
 ):
-    engine = engines(index, llm)[kind]
+    engine = engines(index, llm_on(either_sandbox))[kind]
     with lunar_cost() as costs:
         if form == "stream_chat":
             tokens = engine.stream_chat(ASKED["mars"]).response_gen
@@ -260,7 +264,7 @@ async def test_a_chat_engines_stream_is_booked_where_it_was_asked_for(
         else:
             assert "".join([token async for token in tokens])
     assert len(others.ledger) == 0
-    assert costs.total_cost == lunar_sandbox.total_billed() > 0
+    assert_booked(costs, either_sandbox, silent=dialect == "observed")
 
 
 def test_a_condensed_question_is_streamed(index, llm, lunar_sandbox):
@@ -272,14 +276,6 @@ def test_a_condensed_question_is_streamed(index, llm, lunar_sandbox):
 def test_memory_is_as_large_as_the_model_allows(llm):
     # Three quarters of the window, as LlamaIndex reckons.
     assert ChatMemoryBuffer.from_defaults(llm=llm).token_limit == 96_000
-
-
-def test_the_backend_as_it_was_seen_serves_query_engines(index, llm_on, either_sandbox):
-    llm = llm_on(either_sandbox)
-    answer = index.as_query_engine(llm=llm, similarity_top_k=1).query(ASKED["venus"])
-    assert answer.source_nodes[0].node.ref_doc_id == "venus"
-    streamed = index.as_query_engine(llm=llm, streaming=True).query(ASKED["venus"])
-    assert "".join(streamed.response_gen)
 
 
 def test_settings_may_hold_the_llm(index, llm, lunar_sandbox):

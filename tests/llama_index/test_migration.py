@@ -10,7 +10,7 @@ import pytest
 from llama_index.core.base.llms.types import (
     AudioBlock,
     ChatMessage,
-    MessageRole,
+    ImageBlock,
     TextBlock,
 )
 from llama_index.core.callbacks import CallbackManager
@@ -18,6 +18,7 @@ from llama_index.core.types import PydanticProgramMode
 
 from llama_index_lunar import LunarLLM
 from llama_index_lunar.messages import to_wire
+from lunar_core import ConfigurationError
 from tests.faults_steps import DONE, chunk, completion, reply, sse
 from tests.llama_index.support import ENDPOINTS, STREAMS, ask, request_body, user
 
@@ -84,6 +85,7 @@ def test_the_arguments_are_openai_likes_in_its_order():
     [
         {"openai_client": object()},
         {"async_openai_client": object()},
+        {"api_type": "open_ai"},
         {"order": ["openai", "azure"]},
         {"allow_fallbacks": False},
         {"environment": "staging"},
@@ -177,11 +179,49 @@ async def test_what_a_model_speaks_is_a_block_and_its_words_are_the_text(llm_on,
     assert to_wire([answer.message]) == [{"role": "assistant", "content": "Good morning"}]
 
 
-def test_audio_of_users_is_sent_and_that_of_assistants_is_not():
-    blocks = [TextBlock(text="so"), AudioBlock(audio=b"RIFF....WAVE", format="wav")]
-    for role, kind in ((MessageRole.USER, list), (MessageRole.ASSISTANT, str)):
-        (sent,) = to_wire([ChatMessage(role=role, blocks=blocks)])
-        assert isinstance(sent["content"], kind)
+def test_pictures_and_sounds_of_users_are_sent_and_those_of_assistants_are_not():
+    blocks = [
+        TextBlock(text="so"),
+        AudioBlock(audio=b"RIFF....WAVE", format="wav"),
+        ImageBlock(url="https://example.com/cat.jpg"),
+    ]
+    (sent,) = to_wire([ChatMessage(role="user", blocks=blocks)])
+    assert [part["type"] for part in sent["content"]] == ["text", "input_audio", "image_url"]
+    (sent,) = to_wire([ChatMessage(role="assistant", blocks=blocks)])
+    assert sent == {"role": "assistant", "content": "so"}
+
+
+def test_extra_body_may_be_given_at_three_places(llm_on, lunar_sandbox):
+    llm = llm_on(
+        lunar_sandbox,
+        additional_kwargs={"extra_body": {"seed": 1, "user": "u1"}},
+        extra_body={"user": "u2", "metadata": {}},
+    )
+    assert llm.additional_kwargs["extra_body"] == {"seed": 1, "user": "u2", "metadata": {}}
+    llm.complete("Say hello", extra_body={"seed": 2})
+    body = request_body(lunar_sandbox.requests()[0])
+    assert (body["seed"], body["user"], body["metadata"]) == (2, "u2", {})
+
+
+class Words:
+    """A tokenizer, as far as OpenAILike asks one."""
+
+    def encode(self, text):
+        return text.split()
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_tokenizer_tells_how_much_room_a_text_completion_has(
+    endpoint, llm_on, lunar_sandbox
+):
+    llm = llm_on(lunar_sandbox, is_chat_model=False, context_window=100, tokenizer=Words())
+    await ask(llm, endpoint, "Say one two")
+    await ask(llm, endpoint, "Say one two", max_tokens=3)
+    first, second = map(request_body, lunar_sandbox.requests())
+    assert first["max_tokens"] == 100 - len(first["prompt"].split())
+    assert second["max_tokens"] == 3
+    with pytest.raises(ConfigurationError, match="do not fit"):
+        await ask(llm, endpoint, "word " * 100)
 
 
 def test_function_calls_of_old_histories_become_tool_calls():
