@@ -78,9 +78,9 @@ class LunarLLM(LunarStructured):
 
     What has no meaning here (``openai_client``, OpenRouter's ``order``, …) is dropped with a warning.
 
-    Copies, deep copies and pickles work at any time; copies tell the same observers and callbacks. The key travels in a pickle only where it was given, and in
-    ``to_dict()`` never: ``from_dict(data, api_key=…)``, or the environment. Raises ConfigurationError for what cannot
-    work; calls raise LunarError (docs: ``lunar_core.errors``).
+    Copies, deep copies and pickles work at any time; copies tell the same observers and callbacks. The key travels in
+    a pickle only where it was given, and in ``to_dict()`` never: ``from_dict(data, api_key=…)``, or the environment.
+    Raises ConfigurationError for what cannot work; calls raise LunarError (docs: ``lunar_core.errors``).
 
     >>> llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
     >>> answer = llm.complete("Say hello")

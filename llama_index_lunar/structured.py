@@ -34,6 +34,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_lunar import tools as toolbox
 from llama_index_lunar.base import LunarSettings
 from llama_index_lunar.closing import aclosing_method, closing, opened
+from llama_index_lunar.reporting import attributed
 
 dispatcher = get_dispatcher(__name__)
 
@@ -142,16 +143,33 @@ class LunarStructured(LunarSettings):
 
 
 class LunarStructuredLLM(StructuredLLM):
-    """LlamaIndex's own, but that its streams ask when they are called, as all others do, not at the first read."""
+    """LlamaIndex's own, but for two things that keep costs together.
+
+    Its streams ask when they are called, as all others do, not at the first read; and what its callback manager's
+    cost handlers hear of includes the calls that it makes.
+    """
 
     llm: SerializeAsAny[LunarStructured]
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Ask for an object."""
+        with attributed(self.callback_manager):
+            return _as_answer(self.llm.structured_predict(**self._asked(messages, kwargs)))
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """The same for asyncio."""
+        with attributed(self.callback_manager):
+            found = await self.llm.astructured_predict(**self._asked(messages, kwargs))
+        return _as_answer(found)
 
     @closing
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Ask, and read the object as it comes."""
-        prompt = ChatPromptTemplate(message_templates=list(messages))
-        objects = self.llm.stream_structured_predict(self.output_cls, prompt, llm_kwargs=kwargs)
+        with attributed(self.callback_manager):
+            objects = self.llm.stream_structured_predict(**self._asked(messages, kwargs))
         opened(objects)
         return (_as_answer(each) for each in objects)
 
@@ -161,12 +179,14 @@ class LunarStructuredLLM(StructuredLLM):
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """The same for asyncio."""
-        prompt = ChatPromptTemplate(message_templates=list(messages))
-        objects = await self.llm.astream_structured_predict(
-            self.output_cls, prompt, llm_kwargs=kwargs
-        )
+        with attributed(self.callback_manager):
+            objects = await self.llm.astream_structured_predict(**self._asked(messages, kwargs))
         opened(objects)
         return (_as_answer(each) async for each in objects)
+
+    def _asked(self, messages: Sequence[ChatMessage], kwargs: JSONObject) -> JSONObject:
+        prompt = ChatPromptTemplate(message_templates=list(messages))
+        return {"output_cls": self.output_cls, "prompt": prompt, "llm_kwargs": kwargs}
 
 
 def _as_answer(found: BaseModel) -> ChatResponse:

@@ -262,11 +262,16 @@ def test_strict_schemas_close_every_object(llm_on, lunar_sandbox):
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "achat", "stream_chat", "astream_chat", "complete"])
-async def test_a_structured_llm_answers_in_json_and_costs_once(endpoint, llm_on, lunar_sandbox):
+@pytest.mark.parametrize("listens", ["outside", "inside", "both"])
+async def test_a_structured_llm_answers_in_json_and_costs_once(
+    endpoint, listens, llm_on, lunar_sandbox, recorder
+):
+    """Settings gives its callback manager to the structured LLM alone, not to the one inside."""
     callback = LunarCostCallback()
-    llm = llm_on(lunar_sandbox, callback_manager=CallbackManager([callback]))
+    manager, silent = CallbackManager([callback]), CallbackManager([])
+    llm = llm_on(lunar_sandbox, callback_manager=silent if listens == "outside" else manager)
     structured = llm.as_structured_llm(Song)
-    structured.callback_manager = CallbackManager([callback])
+    structured.callback_manager = silent if listens == "inside" else manager
     said = 'The song is "Blue" by "Ann", year 1990.'
     with lunar_cost() as costs:
         answer = getattr(structured, endpoint)(said if endpoint == "complete" else user(said))
@@ -276,8 +281,12 @@ async def test_a_structured_llm_answers_in_json_and_costs_once(endpoint, llm_on,
         elif endpoint == "astream_chat":
             answer = [each async for each in answer][-1]
     assert answer.raw == SONG
+    assert (
+        Song.model_validate_json(answer.text if endpoint == "complete" else answer.message.content)
+        == SONG
+    )
     assert costs.total_cost == callback.total_cost == lunar_sandbox.total_billed()
-    assert len(costs.ledger) == len(callback.ledger) == 1
+    assert len(costs.ledger) == len(callback.ledger) == len(recorder.usage) == 1
 
 
 STREAMS_OF_OBJECTS = {
