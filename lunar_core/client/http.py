@@ -60,7 +60,8 @@ class SyncCloser(Protocol):
 class AsyncCloser(Protocol):
     home: tuple[int, asyncio.AbstractEventLoop | None]
 
-    def aclose(self) -> Coroutine[object, object, None]: ...
+    def leave(self) -> None: ...
+    def release(self) -> Coroutine[object, object, None]: ...
 
 
 class Requests:
@@ -252,12 +253,18 @@ def close_now(stream: SyncCloser) -> None:
 def close_soon(stream: AsyncCloser) -> None:
     """The same for an async stream: on its own loop, since the garbage collector runs in any thread."""
     pid, loop = stream.home
-    if pid == os.getpid() and loop is not None and not loop.is_closed():
+    if pid != os.getpid() or loop is None:
+        return
+    if loop.is_closed():
+        stream.leave()  # its connection went with the loop
+    else:
         loop.call_soon_threadsafe(_close_in_loop, loop, stream)
 
 
 def _close_in_loop(loop: asyncio.AbstractEventLoop, stream: AsyncCloser) -> None:
-    task = loop.create_task(stream.aclose())
+    stream.leave()
+    # A loop that is about to close cancels this; then the connection goes with the loop.
+    task = loop.create_task(stream.release())
     _closing.add(task)
     task.add_done_callback(_closing.discard)
 

@@ -50,7 +50,7 @@ class Stream(Generic[C]):
         self._intake = Intake(job, response.status_code, response.headers)
         self._parse = parse
         self._redacted = redacted
-        self._over = False
+        self._over = self._released = False
         self._error: LunarError | None = None
 
     @property
@@ -93,7 +93,7 @@ class Stream(Generic[C]):
             self._until_content(whole)
         except BaseException:
             self._over = True  # no stream yet: whoever opened it reports what happened
-            self._release()
+            self.release()
             raise
 
     def _until_content(self, whole: bytes | None) -> None:
@@ -141,14 +141,14 @@ class Stream(Generic[C]):
             self._intake.fail(as_error(exc))
 
     def _finish(self, error: LunarError | None) -> None:
-        """The stream has come to its end, good or bad."""
+        """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
         self._over = True
+        if error is not None:
+            self._error = self._intake.broken(self._redacted(error))
+        self._intake.conclude("ok" if error is None else "failed", self._error)
         if error is None:
             self._drain()
-        else:
-            self._error = self._intake.broken(self._redacted(error))
-        self._release()
-        self._intake.conclude("ok" if error is None else "failed", self._error)
+        self.release()
 
     def _drain(self) -> None:
         """The body's own end usually sits right behind [DONE]: read it, and the connection can be used again."""
@@ -162,15 +162,22 @@ class Stream(Generic[C]):
 
     def close(self) -> None:
         """Stop here. The service stops generating once it sees the connection gone."""
+        self.leave()
+        self.release()
+
+    def leave(self) -> None:
+        """Nobody reads on: tell the observers, once. The connection is still to be released."""
         if not self._over:
             self._over = True
             self._error = self._job.named(APIStreamError("the stream was closed before its end"))
-            self._release()
             self._intake.conclude("aborted")
 
-    def _release(self) -> None:
-        self._pieces.close()
-        self._response.close()
+    def release(self) -> None:
+        """Let go of the connection, once."""
+        if not self._released:
+            self._released = True
+            self._pieces.close()
+            self._response.close()
 
     def __enter__(self) -> Stream[C]:
         return self

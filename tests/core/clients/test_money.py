@@ -1,5 +1,6 @@
 """What observers are told, and what it cost: the same to the last digit as the service billed."""
 
+import asyncio
 import json
 from collections import Counter
 from decimal import Decimal
@@ -8,6 +9,7 @@ import pytest
 
 from lunar_core import (
     APIStreamError,
+    AsyncLunar,
     BudgetExceededError,
     InternalServerError,
     LunarError,
@@ -297,3 +299,31 @@ def test_when_all_fail_the_last_error_is_raised_and_tells_of_all(client, sandbox
         chat(client, "gpt-4o!502", fallbacks=["gpt-4o-mini!500", "gpt-4-turbo!503"])
     assert [a.status_code for a in caught.value.attempts] == [502, 500, 503]
     assert len(sandbox.requests()) == 3
+
+
+async def break_off(stream):
+    async for _ in stream:
+        break
+
+
+async def drop(stream):
+    await anext(stream)
+
+
+async def leave_its_block(stream):
+    async with stream:
+        await anext(stream)
+
+
+@documented
+@pytest.mark.parametrize("how", [break_off, drop, leave_its_block])
+def test_a_stream_that_is_left_as_its_loop_closes_is_told_of_too(sandbox, watching, how):
+    """The loop cancels what is still to be done, such as letting go of the connection."""
+
+    async def ask():
+        settings = {"base_url": sandbox.url, "observers": [watching]}
+        client = AsyncLunar(sandbox.api_key, **settings)
+        await how(await chat(client, "gpt-4o", stream=True))
+
+    asyncio.run(ask())
+    assert [outcome.status for outcome in watching.outcomes] == ["aborted"]
