@@ -212,12 +212,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         params = self._stream_params(messages, stop, kwargs)
-        converter = ChunkConverter(self.output_version)
         failure: LunarError | None = None
         try:
             stream = self._client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
+        converter = ChunkConverter(stream.call.call_id, self.output_version)
         with stream:
             try:
                 for chunk in stream.plain_chunks():
@@ -245,12 +245,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         params = self._stream_params(messages, stop, kwargs)
-        converter = ChunkConverter(self.output_version)
         failure: LunarError | None = None
         try:
             stream = await self._async_client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
+        converter = ChunkConverter(stream.call.call_id, self.output_version)
         async with stream:
             try:
                 async for chunk in stream.plain_chunks():

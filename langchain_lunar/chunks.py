@@ -36,10 +36,13 @@ class ChunkConverter:
     """Hands on what the model says as it comes, and keeps what is known of the call for the last chunk.
 
     LangChain adds chunks up: equal strings double, numbers sum, floats fail. So each key of the metadata is on one
-    chunk alone: the route on the first, everything else on the last, whatever the service's own habit.
+    chunk alone: the call's name and the route on the first, so that they are known of streams which are left early,
+    everything else on the last, whatever the service's own habit.
     """
 
-    def __init__(self, output_version: str | None = None) -> None:
+    def __init__(self, call_id: str, output_version: str | None = None) -> None:
+        self._to_tell: JSONObject = {"call_id": call_id}  # on the next chunk
+        self._told: set[str] = set()
         self._first_slot = APART if output_version == "v1" else 0
         self._slots = ToolCallSlots()
         self._started: set[int] = set()  # tool calls whose id and name were handed on
@@ -48,7 +51,6 @@ class ChunkConverter:
         self._beside: JSONObject = {}  # refusal, and whatever else a message may have
         self._finish_reason: str | None = None
         self._route: RoutingDecision | None = None
-        self._route_told = False
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
         """What ``chunk`` adds to the message, or None if that is nothing to show yet."""
@@ -61,6 +63,8 @@ class ChunkConverter:
             self._usage.update({key: value for key, value in usage.items() if value is not None})
         if self._route is None and "routing" in chunk:
             self._route = _decision(chunk["routing"])
+            if self._route is not None:
+                self._to_tell["routing"] = bridge.routing_dict(self._route)
         choice = chunk["choices"][0]
         if choice.get("index"):
             choice = _first(chunk["choices"])
@@ -73,12 +77,7 @@ class ChunkConverter:
     def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
         text = content if type(content) is str else text_of(content)
-        if (
-            text
-            and len(delta) == 1
-            and logprobs is None
-            and (self._route_told or self._route is None)
-        ):
+        if text and len(delta) == 1 and logprobs is None and not self._to_tell:
             return ChatGenerationChunk(message=AIMessageChunk(content=text))  # nearly all of them
         calls = self._tool_calls(delta.get("tool_calls"))
         reasoning = self._set_aside(additional_kwargs(delta))
@@ -86,9 +85,8 @@ class ChunkConverter:
         likely = {name: tokens for name, tokens in likely.items() if isinstance(tokens, list)}
         if not (text or calls or reasoning or likely):
             return None
-        told: JSONObject = {}
-        if self._route is not None and not self._route_told:
-            self._route_told, told = True, {"routing": bridge.routing_dict(self._route)}
+        told, self._to_tell = self._to_tell, {}
+        self._told |= told.keys()
         message = AIMessageChunk(
             content=text,
             additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
@@ -150,12 +148,10 @@ class ChunkConverter:
         )
         metadata = with_extra(known, self._stated)
         info = generation_info(metadata)
-        if self._route_told:
-            metadata.pop("routing", None)
         message = AIMessageChunk(
             content="",
             additional_kwargs=self._beside,
-            response_metadata=metadata,
+            response_metadata={k: v for k, v in metadata.items() if k not in self._told},
             usage_metadata=usage_metadata(usage),
             chunk_position=position,
         )

@@ -56,9 +56,9 @@ class Report:
         if not isinstance(error, LunarError):
             status: Status = "aborted" if isinstance(error, _ABORTED) else "failed"
             return cls(_entry(run, status, info, usage))
-        if error.partial is not None and "call_id" not in info:
+        if error.partial is not None and "model_name" not in info:  # which only the last chunk has
             info, usage = _facts_of_partial(error.partial)
-        named = {"call_id": getattr(error, "call_id", None), **info}
+        named = {"call_id": error.call_id, **info}
         return cls(replace(_entry(run, "failed", named, usage), attempts=error.attempts))
 
     def repeats(self, first: Entry | None) -> bool:

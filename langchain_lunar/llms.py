@@ -150,13 +150,15 @@ class LunarLLM(LunarConnection, BaseLLM):
         try:
             params = self._stream_params(prompt, stop, kwargs)
             with self._client().completions.create(**params) as stream:
+                named = {"call_id": stream.call.call_id}
                 for chunk in stream.plain_chunks():
-                    said = _said(chunk)
+                    said = _said(chunk, named)
                     if said is not None:
+                        named = {}
                         if run_manager is not None:
                             run_manager.on_llm_new_token(said.text, chunk=said)
                         yield said
-                last = _last(stream.get_final_completion())
+                last = _last(stream.get_final_completion(), named)
                 if run_manager is not None:
                     run_manager.on_llm_new_token("", chunk=last)
                 yield last
@@ -173,13 +175,15 @@ class LunarLLM(LunarConnection, BaseLLM):
         try:
             params = self._stream_params(prompt, stop, kwargs)
             async with await self._async_client().completions.create(**params) as stream:
+                named = {"call_id": stream.call.call_id}
                 async for chunk in stream.plain_chunks():
-                    said = _said(chunk)
+                    said = _said(chunk, named)
                     if said is not None:
+                        named = {}
                         if run_manager is not None:
                             await run_manager.on_llm_new_token(said.text, chunk=said)
                         yield said
-                last = _last(await stream.get_final_completion())
+                last = _last(await stream.get_final_completion(), named)
                 if run_manager is not None:
                     await run_manager.on_llm_new_token("", chunk=last)
                 yield last
@@ -337,14 +341,21 @@ def _tokens(answer: Completion) -> dict[str, int]:
     return {name: int(count) for name, count in counted.items() if count is not None}
 
 
-def _said(chunk: Mapping[str, Any]) -> GenerationChunk | None:
-    """The text that a chunk brings, or None. A stream has one text: that of the first choice."""
+def _said(chunk: Mapping[str, Any], named: Mapping[str, Any]) -> GenerationChunk | None:
+    """The text that a chunk brings, or None. A stream has one text: that of the first choice.
+
+    ``named``: what the first of them says of the call, so that it is known of streams which are left early.
+    """
     choice = chunk["choices"][0]
     text = choice.get("text")
-    return None if choice.get("index") or not text else GenerationChunk(text=text)
+    if choice.get("index") or not text:
+        return None
+    return GenerationChunk(text=text, generation_info=dict(named) or None)
 
 
-def _last(answer: Completion) -> GenerationChunk:
-    """The end of a stream: no text, but all that is known of it, once. LangChain adds chunks up."""
-    choice = answer.choices[0] if answer.choices else None
-    return GenerationChunk(text="", generation_info=_info(answer, choice))
+def _last(answer: Completion, named: Mapping[str, Any]) -> GenerationChunk:
+    """The end of a stream: no text, but all else that is known of it, once. LangChain adds chunks up."""
+    info = _info(answer, answer.choices[0] if answer.choices else None)
+    if not named:
+        del info["call_id"]
+    return GenerationChunk(text="", generation_info=info)

@@ -17,7 +17,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import context
 
 from langchain_lunar import LunarCostCallbackHandler, LunarLLM, callbacks, get_lunar_cost
-from lunar_core import APIStreamError, Ledger, tags
+from lunar_core import APIStreamError, Ledger, LunarError, tags
 from tests.faults_steps import chunk, reset, sse
 
 LONG = "Count to 200"
@@ -27,6 +27,14 @@ QUESTIONS = ["Say hi", "Repeat: one two three", "What is 2 + 2?", "Name a colour
 def leave_early(model, config):
     with contextlib.closing(model.stream(LONG, config)) as chunks:
         next(chunks)
+
+
+def leave_early_in_async_code(model, config):
+    async def leave():
+        async with contextlib.aclosing(model.astream(LONG, config)) as chunks:
+            await anext(chunks)
+
+    asyncio.run(leave())
 
 
 async def in_tasks(model, config):
@@ -85,6 +93,24 @@ def test_a_ledger_that_also_observes_the_client_counts_a_call_once(chat, lunar_s
     ledger = Ledger()
     chat(observers=[ledger]).invoke("Say hi", {"callbacks": [LunarCostCallbackHandler(ledger)]})
     assert (len(ledger), ledger.total_cost) == (1, lunar_sandbox.total_billed())
+
+
+@pytest.mark.parametrize("fault", ["404", "503", "hangup", "no-choices"])
+def test_such_a_ledger_counts_a_failed_call_once_too(chat, way, fault):
+    ledger = Ledger()
+    config = {"callbacks": [LunarCostCallbackHandler(ledger)]}
+    with pytest.raises(LunarError):
+        way.invoke(chat(f"gpt-4o!{fault}", observers=[ledger]), "Say hi", config)
+    assert len(ledger) == 1
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "router"])
+@pytest.mark.parametrize("leave", [leave_early, leave_early_in_async_code], ids=["sync", "async"])
+def test_such_a_ledger_counts_a_stream_that_is_left_once_too(chat, leave, name):
+    ledger = Ledger()
+    model = chat(name, observers=[ledger])
+    leave(model, {"callbacks": [LunarCostCallbackHandler(ledger)]})
+    assert [entry.status for entry in ledger] == ["aborted"]
 
 
 def test_an_answer_from_the_cache_costs_nothing_and_says_what_it_saved(chat, lunar_sandbox):
@@ -218,18 +244,8 @@ def test_the_key_is_in_no_handlers_repr(chat):
     assert "pk_" not in repr(handler)
 
 
-async def left_in_async_code(model, config):
-    async with contextlib.aclosing(model.astream(LONG, config)) as chunks:
-        async for _ in chunks:
-            break
-
-
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "router", "text"], indirect=True)
-@pytest.mark.parametrize(
-    "leave",
-    [leave_early, lambda model, config: asyncio.run(left_in_async_code(model, config))],
-    ids=["sync", "async"],
-)
+@pytest.mark.parametrize("leave", [leave_early, leave_early_in_async_code], ids=["sync", "async"])
 def test_beside_a_stream_that_is_left_all_else_is_counted(leave, model, lunar_sandbox):
     handler = LunarCostCallbackHandler()
     leave(model, {"callbacks": [handler]})

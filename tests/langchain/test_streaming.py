@@ -519,7 +519,7 @@ def test_langchains_own_fallbacks_work_for_streams_too(chat, way):
 
 
 def test_chunks_without_anything_to_say_are_not_handed_on():
-    converter = ChunkConverter()
+    converter = ChunkConverter("call_1")
     opening = chunk(choices=[delta(role="assistant", content="")])
     assert converter.feed(opening) is None
     assert converter.feed(chunk(finish="stop")) is None
@@ -581,7 +581,7 @@ chunks = odd(
 @given(st.lists(chunks, max_size=6))
 def test_no_chunk_however_odd_breaks_langchain(stream):
     """What the core lets through is taken: it adds up, and goes back to the service."""
-    converter, said = ChunkConverter(), []
+    converter, said = ChunkConverter("call_1"), []
     for event in stream:
         try:
             plain = events.plain_chunk(json.dumps(event).encode())
