@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -25,6 +26,15 @@ pytest_plugins = ["lunar_core.sandbox.pytest_plugin"]
 
 # A key that would spend money, a server or a trust store that is not ours, a tracer that uploads.
 OUTSIDE = ("LUNAR_", "LANGCHAIN_", "LANGSMITH_", "OPENAI_", "SSL_CERT_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_loop_to_find() -> Iterator[None]:
+    """pytest-asyncio 1.3 asks for the thread's event loop; on old Pythons that makes one, which nobody closes."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 @pytest.fixture(autouse=True)
