@@ -21,9 +21,10 @@ from langchain_lunar import tokens
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
-from langchain_lunar.messages import to_result, to_wire
+from langchain_lunar.messages import decision, to_result, to_wire
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.profiles import KEYS, profile_of
+from langchain_lunar.routes import DECIDED
 from langchain_lunar.sticky import Sticky, model_to_stay_with
 from lunar_core.errors import LunarError
 from lunar_core.version import __version__
@@ -54,7 +55,14 @@ _SENT = (
 """Fields that are sent, each under its own name, where they have a value."""
 
 _KEPT = frozenset(
-    {"ls_structured_output_format", "sticky", "stream", "stream_usage", "structured_output_format"}
+    {
+        DECIDED,
+        "ls_structured_output_format",
+        "sticky",
+        "stream",
+        "stream_usage",
+        "structured_output_format",
+    }
 )
 """Keywords of a call that are for LangChain or for this class, and never sent."""
 
@@ -188,7 +196,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
             answer = self._client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        return to_result(answer, langsmith_cost=self.langsmith_cost)
+        decided = decision(kwargs.get(DECIDED))
+        return to_result(answer, decided=decided, langsmith_cost=self.langsmith_cost)
 
     async def _agenerate(
         self,
@@ -202,7 +211,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
             answer = await self._async_client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        return to_result(answer, langsmith_cost=self.langsmith_cost)
+        decided = decision(kwargs.get(DECIDED))
+        return to_result(answer, decided=decided, langsmith_cost=self.langsmith_cost)
 
     def _stream(
         self,
@@ -217,7 +227,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
             stream = self._client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        converter = ChunkConverter(stream.call.call_id, self.output_version)
+        decided = decision(kwargs.get(DECIDED))
+        converter = ChunkConverter(stream.call.call_id, self.output_version, decided)
         with stream:
             try:
                 for chunk in stream.plain_chunks():
@@ -250,7 +261,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
             stream = await self._async_client().chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        converter = ChunkConverter(stream.call.call_id, self.output_version)
+        decided = decision(kwargs.get(DECIDED))
+        converter = ChunkConverter(stream.call.call_id, self.output_version, decided)
         async with stream:
             try:
                 async for chunk in stream.plain_chunks():

@@ -11,6 +11,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_lunar.messages import (
     additional_kwargs,
+    decision,
     generation_info,
     text_of,
     usage_metadata,
@@ -40,7 +41,12 @@ class ChunkConverter:
     everything else on the last, whatever the service's own habit.
     """
 
-    def __init__(self, call_id: str, output_version: str | None = None) -> None:
+    def __init__(
+        self,
+        call_id: str,
+        output_version: str | None = None,
+        decided: RoutingDecision | None = None,
+    ) -> None:
         self._to_tell: JSONObject = {"call_id": call_id}  # on the next chunk
         self._told: set[str] = set()
         self._first_slot = APART if output_version == "v1" else 0
@@ -51,6 +57,7 @@ class ChunkConverter:
         self._beside: JSONObject = {}  # refusal, and whatever else a message may have
         self._finish_reason: str | None = None
         self._route: RoutingDecision | None = None
+        self._take_route(decided)
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
         """What ``chunk`` adds to the message, or None if that is nothing to show yet."""
@@ -62,9 +69,7 @@ class ChunkConverter:
             # A last word on tokens must not wipe out the cost that an earlier chunk stated.
             self._usage.update({key: value for key, value in usage.items() if value is not None})
         if self._route is None and "routing" in chunk:
-            self._route = _decision(chunk["routing"])
-            if self._route is not None:
-                self._to_tell["routing"] = bridge.routing_dict(self._route)
+            self._take_route(decision(chunk["routing"]))
         choice = chunk["choices"][0]
         if choice.get("index"):
             choice = _first(chunk["choices"])
@@ -73,6 +78,11 @@ class ChunkConverter:
             self._finish_reason = reason
         delta = choice.get("delta")
         return self._said(delta if isinstance(delta, dict) else {}, choice.get("logprobs"))
+
+    def _take_route(self, route: RoutingDecision | None) -> None:
+        if route is not None:
+            self._route = route
+            self._to_tell["routing"] = bridge.routing_dict(route)
 
     def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
@@ -180,10 +190,3 @@ def _grown(old: object, new: object) -> object:
     if isinstance(old, dict) and isinstance(new, dict):
         return {**old, **{key: _grown(old.get(key), value) for key, value in new.items()}}
     return old if new is None else new
-
-
-def _decision(route: object) -> RoutingDecision | None:
-    try:
-        return answers.forgiving(RoutingDecision, dict(route)) if isinstance(route, dict) else None
-    except ValueError:
-        return None

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, PrivateAttr
 from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import to_wire
-from langchain_lunar.routes import TAG, Model, Route, atell, chat_model, matching, tell
+from langchain_lunar.routes import DECIDED, TAG, Model, Route, atell, chat_model, matching, tell
 from langchain_lunar.sticky import answer_to_stay_with
 from lunar_core import (
     APIResponseValidationError,
@@ -258,7 +258,8 @@ class Deciding(RunnableSerializable[LanguageModelInput, AIMessage]):
 
     def _of(self, model_id: str, kwargs: Mapping[str, Any], told: Mapping[str, Any]) -> Route:
         if self.candidates is None:
-            return Route(self.router, {**kwargs, "model": model_id}, model_id, told)
+            decided = {DECIDED: told["routing"]} if "routing" in told else {}
+            return Route(self.router, {**kwargs, **decided, "model": model_id}, model_id, told)
         asked = {name: value for name, value in kwargs.items() if name not in {*_CHOICE, "model"}}
         return Route(self._candidate(model_id), asked, model_id, told)
 

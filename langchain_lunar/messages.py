@@ -25,6 +25,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_lunar.content import Part, to_content
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
+from lunar_core.wire import answers
 from lunar_core.wire import completions as wire
 from lunar_core.wire.usage import Usage
 
@@ -247,9 +248,17 @@ def _costs(usage: Usage) -> dict[str, float]:
 
 
 def metadata_of(
-    answer: wire.ChatCompletion | wire.Completion, finish_reason: str | None, *, spent: bool = True
+    answer: wire.ChatCompletion | wire.Completion,
+    finish_reason: str | None,
+    *,
+    decided: wire.RoutingDecision | None = None,
+    spent: bool = True,
 ) -> dict[str, Any]:
-    """Everything known of an answer but its tokens and its text. ``spent``: with what it cost and how long it took."""
+    """Everything known of an answer but its tokens and its text.
+
+    ``decided``: the decision that was made before it was asked for. ``spent``: with what it cost and how long it took.
+    """
+    routing = answer.routing if isinstance(answer, wire.ChatCompletion) else None
     return with_extra(
         bridge.metadata(
             call=answer.call,
@@ -257,7 +266,7 @@ def metadata_of(
             answer_id=answer.id,
             finish_reason=finish_reason,
             usage=answer.usage if spent else None,
-            routing=answer.routing if isinstance(answer, wire.ChatCompletion) else None,
+            routing=routing or decided,
             extra=answer.model_extra,
         ),
         answer.model_extra,
@@ -270,12 +279,27 @@ def with_extra(metadata: Mapping[str, Any], extra: Mapping[str, Any] | None) -> 
     return {**beyond, **metadata}
 
 
-def to_result(answer: wire.ChatCompletion, *, langsmith_cost: bool = False) -> ChatResult:
+def decision(route: object) -> wire.RoutingDecision | None:
+    """What a dict says of a decision, or None if it says nothing of the kind."""
+    if not isinstance(route, dict):
+        return None
+    try:
+        return answers.forgiving(wire.RoutingDecision, dict(route))
+    except ValueError:
+        return None
+
+
+def to_result(
+    answer: wire.ChatCompletion,
+    *,
+    decided: wire.RoutingDecision | None = None,
+    langsmith_cost: bool = False,
+) -> ChatResult:
     """A whole answer. Usage and cost are the call's: with several choices they are told once, with the first."""
     generations: list[ChatGeneration] = []
     for choice in answer.choices:
         first = not generations
-        metadata = metadata_of(answer, choice.finish_reason, spent=first)
+        metadata = metadata_of(answer, choice.finish_reason, decided=decided, spent=first)
         message = from_wire(choice.message)
         message.response_metadata = metadata
         message.usage_metadata = (

@@ -16,6 +16,9 @@ from lunar_core import ConfigurationError
 EVENT = "lunar_routing"
 """The custom event of a decision. Its data is the decision; ``routing_error`` is in it when there was none."""
 
+DECIDED = "lunar_routing"
+"""The keyword by which ChatLunar is told of the decision that had it asked, so that its own run tells of it too."""
+
 TAG = "lunar_router"
 """LangChain's tag of the runs that a router chain starts."""
 

@@ -153,6 +153,7 @@ def test_streams_stay_streams(agent):
     assert [chunk.text.strip() for chunk, _ in streamed if chunk.text] == ["a", "b", "c"]
     assert {metadata["langgraph_node"] for _, metadata in streamed} == {"model"}
     assert sum("total_cost_usd" in chunk.response_metadata for chunk, _ in streamed) == 1
+    assert sum("routing" in chunk.response_metadata for chunk, _ in streamed) == 1
 
 
 def test_a_graph_streams_the_route_of_a_chain_within_it(connection):
@@ -179,6 +180,22 @@ def test_decisions_are_told_to_the_agents_callbacks(agent):
     state = ask(agent(), PARIS, {"callbacks": [Heard()]})
     asked = [message.response_metadata["model_name"] for message in state["messages"][1::2]]
     assert heard == [("lunar_routing", model) for model in asked]
+
+
+@pytest.mark.parametrize("per", ["call", "run"])
+@pytest.mark.parametrize("in_async", [False, True], ids=["sync", "async"])
+def test_the_models_own_run_tells_of_the_decision_too(agent, per, in_async, told, lunar_sandbox):
+    ask(agent(per=per), PARIS, {"callbacks": [told]}, in_async=in_async)
+    assert len(told.ended) == 2
+    for result in told.ended:
+        (generation,) = result.generations[0]
+        metadata = generation.message.response_metadata
+        gateway = generation.generation_info["lc_gateway_metadata"]
+        assert metadata["routing"]["selected_model"] == metadata["model_name"]
+        assert metadata["provider"] == metadata["routing"]["selected_provider"]
+        assert gateway["routing"] == metadata["routing"]
+    sent = [request["body"] for request in lunar_sandbox.requests()]
+    assert not any("lunar_routing" in body for body in sent)
 
 
 def test_candidates_of_an_agent_must_be_chat_models(chat, connection):
