@@ -65,29 +65,32 @@ def routing_dict(routing: RoutingDecision | None) -> dict[str, object] | None:
     return None if routing is None else routing.model_dump(mode="json", exclude_none=True)
 
 
+_SAID = ("auto", "none", "required")
+
+
 def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
     """Any form of ``tool_choice`` that users of the frameworks write → the form of the API.
 
     ``"auto"``, ``"none"``, ``"required"`` as they are; ``"any"`` and ``True`` mean required, ``False`` none of
-    a say (None); a tool's name, or a dict naming one, forces that tool. Raises ConfigurationError for a tool
-    that is not among ``names``.
+    a say (None); a tool's name, or a dict naming one, forces that tool; a dict of a type that is not known here
+    goes through. Raises ConfigurationError for a tool that is not among ``names``.
     """
     if choice is None or choice is False:
         return None
     if choice is True or choice == "any":
         return "required"
     if isinstance(choice, str):
-        if choice in ("auto", "none", "required"):
-            return choice
-        return _named(choice, names)
+        return choice if choice in _SAID else _named(choice, names)
     if isinstance(choice, Mapping):
         function = choice.get("function")
         name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
         if isinstance(name, str):
             return _named(name, names)
         kind = choice.get("type")
-        if isinstance(kind, str) and kind in ("auto", "none", "required", "any"):
-            return "required" if kind == "any" else kind
+        if kind in _SAID or kind == "any":
+            return tool_choice(kind, names)
+        if isinstance(kind, str) and kind not in ("function", "tool"):
+            return dict(choice)  # a provider's own: allowed_tools, web_search, …
     raise ConfigurationError(
         "tool_choice: expected auto, none, required, any, True, or the name of a tool"
     )

@@ -89,6 +89,8 @@ CHOICES = [
         {"type": "function", "function": {"name": "add"}},
     ),
     ({"type": "tool", "name": "add"}, {"type": "function", "function": {"name": "add"}}),
+    ({"type": "any"}, "required"),
+    ({"type": "allowed_tools", "mode": "auto"}, {"type": "allowed_tools", "mode": "auto"}),
 ]
 
 
