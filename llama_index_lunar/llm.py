@@ -69,7 +69,8 @@ class LunarLLM(LunarStructured):
     ``should_use_structured_outputs``   objects by ``response_format`` rather than by a tool; ``strict`` closes schemas
     ``timeout``, ``total_timeout``      seconds, also ``(connect, read)``; for a whole call with its retries and stream
     ``max_retries``                     of each model, 2 by default
-    ``default_headers``                 kept out of everything that is shown or stored, as the key is
+    ``default_headers``                 kept out of all that is shown or stored, as the key is; not so a call's own
+                                        ``extra_headers``, which LlamaIndex tells to handlers like any keyword
     ``http_client``, ``async_…``        httpx's or httpx2's clients of your own, left open
     ``observers``                       ``lunar_core.Observer``: budgets refuse here, before anything is sent
     ``reuse_client``, ``api_version``   taken, and of no effect: one LLM serves any number of threads, tasks and event

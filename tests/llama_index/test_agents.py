@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -9,10 +10,12 @@ from llama_index.core.agent.workflow import (
     AgentOutput,
     AgentStream,
     AgentWorkflow,
+    CodeActAgent,
     FunctionAgent,
     ReActAgent,
 )
 from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.workflow import Context, JsonSerializer
 
 from llama_index_lunar import lunar_cost
 from tests.faults_steps import DONE, USAGE, chunk, completion, reply, sse
@@ -146,6 +149,38 @@ async def test_a_react_agent_works_by_text_alone(streaming, llm_on, faults, dial
     silent = streaming and dialect == "observed"
     assert (costs.total_cost, costs.unpriced) == ((0, 2) if silent else (Decimal("0.00009"), 0))
     assert any(isinstance(event, AgentStream) for event in told) is streaming
+
+
+async def test_an_agent_that_writes_code_works_by_text_alone(llm_on, faults):
+    def step(request):
+        said = str(request.json["messages"][2:])
+        return reply(
+            json=completion("It is 42." if "42" in said else "<execute>\nprint(6 * 7)\n</execute>")
+        )
+
+    faults.decide(step)
+    agent = CodeActAgent(
+        code_execute_fn=lambda code: "42", tools=[], llm=llm_on(faults), streaming=False
+    )
+    with lunar_cost() as costs:
+        answer, _ = await run(agent, "What is 6 times 7?")
+    assert str(answer) == "It is 42."
+    assert costs.total_cost == Decimal("0.00009")
+
+
+# The memory is not part of what newer workflows store.
+@pytest.mark.filterwarnings("ignore:Skipping serialization of known unserializable key")
+async def test_a_context_can_be_stored_and_taken_up_again(llm, lunar_sandbox):
+    agent, memory = FunctionAgent(tools=[WEATHER], llm=llm), ChatMemoryBuffer.from_defaults(llm=llm)
+    context = Context(agent)
+    await run(agent, QUESTION, ctx=context, memory=memory)
+    stored = json.dumps(context.to_dict(serializer=JsonSerializer()))
+    assert lunar_sandbox.api_key not in stored
+    again = Context.from_dict(agent, json.loads(stored), serializer=JsonSerializer())
+    answer, _ = await run(agent, "Say thanks", ctx=again, memory=memory)
+    assert str(answer) == "thanks"
+    roles = [each["role"] for each in request_body(lunar_sandbox.requests()[-1])["messages"]]
+    assert roles == ["user", "assistant", "tool", "assistant", "user"]
 
 
 async def test_a_react_agent_runs_on_the_sandbox(llm_on, either_sandbox, dialect):
