@@ -93,9 +93,9 @@ def _assistant(message: AIMessage) -> Part:
     if calls:
         turn["tool_calls"] = calls
         turn["content"] = turn["content"] or None
-    refusal = message.additional_kwargs.get("refusal")
-    if refusal:
-        turn["refusal"] = refusal
+    for name in ("function_call", "refusal"):
+        if message.additional_kwargs.get(name):
+            turn[name] = message.additional_kwargs[name]
     return turn
 
 

@@ -66,6 +66,10 @@ WIRE_CALL = {
             AIMessage("", additional_kwargs={"refusal": "I won't."}),
             {"role": "assistant", "content": "", "refusal": "I won't."},
         ),
+        (
+            AIMessage("", additional_kwargs={"function_call": WIRE_CALL["function"]}),
+            {"role": "assistant", "content": "", "function_call": WIRE_CALL["function"]},
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
