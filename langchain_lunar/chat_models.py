@@ -21,7 +21,8 @@ from langchain_lunar import tokens
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
-from langchain_lunar.messages import decision, to_result, to_wire
+from langchain_lunar.messages import to_result, to_wire
+from langchain_lunar.metadata import added_up, decision
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.profiles import KEYS, profile_of
 from langchain_lunar.routes import DECIDED
@@ -73,7 +74,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
     What an answer cost, and which model gave it, is in its ``response_metadata``: ``total_cost_usd`` and its parts
     (USD, as billed), ``latency_ms``, ``ttft_ms``, ``model_name``, ``requested_model``, ``provider``, ``routing``, …;
-    tokens are in ``usage_metadata``. Streams carry the same on their last chunk (the route on their first).
+    tokens are in ``usage_metadata``. Streams carry the same on their last chunk (the route and the ``call_id`` on
+    their first).
 
     Keywords of a call go the same way as fields of the model and win over them, also ``timeout``, ``max_retries``,
     ``total_timeout``, ``fallbacks``, ``extra_headers``; those of ``POST /v1/chat/completions`` that have no field here
@@ -283,10 +285,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
             raise failure
 
     def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
-        counts: dict[str, int] = {}
-        for output in outputs:
-            for name, count in (output or {}).get("token_usage", {}).items():
-                counts[name] = counts.get(name, 0) + count
+        counts = added_up((output or {}).get("token_usage", {}) for output in outputs)
         return {"token_usage": counts, "model_name": self.model}
 
     # Tools and structured output ---------------------------------------------------------------

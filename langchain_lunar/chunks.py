@@ -9,14 +9,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_lunar.messages import (
-    additional_kwargs,
-    decision,
-    generation_info,
-    text_of,
-    usage_metadata,
-    with_extra,
-)
+from langchain_lunar.messages import additional_kwargs, text_of
+from langchain_lunar.metadata import decision, generation_info, usage_metadata, with_extra
 from lunar_core import bridge
 from lunar_core.wire import answers
 from lunar_core.wire.completions import CallInfo, RoutingDecision

@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from langchain_lunar.messages import metadata_beside, metadata_of
+from langchain_lunar.metadata import metadata_beside, metadata_of
 from lunar_core import ChatCompletion, Completion, Entry, LunarError
 from lunar_core.observers import Status
 from lunar_core.wire.usage import exact_usd

@@ -70,12 +70,15 @@ def model_error(error: LunarError) -> LunarError:
 def lunar_retry_on(error: BaseException) -> bool:
     """Whether a LangGraph node that failed with ``error`` is worth another run.
 
-    A ``ModelError`` says so itself; anything else is left to LangGraph's own judgement, where that is installed.
+    A ``ModelError`` says so itself, and for an error of ``lunar_core`` alone the core does; anything else is left to
+    LangGraph's own judgement, where that is installed.
 
     >>> graph.add_node("ask", ask, retry_policy=RetryPolicy(retry_on=lunar_retry_on))  # doctest: +SKIP
     """
-    if isinstance(error, (ModelError, LunarError)):
-        return bool(getattr(error, "is_retryable", False))
+    if isinstance(error, ModelError):
+        return error.is_retryable
+    if isinstance(error, LunarError):
+        return may_retry(error)
     try:
         langgraph = import_module("langgraph.types")
     except ImportError:

@@ -22,7 +22,7 @@ from typing_extensions import Self
 from langchain_lunar import tokens
 from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
-from langchain_lunar.messages import metadata_of
+from langchain_lunar.metadata import added_up, metadata_of, token_usage
 from langchain_lunar.migration import as_parameter
 from lunar_core import Completion, LunarError
 from lunar_core.version import __version__
@@ -48,8 +48,6 @@ _THREADS = 32
 
 _OF_RUNS = ("metadata", "run_id", "run_name", "tags")
 """Keywords of ``generate`` that are for LangChain."""
-
-_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 @loadable
@@ -200,7 +198,7 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         """Ask for each prompt. Keywords are those of the call, and of LangChain's runs (``tags``, ``metadata``, …)."""
-        model, of_runs = self._told(kwargs)
+        model, of_runs = self._for_call(kwargs)
         return super(LunarLLM, model).generate(prompts, self._stop(stop), callbacks, **of_runs)
 
     async def agenerate(
@@ -211,12 +209,12 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         """Ask for each prompt. Keywords are those of the call, and of LangChain's runs (``tags``, ``metadata``, …)."""
-        model, of_runs = self._told(kwargs)
+        model, of_runs = self._for_call(kwargs)
         return await super(LunarLLM, model).agenerate(
             prompts, self._stop(stop), callbacks, **of_runs
         )
 
-    def _told(self, keywords: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+    def _for_call(self, keywords: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """The model with the settings of a call, and what the call says of its runs."""
         named = {as_parameter(name): value for name, value in keywords.items()}
         of_runs = {name: named.pop(name) for name in _OF_RUNS if name in named}
@@ -305,40 +303,34 @@ class LunarLLM(LunarConnection, BaseLLM):
 
 def _result(answers: Sequence[Completion]) -> LLMResult:
     """One list of generations for each prompt; ``llm_output`` has the sums over all of them."""
-    generations = [
-        [
-            Generation(text=choice.text, generation_info=_info(answer, choice))
-            for choice in answer.choices
-        ]
-        for answer in answers
-    ]
     output: dict[str, Any] = {
-        "token_usage": {
-            name: sum(_tokens(answer).get(name, 0) for answer in answers) for name in _TOKENS
-        },
+        "token_usage": added_up(token_usage(answer.usage) for answer in answers),
         "model_name": answers[0].model,
     }
     costs = [answer.usage.cost if answer.usage is not None else None for answer in answers]
     known = [cost for cost in costs if cost is not None]
     if len(known) == len(costs):
         output["total_cost_usd"] = float(sum(known))
-    return LLMResult(generations=generations, llm_output=output)
+    return LLMResult(generations=[_generations(answer) for answer in answers], llm_output=output)
 
 
-def _info(answer: Completion, choice: TextChoice | None) -> dict[str, Any]:
+def _generations(answer: Completion) -> list[Generation]:
+    """Usage and cost are the call's: of several choices, the first tells them."""
+    return [
+        Generation(text=choice.text, generation_info=_info(answer, choice, spent=not number))
+        for number, choice in enumerate(answer.choices)
+    ]
+
+
+def _info(answer: Completion, choice: TextChoice | None, *, spent: bool = True) -> dict[str, Any]:
     """Everything known of an answer but its text. LangChain has no place of its own for its tokens."""
-    info = metadata_of(answer, choice.finish_reason if choice is not None else None)
-    tokens = _tokens(answer)
+    info = metadata_of(answer, choice.finish_reason if choice is not None else None, spent=spent)
+    tokens = token_usage(answer.usage) if spent else None
     if tokens:
         info["token_usage"] = tokens
     if choice is not None and choice.logprobs:
         info["logprobs"] = choice.logprobs
     return info
-
-
-def _tokens(answer: Completion) -> dict[str, int]:
-    counted = {name: getattr(answer.usage, name, None) for name in _TOKENS}
-    return {name: int(count) for name, count in counted.items() if count is not None}
 
 
 def _said(chunk: Mapping[str, Any], named: Mapping[str, Any]) -> GenerationChunk | None:

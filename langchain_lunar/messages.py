@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
@@ -17,17 +17,15 @@ from langchain_core.messages import (
     ToolCall,
     ToolMessage,
 )
-from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_lunar.content import Part, to_content
+from langchain_lunar.metadata import generation_info, metadata_of, token_usage, usage_metadata
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
-from lunar_core.wire import answers
 from lunar_core.wire import completions as wire
-from lunar_core.wire.usage import Usage
 
 # To the API ------------------------------------------------------------------------------------
 
@@ -160,135 +158,6 @@ def text_of(content: object) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-_GATEWAY = {
-    "model": "model_name",
-    "provider": "provider",
-    "requested_model": "requested_model",
-    "call_id": "call_id",
-    "total_cost_usd": "total_cost_usd",
-    "routing": "routing",
-}
-"""What core's tracers call it → what ``response_metadata`` calls it."""
-
-
-def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes to callbacks and tracers beside the message.
-
-    Core's tracers take ``lc_gateway_metadata`` for the run's own: model and provider there override those that were
-    asked for, so that LangSmith prices the model which answered. Core keeps the key off the public message.
-    """
-    gateway = {key: metadata[name] for key, name in _GATEWAY.items() if name in metadata}
-    info: dict[str, Any] = {"lc_gateway_metadata": gateway}
-    if "finish_reason" in metadata:
-        info["finish_reason"] = metadata["finish_reason"]
-    return info
-
-
-def metadata_beside(info: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What ``generation_info`` kept of the metadata: all that LangChain tells of a message it did not finish."""
-    gateway = (info or {}).get("lc_gateway_metadata") or {}
-    return {name: gateway[key] for key, name in _GATEWAY.items() if key in gateway}
-
-
-def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata | None:
-    """Tokens as LangChain counts them: whole numbers alone, and None where the service counted none.
-
-    ``cost``: also the USD, for LangSmith. langchain-core's own usage callback cannot add floats up.
-    """
-    if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
-        return None
-    sent, said = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    found = UsageMetadata(
-        input_tokens=sent, output_tokens=said, total_tokens=usage.total_tokens or sent + said
-    )
-    read_in, written = _input_details(usage), _output_details(usage)
-    if read_in:
-        found["input_token_details"] = read_in
-    if written:
-        found["output_token_details"] = written
-    if cost:
-        found.update(_costs(usage))  # type: ignore[typeddict-item]  # LangSmith's keys, beside core's
-    return found
-
-
-def _input_details(usage: Usage) -> InputTokenDetails:
-    given, stated = usage.prompt_tokens_details, usage.model_extra or {}
-    beside = (given.model_extra or {}) if given else {}
-    found = {
-        "cache_read": given.cached_tokens if given else None,
-        "cache_creation": beside.get("cache_creation_tokens", beside.get("cache_write_tokens")),
-        "audio": given.audio_tokens if given else None,
-    }
-    if found["cache_read"] is None:
-        found["cache_read"] = stated.get("cache_read_input_tokens")
-    if found["cache_creation"] is None:
-        found["cache_creation"] = stated.get("cache_creation_input_tokens")
-    return cast("InputTokenDetails", _counts(found))
-
-
-def _output_details(usage: Usage) -> OutputTokenDetails:
-    given = usage.completion_tokens_details
-    if given is None:
-        return OutputTokenDetails()
-    found = {"reasoning": given.reasoning_tokens, "audio": given.audio_tokens}
-    return cast("OutputTokenDetails", _counts(found))
-
-
-def _counts(found: Mapping[str, object]) -> dict[str, int]:
-    return {key: int(n) for key, n in found.items() if isinstance(n, (int, float)) and n >= 0}
-
-
-def _costs(usage: Usage) -> dict[str, float]:
-    names = {
-        "input_cost": usage.input_cost_usd,
-        "output_cost": usage.output_cost_usd,
-        "total_cost": usage.total_cost_usd,
-    }
-    return {name: value for name, value in names.items() if value is not None}
-
-
-def metadata_of(
-    answer: wire.ChatCompletion | wire.Completion,
-    finish_reason: str | None,
-    *,
-    decided: wire.RoutingDecision | None = None,
-    spent: bool = True,
-) -> dict[str, Any]:
-    """Everything known of an answer but its tokens and its text.
-
-    ``decided``: the decision that was made before it was asked for. ``spent``: with what it cost and how long it took.
-    """
-    routing = answer.routing if isinstance(answer, wire.ChatCompletion) else None
-    return with_extra(
-        bridge.metadata(
-            call=answer.call,
-            model=answer.model,
-            answer_id=answer.id,
-            finish_reason=finish_reason,
-            usage=answer.usage if spent else None,
-            routing=routing or decided,
-            extra=answer.model_extra,
-        ),
-        answer.model_extra,
-    )
-
-
-def with_extra(metadata: Mapping[str, Any], extra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``metadata``, and what the service says beyond the contract (``system_fingerprint``, ``citations``, …)."""
-    beyond = {name: value for name, value in (extra or {}).items() if value is not None}
-    return {**beyond, **metadata}
-
-
-def decision(route: object) -> wire.RoutingDecision | None:
-    """What a dict says of a decision, or None if it says nothing of the kind."""
-    if not isinstance(route, dict):
-        return None
-    try:
-        return answers.forgiving(wire.RoutingDecision, dict(route))
-    except ValueError:
-        return None
-
-
 def to_result(
     answer: wire.ChatCompletion,
     *,
@@ -312,13 +181,8 @@ def to_result(
     told = dict(generations[0].message.response_metadata)
     told.pop("finish_reason", None)
     return ChatResult(
-        generations=generations, llm_output={**told, "token_usage": _tokens(answer.usage)}
+        generations=generations, llm_output={**told, "token_usage": token_usage(answer.usage)}
     )
-
-
-def _tokens(usage: Usage | None) -> dict[str, int]:
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return {name: count for name in names if (count := getattr(usage, name, None)) is not None}
 
 
 # Content blocks --------------------------------------------------------------------------------

@@ -216,8 +216,8 @@ def test_a_budget_that_refuses_is_a_model_error_that_no_retry_mends(chat, way, l
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_node_of_langgraph_is_run_again_when_the_core_would_ask_again(status):
     ours, _, retryable = STATUSES[status]
-    error = model_error(ours("it failed", status_code=status))
-    assert lunar_retry_on(error) is retryable
+    raw = ours("it failed", status_code=status)
+    assert lunar_retry_on(model_error(raw)) is lunar_retry_on(raw) is retryable
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,12 @@ def test_several_answers_to_a_prompt_are_one_call(llm, way, lunar_sandbox):
     assert result.llm_output["total_cost_usd"] == float(handler.total_cost)
 
 
+def test_of_several_answers_the_first_tells_what_they_cost(llm, way, lunar_sandbox):
+    first, second = way.generate(llm(n=2), ["Repeat: a"]).generations[0]
+    assert first.generation_info["total_cost_usd"] == lunar_sandbox.billed()[0]["total_cost_usd"]
+    assert not {"total_cost_usd", "token_usage"} & second.generation_info.keys()
+
+
 def test_tokens_are_reported_once_as_they_come_and_their_cost_at_the_end(llm, way):
     heard = Heard()
     pieces = way.stream(llm(), "Repeat: a b c", {"callbacks": [heard]})

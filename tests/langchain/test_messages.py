@@ -19,7 +19,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_lunar.messages import from_wire, to_result, to_wire, usage_metadata
+from langchain_lunar.messages import from_wire, to_result, to_wire
+from langchain_lunar.metadata import usage_metadata
 from lunar_core import ConfigurationError
 from lunar_core.wire import answers, completions
 from lunar_core.wire.usage import Usage
