@@ -1,4 +1,4 @@
-"""Every python block of the README runs as it is printed, against a sandbox."""
+"""Every python block of the README runs as it is printed, against a sandbox; the tests in it pass."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+FENCED = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^# (\w+\.py)\n", re.MULTILINE)
+PROGRAMS = [block for block in FENCED if not FILE.match(block)]
+(PROJECT,) = [block for block in FENCED if FILE.match(block)]
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_a_block_of_the_readme_runs(number, lunar_sandbox):
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_a_program_of_the_readme_runs(number, lunar_sandbox):
     environment = {"LUNAR_API_KEY": lunar_sandbox.api_key, "LUNAR_BASE_URL": lunar_sandbox.url}
     done = subprocess.run(
-        [sys.executable, "-c", BLOCKS[number]],
+        [sys.executable, "-c", PROGRAMS[number]],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -29,3 +32,20 @@ def test_a_block_of_the_readme_runs(number, lunar_sandbox):
     assert done.stdout.strip()
     assert "None" not in done.stdout
     assert lunar_sandbox.requests()
+
+
+def test_the_project_of_the_readme_passes_its_tests(tmp_path):
+    _, *files = FILE.split(PROJECT)
+    for name, text in zip(files[::2], files[1::2], strict=True):
+        tmp_path.joinpath(name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # a reader has not all of ours
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 passed" in done.stdout

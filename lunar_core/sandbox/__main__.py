@@ -67,7 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _sentence(facts: dict[str, object]) -> str:
     return (
         f"Lunar sandbox on {facts['url']} ({facts['dialect']} dialect, {facts['router']} router):"
-        " for development and tests, answers are made up. Ctrl+C ends it."
+        " for development and tests, answers are made up. Ctrl+C ends it.\n"
+        f"export LUNAR_API_KEY=pk_any LUNAR_BASE_URL={facts['url']}"
     )
 
 

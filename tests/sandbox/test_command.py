@@ -40,6 +40,8 @@ def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals, code: int)
         match = re.match(r"Lunar sandbox on (http://127\.0\.0\.1:\d+) ", line)
         assert match, line
         assert "development and tests" in line
+        hint = process.stdout.readline()
+        assert hint == f"export LUNAR_API_KEY=pk_any LUNAR_BASE_URL={match[1]}\n"
         with urllib.request.urlopen(f"{match[1]}/sandbox") as response:  # noqa: S310
             assert json.load(response)["sandbox"] is True
         process.send_signal(number)
