@@ -125,7 +125,7 @@ def _draft(
     model: Model, messages: Messages, options: Mapping[str, Any], index: int
 ) -> tuple[Choice, int, int]:
     """Write one choice; also its tokens, and how many of them were thoughts."""
-    prompt, name = _prompt(messages)
+    prompt, name = last_prompt(messages)
     answered = messages[-1]["role"] == "tool"
     message: dict[str, Any] = {"role": "assistant", "content": None}
     left = options.get("max_tokens") or options.get("max_completion_tokens")
@@ -224,7 +224,7 @@ def _cut_choice(index: int, choice: Choice) -> Iterator[Piece]:
     yield Piece(index, {}, finish_reason=choice.finish_reason)
 
 
-def _prompt(messages: Messages) -> tuple[str, str | None]:
+def last_prompt(messages: Messages) -> tuple[str, str | None]:
     """Return the text and the name of the last user message (of the last message, without one)."""
     for message in reversed(messages):
         if message["role"] == "user":

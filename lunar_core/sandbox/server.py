@@ -71,7 +71,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server; says when it is ready, and what a signal means after it has ended."""
+    """uvicorn's server, which also says when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

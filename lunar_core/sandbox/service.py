@@ -14,6 +14,7 @@ from lunar_core.sandbox.bills import Bill
 from lunar_core.sandbox.catalogue import MODELS, PROFILED, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
 from lunar_core.sandbox.door import Door, Target, check_conversation
+from lunar_core.sandbox.generate import last_prompt
 from lunar_core.sandbox.refused import RefusedError, seconds
 from lunar_core.sandbox.sources import Ask, BuiltIn, FailedError, Source
 from lunar_core.sandbox.streams import EventStream, events, interrupt
@@ -101,7 +102,9 @@ class Service:
             raise RefusedError(400, self._dialect.profiles_missing(missing, list(profiled)))
         candidates = [model for model in PROFILED if not named or model.id in named]
         route = await self._router.route(
-            _last_words(payload["messages"]), candidates, float(payload.get("cost_weight") or 0)
+            last_prompt(payload["messages"])[0],
+            candidates,
+            float(payload.get("cost_weight") or 0),
         )
         said = named.get(route.model, route.model)
         route = replace(route, model=said)
@@ -236,12 +239,6 @@ class Service:
             return seconds(request.headers.get("x-sandbox-delay", str(self._delay)))
         except ValueError:
             raise RefusedError(400, "x-sandbox-delay is a number of seconds") from None
-
-
-def _last_words(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return what is routed: the text of the last user message (or of the last message)."""
-    said = [message for message in messages if message["role"] == "user"] or messages
-    return str(said[-1]["content"])
 
 
 def _whole(content: Any, fault: faults.Fault | None) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from lunar_core.sandbox import Sandbox, SandboxError, run
 from lunar_core.sandbox.__main__ import main
+from lunar_core.sandbox.engine import EngineError, running_engine
 from tests.sandbox.raw import HELLO, chat, connect, request
 
 COMMAND = [sys.executable, "-m", "lunar_core.sandbox", "--port", "0"]
@@ -92,19 +94,17 @@ def test_a_parents_death_ends_it() -> None:
     assert int(output) > 0
 
 
-def test_a_busy_port_is_named() -> None:
-    with run() as sandbox:
-        taken = run(port=sandbox.port)
-        with pytest.raises(SandboxError, match=f"Port {sandbox.port}"):
-            taken.__enter__()
+def test_a_busy_port_is_named(lunar_sandbox: Sandbox) -> None:
+    taken = run(port=lunar_sandbox.port)
+    with pytest.raises(SandboxError, match=f"Port {lunar_sandbox.port}"):
+        taken.__enter__()
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there, 127.0.0.2 is no address of its own")
-def test_it_listens_on_this_machine_only() -> None:
-    with run() as sandbox:
-        assert sandbox.url == f"http://127.0.0.1:{sandbox.port}"
-        with socket.socket() as neighbour:  # Fails where the port is taken on every address.
-            neighbour.bind(("127.0.0.2", sandbox.port))
+def test_it_listens_on_this_machine_only(lunar_sandbox: Sandbox) -> None:
+    assert lunar_sandbox.url.startswith(f"http://127.0.0.1:{lunar_sandbox.port}/")
+    with socket.socket() as neighbour:  # Fails where the port is taken on every address.
+        neighbour.bind(("127.0.0.2", lunar_sandbox.port))
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
@@ -120,17 +120,10 @@ def test_a_missing_extra_is_named(missing: str) -> None:
     assert f"needs {missing}: pip install 'lunar-integrations[sandbox]'" in done.stderr
 
 
-def test_a_missing_engine_is_named() -> None:
-    script = (
-        "import importlib.util as util; find = util.find_spec\n"
-        "util.find_spec = lambda name, *rest: None if name == 'opentracy' else find(name, *rest)\n"
-        "from lunar_core.sandbox.__main__ import main; main(['--port', '0', '--router', 'engine'])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
-    )
-    assert done.returncode == 1
-    assert "needs the package opentracy: pip install --no-deps opentracy" in done.stderr
+def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(EngineError, match="opentracy: pip install --no-deps opentracy"):
+        running_engine().__enter__()
 
 
 @pytest.mark.parametrize(

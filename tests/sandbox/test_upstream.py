@@ -26,10 +26,8 @@ UPSTREAM_KEY = "upstream.key.x"
 def chain(lunar_sandbox_factory: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Sandbox, Sandbox]:
     """Give a sandbox, and the one that it asks."""
     monkeypatch.setenv("LUNAR_SANDBOX_UPSTREAM_KEY", UPSTREAM_KEY)
-    behind = lunar_sandbox_factory(delay=0.0)
-    server = behind.url.partition("/session/")[0]
-    front = lunar_sandbox_factory(upstream=f"{server}/session/upstream/v1")
-    behind = behind.session("upstream")
+    behind = lunar_sandbox_factory().session("upstream")
+    front = lunar_sandbox_factory(upstream=f"{behind.url}/v1")
     behind.reset()
     return front, behind
 
