@@ -50,11 +50,11 @@ class Upstream:
         said = _checked(response.status_code, response.content)
         try:
             choices = [_choice(ask, choice) for choice in said["choices"]]
+            written = sum(prompt_tokens([choice.message]) - PER_MESSAGE for choice in choices)
         except (KeyError, TypeError, AttributeError) as error:
             raise FailedError(f"no completion: {response.text[:200]}") from error
         if not choices:
             raise FailedError("no choices")
-        written = sum(prompt_tokens([choice.message]) - PER_MESSAGE for choice in choices)
         return Answer(choices, _tokens(said.get("usage")) or Tokens(_prompt(ask), written))
 
     async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:

@@ -121,7 +121,11 @@ def test_an_upstreams_failure_is_the_services_502(
 
 
 @pytest.mark.parametrize(
-    "body", ["", "<html>", "{}", "[]", "3", '{"choices": []}', '{"choices": [{}]}', '{"id":']
+    "body",
+    [
+        *("", "<html>", "{}", "[]", "3", '{"id":'),
+        *('{"choices": []}', '{"choices": [{}]}', '{"choices": [{"message": {"content": [{}]}}]}'),
+    ],
 )
 def test_an_upstreams_garbage_is_the_services_502(scripted: Any, body: str) -> None:
     server, sandbox = scripted
