@@ -53,6 +53,9 @@ def lunar_sandbox_factory() -> Iterator[SandboxFactory]:
             return server.session(str(next(numbers)))
 
         yield sandbox
+        for server in servers.values():  # All begin to end; then each is waited for.
+            if server.process.stdin:
+                server.process.stdin.close()
 
 
 @pytest.fixture
