@@ -102,7 +102,7 @@ def test_the_answer_comes_from_the_chosen_model(engine: Sandbox) -> None:
 def engines(parent: int) -> list[int]:
     """List the engine processes that a sandbox started."""
     listed = subprocess.run(
-        ["/bin/ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+        ["/bin/ps", "-ewwo", "pid,ppid,args"], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
     return [int(pid) for pid, ppid, args in rows if ppid == str(parent) and "opentracy" in args]
