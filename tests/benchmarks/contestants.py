@@ -20,6 +20,11 @@ def messages(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
 
 
+def words_in(url: str) -> int:
+    """How many words the stream behind a base URL has: ``…/burst-2000``."""
+    return int(url.rpartition("/")[2].partition("-")[2].partition("-")[0] or 0)
+
+
 class Contestant:
     """``url`` is where the API is, without /v1. ``text`` reads one chunk."""
 
@@ -240,6 +245,15 @@ class ChatLunar(LangChain):
         self.llm = ChatLunar(model=MODEL, api_key=KEY, base_url=url)
 
 
+class LangChainAlone(LangChain):
+    """What LangChain itself costs: a model that has its words already. No layer on it can be quicker."""
+
+    def __init__(self, url: str) -> None:
+        from floor_langchain import Fake
+
+        self.llm = Fake(words=words_in(url))
+
+
 class VendorChatLunar(LangChain):
     def __init__(self, url: str) -> None:
         from lunar.integrations.langchain import ChatLunar
@@ -301,6 +315,15 @@ class LunarLLM(LlamaIndex):
         self.llm = LunarLLM(model=MODEL, api_key=KEY, api_base=url)
 
 
+class LlamaIndexAlone(LlamaIndex):
+    """What LlamaIndex itself costs: an LLM that has its words already. No layer on it can be quicker."""
+
+    def __init__(self, url: str) -> None:
+        from floor_llama_index import Fake
+
+        self.llm = Fake(words=words_in(url))
+
+
 class VendorLunarLLM(LlamaIndex):
     def __init__(self, url: str) -> None:
         from lunar.integrations.llamaindex import LunarLLM
@@ -333,16 +356,21 @@ class LlamaLiteLLM(LlamaIndex):
 class Group:
     ours: str
     peers: tuple[str, ...]
+    floor: str | None = None
+    """The framework without any layer: named apart, as it reaches nobody."""
 
 
 REFERENCE = "httpx"
 CORE = Group("lunar_core", ("lunar-sdk", "openai", "openrouter"))
 LANGCHAIN = Group(
-    "ChatLunar", ("vendor's ChatLunar", "ChatOpenAI", "ChatOpenRouter", "ChatLiteLLM")
+    "ChatLunar",
+    ("vendor's ChatLunar", "ChatOpenAI", "ChatOpenRouter", "ChatLiteLLM"),
+    "LangChain alone",
 )
 LLAMA_INDEX = Group(
     "LunarLLM",
     ("vendor's LunarLLM", "OpenAILike", "OpenRouter for LlamaIndex", "LiteLLM for LlamaIndex"),
+    "LlamaIndex alone",
 )
 SLOW = {"openrouter", "ChatOpenRouter", "ChatLiteLLM", "LiteLLM for LlamaIndex"}
 
@@ -354,11 +382,13 @@ CONTESTANTS: dict[str, Callable[[str], Contestant]] = {
     "openai": OpenAI,
     "openrouter": OpenRouter,
     "ChatLunar": ChatLunar,
+    "LangChain alone": LangChainAlone,
     "vendor's ChatLunar": VendorChatLunar,
     "ChatOpenAI": ChatOpenAI,
     "ChatOpenRouter": ChatOpenRouter,
     "ChatLiteLLM": ChatLiteLLM,
     "LunarLLM": LunarLLM,
+    "LlamaIndex alone": LlamaIndexAlone,
     "vendor's LunarLLM": VendorLunarLLM,
     "OpenAILike": OpenAILike,
     "OpenRouter for LlamaIndex": LlamaOpenRouter,

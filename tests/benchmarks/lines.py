@@ -36,10 +36,11 @@ def ratio(
             if lab.worker(group.ours) is None:
                 continue
             for (mode, sync), limit in zip(MODES.items(), target, strict=True):
-                found = lab.ratios([group.ours, *group.peers], {**order, "sync": sync})
-                yield Row(
-                    f"{line}, {group.ours}", mode, "× httpx", found.pop(group.ours), limit, found
-                )
+                floors = [] if group.floor is None else [group.floor]
+                found = lab.ratios([group.ours, *floors, *group.peers], {**order, "sync": sync})
+                floor = found.pop(floors[0], None) if floors else None
+                ours = found.pop(group.ours)
+                yield Row(f"{line}, {group.ours}", mode, "× httpx", ours, limit, found, floor=floor)
 
     return measure
 

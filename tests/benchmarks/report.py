@@ -10,7 +10,7 @@ NOISE = 1.1
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of ours. ``peers``: theirs, of the same run."""
+    """One figure of ours. ``peers``: theirs, of the same run. ``floor``: that of the framework alone."""
 
     line: str
     mode: str
@@ -19,6 +19,7 @@ class Row:
     target: float | None
     peers: dict[str, float] = field(default_factory=dict)
     more_is_better: bool = False
+    floor: float | None = None
 
     @property
     def best(self) -> str:
@@ -46,13 +47,14 @@ def shown(figure: float) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    head = ["line", "", "ours", "target", "unit", "best peer", "verdict"]
+    head = ["line", "", "ours", "target", "floor", "unit", "best peer", "verdict"]
     cells = [head] + [
         [
             row.line,
             row.mode,
             shown(row.ours),
             "–" if row.target is None else shown(row.target),
+            "–" if row.floor is None else shown(row.floor),
             row.unit,
             row.best,
             row.verdict,
