@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -16,27 +17,29 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     MessageRole,
 )
-from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.bridge.pydantic import SecretStr
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
+from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 
 from llama_index_lunar import tools as toolbox
-from llama_index_lunar.closing import aclosing_method, closing, opened
+from llama_index_lunar.calls import merged
+from llama_index_lunar.endpoints import aclosing_method, chat_events, closing, completion_events
 from llama_index_lunar.messages import to_wire
 from llama_index_lunar.reporting import attributed
-from llama_index_lunar.responses import (
-    ChatChunks,
-    TextChunks,
-    as_chat,
-    as_completion,
-    chat_response,
-    text_response,
-)
+from llama_index_lunar.responses import as_chat, as_completion
 from llama_index_lunar.structured import LunarStructured
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import Observer
 from lunar_core.routing import text_turns
+from lunar_core.wire.calls import ROUTER
 from lunar_core.wire.completions import RoutingDecision
 
 JSONObject = dict[str, Any]
+
+# Arguments of OpenAI's, OpenRouter's and the vendor's classes that are about their own services.
+_WITHOUT_MEANING = ("api_type", "order", "allow_fallbacks", "environment")
 
 
 class LunarLLM(LunarStructured):
@@ -89,10 +92,101 @@ class LunarLLM(LunarStructured):
     ('hello', 0.0000045, 'gpt-4o-mini')
     """
 
+    def __init__(
+        self,
+        model: str,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        additional_kwargs: dict[str, Any] | None = None,
+        max_retries: int = 2,
+        timeout: object = None,
+        reuse_client: bool = True,
+        api_key: str | SecretStr | Callable[[], str] | None = None,
+        api_base: str | None = None,
+        api_version: str | None = None,
+        callback_manager: CallbackManager | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        http_client: Any = None,
+        async_http_client: Any = None,
+        openai_client: object = None,
+        async_openai_client: object = None,
+        system_prompt: str | None = None,
+        messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None = None,
+        completion_to_prompt: Callable[[str], str] | None = None,
+        pydantic_program_mode: PydanticProgramMode = PydanticProgramMode.DEFAULT,
+        output_parser: BaseOutputParser | None = None,
+        strict: bool = False,
+        reasoning_effort: str | None = None,
+        modalities: Sequence[str] | None = None,
+        audio_config: Mapping[str, Any] | None = None,
+        *,  # so far in OpenAILike's own order, which positional arguments of its users have
+        jwt: str | SecretStr | Callable[[], str] | None = None,
+        base_url: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        observers: Sequence[Observer] = (),
+        stop: str | Sequence[str] | None = None,
+        models: Sequence[str] | None = None,
+        fallbacks: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if "max_new_tokens" in kwargs:  # as OpenAILike takes it
+            max_tokens = kwargs.pop("max_new_tokens")
+        extra = merged(additional_kwargs or {}, {"extra_body": extra_body} if extra_body else {})
+        # Headers may be secrets: they are kept where nothing shows them.
+        headers = {**(default_headers or {}), **(extra.pop("extra_headers", None) or {})}
+        _drop(
+            {
+                "openai_client": openai_client,
+                "async_openai_client": async_openai_client,
+                "additional_kwargs['extra_query']": extra.pop("extra_query", None),
+                **{name: kwargs.pop(name, None) for name in _WITHOUT_MEANING},
+            }
+        )
+        unknown = kwargs.keys() - type(self).model_fields.keys()
+        if unknown:
+            raise ConfigurationError(
+                f"{type(self).__name__}: unknown argument {', '.join(sorted(unknown))}. "
+                "Fields of the API that have no argument go into additional_kwargs={...}"
+            )
+        fields: JSONObject = {
+            "model": model,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "additional_kwargs": extra,
+            "max_retries": max_retries,
+            "timeout": tuple(timeout) if isinstance(timeout, list) else timeout,
+            "reuse_client": reuse_client,
+            "api_key": api_key,
+            "jwt": jwt,
+            "api_base": base_url if api_base is None else api_base,
+            "api_version": api_version,
+            "callback_manager": callback_manager or CallbackManager([]),
+            "default_headers": headers or None,
+            "system_prompt": system_prompt,
+            "messages_to_prompt": messages_to_prompt,
+            "completion_to_prompt": completion_to_prompt,
+            "pydantic_program_mode": pydantic_program_mode,
+            "output_parser": output_parser,
+            "strict": strict,
+            "reasoning_effort": reasoning_effort,
+            "modalities": modalities,
+            "audio_config": audio_config,
+            "stop": [stop] if isinstance(stop, str) else stop,
+            "models": models,
+            "fallbacks": fallbacks,
+            **kwargs,
+        }
+        super().__init__(**fields)  # pydantic checks and converts them
+        if self.model == ROUTER and not self.is_chat_model:
+            raise ConfigurationError(
+                "is_chat_model: the router takes chats only; name a model for text completions"
+            )
+        self._connect(observers, http_client, async_http_client)
+
     # The framework's endpoints: each is decorated once, and calls nothing that is decorated too, so that an
     # answer ends one event and one span.
 
-    @llm_chat_callback()
+    @chat_events
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask, and wait for the whole answer."""
         if self._chats(kwargs):
@@ -100,14 +194,14 @@ class LunarLLM(LunarStructured):
         return as_chat(self._text(self._prompt(messages), kwargs))
 
     @closing
-    @llm_chat_callback()
+    @chat_events
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
         if self._chats(kwargs):
             return self._stream_chat(messages, kwargs)
         return (as_chat(each) for each in self._stream_text(self._prompt(messages), kwargs))
 
-    @llm_completion_callback()
+    @completion_events
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a text: a chat's answer to it, or with ``is_chat_model=False`` its continuation."""
         prompt = self._formatted(prompt, formatted)
@@ -116,7 +210,7 @@ class LunarLLM(LunarStructured):
         return self._text(prompt, kwargs)
 
     @closing
-    @llm_completion_callback()
+    @completion_events
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
@@ -126,7 +220,7 @@ class LunarLLM(LunarStructured):
             return (as_completion(each) for each in self._stream_chat(_user(prompt), kwargs))
         return self._stream_text(prompt, kwargs)
 
-    @llm_chat_callback()
+    @chat_events
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask, and wait for the whole answer."""
         if self._chats(kwargs):
@@ -134,7 +228,7 @@ class LunarLLM(LunarStructured):
         return as_chat(await self._atext(self._prompt(messages), kwargs))
 
     @aclosing_method
-    @llm_chat_callback()
+    @chat_events
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
@@ -144,7 +238,7 @@ class LunarLLM(LunarStructured):
         texts = await self._astream_text(self._prompt(messages), kwargs)
         return (as_chat(each) async for each in texts)
 
-    @llm_completion_callback()
+    @completion_events
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
@@ -155,7 +249,7 @@ class LunarLLM(LunarStructured):
         return await self._atext(prompt, kwargs)
 
     @aclosing_method
-    @llm_completion_callback()
+    @completion_events
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
@@ -165,89 +259,6 @@ class LunarLLM(LunarStructured):
             answers = await self._astream_chat(_user(prompt), kwargs)
             return (as_completion(each) async for each in answers)
         return await self._astream_text(prompt, kwargs)
-
-    # The same without the framework's events.
-
-    def _chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponse:
-        params, route = self._chat_params(to_wire(messages), given)
-        with attributed(self.callback_manager):
-            answer = self._made().sync.chat.completions.create(**params)
-        return self._answered(chat_response(answer, route))
-
-    async def _achat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponse:
-        params, route = self._chat_params(to_wire(messages), given)
-        with attributed(self.callback_manager):
-            answer = await self._made().asynchronous.chat.completions.create(**params)
-        return self._answered(chat_response(answer, route))
-
-    def _stream_chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponseGen:
-        params, route = self._chat_params(to_wire(messages), given, stream=True)
-        with attributed(self.callback_manager):
-            stream = opened(self._made().sync.chat.completions.create(stream=True, **params))
-        chunks = ChatChunks(route)
-
-        def responses() -> ChatResponseGen:
-            for chunk in stream.plain_chunks():
-                yield from chunks.feed(chunk)
-            yield self._answered(chunks.last(stream))
-
-        return responses()
-
-    async def _astream_chat(
-        self, messages: Sequence[ChatMessage], given: JSONObject
-    ) -> ChatResponseAsyncGen:
-        params, route = self._chat_params(to_wire(messages), given, stream=True)
-        with attributed(self.callback_manager):
-            client = self._made().asynchronous
-            stream = opened(await client.chat.completions.create(stream=True, **params))
-        chunks = ChatChunks(route)
-
-        async def responses() -> ChatResponseAsyncGen:
-            async for chunk in stream.plain_chunks():
-                for response in chunks.feed(chunk):
-                    yield response
-            yield self._answered(chunks.last(stream))
-
-        return responses()
-
-    def _text(self, prompt: str, given: JSONObject) -> CompletionResponse:
-        with attributed(self.callback_manager):
-            answer = self._made().sync.completions.create(**self._text_params(prompt, given))
-        return text_response(answer)
-
-    async def _atext(self, prompt: str, given: JSONObject) -> CompletionResponse:
-        params = self._text_params(prompt, given)
-        with attributed(self.callback_manager):
-            answer = await self._made().asynchronous.completions.create(**params)
-        return text_response(answer)
-
-    def _stream_text(self, prompt: str, given: JSONObject) -> CompletionResponseGen:
-        params = self._text_params(prompt, given, stream=True)
-        with attributed(self.callback_manager):
-            stream = opened(self._made().sync.completions.create(stream=True, **params))
-        chunks = TextChunks()
-
-        def responses() -> CompletionResponseGen:
-            for chunk in stream.plain_chunks():
-                yield from chunks.feed(chunk)
-            yield chunks.last(stream)
-
-        return responses()
-
-    async def _astream_text(self, prompt: str, given: JSONObject) -> CompletionResponseAsyncGen:
-        params = self._text_params(prompt, given, stream=True)
-        with attributed(self.callback_manager):
-            client = self._made().asynchronous
-            stream = opened(await client.completions.create(stream=True, **params))
-        chunks = TextChunks()
-
-        async def responses() -> CompletionResponseAsyncGen:
-            async for chunk in stream.plain_chunks():
-                for response in chunks.feed(chunk):
-                    yield response
-            yield chunks.last(stream)
-
-        return responses()
 
     # Tools
 
@@ -328,12 +339,6 @@ class LunarLLM(LunarStructured):
         self._connections.close()
         await self._connections.aclose()
 
-    def _prompt(self, messages: Sequence[ChatMessage]) -> str:
-        return self.messages_to_prompt(messages)  # type: ignore[misc]  # never None: validators set it
-
-    def _formatted(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted else self.completion_to_prompt(prompt)  # type: ignore[misc]  # as above
-
 
 def _user(prompt: str) -> list[ChatMessage]:
     return [ChatMessage(prompt, role=MessageRole.USER)]
@@ -343,3 +348,10 @@ def _user(prompt: str) -> list[ChatMessage]:
 for _name in ("chat", "stream_chat", "complete", "stream_complete"):
     for _method in (vars(LunarLLM)[_name].__wrapped__, vars(LunarLLM)[f"a{_name}"].__wrapped__):
         _method.__signature__ = inspect.signature(_method)
+
+
+def _drop(given: Mapping[str, object]) -> None:
+    """Warn of arguments that cannot be followed, where they were given."""
+    for name, value in given.items():
+        if value is not None:
+            warnings.warn(f"{name} has no meaning for Lunar: dropped", stacklevel=3)

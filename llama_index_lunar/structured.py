@@ -21,7 +21,6 @@ from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictInProgressEvent,
     LLMStructuredPredictStartEvent,
 )
-from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.output_parsers.pydantic import PydanticOutputParser
@@ -32,8 +31,8 @@ from llama_index.core.types import BasePydanticProgram, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index_lunar import tools as toolbox
-from llama_index_lunar.base import LunarSettings
-from llama_index_lunar.closing import aclosing_method, closing, opened
+from llama_index_lunar.calls import LunarCalls
+from llama_index_lunar.endpoints import aclosing_method, chat_events, closing, opened
 from llama_index_lunar.reporting import attributed
 
 dispatcher = get_dispatcher(__name__)
@@ -43,7 +42,7 @@ JSONObject = dict[str, Any]
 Answer = ChatResponse | CompletionResponse
 
 
-class LunarStructured(LunarSettings):
+class LunarStructured(LunarCalls):
     """``structured_predict`` and its kin.
 
     By a tool that must be called; with ``should_use_structured_outputs=True`` by the API's ``response_format``;
@@ -151,13 +150,13 @@ class LunarStructuredLLM(StructuredLLM):
 
     llm: SerializeAsAny[LunarStructured]
 
-    @llm_chat_callback()
+    @chat_events
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask for an object."""
         with attributed(self.callback_manager):
             return _as_answer(self.llm.structured_predict(**self._asked(messages, kwargs)))
 
-    @llm_chat_callback()
+    @chat_events
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The same for asyncio."""
         with attributed(self.callback_manager):
@@ -165,7 +164,7 @@ class LunarStructuredLLM(StructuredLLM):
         return _as_answer(found)
 
     @closing
-    @llm_chat_callback()
+    @chat_events
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Ask, and read the object as it comes."""
         with attributed(self.callback_manager):
@@ -174,7 +173,7 @@ class LunarStructuredLLM(StructuredLLM):
         return (_as_answer(each) for each in objects)
 
     @aclosing_method
-    @llm_chat_callback()
+    @chat_events
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:

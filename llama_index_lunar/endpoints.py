@@ -1,46 +1,56 @@
-"""Streams whose readers leave: the connection is freed at once, whoever still holds on to what ended them.
+"""What stands around an endpoint: LlamaIndex's events, and for streams their end when a reader leaves.
 
 LlamaIndex tells its event handlers of the exception that ends a stream, GeneratorExit included. A handler that keeps
 its events keeps the exception's frames alive, and in them the stream: nothing would close it until the handler goes.
+So ``closing`` frees the connection at once, whoever still holds on to what ended the stream.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from contextvars import ContextVar
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
-P = ParamSpec("P")
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+
+F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
-S = TypeVar("S")
 
 _OPENED: ContextVar[list[Any]] = ContextVar("lunar_opened")
 
 
+def chat_events(method: F) -> F:
+    """LlamaIndex's events around ``method``, which keeps its type."""
+    return cast("F", llm_chat_callback()(method))
+
+
+def completion_events(method: F) -> F:
+    """The same for a method that completes a text."""
+    return cast("F", llm_completion_callback()(method))
+
+
 def opened(stream: R) -> R:
-    """Hand the client's stream to the ``closing`` method that it is opened for."""
+    """Hand a stream, anything with ``close`` or ``aclose``, to the ``closing`` method that it is opened for."""
     _OPENED.get().append(stream)
     return stream
 
 
-def closing(
-    method: Callable[Concatenate[S, P], Generator[R, None, None]],
-) -> Callable[Concatenate[S, P], Generator[R, None, None]]:
+def closing(method: F) -> F:
     """A method whose responses, once they are left, close the stream that they come from."""
 
     @functools.wraps(method)
-    def with_closing(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
+    def with_closing(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
         streams: list[Any] = []
         token = _OPENED.set(streams)
         try:
-            responses = method(self, *args, **kwargs)
+            responses = method(*args, **kwargs)
         finally:
             _OPENED.reset(token)
         stream = streams.pop()  # the list may live on, in contexts that were copied meanwhile
 
-        def until_left() -> Generator[R, None, None]:
+        def until_left() -> Generator[Any, None, None]:
             try:
                 yield from responses
             finally:
@@ -48,31 +58,27 @@ def closing(
 
         return until_left()
 
-    return with_closing
+    return cast("F", with_closing)
 
 
-def aclosing_method(
-    method: Callable[Concatenate[S, P], Coroutine[Any, Any, AsyncGenerator[R, None]]],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, AsyncGenerator[R, None]]]:
+def aclosing_method(method: F) -> F:
     """The same for asyncio."""
 
     @functools.wraps(method)
-    async def with_closing(
-        self: S, /, *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncGenerator[R, None]:
+    async def with_closing(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         streams: list[Any] = []
         token = _OPENED.set(streams)
         try:
-            responses = await method(self, *args, **kwargs)
+            responses = await method(*args, **kwargs)
         finally:
             _OPENED.reset(token)
         stream = streams.pop()
 
-        async def until_left() -> AsyncGenerator[R, None]:
+        async def until_left() -> AsyncGenerator[Any, None]:
             async with aclosing(stream), aclosing(responses):
                 async for response in responses:
                     yield response
 
         return until_left()
 
-    return with_closing
+    return cast("F", with_closing)
