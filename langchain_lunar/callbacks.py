@@ -17,7 +17,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import Generation, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
 from langchain_lunar.entries import Report, Run
@@ -187,6 +187,14 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
         self._begin("completions", run_id, parent_run_id, _name(serialized, kwargs), kwargs)
 
     # What came of them.
+
+    def on_llm_new_token(
+        self, token: object, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Keep what a stream tells of its call, in case that it is left before its end."""
+        run = self._runs.get(run_id)
+        if run is not None and chunk is not None:
+            run.hear(chunk)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Record the call."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from langchain_lunar.metadata import metadata_beside, metadata_of
+from langchain_lunar.metadata import metadata_of
 from lunar_core import ChatCompletion, Completion, Entry, LunarError
 from lunar_core.observers import Status
 from lunar_core.wire.usage import exact_usd
@@ -29,6 +29,15 @@ class Run:
     endpoint: str
     labels: Mapping[str, object]
     tags: Mapping[str, str]
+    told: dict[str, Any] = field(default_factory=dict)
+    """What a stream has told so far of its call."""
+    tokens: dict[str, Any] = field(default_factory=dict)
+
+    def hear(self, chunk: Generation) -> None:
+        """Keep what ``chunk`` tells: not every way to leave a stream has LangChain hand it on at the end."""
+        told, tokens = _facts_of(chunk)
+        self.told.update(told)
+        self.tokens.update(tokens)
 
     def asked(self, key: str) -> str | None:
         """What the model said of itself when it was asked: ``ls_model_name``, ``ls_provider``."""
@@ -53,6 +62,7 @@ class Report:
     @classmethod
     def of_error(cls, run: Run, error: BaseException, response: LLMResult | None) -> Report:
         info, usage = _facts(response)
+        info, usage = {**run.told, **info}, usage or run.tokens
         if not isinstance(error, LunarError):
             status: Status = "aborted" if isinstance(error, _ABORTED) else "failed"
             return cls(_entry(run, status, info, usage))
@@ -128,8 +138,7 @@ def _facts(response: LLMResult | None) -> _Facts:
 def _facts_of(generation: Generation) -> _Facts:
     if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
         message = generation.message
-        info = message.response_metadata or metadata_beside(generation.generation_info)
-        return info, dict(message.usage_metadata or {})
+        return message.response_metadata, dict(message.usage_metadata or {})
     info = generation.generation_info or {}
     usage = info.get("token_usage")
     return info, usage if isinstance(usage, Mapping) else {}

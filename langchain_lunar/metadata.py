@@ -58,16 +58,6 @@ def decision(route: object) -> RoutingDecision | None:
 
 # For callbacks and tracers ---------------------------------------------------------------------
 
-_GATEWAY = {
-    "model": "model_name",
-    "provider": "provider",
-    "requested_model": "requested_model",
-    "call_id": "call_id",
-    "total_cost_usd": "total_cost_usd",
-    "routing": "routing",
-}
-"""What core's tracers call it → what ``response_metadata`` calls it."""
-
 
 def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What goes to callbacks and tracers beside the message.
@@ -75,17 +65,19 @@ def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
     Core's tracers take ``lc_gateway_metadata`` for the run's own: model and provider there override those that were
     asked for, so that LangSmith prices the model which answered. Core keeps the key off the public message.
     """
-    gateway = {key: metadata[name] for key, name in _GATEWAY.items() if name in metadata}
+    names = {
+        "model": "model_name",
+        "provider": "provider",
+        "requested_model": "requested_model",
+        "call_id": "call_id",
+        "total_cost_usd": "total_cost_usd",
+        "routing": "routing",
+    }
+    gateway = {key: metadata[name] for key, name in names.items() if name in metadata}
     info: dict[str, Any] = {"lc_gateway_metadata": gateway}
     if "finish_reason" in metadata:
         info["finish_reason"] = metadata["finish_reason"]
     return info
-
-
-def metadata_beside(info: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What ``generation_info`` kept of the metadata: all that LangChain tells of a message it did not finish."""
-    gateway = (info or {}).get("lc_gateway_metadata") or {}
-    return {name: gateway[key] for key, name in _GATEWAY.items() if key in gateway}
 
 
 # Tokens ----------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
-from langchain_core.tracers.base import BaseTracer
 from pydantic import SecretStr, ValidationError
 
 import lunar_core
@@ -97,28 +96,6 @@ def test_langchains_own_counter_counts_every_call(chat, way):
     way.invoke(model, "Say hello", config=config)
     way.stream(model, "Say hello", config=config)
     assert counter.usage_metadata["gpt-4o-mini"]["total_tokens"] == 18
-
-
-class Traces(BaseTracer):
-    run_inline = True
-
-    def __init__(self):
-        super().__init__()
-        self.runs = []
-
-    def _persist_run(self, run):
-        self.runs.append(run)
-
-
-def test_a_trace_names_the_model_that_answered_and_its_route(chat, way):
-    traces = Traces()
-    way.invoke(chat("router"), "hi", config={"callbacks": [traces]})
-    way.stream(chat("router"), "hi", config={"callbacks": [traces]})
-    for run in traces.runs:
-        metadata = run.extra["metadata"]
-        assert metadata["ls_model_name"] == metadata["ls_gateway_info"]["routing"]["selected_model"]
-        assert metadata["ls_provider"] == "openai"
-        assert metadata["ls_gateway_info"]["total_cost_usd"] > 0
 
 
 def test_tracers_keep_their_key_to_themselves(chat, way):

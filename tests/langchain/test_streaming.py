@@ -10,13 +10,11 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import AIMessageChunk, HumanMessage, message_chunk_to_message
 from langchain_core.tools import tool
 
 import lunar_core
-from langchain_lunar import LunarCostCallbackHandler
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.messages import to_wire
 from lunar_core.wire import events
@@ -275,52 +273,6 @@ def test_a_model_that_never_streams_answers_in_one_piece(chat, way, lunar_sandbo
 def test_used_without_callbacks_a_stream_tells_no_one(chat):
     chunks = list(chat()._stream([HumanMessage("hi")]))
     assert chunks[-1].message.chunk_position == "last"
-
-
-@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
-def test_the_third_version_of_events_tells_text_usage_and_cost(chat):
-    stream = chat("router").stream_events("Say hello to Ann", version="v3")
-    assert "".join(stream.text) == "hello to Ann"
-    metadata = stream.output.response_metadata
-    assert metadata["routing"]["selected_model"] == metadata["model_name"]
-    assert metadata["total_cost_usd"] > 0
-    assert stream.output.usage_metadata["total_tokens"] > 0
-
-
-@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
-async def test_the_third_version_of_events_tells_the_same_in_async_code(chat):
-    stream = await chat("router").astream_events("Say hello to Ann", version="v3")
-    output = await stream.output
-    assert output.text == "hello to Ann"
-    assert output.response_metadata["total_cost_usd"] > 0
-
-
-@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
-@pytest.mark.parametrize("others", [[], [BaseCallbackHandler()]], ids=["alone", "beside others"])
-def test_what_a_stream_of_events_cost_is_known_although_its_loop_closes_with_it(
-    chat, lunar_sandbox, others
-):
-    """The loop cancels what LangChain still does in a task of its own, such as telling handlers of the end."""
-
-    async def ask():
-        stream = await chat().astream_events(
-            "Say hi", {"callbacks": [handler, *others]}, version="v3"
-        )
-        return await stream.output
-
-    handler = LunarCostCallbackHandler()
-    asyncio.run(ask())
-    (entry,) = handler.ledger
-    assert (entry.cost, handler.unpriced) == (lunar_sandbox.total_billed(), 0)
-
-
-async def test_the_second_version_of_events_carries_the_chunks(chat):
-    events = [event async for event in chat().astream_events("Say hello to Ann", version="v2")]
-    pieces = [
-        event["data"]["chunk"] for event in events if event["event"] == "on_chat_model_stream"
-    ]
-    assert "".join(piece.content for piece in pieces) == "hello to Ann"
-    assert pieces[-1].response_metadata["total_cost_usd"] > 0
 
 
 @pytest.mark.parametrize("name", ["o4-mini", "gpt-4o-mini"])
