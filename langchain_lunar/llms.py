@@ -102,10 +102,12 @@ class LunarLLM(LunarConnection, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
+        model = self._with(kwargs)
+
         def ask(prompt: str) -> Completion:
             try:
-                params = self._params(prompt, stop, kwargs)
-                answer: Completion = self._client().completions.create(**params)
+                params = model._params(prompt, stop)
+                answer: Completion = model._client().completions.create(**params)
             except LunarError as error:
                 raise model_error(error) from None
             return answer
@@ -122,10 +124,12 @@ class LunarLLM(LunarConnection, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
+        model = self._with(kwargs)
+
         async def ask(prompt: str) -> Completion:
-            client = self._async_client()
+            client = model._async_client()
             try:
-                params = self._params(prompt, stop, kwargs)
+                params = model._params(prompt, stop)
                 answer: Completion = await client.completions.create(**params)
             except LunarError as error:
                 raise model_error(error) from None
@@ -146,7 +150,7 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
         try:
-            params = self._stream_params(prompt, stop, kwargs)
+            params = self._with(kwargs)._stream_params(prompt, stop)
             with self._client().completions.create(**params) as stream:
                 named = {"call_id": stream.call.call_id}
                 for chunk in stream.plain_chunks():
@@ -171,7 +175,7 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
         try:
-            params = self._stream_params(prompt, stop, kwargs)
+            params = self._with(kwargs)._stream_params(prompt, stop)
             async with await self._async_client().completions.create(**params) as stream:
                 named = {"call_id": stream.call.call_id}
                 async for chunk in stream.plain_chunks():
@@ -198,8 +202,9 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         """Ask for each prompt. Keywords are those of the call, and of LangChain's runs (``tags``, ``metadata``, …)."""
-        model, of_runs = self._for_call(kwargs)
-        return super(LunarLLM, model).generate(prompts, self._stop(stop), callbacks, **of_runs)
+        of_runs = {name: kwargs.pop(name) for name in _OF_RUNS if name in kwargs}
+        model = self._with(kwargs)
+        return super(LunarLLM, model).generate(prompts, model._stop(stop), callbacks, **of_runs)
 
     async def agenerate(
         self,
@@ -209,20 +214,11 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         """Ask for each prompt. Keywords are those of the call, and of LangChain's runs (``tags``, ``metadata``, …)."""
-        model, of_runs = self._for_call(kwargs)
+        of_runs = {name: kwargs.pop(name) for name in _OF_RUNS if name in kwargs}
+        model = self._with(kwargs)
         return await super(LunarLLM, model).agenerate(
-            prompts, self._stop(stop), callbacks, **of_runs
+            prompts, model._stop(stop), callbacks, **of_runs
         )
-
-    def _for_call(self, keywords: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
-        """The model with the settings of a call, and what the call says of its runs."""
-        named = {as_parameter(name): value for name, value in keywords.items()}
-        of_runs = {name: named.pop(name) for name in _OF_RUNS if name in named}
-        if not named:
-            return self, of_runs
-        fields = {name: named.pop(name) for name in ("model", *_SENT) if name in named}
-        others = {"model_kwargs": {**self.model_kwargs, **named}}
-        return self.model_copy(update={**fields, **others}), of_runs
 
     def _stop(self, stop: list[str] | None) -> list[str] | None:
         if stop is not None:
@@ -257,24 +253,33 @@ class LunarLLM(LunarConnection, BaseLLM):
 
     # What is sent ------------------------------------------------------------------------------
 
-    def _params(
-        self, prompt: str, stop: list[str] | None, given: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in _SENT}
-        params = {name: value for name, value in fields.items() if value is not None}
-        params |= {"model": self.model, **self.model_kwargs}
-        params |= {as_parameter(name): value for name, value in given.items() if name != "stream"}
+    def _with(self, keywords: Mapping[str, Any]) -> Self:
+        """The model with the settings of a call."""
+        named = {as_parameter(name): value for name, value in keywords.items() if name != "stream"}
+        if not named:
+            return self
+        if named.get("extra_body"):
+            named["extra_body"] = {**(self.extra_body or {}), **named["extra_body"]}
+        fields = {name: value for name, value in named.items() if name in {"model", *_SENT}}
+        others = {**self.model_kwargs, **named}
+        kept = {name: value for name, value in others.items() if name not in fields}
+        return self.model_copy(update={**fields, "model_kwargs": kept})
+
+    def _params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
+        params = self._asked(prompt, stop)
+        params.pop("stream_options", None)  # of streams alone; providers refuse it elsewhere
+        return params
+
+    def _stream_params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
+        return {"stream_usage": self.stream_usage, **self._asked(prompt, stop), "stream": True}
+
+    def _asked(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
+        params = self._identifying_params
         if stop is not None:
             params["stop"] = stop
         if not params.get("stop"):
-            params.pop("stop", None)
+            params.pop("stop", None)  # an empty list says nothing, and services refuse it
         return {**params, "prompt": prompt}
-
-    def _stream_params(
-        self, prompt: str, stop: list[str] | None, given: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        params = self._params(prompt, stop, given)
-        return {"stream_usage": self.stream_usage, **params, "stream": True}
 
     # What LangChain asks of a model ------------------------------------------------------------
 

@@ -105,6 +105,24 @@ def test_stop_and_keywords_of_a_call_reach_the_wire(llm, way, lunar_sandbox):
     assert (body["stop"], body["top_p"], body["seed"]) == (["c"], 0.5, 7)
 
 
+def test_the_call_wins_over_the_model_and_adds_to_its_extra_body(llm, way, lunar_sandbox):
+    model = llm(temperature=0.5, extra_body={"a": 1, "b": 1}, model_kwargs={"top_k": 1})
+    told = {"temperature": 0.1, "extra_body": {"b": 2}, "top_k": 2, "stream": True}
+    for ask in (way.invoke, way.stream):
+        ask(model, "Repeat: a", **told)
+    expected = {"temperature": 0.1, "a": 1, "b": 2, "top_k": 2}
+    assert all(body.items() >= expected.items() for body in bodies(lunar_sandbox))
+    assert [body.get("stream") for body in bodies(lunar_sandbox)] == [None, True]
+
+
+def test_a_plain_call_is_asked_without_options_of_streams(llm, way, lunar_sandbox):
+    asked = {"include_usage": True}
+    model = llm(stream_options=asked)
+    way.invoke(model, "Repeat: a")
+    way.stream(model, "Repeat: a")
+    assert [body.get("stream_options") for body in bodies(lunar_sandbox)] == [None, asked]
+
+
 def test_errors_are_of_both_kinds(llm, way):
     with pytest.raises(NotFoundError) as missing:
         way.invoke(llm(model="no-such-model"), "Hello")
