@@ -76,6 +76,7 @@ def test_the_tour_shows_every_example_in_order():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tour_shows_what_the_example_prints(name, printed):
+    # Of tools that run side by side, whichever is quicker comes first: the tour leaves them out.
     if name.startswith("01") and not ENGINE:
         pytest.skip("the tour shows the engine's routes: needs the opentracy wheel")
     command, _, shown = SECTIONS[name].partition("```console\n")[2].partition("\n")
