@@ -157,7 +157,7 @@ def chat(
 def sandbox(context: typer.Context) -> None:
     """Serve the API on this machine, without a key and without a bill (--help: its options)."""
     sys.argv = ["lunar sandbox", *context.args]
-    runpy.run_module("lunar_core.sandbox", run_name="__main__", alter_sys=True)
+    runpy.run_module("lunar_core.sandbox", run_name="__main__")
 
 
 # What goes in

@@ -156,6 +156,12 @@ def test_version_and_help(lunar):
     assert all(word in out for word in ("models", "route", "chat", "sandbox", "LUNAR_API_KEY"))
 
 
+def test_the_sandboxs_options_are_shown_under_the_commands_name(lunar):
+    code, out, _err = lunar("sandbox", "--help")
+    assert code == 0
+    assert out.startswith("usage: lunar sandbox [-h] [--port PORT]")
+
+
 # Errors
 
 
