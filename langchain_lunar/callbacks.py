@@ -248,10 +248,13 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
 
     def _settle(self, report: Report) -> None:
         """Record a call, unless it is there already."""
-        if report.from_cache or not self.ledger.add(report.entry):
-            first = self.ledger.get(report.entry.call_id)
+        entry = report.entry
+        if report.from_cache or not self.ledger.add(entry):
+            first = self.ledger.get(entry.call_id)
             if report.repeats(first):
                 self.ledger.add(report.as_hit())
+            elif first is not None and not first.labels:
+                self.ledger.label(entry.call_id, entry.labels)  # the client had told of the call
         if self._outer is not None:
             self._outer._settle(report)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import TypeVar
 
@@ -137,6 +137,12 @@ class Ledger:
     def get(self, call_id: str) -> Entry | None:
         """The entry of one call, if there is one."""
         return self._entries.get(call_id)
+
+    def label(self, call_id: str, labels: Mapping[str, object]) -> None:
+        """Add what a framework says of a call that is there: the client, whose observer this is, doesn't know it."""
+        entry = self._entries.get(call_id)
+        if entry is not None:
+            self._entries[call_id] = replace(entry, labels={**entry.labels, **labels})
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))

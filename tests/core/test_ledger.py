@@ -197,3 +197,12 @@ def test_it_divides_by_model_provider_tag_or_anything_else():
 def test_entries_are_values_that_can_be_stored():
     one = entry("0.5", tags={"user": "u1"})
     assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_a_call_that_is_there_can_be_labelled():
+    ledger = Ledger()
+    ledger.add(Entry("call_1", "gpt-4o", cost=Decimal("0.1"), labels={"a": 1}))
+    ledger.label("call_1", {"b": 2})
+    ledger.label("call_2", {"b": 2})
+    (entry,) = ledger
+    assert (entry.labels, entry.cost) == ({"a": 1, "b": 2}, Decimal("0.1"))

@@ -97,10 +97,13 @@ def test_a_handler_on_the_model_and_in_the_config_counts_a_call_once(chat, lunar
     assert len(handler.ledger) == len(cost.ledger) == 1
 
 
-def test_a_ledger_that_also_observes_the_client_counts_a_call_once(chat, lunar_sandbox):
+def test_a_ledger_that_also_observes_the_client_counts_a_call_once(way, make, lunar_sandbox):
     ledger = Ledger()
-    chat(observers=[ledger]).invoke("Say hi", {"callbacks": [LunarCostCallbackHandler(ledger)]})
+    handler = LunarCostCallbackHandler(ledger)
+    config = {"callbacks": [handler], "metadata": {"user": "u1"}}
+    way.invoke(make(observers=[ledger]), "Say hi", config)
     assert (len(ledger), ledger.total_cost) == (1, lunar_sandbox.total_billed())
+    assert handler.by_metadata("user")["u1"].cost == lunar_sandbox.total_billed()
 
 
 @pytest.mark.parametrize("fault", ["404", "503", "hangup", "no-choices"])
