@@ -7,10 +7,10 @@ is read from the environment and nowhere else: arguments are seen by every proce
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -156,8 +156,8 @@ def chat(
 )
 def sandbox(context: typer.Context) -> None:
     """Serve the API on this machine, without a key and without a bill (--help: its options)."""
-    sys.argv = ["lunar sandbox", *context.args]
-    runpy.run_module("lunar_core.sandbox", run_name="__main__")
+    # By its name: what is ours stands on no sandbox, and this only starts one.
+    import_module("lunar_core.sandbox.__main__").main(context.args, program="lunar sandbox")
 
 
 # What goes in

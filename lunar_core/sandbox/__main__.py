@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from lunar_core.sandbox.sources import Source
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(
+    arguments: list[str] | None = None, *, program: str = "python -m lunar_core.sandbox"
+) -> None:
     """Serve until interrupted."""
-    options = _parser().parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     try:
         from lunar_core.sandbox.app import make_app
         from lunar_core.sandbox.dialects import DIALECTS
@@ -72,9 +74,9 @@ def _sentence(facts: dict[str, object]) -> str:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="lunar sandbox" if sys.argv[0] == "lunar sandbox" else "python -m lunar_core.sandbox",
+        prog=program,
         description="The Lunar API on 127.0.0.1, for development and tests. Use any key that"
         " begins with pk_. GET /sandbox/faults lists the failures it makes on demand.",
     )
