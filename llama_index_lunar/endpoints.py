@@ -1,19 +1,21 @@
-"""What stands around an endpoint: LlamaIndex's events, and for streams their end when a reader leaves.
+"""What stands around an endpoint: LlamaIndex's events, and for streams their tags and their end.
 
-LlamaIndex tells its event handlers of the exception that ends a stream, GeneratorExit included. A handler that keeps
-its events keeps the exception's frames alive, and in them the stream: nothing would close it until the handler goes.
-So ``closing`` frees the connection at once, whoever still holds on to what ended the stream.
+LlamaIndex stamps on each event the tags of whoever reads the stream; here they are those of whoever asked for it.
+And it tells its event handlers of the exception that ends a stream, GeneratorExit included. A handler that keeps its
+events keeps the exception's frames alive, and in them the stream: nothing would close it until the handler goes. So
+``closing`` frees the connection at once, whoever still holds on to what ended the stream.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
@@ -38,7 +40,7 @@ def opened(stream: R) -> R:
 
 
 def closing(method: F) -> F:
-    """A method whose responses, once they are left, close the stream that they come from."""
+    """A method whose responses are read under the tags it was called with and, once left, close their stream."""
 
     @functools.wraps(method)
     def with_closing(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
@@ -49,11 +51,13 @@ def closing(method: F) -> F:
         finally:
             _OPENED.reset(token)
         stream = streams.pop()  # the list may live on, in contexts that were copied meanwhile
+        tags = active_instrument_tags.get()
 
         def until_left() -> Generator[Any, None, None]:
             try:
-                yield from responses
+                yield from _under(tags, responses) if tags else responses
             finally:
+                responses.close()
                 stream.close()
 
         return until_left()
@@ -73,12 +77,36 @@ def aclosing_method(method: F) -> F:
         finally:
             _OPENED.reset(token)
         stream = streams.pop()
+        tags = active_instrument_tags.get()
 
         async def until_left() -> AsyncGenerator[Any, None]:
-            async with aclosing(stream), aclosing(responses):
-                async for response in responses:
+            told = _aunder(tags, responses) if tags else responses
+            async with aclosing(stream), aclosing(responses), aclosing(told):
+                async for response in told:
                     yield response
 
         return until_left()
 
     return cast("F", with_closing)
+
+
+def _under(
+    tags: Mapping[str, Any], responses: Generator[R, None, None]
+) -> Generator[R, None, None]:
+    while True:
+        with instrument_tags(dict(tags)):
+            response = next(responses, None)
+        if response is None:
+            return
+        yield response
+
+
+async def _aunder(
+    tags: Mapping[str, Any], responses: AsyncGenerator[R, None]
+) -> AsyncGenerator[R, None]:
+    while True:
+        with instrument_tags(dict(tags)):
+            response = await anext(responses, None)
+        if response is None:
+            return
+        yield response

@@ -57,6 +57,7 @@ async def test_a_stream_that_is_read_elsewhere_keeps_the_tags_of_its_call(endpoi
         else:
             list(stream)
     assert recorder.usage[0].tags == {"tenant": "acme", "user": "u1"}
+    assert {event.tags["tenant"] for event in recorder.events} == {"acme"}
     assert costs.by_tag("tenant").keys() == {"acme"}
     assert costs.total_cost > 0
     assert len(others.ledger) == 0
