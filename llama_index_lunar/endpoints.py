@@ -9,13 +9,15 @@ events keeps the exception's frames alive, and in them the stream: nothing would
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
+
+from llama_index_lunar.late import aread_within, read_within
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
@@ -51,13 +53,13 @@ def closing(method: F) -> F:
         finally:
             _OPENED.reset(token)
         stream = streams.pop()  # the list may live on, in contexts that were copied meanwhile
-        tags = active_instrument_tags.get()
+        if tags := active_instrument_tags.get():
+            responses = read_within(lambda: instrument_tags(tags), responses)
 
         def until_left() -> Generator[Any, None, None]:
             try:
-                yield from _under(tags, responses) if tags else responses
+                yield from responses
             finally:
-                responses.close()
                 stream.close()
 
         return until_left()
@@ -77,36 +79,14 @@ def aclosing_method(method: F) -> F:
         finally:
             _OPENED.reset(token)
         stream = streams.pop()
-        tags = active_instrument_tags.get()
+        if tags := active_instrument_tags.get():
+            responses = aread_within(lambda: instrument_tags(tags), responses)
 
         async def until_left() -> AsyncGenerator[Any, None]:
-            told = _aunder(tags, responses) if tags else responses
-            async with aclosing(stream), aclosing(responses), aclosing(told):
-                async for response in told:
+            async with aclosing(stream), aclosing(responses):
+                async for response in responses:
                     yield response
 
         return until_left()
 
     return cast("F", with_closing)
-
-
-def _under(
-    tags: Mapping[str, Any], responses: Generator[R, None, None]
-) -> Generator[R, None, None]:
-    while True:
-        with instrument_tags(dict(tags)):
-            response = next(responses, None)
-        if response is None:
-            return
-        yield response
-
-
-async def _aunder(
-    tags: Mapping[str, Any], responses: AsyncGenerator[R, None]
-) -> AsyncGenerator[R, None]:
-    while True:
-        with instrument_tags(dict(tags)):
-            response = await anext(responses, None)
-        if response is None:
-            return
-        yield response

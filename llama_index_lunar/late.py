@@ -6,10 +6,10 @@ LlamaIndex hands out such a stream before the LLM is called; by then the reader'
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import aclosing, closing, contextmanager
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager
 from contextvars import ContextVar
 from inspect import BoundArguments
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index_instrumentation import get_dispatcher
@@ -18,6 +18,8 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 from lunar_core.cost.ledger import Ledger
 from lunar_core.observers import current_tags, tags
+
+R = TypeVar("R")
 
 LEDGERS: ContextVar[tuple[Ledger, ...]] = ContextVar("lunar_ledgers", default=())
 """The ledgers that want to hear of the calls made here."""
@@ -62,12 +64,12 @@ class LateStreams(BaseSpanHandler[Any]):
         **kwargs: Any,
     ) -> None:
         """Take note of where the query was made, if that can make a difference."""
-        late = _KINDS.get(type(result))
-        if late is not None and _is_wanted() and (place := _Place()):
+        read = _KINDS.get(type(result))
+        if read is not None and _is_wanted() and (place := _Place()):
             stream = result.response_gen
-            known = getattr(stream, "__name__", "") == late.__name__  # spans nest: once is enough
+            known = getattr(stream, "__name__", "") == read.__name__  # spans nest: once is enough
             if isinstance(stream, (Generator, AsyncGenerator)) and not known:
-                result.response_gen = late(stream, place)
+                result.response_gen = read(place.entered, stream)
 
     def new_span(self, *args: Any, **kwargs: Any) -> None:
         """There are none."""
@@ -91,28 +93,34 @@ def _is_wanted() -> bool:
     return not any(hasattr(each, "_pending_streams") for each in get_dispatcher().span_handlers)
 
 
-def _late(stream: Generator[Any, None, None], place: _Place) -> Generator[Any, None, None]:
+def read_within(
+    entered: Callable[[], AbstractContextManager[None]], stream: Generator[R, None, None]
+) -> Generator[R, None, None]:
+    """``stream``, each of its steps taken within what ``entered()`` enters."""
     with closing(stream):
         while True:
-            with place.entered():
+            with entered():
                 item = next(stream, _OVER)
             if item is _OVER:
                 return
             yield item
 
 
-async def _alate(stream: AsyncGenerator[Any, None], place: _Place) -> AsyncGenerator[Any, None]:
+async def aread_within(
+    entered: Callable[[], AbstractContextManager[None]], stream: AsyncGenerator[R, None]
+) -> AsyncGenerator[R, None]:
+    """The same for asyncio."""
     async with aclosing(stream):
         while True:
-            with place.entered():
+            with entered():
                 item = await anext(stream, _OVER)
             if item is _OVER:
                 return
             yield item
 
 
-_OVER = object()
-_KINDS: dict[type, Callable[[Any, _Place], object]] = {
-    StreamingResponse: _late,
-    AsyncStreamingResponse: _alate,
+_OVER: Any = object()
+_KINDS: dict[type, Callable[[Callable[[], AbstractContextManager[None]], Any], Any]] = {
+    StreamingResponse: read_within,
+    AsyncStreamingResponse: aread_within,
 }

@@ -15,7 +15,7 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     MessageRole,
 )
-from llama_index.core.bridge.pydantic import BaseModel, SerializeAsAny, ValidationError
+from llama_index.core.bridge.pydantic import BaseModel, SerializeAsAny
 from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictEndEvent,
     LLMStructuredPredictInProgressEvent,
@@ -272,12 +272,10 @@ class _Growing:
     def after(self, answer: Answer) -> BaseModel:
         self._answer = answer
         fields = self._program._fields(answer)
-        for kind in (self._program.output_cls, self._partial_cls):
-            try:
-                self._latest = kind.model_validate(fields)
-                break
-            except ValidationError:
-                continue
+        try:
+            self._latest = self._program.output_cls.model_validate(fields)
+        except Exception:  # noqa: BLE001  # a validator of the caller's may miss what has not come yet
+            self._latest = self._partial_cls.model_validate(fields)
         return self._latest
 
     def check(self) -> None:

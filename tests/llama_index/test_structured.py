@@ -15,7 +15,7 @@ from llama_index.core.instrumentation.events.llm import (
 )
 from llama_index.core.prompts import ChatPromptTemplate
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from llama_index_lunar import LunarCostCallback, lunar_cost
 from tests.faults_steps import DONE, chunk, completion, hang, reply, sse
@@ -192,6 +192,20 @@ def test_strings_of_streamed_objects_grow_too(llm_on, faults):
     objects = list(llm_on(faults).stream_structured_predict(Song, PROMPT, title="Blue"))
     assert [each.title for each in objects] == ["Bl", "Blue", "Blue"]
     assert objects[-1] == SONG
+
+
+def test_a_validator_may_stumble_over_fields_that_have_not_come_yet(llm):
+    class Labelled(Song):
+        label: str = ""
+
+        @model_validator(mode="before")
+        @classmethod
+        def with_label(cls, data):
+            return {**data, "label": data["title"] + data["artist"]}  # a KeyError at first
+
+    *growing, last = llm.stream_structured_predict(Labelled, PROMPT, title="Blue")
+    assert last == Labelled(title="Blue", artist="Ann", year=1990)
+    assert not isinstance(growing[0], Labelled)
 
 
 @pytest.mark.parametrize("form", FORMS)
