@@ -53,6 +53,8 @@ def chat(params: Mapping[str, object]) -> Call:
 
 def text(params: Mapping[str, object]) -> Call:
     """POST /v1/completions, with ``model`` and ``prompt`` among ``params``."""
+    if params.get("model") == ROUTER:
+        _refuse("model", "the router chooses among chat models; name one for text completions")
     return _post("/v1/completions", params, required=("model", "prompt"))
 
 

@@ -250,6 +250,11 @@ def test_the_router_is_asked_only_what_it_can_answer(name, wrong):
         calls.router(ROUTER | {name: wrong})
 
 
+def test_the_router_is_asked_for_no_text_completion():
+    with pytest.raises(ConfigurationError, match="model: the router"):
+        calls.text({"model": "router", "prompt": "Hi"})
+
+
 def test_a_decision_alone_cannot_be_streamed():
     with pytest.raises(ConfigurationError, match=r"^stream: .*execute=False"):
         calls.router(ROUTER | {"execute": False, "stream": True})

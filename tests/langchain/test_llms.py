@@ -123,6 +123,13 @@ def test_a_plain_call_is_asked_without_options_of_streams(llm, way, lunar_sandbo
     assert [body.get("stream_options") for body in bodies(lunar_sandbox)] == [None, asked]
 
 
+def test_the_router_is_refused_before_anything_is_sent(llm, way, lunar_sandbox):
+    for ask in (way.invoke, way.stream):
+        with pytest.raises(ConfigurationError, match="model: the router"):
+            ask(llm(model="router"), "Hi")
+    assert bodies(lunar_sandbox) == []
+
+
 def test_errors_are_of_both_kinds(llm, way):
     with pytest.raises(NotFoundError) as missing:
         way.invoke(llm(model="no-such-model"), "Hello")
