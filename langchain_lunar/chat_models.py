@@ -275,7 +275,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
                         yield said
             except LunarError as error:
                 failure = model_error(error)
-        # Nothing is left to wait for after this one: LangChain ends the run before its reader goes on.
+        # After this one nothing is left to wait for: a loop that closes right then finds the run ended.
         if failure is None or converter.has_usage:
             said = converter.last(stream.call, position="last" if failure is None else None)
             if run_manager is not None:
