@@ -25,7 +25,7 @@ def test_a_program_of_the_readme_runs(number, lunar_sandbox):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -44,7 +44,7 @@ def test_the_project_of_the_readme_passes_its_tests(tmp_path):
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # a reader has not all of ours
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -85,7 +85,7 @@ def test_who_hangs_up_pays_for_what_was_said(lunar_sandbox: Sandbox) -> None:
     body = {
         "model": "gpt-4o",
         "stream": True,
-        "messages": [{"role": "user", "content": "100 words"}],
+        "messages": [{"role": "user", "content": "5000 words"}],
     }
     headers = {**KEY, "x-sandbox-delay": "0.02"}
     with connect(lunar_sandbox) as sock:
@@ -98,7 +98,7 @@ def test_who_hangs_up_pays_for_what_was_said(lunar_sandbox: Sandbox) -> None:
     assert bill["id"] == first["id"]
     assert bill["tags"] == ["streamed", "aborted"]
     assert bill["usage_sent"] is False
-    assert 5 <= bill["completion_tokens"] < 50
+    assert 5 <= bill["completion_tokens"] < 2000
     expected = (bill["prompt_tokens"] * Decimal("2.5") + bill["completion_tokens"] * 10) / 1_000_000
     assert Decimal(repr(bill["total_cost_usd"])) == expected
 
@@ -142,7 +142,7 @@ def test_a_session_may_be_named_by_a_header(lunar_sandbox: Sandbox) -> None:
 def test_records_can_be_waited_for(lunar_sandbox: Sandbox) -> None:
     threading.Timer(0.1, chat, [lunar_sandbox]).start()
     assert len(lunar_sandbox.requests(at_least=1)) == 1
-    assert lunar_sandbox.requests(at_least=5, timeout=0.01) == lunar_sandbox.requests()
+    assert len(lunar_sandbox.requests(at_least=5, timeout=0.01)) == 1
     for query in ("at_least=x", "timeout=x", "at_least=5&timeout=nan", "at_least=5&timeout=inf"):
         assert call(lunar_sandbox, "GET", f"/sandbox/billed?{query}").status == 400
 
