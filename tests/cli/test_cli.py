@@ -109,7 +109,7 @@ def test_words_come_as_they_are_generated(lunar_sandbox):
     ) as process:
         assert process.stdout.read(4) == b"1 2 "  # and no more comes: the rest is held back
         process.send_signal(signal.SIGINT)
-        _out, err = process.communicate(timeout=20)
+        _out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, b"")
 
 
@@ -291,7 +291,7 @@ def test_sandbox_serves_the_api_until_it_is_interrupted():
             timeout=60,
         )
         process.send_signal(signal.SIGINT)
-        _out, err = process.communicate(timeout=20)
+        _out, err = process.communicate(timeout=30)
         alarm.cancel()
     assert (done.returncode, done.stdout) == (0, "hi\n")
     assert (process.returncode, err) == (130, "")

@@ -59,7 +59,7 @@ def request(
 
 
 def connect(sandbox: Sandbox) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", sandbox.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", sandbox.port), timeout=30)
 
 
 def call(

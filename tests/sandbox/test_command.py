@@ -47,7 +47,7 @@ def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals, code: int)
         with urllib.request.urlopen(f"{match[1]}/sandbox") as response:  # noqa: S310
             assert json.load(response)["sandbox"] is True
         process.send_signal(number)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=30)
     assert (process.returncode, output, errors) == (code, "", "")
 
 
@@ -57,7 +57,7 @@ def test_it_says_where_it_is_in_json() -> None:
     ) as p:
         assert p.stdout is not None
         facts = json.loads(p.stdout.readline())
-        _, errors = p.communicate(timeout=10)  # closes stdin
+        _, errors = p.communicate(timeout=30)  # closes stdin
     assert facts == {
         "url": f"http://127.0.0.1:{facts['port']}",
         "port": facts["port"],
@@ -77,7 +77,7 @@ def test_it_ends_in_the_middle_of_an_answer() -> None:
         waiting.sendall(request(sandbox, "POST", "/v1/completions", {"model": "fault-hang"}))
         assert len(sandbox.requests(at_least=2)) == 2
         sandbox.process.terminate()
-        assert sandbox.process.wait(10) == 0
+        assert sandbox.process.wait(30) == 0
 
 
 def test_a_parents_death_ends_it() -> None:
@@ -89,7 +89,7 @@ def test_a_parents_death_ends_it() -> None:
     )
     killed = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
     # Both hold the pipe's other end: it closes when both are gone.
-    output, _ = killed.communicate(timeout=20)
+    output, _ = killed.communicate(timeout=30)
     assert killed.returncode == -signal.SIGKILL
     assert int(output) > 0
 
