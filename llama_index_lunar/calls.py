@@ -151,10 +151,6 @@ class LunarCalls(LunarSettings):
 
     def _text_params(self, prompt: str, given: JSONObject, *, stream: bool = False) -> JSONObject:
         params = {**self._params(given, stream=stream), "prompt": prompt}
-        if params["model"] == ROUTER:
-            raise ConfigurationError(
-                "model: the router takes chats only; name a model for text completions"
-            )
         if params.get("max_tokens") is None and hasattr(self.tokenizer, "encode"):
             params["max_tokens"] = self._room_after(prompt)
         if params.get("logprobs") is True:  # text completions say how many, in one field
