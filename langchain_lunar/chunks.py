@@ -51,13 +51,16 @@ class ChunkConverter:
         self._beside: JSONObject = {}  # refusal, and whatever else a message may have
         self._finish_reason: str | None = None
         self._route: RoutingDecision | None = None
+        self._plain = bridge.PlainTexts()
         self._take_route(decided)
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
         """What ``chunk`` adds to the message, or None if that is nothing to show yet."""
-        for name in chunk.keys() - _READ_APART:
-            if chunk[name] is not None:
-                self._stated[name] = chunk[name]
+        text = None if self._to_tell else self._plain.text(chunk)
+        if text is not None:
+            return ChatGenerationChunk(message=AIMessageChunk(content=text))
+        for each in self._plain.unread(chunk):
+            self._note(each)
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             # A last word on tokens must not wipe out the cost that an earlier chunk stated.
@@ -73,6 +76,11 @@ class ChunkConverter:
         delta = choice.get("delta")
         return self._said(delta if isinstance(delta, dict) else {}, choice.get("logprobs"))
 
+    def _note(self, chunk: JSONObject) -> None:
+        for name in chunk.keys() - _READ_APART:
+            if chunk[name] is not None:
+                self._stated[name] = chunk[name]
+
     def _take_route(self, route: RoutingDecision | None) -> None:
         if route is not None:
             self._route = route
@@ -81,8 +89,6 @@ class ChunkConverter:
     def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
         text = content if type(content) is str else text_of(content)
-        if text and len(delta) == 1 and logprobs is None and not self._to_tell:
-            return ChatGenerationChunk(message=AIMessageChunk(content=text))  # nearly all of them
         calls = self._tool_calls(delta.get("tool_calls"))
         reasoning = self._set_aside(additional_kwargs(delta))
         likely = logprobs if isinstance(logprobs, dict) else {}
@@ -140,6 +146,8 @@ class ChunkConverter:
         self, call: CallInfo, *, position: Literal["last"] | None = "last"
     ) -> ChatGenerationChunk:
         """The chunk that ends the message: no text, but all that is known of the call."""
+        for each in self._plain.unread():
+            self._note(each)
         usage = answers.forgiving(Usage, dict(self._usage)) if self._usage else None
         known = bridge.metadata(
             call=call,

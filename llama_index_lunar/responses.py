@@ -120,11 +120,18 @@ class ChatChunks:
         self._calls: dict[int, _Call] = {}
         self._slots = ToolCallSlots()
         self._held: ChatResponse | None = None
+        self._plain = bridge.PlainTexts()
 
     def feed(self, chunk: JSONObject) -> Sequence[ChatResponse]:
         """The responses to hand out now that ``chunk`` has come, in order."""
+        only_text = None if self._held or self._calls or self._thoughts else self._plain.text(chunk)
+        if only_text is not None:
+            self._text = only_text if self._text is None else self._text + only_text
+            message = ChatMessage(self._text, role=MessageRole.ASSISTANT)
+            return (ChatResponse(message=message, delta=only_text, raw=chunk),)
+        for each in self._plain.unread(chunk):
+            self._end.note(each)
         choice = _first(chunk)
-        self._end.note(chunk, choice)
         found = choice.get("delta")
         delta: JSONObject = found if isinstance(found, dict) else {}
         content = delta.get("content")
@@ -151,6 +158,8 @@ class ChatChunks:
 
     def last(self, stream: Told) -> ChatResponse:
         """The response that ends the stream."""
+        for each in self._plain.unread():
+            self._end.note(each)
         raw, known = self._end.told(stream, self._held, {"delta": {}})
         for call in self._calls.values():
             call.id = call.id or new_call_id()
@@ -189,7 +198,7 @@ class TextChunks:
     def feed(self, chunk: JSONObject) -> Sequence[CompletionResponse]:
         """The responses to hand out now that ``chunk`` has come, in order."""
         choice = _first(chunk)
-        self._end.note(chunk, choice)
+        self._end.note(chunk)
         text = _str(choice.get("text")) or ""
         self._text += text
         logprobs = _logprobs(choice)
@@ -214,8 +223,8 @@ class _End:
         self._said: JSONObject = {}
         self._finish_reason: str | None = None
 
-    def note(self, chunk: JSONObject, choice: JSONObject) -> None:
-        self._finish_reason = _str(choice.get("finish_reason")) or self._finish_reason
+    def note(self, chunk: JSONObject) -> None:
+        self._finish_reason = _str(_first(chunk).get("finish_reason")) or self._finish_reason
         for name in ("id", "model", "provider"):
             if isinstance(chunk.get(name), str):
                 self._said[name] = chunk[name]

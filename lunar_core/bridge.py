@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 from lunar_core.client.jobs import provider_of
 from lunar_core.errors import ConfigurationError
@@ -58,6 +60,48 @@ def metadata(
     if len(call.attempts) > 1:
         found["attempts"] = [vars(attempt) for attempt in call.attempts]
     return {name: value for name, value in found.items() if value is not None}
+
+
+class PlainTexts:
+    """Picks out of a stream the chunks that bring a piece of text and nothing new beside it: nearly all of them.
+
+    Most of what a layer does with a chunk is to look for what is not there. One of these for each stream.
+    """
+
+    def __init__(self) -> None:
+        self._usual: AbstractSet[str] = frozenset()
+        self._last: dict[str, Any] | None = None
+
+    def text(self, chunk: dict[str, Any]) -> str | None:
+        """The text of such a chunk (as of ``Stream.plain_chunks``); None for one that has to be looked at."""
+        choice = chunk["choices"][0]
+        delta = choice.get("delta")
+        if (
+            type(delta) is not dict
+            or len(delta) != 1
+            or chunk.keys() != self._usual
+            or choice.get("finish_reason") is not None
+            or choice.get("logprobs") is not None
+            or choice.get("index")
+            or chunk.get("usage") is not None
+            or chunk.get("routing") is not None
+        ):
+            return None
+        text = delta.get("content")
+        if type(text) is not str or not text:
+            return None
+        self._last = chunk
+        return text
+
+    def unread(self, chunk: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What is to be looked at now that ``chunk``, or the end, has come: before it the last one passed over.
+
+        All that were passed over say the same of the call, so that the last speaks for them.
+        """
+        passed, self._last = self._last, None
+        if chunk is not None:
+            self._usual = chunk.keys()
+        return [each for each in (passed, chunk) if each is not None]
 
 
 def routing_dict(routing: RoutingDecision | None) -> dict[str, object] | None:
