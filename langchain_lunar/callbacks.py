@@ -37,7 +37,8 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
     from LangChain's cache costs nothing and adds to ``saved``. Models of other vendors count as ``unpriced``,
     with their tokens. ``ledger``: one to share with others, else a new one.
 
-    Costs are exact USD, as the service billed them. Safe to share between threads and event loops.
+    Costs are exact USD, as the service billed them. Safe to share between threads and event loops. On Python 3.10,
+    LangChain loses the config of an agent's or graph's run in async code: there, give the handler to the model.
 
     >>> cost = LunarCostCallbackHandler()
     >>> answer = ChatLunar(model="router").invoke("Say hello", config={"callbacks": [cost]})
