@@ -9,7 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lunar_core.cost.ledger import Entry, Ledger, Totals
 from lunar_core.errors import (
     APIConnectionError,
     APIResponseValidationError,
@@ -30,26 +29,27 @@ from lunar_core.errors import (
     ResponseTooLargeError,
     UnprocessableEntityError,
 )
-from lunar_core.observers import CallStart, Observer, Outcome, current_tags, tags
-from lunar_core.settings import Limits, Timeout
 from lunar_core.version import __version__
-from lunar_core.wire.catalogue import Model, Profiles, Provider, context_window
-from lunar_core.wire.completions import (
-    CallInfo,
-    ChatCompletion,
-    ChatCompletionChunk,
-    Completion,
-    CompletionChunk,
-    RoutedCompletion,
-    RoutingDecision,
-)
-from lunar_core.wire.usage import Usage
 
 if TYPE_CHECKING:
     from lunar_core.client.aio import AsyncLunar
     from lunar_core.client.aio_stream import AsyncStream
     from lunar_core.client.sync import Lunar
     from lunar_core.client.sync_stream import Stream
+    from lunar_core.cost.ledger import Entry, Ledger, Totals
+    from lunar_core.observers import CallStart, Observer, Outcome, current_tags, tags
+    from lunar_core.settings import Limits, Timeout
+    from lunar_core.wire.catalogue import Model, Profiles, Provider, context_window
+    from lunar_core.wire.completions import (
+        CallInfo,
+        ChatCompletion,
+        ChatCompletionChunk,
+        Completion,
+        CompletionChunk,
+        RoutedCompletion,
+        RoutingDecision,
+    )
+    from lunar_core.wire.usage import Usage
 
 __all__ = [
     "APIConnectionError",
@@ -99,18 +99,41 @@ __all__ = [
     "tags",
 ]
 
-# Sockets and TLS take longer to import than all the rest here together: they come with the first client.
-_CLIENTS = {
-    "AsyncLunar": "lunar_core.client.aio",
-    "AsyncStream": "lunar_core.client.aio_stream",
-    "Lunar": "lunar_core.client.sync",
-    "Stream": "lunar_core.client.sync_stream",
+# Everything but the errors comes with its module, at its first use: answers are models, which take pydantic longer to
+# make than a program may take to start, and clients bring sockets and TLS.
+_HOMES = {
+    name: f"lunar_core.{home}"
+    for home, names in {
+        "client.aio": ("AsyncLunar",),
+        "client.aio_stream": ("AsyncStream",),
+        "client.sync": ("Lunar",),
+        "client.sync_stream": ("Stream",),
+        "cost.ledger": ("Entry", "Ledger", "Totals"),
+        "observers": ("CallStart", "Observer", "Outcome", "current_tags", "tags"),
+        "settings": ("Limits", "Timeout"),
+        "wire.catalogue": ("Model", "Profiles", "Provider", "context_window"),
+        "wire.completions": (
+            "CallInfo",
+            "ChatCompletion",
+            "ChatCompletionChunk",
+            "Completion",
+            "CompletionChunk",
+            "RoutedCompletion",
+            "RoutingDecision",
+        ),
+        "wire.usage": ("Usage",),
+    }.items()
+    for name in names
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _CLIENTS:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(_CLIENTS[name]), name)
+    found: object = getattr(import_module(_HOMES[name]), name)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
