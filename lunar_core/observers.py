@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from lunar_core.errors import LunarError
+from lunar_core.errors import ConfigurationError, LunarError
 from lunar_core.wire.completions import CallInfo, RoutingDecision
 from lunar_core.wire.usage import Usage
 
@@ -86,3 +86,17 @@ class Observer(Protocol):
 
     def after(self, outcome: Outcome, /) -> None:
         """Told once per call that ``before`` let through. What it raises is logged: the answer was paid for."""
+
+
+def checked_observers(value: object) -> tuple[Observer, ...]:
+    """The observers in ``value``. A bare Ledger, say, is iterable too, and would pass for an empty list."""
+    if isinstance(value, (list, tuple)) and all(map(_observes, value)):
+        return tuple(value)
+    raise ConfigurationError(
+        "observers: expected a list of objects with before() and after(), such as [Ledger()]"
+    )
+
+
+def _observes(value: object) -> bool:
+    methods = (getattr(value, name, None) for name in ("before", "after"))
+    return not isinstance(value, type) and all(map(callable, methods))

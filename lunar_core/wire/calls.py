@@ -83,7 +83,11 @@ def providers(model: str | None) -> Call:
     if model is None:
         return Call("GET", "/v1/providers")
     _check_model(model, "model")
-    return Call("GET", f"/v1/providers?model={quote(model, safe='')}", model=model)
+    try:
+        query = quote(model, safe="")
+    except UnicodeEncodeError:
+        _refuse("model", "holds half of a surrogate pair")
+    return Call("GET", f"/v1/providers?model={query}", model=model)
 
 
 def clean(params: Mapping[str, object]) -> dict[str, object]:
@@ -127,10 +131,15 @@ def _number(low: float, high: float = math.inf) -> Callable[[object, str], None]
     def check(value: object, name: str) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             _refuse(name, f"expected a number, {span}")
-        if not math.isfinite(value) or not low <= value <= high:
-            _refuse(name, f"must be {span}, not {value}")
+        if not low <= value <= high or value == math.inf:
+            _refuse(name, f"must be {span}{_not(value)}")
 
     return check
+
+
+def _not(value: float) -> str:
+    # Python refuses to print an integer of thousands of digits.
+    return "" if isinstance(value, int) and value.bit_length() > 64 else f", not {value}"
 
 
 def _whole_number(low: int) -> Callable[[object, str], None]:
@@ -138,7 +147,7 @@ def _whole_number(low: int) -> Callable[[object, str], None]:
         if isinstance(value, bool) or not isinstance(value, int):
             _refuse(name, f"expected a whole number, {low} or more")
         if value < low:
-            _refuse(name, f"must be {low} or more, not {value}")
+            _refuse(name, f"must be {low} or more{_not(value)}")
 
     return check
 
@@ -231,7 +240,7 @@ def _plain_messages(messages: object) -> object:
 
 def _encode(params: Mapping[str, object]) -> bytes:
     try:
-        body = to_json(params)
+        body = to_json(params, fallback=_as_dict)
     except (PydanticSerializationError, ValueError, RecursionError):
         _name_the_unencodable(params)
     if b"NaN" in body or b"Infinity" in body:  # perhaps only in a text: JSON itself has neither
@@ -239,12 +248,22 @@ def _encode(params: Mapping[str, object]) -> bytes:
     return body
 
 
+def _as_dict(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ValueError(f"it holds a {type(value).__name__}")
+
+
+def _as_dict_or_text(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
 def _name_the_unencodable(params: Mapping[str, object]) -> NoReturn:
     for name, value in params.items():
         items = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
         for number, item in items:
             try:
-                to_json(item)
+                to_json(item, fallback=_as_dict)
             except (PydanticSerializationError, ValueError, RecursionError) as error:
                 _refuse(
                     name if number is None else f"{name}[{number}]",
@@ -256,6 +275,6 @@ def _name_the_unencodable(params: Mapping[str, object]) -> NoReturn:
 def _refuse_nan(params: Mapping[str, object]) -> None:
     for name, value in params.items():
         try:
-            json.dumps(value, allow_nan=False, default=str)
+            json.dumps(value, allow_nan=False, default=_as_dict_or_text)
         except ValueError:
             _refuse(name, "holds NaN or an infinity, which JSON cannot carry")

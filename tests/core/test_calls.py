@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections import UserDict
+from types import MappingProxyType
 
 import pytest
 
@@ -117,6 +119,37 @@ def test_messages_come_in_any_order_of_iteration_and_as_our_own_models():
     assert sent(chat(messages=iter(turns)))["messages"] == expected
 
 
+def test_so_does_whatever_is_a_mapping():
+    turn = UserDict(role="user", content=[MappingProxyType({"type": "text", "text": "Hi"})])
+    assert sent(chat(messages=[MappingProxyType(turn)], metadata=UserDict(a=1))) == CHAT | {
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+        "metadata": {"a": 1},
+    }
+
+
+def test_messages_of_every_role_and_parts_of_every_kind_are_sent_as_they_are():
+    turns = [
+        {"role": "developer", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": "data:,", "detail": "low"}},
+                {"type": "of_tomorrow", "x": None},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": "3"},
+    ]
+    assert sent(chat(messages=turns))["messages"] == turns
+
+
 def test_an_answers_message_can_be_sent_back_as_it_is():
     answer = ChatCompletion.model_validate(
         {
@@ -178,7 +211,14 @@ def test_the_same_parameters_give_the_same_bytes():
 
 # What is refused
 
-NUMBERS = ["1", True, float("nan"), float("inf"), [1], {}]
+
+def test_a_number_too_long_to_be_printed_is_refused_all_the_same():
+    for name in ("temperature", "max_tokens"):
+        with pytest.raises(ConfigurationError, match=f"^{name}: must be "):
+            chat(**{name: -(10**5_000)})
+
+
+NUMBERS = ["1", True, float("nan"), float("inf"), -(10**400), [1], {}]
 REFUSED = {
     "model": ["", "  ", 7, ["gpt-4o"]],
     "messages": [[], "Hello!", {"role": "user", "content": "Hello!"}, 7, b"Hello!"],
@@ -194,7 +234,7 @@ REFUSED = {
     "messages[0].content[1]": [[{"role": "user", "content": ["Hello!", 7]}]],
     "stream": [1, "true", 0],
     "max_tokens": [0, -1, 1.5, *NUMBERS],
-    "temperature": [-0.1, 2.1, *NUMBERS],
+    "temperature": [-0.1, 2.1, 10**400, *NUMBERS],
     "top_p": [-0.1, 1.1, *NUMBERS],
     "presence_penalty": [-2.1, 2.1, *NUMBERS],
     "frequency_penalty": [-2.1, 2.1, *NUMBERS],
@@ -225,6 +265,12 @@ def test_so_does_the_check_of_what_is_missing(missing):
         calls.chat(params)
 
 
+@pytest.mark.parametrize("wrong", ["", 7, "half \ud83d"])
+def test_providers_are_asked_of_a_model_with_a_name(wrong):
+    with pytest.raises(ConfigurationError, match=r"^model: "):
+        calls.providers(wrong)
+
+
 @pytest.mark.parametrize("wrong", [None, 7, ["Once"], b"Once"])
 def test_a_prompt_is_one_string(wrong):
     with pytest.raises(ConfigurationError, match=r"^prompt: "):
@@ -241,6 +287,7 @@ def test_a_prompt_is_one_string(wrong):
         ("cost_weight", -0.1),
         ("cost_weight", "0.5"),
         ("cost_weight", math.inf),
+        ("cost_weight", math.nan),
         ("execute", 1),
         ("messages", []),
     ],

@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lunar_core import (
+    AsyncLunar,
     BudgetExceededError,
     CallInfo,
+    ConfigurationError,
     Ledger,
+    Lunar,
     LunarError,
     Observer,
     Outcome,
@@ -207,6 +210,14 @@ def test_a_ledger_and_any_class_of_two_methods_is_an_observer():
     observers: list[Observer] = [Ledger(), Watching()]
     begun(*observers).abort()
     assert len(observers[0]) == 1
+
+
+@pytest.mark.parametrize("wrong", [7, "ledger", Ledger(), [Ledger], [7], [None]], ids=repr)
+@pytest.mark.parametrize("kind", [Lunar, AsyncLunar])
+def test_what_is_no_list_of_observers_is_refused(kind, wrong):
+    """A bare Ledger is iterable, and empty: nothing would be written down."""
+    with pytest.raises(ConfigurationError, match=r"^observers: "):
+        kind(api_key="pk_live_5d1c0e77", observers=wrong)
 
 
 def test_outcomes_are_values():
