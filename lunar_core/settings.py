@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from lunar_core.errors import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.pureai-api.com"
 MIB = 1024 * 1024
+MOST_SECONDS = 2_000_000
 
 T = TypeVar("T")
 
@@ -63,22 +63,21 @@ class Credential:
     def variable(self) -> str:
         return "LUNAR_API_KEY" if self.kind == "api_key" else "LUNAR_JWT"
 
-    def header(self) -> tuple[str, str]:
+    def header(self, secret: SecretStr) -> tuple[str, str]:
         """The header that carries it. Kept out of local variables, so that no traceback shows it."""
         if self.kind == "api_key":
-            return "x-api-key", self.reveal()
-        return "Authorization", f"Bearer {self.reveal()}"
+            return "x-api-key", secret.get_secret_value()
+        return "Authorization", f"Bearer {secret.get_secret_value()}"
 
-    def reveal(self) -> str:
+    def secret(self) -> SecretStr:
+        """What to send now: a function is asked anew."""
         if isinstance(self.source, SecretStr):
-            return self.source.get_secret_value()
+            return self.source
         if self.source is not None:
-            return _checked_secret(_answer_of(self.source, self.kind), self.kind).get_secret_value()
+            return _answer_of(self.source, self.kind)
         if self.from_environment is not None:
-            return self.from_environment.get_secret_value()
-        return _checked_secret(
-            hidden(os.environ.get(self.variable, "")), self.variable
-        ).get_secret_value()
+            return self.from_environment
+        return _checked_secret(hidden(os.environ.get(self.variable, "")), self.variable)
 
     def __getstate__(self) -> dict[str, object]:
         return {"kind": self.kind, "source": self.source, "from_environment": None}
@@ -176,6 +175,8 @@ class Settings:
     ) -> Settings:
         """Raises ConfigurationError naming the first setting that cannot work."""
         api_key, jwt = hidden(api_key), hidden(jwt)
+        if not isinstance(allow_http, bool):
+            raise ConfigurationError("allow_http: expected True or False")
         url = (
             base_url
             if base_url is not None
@@ -236,13 +237,15 @@ def is_loopback(host: str) -> bool:
 
 
 def checked_seconds(value: object, name: str) -> float | None:
-    """``value`` if it is a positive, finite number of seconds, or None."""
+    """``value`` if it is a number of seconds that a socket can be told, or None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError(f"{name}: expected a number of seconds or None")
-    if not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(f"{name}: must be more than 0 seconds")
+    if not 0 < value <= MOST_SECONDS:
+        raise ConfigurationError(
+            f"{name}: must be more than 0 and at most {MOST_SECONDS:,} seconds; None waits for ever"
+        )
     return float(value)
 
 
@@ -325,5 +328,5 @@ def checked_headers(value: object, name: str) -> dict[str, str]:
             )
         if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", text):
             raise ConfigurationError(f"{name}: the value of {key} is no header value")
-        headers[key] = text
+        headers[key] = text.strip(" \t")  # which is no part of a header's value
     return headers

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+C = TypeVar("C", "httpx.Client", "httpx.AsyncClient")
 
 PerLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[int, T]]
 
@@ -32,7 +33,7 @@ class Connections:
 
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
-        self._injected = injected
+        self._injected = _checked(injected, "Client", "close")
         self._proxied = uses_proxy(settings.base_url)
         self._pools: dict[int, Pool] = {}
         self._through_httpx: dict[int, httpx.Client] = {}
@@ -47,7 +48,9 @@ class Connections:
         if client is None:
             return self._pool(requests).send(requests.own(call, timeout, job))
         request = client.build_request(**requests.foreign(call, timeout, job.headers))
-        return client.send(request, stream=True, auth=requests.authorize, follow_redirects=False)
+        return client.send(
+            request, stream=True, auth=requests.authorizer(job), follow_redirects=False
+        )
 
     def _pool(self, requests: Requests) -> Pool:
         pool = self._pools.get(os.getpid())
@@ -64,7 +67,7 @@ class Connections:
             import httpx
 
             _refuse_closed(closed=self._closed)
-            made = httpx.Client(**_httpx_options(self._settings))
+            made = _through_proxies(httpx.Client, self._settings)
             client = self._through_httpx.setdefault(os.getpid(), made)
         return client
 
@@ -81,7 +84,7 @@ class AsyncConnections:
 
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
-        self._injected = injected
+        self._injected = _checked(injected, "AsyncClient", "aclose")
         self._proxied = uses_proxy(settings.base_url)
         self._pools: PerLoop[AsyncPool] = WeakKeyDictionary()
         self._through_httpx: PerLoop[httpx.AsyncClient] = WeakKeyDictionary()
@@ -97,7 +100,7 @@ class AsyncConnections:
             return await self._pool(requests).send(requests.own(call, timeout, job))
         request = client.build_request(**requests.foreign(call, timeout, job.headers))
         return await client.send(
-            request, stream=True, auth=requests.authorize, follow_redirects=False
+            request, stream=True, auth=requests.authorizer(job), follow_redirects=False
         )
 
     def _pool(self, requests: Requests) -> AsyncPool:
@@ -116,7 +119,7 @@ class AsyncConnections:
             import httpx
 
             _refuse_closed(closed=self._closed)
-            client = httpx.AsyncClient(**_httpx_options(self._settings))
+            client = _through_proxies(httpx.AsyncClient, self._settings)
             self._through_httpx[loop] = os.getpid(), client
         return client
 
@@ -129,13 +132,26 @@ class AsyncConnections:
                 await owned[1].aclose()
 
 
-def _httpx_options(settings: Settings) -> dict[str, Any]:
+def _checked(injected: Any, kind: str, end: str) -> Any:
+    """The caller's own client, if it is one: the wrong of the two kinds would fail late and oddly."""
+    needed = ("build_request", "send", end)
+    if injected is None or all(callable(getattr(injected, name, None)) for name in needed):
+        return injected
+    raise ConfigurationError(f"http_client: expected an httpx.{kind} or httpx2.{kind}")
+
+
+def _through_proxies(kind: type[C], settings: Settings) -> C:
+    """A client of httpx's own, which knows the environment's proxies."""
     import httpx
 
     limits = httpx.Limits(
         max_connections=settings.max_connections, keepalive_expiry=KEEPALIVE_SECONDS
     )
-    return {"verify": tls_context(), "cookies": no_cookies(), "limits": limits}
+    try:
+        return kind(verify=tls_context(), cookies=no_cookies(), limits=limits)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        why = f"the proxy that the environment names cannot be used: {error}"
+        raise ConfigurationError(why) from None
 
 
 def _refuse_closed(*, closed: bool) -> None:

@@ -11,7 +11,7 @@ import os
 import ssl
 import time
 import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol, TypeVar
@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import certifi
+from pydantic import SecretStr
 
 from lunar_core.client.http11 import Request
 from lunar_core.client.jobs import Job
@@ -88,13 +89,23 @@ class Requests:
             {"accept": "text/event-stream", "accept-encoding": "identity", **common}
         )
 
-    def authorize(self, request: R) -> R:
-        """Httpx calls this with the request just before it is sent: the key is in no header dict before.
+    def authorizer(self, job: Job) -> Callable[[R], R]:
+        """What httpx calls with the request just before it is sent: the key is in no header dict before."""
+
+        def authorize(request: R) -> R:
+            request.headers.__setitem__(*self._key(job))
+            return request
+
+        return authorize
+
+    def _key(self, job: Job) -> tuple[str, str]:
+        """The header with the key. The job keeps it, hidden, to find it in what the service answers.
 
         Nothing here binds the key to a name, so that a traceback with local variables cannot show it.
         """
-        request.headers.__setitem__(*self._settings.credential.header())
-        return request
+        credential = self._settings.credential
+        job.secret = credential.secret()
+        return credential.header(job.secret)
 
     def origin(self) -> Origin:
         """Where the service is. The first call of an https client makes the context of the whole process."""
@@ -111,7 +122,7 @@ class Requests:
             timeout=timeout,
             deadline=deadline,
         )
-        request.headers.append(_raw_pair(*self._settings.credential.header()))
+        request.headers.append(_raw_pair(*self._key(job)))
         return request
 
     def foreign(self, call: Call, timeout: Timeout, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -210,11 +221,9 @@ def explained(error: APIStatusError, call: Call, credential: Credential) -> APIS
     return error
 
 
-def redacted(error: LunarError, credential: Credential) -> LunarError:
-    """``error`` without the key, in case the service echoed it."""
-    if isinstance(error, ConfigurationError):
-        return error
-    return _redacted(error, credential.reveal())
+def redacted(error: LunarError, sent: SecretStr | None) -> LunarError:
+    """``error`` without the key that was sent, in case the service echoed it."""
+    return error if sent is None else _redacted(error, sent.get_secret_value())
 
 
 def _redacted(error: LunarError, secret: str) -> LunarError:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from pydantic import SecretStr
+
 from lunar_core import routing
 from lunar_core.client import attempts
 from lunar_core.client.attempts import Plan, Policy
@@ -80,6 +82,8 @@ class Job:
     call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex}")
     tags: Mapping[str, str] = field(default_factory=current_tags)
     decision: RoutingDecision | None = None
+    secret: SecretStr | None = None
+    """The key of the last request."""
     started: float = 0.0
     first_content: float | None = None
     _told: bool = False

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 
+import anyio._backends._asyncio  # noqa: F401  # else loaded by the first async call, in the time that a test gives it
 import httpx
 import pytest
 
@@ -45,7 +46,7 @@ def run_apart():
             [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *args],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=100,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
@@ -146,8 +147,8 @@ class SyncSide:
         """The client or stream itself, without what this adapter puts round it."""
         return thing
 
-    def httpx_client(self, **options):
-        return self._closing.enter_context(httpx.Client(**options))
+    def httpx_client(self, library=httpx, **options):
+        return self._closing.enter_context(library.Client(**options))
 
     def wait_until(self, condition, *, within=1.0):
         """Return once `condition()`; meanwhile whatever the client left running runs on."""
@@ -177,8 +178,8 @@ class AsyncSide(SyncSide):
     def bare(self, thing):
         return thing._twin
 
-    def httpx_client(self, **options):
-        client = httpx.AsyncClient(**options)
+    def httpx_client(self, library=httpx, **options):
+        client = library.AsyncClient(**options)
         self._closing.callback(lambda: self.loop.run_until_complete(client.aclose()))
         return client
 

@@ -1,6 +1,8 @@
 """A client of the caller's own, httpx's or httpx2's, carries the calls: what then holds, and what it is spared."""
 
 import asyncio
+import inspect
+import time
 
 import httpx
 import httpx2
@@ -12,6 +14,7 @@ from lunar_core import (
     APIStreamError,
     APITimeoutError,
     AsyncLunar,
+    ConfigurationError,
     Ledger,
     Lunar,
     LunarError,
@@ -51,6 +54,8 @@ class Sync:
         self.leave()
         self.own.close()
 
+    end = close
+
 
 class Async:
     """The same through an AsyncLunar, from a loop that runs for the length of the test."""
@@ -78,7 +83,9 @@ class Async:
 
     def hook(self, event, function):
         async def called(message):
-            function(message)
+            done = function(message)
+            if inspect.isawaitable(done):
+                await done
 
         self.own.event_hooks = {event: [called]}
 
@@ -88,6 +95,9 @@ class Async:
     def close(self):
         self.leave()
         self._loop.run_until_complete(self.own.aclose())
+
+    def end(self):
+        self.close()
         self._loop.close()
 
 
@@ -102,7 +112,7 @@ def through(request):
 
     yield make
     for one in made:
-        one.close()
+        one.end()
 
 
 @LIBRARIES
@@ -126,6 +136,16 @@ def test_closing_lunar_leaves_the_callers_client_open(library, through, fault_se
     lunar.plain()
     lunar.leave()
     assert not lunar.own.is_closed
+
+
+@LIBRARIES
+def test_a_client_of_the_other_kind_is_refused(library):
+    own, other = library.Client(), library.AsyncClient()
+    for kind, wrong in ((Lunar, other), (AsyncLunar, own), (Lunar, 7), (AsyncLunar, library)):
+        with pytest.raises(ConfigurationError, match=r"^http_client: "):
+            kind(KEY, http_client=wrong)
+    own.close()
+    asyncio.run(other.aclose())
 
 
 @LIBRARIES
@@ -155,6 +175,23 @@ def test_a_bug_in_a_hook_of_its_own_is_told_as_one_and_never_tried_again(
 
 @LIBRARIES
 @pytest.mark.parametrize("way", ["plain", "streamed"])
+def test_so_is_one_that_reads_the_answer_or_closes_the_client(way, library, through, fault_server):
+    """Httpx has errors of its own for its misuse: a request that was answered is paid for once."""
+    fault_server.always(reply(json=completion("Hello")))
+    lunar = through(library, fault_server, max_retries=2)
+    read = "aread" if isinstance(lunar, Async) else "read"
+    lunar.hook("response", lambda response: getattr(response, read)())
+    with pytest.raises(LunarError, match="StreamConsumed") as caught:
+        getattr(lunar, way)()
+    assert (type(caught.value), len(fault_server.requests)) == (LunarError, 1)
+    lunar.close()
+    with pytest.raises(LunarError, match="closed") as caught:
+        getattr(lunar, way)()
+    assert (type(caught.value), len(fault_server.requests)) == (LunarError, 1)
+
+
+@LIBRARIES
+@pytest.mark.parametrize("way", ["plain", "streamed"])
 def test_each_kind_of_failure_has_its_class(library, way, through, fault_server):
     lunar = through(library, fault_server, max_retries=0)
     fault_server.script(reset, reply(429, b'{"retry_after": 7}'), hang)
@@ -165,6 +202,17 @@ def test_each_kind_of_failure_has_its_class(library, way, through, fault_server)
     assert limited.value.retry_after == 7
     with pytest.raises(APITimeoutError):
         getattr(lunar, way)(timeout=0.2)
+
+
+@LIBRARIES
+@pytest.mark.parametrize("way", ["plain", "streamed"])
+def test_a_total_timeout_ends_its_silence(library, way, through, fault_server):
+    lunar = through(library, fault_server, timeout=60, total_timeout=60)
+    fault_server.always(hang)
+    started = time.monotonic()
+    with pytest.raises(APITimeoutError):
+        getattr(lunar, way)(total_timeout=0.2)
+    assert time.monotonic() - started < 10
 
 
 @LIBRARIES

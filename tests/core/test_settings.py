@@ -14,6 +14,11 @@ KEY = "pk_live_5d1c0e77"
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"
 
 
+def header(settings):
+    """The header with the key, as a request of these settings has it."""
+    return settings.credential.header(settings.credential.secret())
+
+
 def resolve(**given):
     return Settings.resolve(**{"api_key": KEY} | given)
 
@@ -22,11 +27,11 @@ def resolve(**given):
 
 
 def test_a_key_that_was_given_is_sent_as_the_reference_says():
-    assert resolve(api_key=KEY).credential.header() == ("x-api-key", KEY)
+    assert header(resolve(api_key=KEY)) == ("x-api-key", KEY)
 
 
 def test_a_token_that_was_given_is_sent_as_a_bearer():
-    assert resolve(api_key=None, jwt=TOKEN).credential.header() == (
+    assert header(resolve(api_key=None, jwt=TOKEN)) == (
         "Authorization",
         f"Bearer {TOKEN}",
     )
@@ -45,20 +50,20 @@ def test_a_token_that_was_given_is_sent_as_a_bearer():
 def test_without_arguments_the_environment_is_read(environment, sent, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Settings.resolve().credential.header() == sent
+    assert header(Settings.resolve()) == sent
 
 
 def test_an_argument_wins_over_the_environment(monkeypatch):
     monkeypatch.setenv("LUNAR_API_KEY", "pk_live_of_the_environment")
-    assert resolve().credential.header() == ("x-api-key", KEY)
-    assert resolve(api_key=None, jwt=TOKEN).credential.header()[0] == "Authorization"
+    assert header(resolve()) == ("x-api-key", KEY)
+    assert header(resolve(api_key=None, jwt=TOKEN))[0] == "Authorization"
 
 
 def test_the_environment_is_read_once(monkeypatch):
     monkeypatch.setenv("LUNAR_API_KEY", KEY)
-    credential = Settings.resolve().credential
+    settings = Settings.resolve()
     monkeypatch.setenv("LUNAR_API_KEY", "pk_live_set_later")
-    assert credential.header() == ("x-api-key", KEY)
+    assert header(settings) == ("x-api-key", KEY)
 
 
 def test_both_given_is_an_error_that_names_both():
@@ -74,13 +79,16 @@ def test_no_key_at_all_names_the_variable_and_the_sandbox():
 
 @pytest.mark.parametrize("given", [KEY, f"  {KEY}\n", SecretStr(KEY), lambda: f"{KEY}\n"])
 def test_a_key_comes_in_every_usual_form(given):
-    assert resolve(api_key=given).credential.reveal() == KEY
+    assert resolve(api_key=given).credential.secret().get_secret_value() == KEY
 
 
 def test_a_function_is_asked_each_time_and_not_at_construction():
     keys = iter(["pk_live_first", "pk_live_second"])
     credential = resolve(api_key=lambda: next(keys)).credential
-    assert [credential.reveal(), credential.reveal()] == ["pk_live_first", "pk_live_second"]
+    assert [credential.secret().get_secret_value() for _ in range(2)] == [
+        "pk_live_first",
+        "pk_live_second",
+    ]
 
 
 @pytest.mark.parametrize("given", ["", "   ", "pk live", "pk\nlive", "pk_lïve", 7, b"pk_live", []])
@@ -93,7 +101,7 @@ def test_what_no_header_can_carry_is_refused_by_its_name(kind, given):
 @pytest.mark.parametrize("given", ["pk live", "", 7, None])
 def test_so_is_what_a_function_returns(given):
     with pytest.raises(ConfigurationError, match=r"^api_key: "):
-        resolve(api_key=lambda: given).credential.reveal()
+        resolve(api_key=lambda: given).credential.secret()
 
 
 def test_a_given_key_travels_in_a_pickle_and_one_of_the_environment_does_not(monkeypatch):
@@ -101,8 +109,10 @@ def test_a_given_key_travels_in_a_pickle_and_one_of_the_environment_does_not(mon
     given, found = pickle.dumps(resolve()), pickle.dumps(Settings.resolve())
     assert b"pk_live_of_the_environment" not in found
     monkeypatch.setenv("LUNAR_API_KEY", "pk_live_where_it_is_loaded")
-    assert pickle.loads(given).credential.reveal() == KEY
-    assert pickle.loads(found).credential.reveal() == "pk_live_where_it_is_loaded"
+    assert pickle.loads(given).credential.secret().get_secret_value() == KEY
+    assert (
+        pickle.loads(found).credential.secret().get_secret_value() == "pk_live_where_it_is_loaded"
+    )
 
 
 def test_a_pickle_loaded_where_there_is_no_key_says_which_variable_is_missing(monkeypatch):
@@ -110,7 +120,7 @@ def test_a_pickle_loaded_where_there_is_no_key_says_which_variable_is_missing(mo
     found = pickle.dumps(Settings.resolve())
     monkeypatch.delenv("LUNAR_API_KEY")
     with pytest.raises(ConfigurationError, match="LUNAR_API_KEY"):
-        pickle.loads(found).credential.reveal()
+        pickle.loads(found).credential.secret()
 
 
 def test_printing_settings_shows_no_key():
@@ -167,6 +177,7 @@ def test_the_base_url_of_the_environment_counts_where_none_is_given(monkeypatch)
         "https://gateway.example:http",
         "https://[::1",
         "https://gateway..example",
+        f"https://{'a' * 64}.example",
         7,
     ],
 )
@@ -182,6 +193,12 @@ def test_plain_http_that_leaves_this_machine_needs_a_word(given):
     with pytest.raises(ConfigurationError, match="allow_http=True"):
         resolve(base_url=given)
     assert resolve(base_url=given, allow_http=True).base_url == given
+
+
+@pytest.mark.parametrize("word", ["yes", "no", 1, None])
+def test_that_word_is_true_or_false(word):
+    with pytest.raises(ConfigurationError, match=r"^allow_http: "):
+        resolve(base_url="http://gateway.example", allow_http=word)
 
 
 # How long, how often, what else
@@ -211,7 +228,11 @@ def test_a_timeout_comes_in_every_usual_form(given, timeout):
 
 
 @pytest.mark.parametrize(
-    "given", [0, -1, float("nan"), float("inf"), True, "7", (1,), (1, 2, 3), (1, -2), [1, 2], {}]
+    "given",
+    [
+        *(0, -1, float("nan"), float("inf"), 2_000_001, 10**400, True, "7"),
+        *((1,), (1, 2, 3), (1, -2), [1, 2], {}),
+    ],
 )
 def test_what_is_no_timeout_is_refused(given):
     with pytest.raises(ConfigurationError, match=r"^timeout: "):
@@ -222,7 +243,7 @@ def test_what_is_no_timeout_is_refused(given):
     ("name", "wrong"),
     [
         ("max_retries", [-1, 1.5, "2", True, None]),
-        ("total_timeout", [0, -3, "60", True, float("nan"), float("inf")]),
+        ("total_timeout", [0, -3, "60", True, float("nan"), float("inf"), 2_000_001, 10**400]),
         ("max_connections", [0, -1, 2.5, None]),
         ("fallbacks", ["gpt-4o", [""], ["gpt-4o", 7], {"gpt-4o": 1}]),
         ("default_headers", [["x-team"], {"": "a"}, {"x team": "a"}, {"x-team": 7}]),
@@ -244,6 +265,10 @@ def test_headers_that_the_client_writes_itself_are_refused(name):
 def test_so_are_values_that_would_end_their_header(value):
     with pytest.raises(ConfigurationError, match=r"^default_headers: .*x-team"):
         resolve(default_headers={"x-team": value})
+
+
+def test_white_space_round_a_header_is_no_part_of_it():
+    assert resolve(default_headers={"x-team": " a b\t"}).default_headers == {"x-team": "a b"}
 
 
 def test_settings_survive_a_pickle():

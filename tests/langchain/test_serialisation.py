@@ -194,5 +194,5 @@ def test_a_key_that_was_given_travels_in_a_pickle_and_one_of_the_environment_doe
     pickled = pickle.dumps(model)
     assert b"pk_environment" not in pickled
     monkeypatch.setenv("LUNAR_API_KEY", "pk_where_it_is_loaded")
-    key = pickle.loads(pickled)._client()._settings.credential.reveal()
+    key = pickle.loads(pickled)._client()._settings.credential.secret().get_secret_value()
     assert key == "pk_where_it_is_loaded"

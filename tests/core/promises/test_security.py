@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import sys
 
 import pytest
 import trustme
@@ -189,6 +190,15 @@ def test_21_the_proxy_of_the_environment_is_used(variable, connect, way, fault_s
     answer = way.ask(connect("http://lunar.test/x", allow_http=True))
     assert answer.choices[0].message.content == "by proxy"
     assert fault_server.requests[0].path == "http://lunar.test/x/v1/chat/completions"
+
+
+@pytest.mark.parametrize("proxy", ["ftp://127.0.0.1:1", "socks5://127.0.0.1:1", "http://[::1"])
+def test_21_a_proxy_that_cannot_be_used_is_named_and_tried_once(proxy, connect, way, monkeypatch):
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(ConfigurationError, match=r"proxy.*environment") as caught:
+        way.ask(connect("https://lunar.test", max_retries=2))
+    assert len(caught.value.attempts) == 1
 
 
 def test_21_and_so_is_its_list_of_exceptions(connect, way, fault_server, elsewhere, monkeypatch):
