@@ -16,7 +16,7 @@ from lunar_core.client.body import Body
 from lunar_core.client.connections import AsyncConnections
 from lunar_core.client.http import Requests, as_error, bare, explained, redacted
 from lunar_core.client.jobs import Desk, Job, reader, runtime
-from lunar_core.observers import Observer
+from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import Limits, Secret, Settings, hidden
 from lunar_core.wire import answers, events
 from lunar_core.wire.calls import Call
@@ -89,7 +89,7 @@ class AsyncLunar:
             limits=limits,
             allow_http=allow_http,
         )
-        self._start(settings, tuple(observers), http_client)
+        self._start(settings, checked_observers(observers), http_client)
 
     def _start(self, settings: Settings, observers: tuple[Observer, ...], http_client: Any) -> None:
         self._settings = settings
@@ -180,7 +180,7 @@ class AsyncLunar:
             response = await self._connections.send(self._requests, call, job)
             answer = await self._answer(job, call, response)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
-            error = redacted(as_error(exc), self._settings.credential)
+            error = redacted(as_error(exc), job.secret)
         except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
             if response is not None:
                 await response.aclose()
@@ -202,25 +202,18 @@ class AsyncLunar:
             raise explained(error, call, self._settings.credential)
         body = b""
         try:
-            if call.stream and not answers.is_whole(status, headers):
+            if call.stream:
                 stream = self._stream(job, call, response)
                 await stream.prime()
                 return stream
             body = await self._body(response)
-            answer = reader(call)(body)
-            if not call.stream:
-                return answer
-            stream = self._stream(job, call, response)
-            await stream.prime(events.as_chunk(body))
+            return reader(call)(body)
         except ValueError as exc:
             raise answers.not_the_answer(status, headers, body, str(exc)) from None
-        return stream
 
     def _stream(self, job: Job, call: Call, response: Any) -> AsyncStream[Any]:
         parse = events.text_chunk if call.path == "/v1/completions" else events.chat_chunk
-        return AsyncStream(
-            job, response, parse, lambda error: redacted(error, self._settings.credential)
-        )
+        return AsyncStream(job, response, parse)
 
     async def _body(self, response: Any) -> bytes:
         body = Body(response.headers.get("content-encoding"), self._settings.limits.body, cut=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel
 
-from lunar_core.client.body import Inflater
+from lunar_core.client.body import Body, Inflater
 from lunar_core.client.jobs import Job, route_in
 from lunar_core.errors import APIConnectionError, APIStreamError, APITimeoutError, LunarError
 from lunar_core.observers import Status
@@ -26,15 +25,18 @@ from lunar_core.wire.usage import Usage
 
 T = TypeVar("T")
 
-_SSE_LIKE = re.compile(rb"\s*(:|data|event|id|retry|$)")
+_MARK_OR_SPACE = b"\xef\xbb\xbf \t\r\n"
+_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _HEAD_BYTES = 64 * 1024
 
-_KINDS: dict[str, type[ChatCompletion | Completion]] = {
-    "completions": Completion,
-    "router": RoutedCompletion,
-}
-
 Final = ChatCompletion | Completion
+
+_KINDS: dict[str, type[Final]] = {"completions": Completion, "router": RoutedCompletion}
+_READERS: dict[type[Final], Callable[[bytes], Final]] = {
+    ChatCompletion: answers.read_chat,
+    Completion: answers.read_text,
+    RoutedCompletion: answers.read_routed,
+}
 
 
 class Intake:
@@ -43,6 +45,9 @@ class Intake:
     ``primed`` turns True with the first content (text, reasoning, a tool call, a finish_reason):
     until then an error is raised as it arrives, so that the plan may try again; from then on
     everything is handed out in the order it came. ``ended``: no more payloads will follow.
+
+    Whether it is a stream at all is told by its first character, not by its content type. An answer
+    that came in one piece, because the service ignored ``stream``, was paid for: it is handed on.
     """
 
     def __init__(self, job: Job, status: int, headers: Mapping[str, str]) -> None:
@@ -53,6 +58,7 @@ class Intake:
         self._status = status
         self._headers = headers
         self._head: bytes | None = b""  # what came before the first event: perhaps no stream at all
+        self._document: Body | None = None  # what has come of a body that is no stream
         self._fault: LunarError | None = None
         self._inflater = Inflater(headers.get("content-encoding"))
         self._decoder = SSEDecoder(job.limits.event)
@@ -69,22 +75,39 @@ class Intake:
         """One read of the body."""
         try:
             for plain in self._inflater.feed(piece):
-                if self._head is not None:
-                    self._head = (self._head + plain)[:_HEAD_BYTES]
-                self._arrived(self._decoder.feed(plain))
+                if self._head is None or not self._is_document(self._head, plain):
+                    self._arrived(self._decoder.feed(plain))
         except ValueError as error:
             raise answers.not_the_answer(self._status, self._headers, b"", str(error)) from None
         self.ended = self._decoder.done or self._decoder.error is not None
 
+    def _is_document(self, head: bytes, plain: bytes) -> bool:
+        """Whether ``plain`` belongs to one document in place of a stream; if so, it is kept as that."""
+        if self._document is None:
+            plain = head + plain
+            self._head = plain[:_HEAD_BYTES]
+            if not plain.lstrip(_MARK_OR_SPACE).startswith((b"{", b"[", b"<", b'"')):
+                return False
+            self._document = Body(None, self._job.limits.body, cut=False)
+        self._document.feed(plain)
+        return True
+
     def end(self) -> None:
         """The server has ended the body; half an event at the very end is part of being cut off."""
+        if self._document is not None:
+            return self._end_of_document(self._document.value())
         last = self._decoder.flush()
         self._arrived(last[:-1])
         self._arrived([payload for payload in last[-1:] if _is_json(payload)])
         self.ended = True
+        return None
 
-    def take_plain(self, payload: bytes) -> None:
-        """The service ignored ``stream`` and sent the answer at once. It is paid for: hand it on."""
+    def _end_of_document(self, body: bytes) -> None:
+        try:
+            _READERS[self._kind](body)
+            payload = events.as_chunk(body)
+        except ValueError as error:
+            raise answers.not_the_answer(self._status, self._headers, body, str(error)) from None
         self._arrived([payload])
         self._decoder.done = self.ended = True
 
@@ -137,10 +160,14 @@ class Intake:
     def verdict(self) -> LunarError | None:
         """Once ``ended`` and all was read: what was wrong with the end, if anything."""
         if self._decoder.error is not None:
-            return events.named_error_event(self._decoder.error)
+            return events.error_event(self._decoder.error)
         if self._fault is not None:
             return self._fault
-        if self._head and not self._decoder.done and not _SSE_LIKE.match(self._head):
+        if (
+            self._head is not None
+            and not self._decoder.done
+            and not self._may_be_events(self._head)
+        ):
             why = "there is no event in it"
             return answers.not_the_answer(self._status, self._headers, self._head, why)
         if not self._decoder.done and not self._assembly.finished:
@@ -148,6 +175,12 @@ class Intake:
                 "the stream ended before its answer did: no finish_reason and no [DONE]"
             )
         return None if self.primed else APIStreamError("the stream was empty")
+
+    def _may_be_events(self, head: bytes) -> bool:
+        text = head.lstrip(_MARK_OR_SPACE)
+        if not text:
+            return not answers.is_meant_whole(self._status, self._headers)
+        return text.startswith(_FIELDS) or any(field.startswith(text) for field in _FIELDS)
 
     def broken(self, error: LunarError) -> LunarError:
         """``error``, met while reading on, as the caller shall see it: with what had come until then."""

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
-from lunar_core.client.http import as_error, home
+from lunar_core.client.http import as_error, home, redacted
 from lunar_core.client.http import close_now as let_go
 from lunar_core.client.intake import Final, Intake
 from lunar_core.client.jobs import Job
@@ -41,7 +41,6 @@ class Stream(Generic[C]):
         job: Job,
         response: Any,  # httpx's, or httpx2's of an injected client: no type names both
         parse: Callable[[bytes], C | None],
-        redacted: Callable[[LunarError], LunarError],
     ) -> None:
         self.home = home()
         self._job = job
@@ -49,7 +48,6 @@ class Stream(Generic[C]):
         self._pieces = response.iter_raw()
         self._intake = Intake(job, response.status_code, response.headers)
         self._parse = parse
-        self._redacted = redacted
         self._over = self._released = False
         self._error: LunarError | None = None
 
@@ -84,21 +82,19 @@ class Stream(Generic[C]):
             pass
         return self._intake.completion()
 
-    def prime(self, whole: bytes | None = None) -> None:
-        """Read until the first content has come; ``whole`` is an answer that came in one piece after all.
+    def prime(self) -> None:
+        """Read until the first content has come.
 
         Raises whatever error comes first instead: the plan decides what to do about it.
         """
         try:
-            self._until_content(whole)
+            self._until_content()
         except BaseException:
             self._over = True  # no stream yet: whoever opened it reports what happened
             self.release()
             raise
 
-    def _until_content(self, whole: bytes | None) -> None:
-        if whole is not None:
-            self._intake.take_plain(whole)
+    def _until_content(self) -> None:
         while not self._intake.primed and not self._intake.ended:
             self._read()
         error = None if self._intake.primed else self._intake.verdict()
@@ -144,7 +140,7 @@ class Stream(Generic[C]):
         """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
         self._over = True
         if error is not None:
-            self._error = self._intake.broken(self._redacted(error))
+            self._error = self._intake.broken(redacted(error, self._job.secret))
         self._intake.conclude("ok" if error is None else "failed", self._error)
         if error is None:
             self._drain()
@@ -189,6 +185,9 @@ class Stream(Generic[C]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream cannot be copied or pickled; its get_final_completion() can")
 
     def __del__(self) -> None:
         if not getattr(self, "_over", True):

@@ -165,20 +165,21 @@ def _with_choices(answer: _C) -> _C:
     return answer
 
 
-def is_whole(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether a body that should be a stream is one document, or nothing, instead."""
+def is_meant_whole(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer without a body was meant as a document, and not as a stream of nothing."""
     kind = (headers.get("content-type") or "").lower()
-    return status == 204 or "json" in kind or "html" in kind
+    return status == 204 or "json" in kind
 
 
 def status_error(
     status: int, headers: Mapping[str, str], body: bytes, *, now: float
 ) -> APIStatusError:
     """The typed error of a status that is not 2xx. ``now``: seconds since the epoch."""
-    decoded = _decoded(body)
+    decoded = error_body(body)
     reason = reason_in(decoded) or "the service gave no reason"
     if 300 <= status < 400:
-        reason = f"redirects are not followed, and this one leads to {headers.get('location')}"
+        where = (headers.get("location") or "nowhere")[:MAX_REASON]
+        reason = f"redirects are not followed, and this one leads to {where}"
     error = class_for_status(status)(
         f"{status}: {reason}", status_code=status, request_id=request_id(headers), body=decoded
     )
@@ -190,10 +191,10 @@ def not_the_answer(
     status: int, headers: Mapping[str, str], body: bytes, why: str
 ) -> APIResponseValidationError:
     """The error of a 200 that is not what was asked for. It shows what it was instead."""
-    decoded = _decoded(body)
+    decoded = error_body(body)
     stated = reason_in(decoded) if isinstance(decoded, dict) else None
     shown = stated or repr(body[:200].decode("utf-8", "replace"))
-    kind = headers.get("content-type") or "no content type"
+    kind = (headers.get("content-type") or "no content type")[:100]
     return APIResponseValidationError(
         f"status {status} ({kind}) is not the answer that was asked for: {why}: {shown}",
         status_code=status,
@@ -202,11 +203,20 @@ def not_the_answer(
     )
 
 
-def _decoded(body: bytes) -> object:
+def error_body(body: bytes) -> object:
+    """What an error says: decoded JSON, or its text. Nested deep it stays text: nobody can walk or pickle that."""
     try:
-        return loads(body) if body else ""
+        value = loads(body) if body else ""
     except ValueError:
         return body.decode("utf-8", "replace")
+    return value if _is_shallow(value) else body.decode("utf-8", "replace")
+
+
+def _is_shallow(value: object, levels: int = 50) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
 def reason_in(body: object) -> str | None:
@@ -217,10 +227,10 @@ def reason_in(body: object) -> str | None:
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
 
 
-def _reason(body: object, depth: int = 4) -> str:
+def _reason(body: object) -> str:
     if isinstance(body, str):
         return _readable(body)
-    if not isinstance(body, Mapping) or depth == 0:
+    if not isinstance(body, Mapping):
         return ""
     for name in ("detail", "error", "message", "msg", "title"):
         found = body.get(name)
@@ -229,7 +239,7 @@ def _reason(body: object, depth: int = 4) -> str:
         if isinstance(found, list):
             return "; ".join(filter(None, map(_field_fault, found)))
         if isinstance(found, Mapping):
-            inner = _reason(found, depth - 1)
+            inner = _reason(found)
             if inner:
                 return _with_code(inner, found)
     return ""

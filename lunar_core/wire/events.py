@@ -89,7 +89,7 @@ def _unusual(
         or data.get("object") == "error"
         or ("detail" in data and not data.get("choices"))
     ):
-        raise error_event(data)
+        raise error_event(payload)
     if not _KNOWN & data.keys():
         raise malformed(payload, "none of the fields of a chunk")
     if not data.get("choices"):
@@ -112,8 +112,9 @@ def as_chunk(body: bytes) -> bytes:
     return to_json(data)
 
 
-def error_event(data: object) -> APIStreamError:
-    """The error that an event carries, from any of the bodies that were seen."""
+def error_event(payload: bytes) -> APIStreamError:
+    """The error that an event carries, from any of the bodies that were seen: JSON or text."""
+    data = answers.error_body(payload)
     status = None
     if isinstance(data, Mapping):
         inner = data.get("error")
@@ -126,14 +127,6 @@ def error_event(data: object) -> APIStreamError:
     return APIStreamError(
         f"the service broke the stream off: {reason}", status_code=status, body=data
     )
-
-
-def named_error_event(payload: bytes) -> APIStreamError:
-    """The error of an ``event: error``, whose data may be JSON or text."""
-    try:
-        return error_event(answers.loads(payload))
-    except ValueError:
-        return error_event(payload.decode("utf-8", "replace"))
 
 
 def malformed(payload: bytes, why: str) -> APIStreamError:

@@ -14,6 +14,8 @@ _BOM = b"\xef\xbb\xbf"
 _NEXT_EVENT = b"\n\ndata: "
 _DONE = b"[DONE]"
 _CR = 0x0D
+_BEATS = {b"ping", b"heartbeat", b"keepalive", b"keep-alive"}
+"""Names of events that only keep a connection alive, whatever their data."""
 
 
 def _is_one_event(data: bytes) -> bool:
@@ -58,7 +60,7 @@ class SSEDecoder:
         """The data of the events that ``data`` completes. Raises ResponseTooLargeError."""
         if self._between and _is_one_event(data) and len(data) <= self._max:
             payload = data[6:-2]
-            if payload != _DONE:
+            if _DONE not in payload:
                 return [payload]
         if self._is_over:
             return []
@@ -68,16 +70,23 @@ class SSEDecoder:
             data = self._without_bom(data)
         if self._after_cr or b"\r" in data:
             data = self._with_plain_line_ends(data)
+        may_be_done = bool(self._line or self._data) or _DONE in data
         events = self._whole_events(data)
         if events is None:
             events = self._lines(data)
-        if _DONE in events:
-            self.done, self.error = True, None
-            del events[events.index(_DONE) :]
+        if may_be_done:
+            self._end_at_done(events)
         self._between = self._started and not (
             self._line or self._data or self._event or self._after_cr or self._is_over
         )
         return events
+
+    def _end_at_done(self, events: list[bytes]) -> None:
+        for number, event in enumerate(events):
+            if _DONE in event and event.strip() == _DONE:
+                self.done, self.error = True, None
+                del events[number:]
+                return
 
     @property
     def _is_over(self) -> bool:
@@ -145,12 +154,9 @@ class SSEDecoder:
             if line:
                 self._field(line)
             elif self._data:
-                payload = b"\n".join(self._data)
-                if self._event == b"error":
-                    self.error = payload
+                events += self._dispatched()
+                if self.error is not None:
                     return events
-                events.append(payload)
-                self._data, self._data_size, self._event = [], 0, b""
             else:
                 self._event = b""
         self._size = len(rest) + self._data_size
@@ -159,6 +165,13 @@ class SSEDecoder:
             if not events:
                 self._too_large()
         return events
+
+    def _dispatched(self) -> list[bytes]:
+        payload, name = b"\n".join(self._data), self._event
+        self._data, self._data_size, self._event = [], 0, b""
+        if name == b"error":
+            self.error = payload
+        return [] if name == b"error" or name in _BEATS else [payload]
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

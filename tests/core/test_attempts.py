@@ -292,7 +292,7 @@ def test_no_course_of_events_breaks_the_rules(outcomes, models, max_retries, jit
 
 
 def decided(**options):
-    def run(outcomes, fallbacks=()):
+    def run(outcomes, fallbacks=(), clock=None):
         plan = attempts.decide_then_call(
             calls.router({"messages": HELLO, "execute": False}),
             call_to,
@@ -300,7 +300,7 @@ def decided(**options):
             policy(**options),
             lambda answer: answer,
         )
-        sent, reply = drive(plan, outcomes)
+        sent, reply = drive(plan, outcomes, clock=clock)
         return [model for model, _ in sent], reply
 
     return run
@@ -325,6 +325,12 @@ def test_a_router_that_fails_is_retried_and_then_does_without():
     ]
     models, reply = decided(max_retries=0)([busy])
     assert (models, reply.error) == (["router"], busy)
+
+
+def test_nobody_is_asked_in_its_place_after_the_deadline():
+    clock = Clock(until=2.0, per_attempt=2.0)
+    models, _ = decided(max_retries=0, clock=clock)([status(503)], fallbacks=["a"], clock=clock)
+    assert models == ["router"]
 
 
 def test_a_router_that_refuses_the_request_ends_the_call():

@@ -65,6 +65,39 @@ def test_whatwg_the_space_after_the_colon_is_optional():
     assert decoded("data:test\n\ndata: test\n\n") == [b"test", b"test"]
 
 
+# What looks like a whole event and is not
+
+
+@pytest.mark.parametrize(
+    ("pieces", "events"),
+    [
+        ([b'data: {"says": "', b'data: x"}\n\n'], [b'{"says": "data: x"}']),
+        ([b"data: a\n", b"data: b\n\n"], [b"a\nb"]),
+        ([b"data: a\ndata: b\n\n"], [b"a\nb"]),
+        ([b"data: a\rdata: b\n\n"], [b"a\nb"]),
+        ([b"data: a\r", b"data: b\n\n"], [b"a\nb"]),
+        ([b"data: a\n\ndata: b\n\n"], [b"a", b"b"]),
+        ([b"data: a\n\n\n", b"data: b\n\n"], [b"a", b"b"]),
+        ([b"event: ping\n", b"data: a\n\n"], []),
+        ([b": x", b"data: a\n\n", b"data: b\n\n"], [b"b"]),
+        ([b"data: a\n\r", b"data: b\n\n"], [b"a", b"b"]),
+    ],
+)
+def test_a_read_that_looks_like_a_whole_event_is_read_in_its_place(pieces, events):
+    for before in ([], [b"data: first\n\n"], [b"data: first\n\n", b"data: second\n\n"]):
+        decoder = SSEDecoder()
+        seen = [event for piece in [*before, *pieces] for event in decoder.feed(piece)]
+        assert seen == [piece[6:-2] for piece in before] + events
+
+
+def test_no_read_is_a_whole_event_once_an_error_was_named():
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: a\n\n") == [b"a"]
+    assert decoder.feed(b"event: error\n") == decoder.feed(b"data: b\n\n") == []
+    assert decoder.error == b"b"
+    assert decoder.feed(b"data: c\n\n") == []
+
+
 # Other things that servers do
 
 
@@ -109,10 +142,41 @@ def test_done_ends_the_stream_and_what_follows_is_ignored():
 
 
 def test_done_within_a_text_ends_nothing():
-    assert decoded('data: {"text": "[DONE]"}\n\ndata: [DONE] \n\n') == [
+    assert decoded('data: {"text": "[DONE]"}\n\ndata: [DONE]s\n\n') == [
         b'{"text": "[DONE]"}',
-        b"[DONE] ",
+        b"[DONE]s",
     ]
+
+
+@pytest.mark.parametrize("done", ["[DONE] ", " [DONE]", "[DONE]\t"])
+def test_white_space_round_done_changes_nothing(done):
+    for body in (f"data: {done}\n\n", f"data: a\n\ndata: {done}\n\ndata: b\n\n"):
+        decoder = SSEDecoder()
+        assert decoder.feed(b"data: before\n\n") == [b"before"]
+        assert b"b" not in decoder.feed(body.encode())
+        assert decoder.done
+
+
+def test_an_error_behind_done_comes_too_late():
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: a\n\ndata: [DONE]\n\nevent: error\ndata: late\n\n") == [b"a"]
+    assert (decoder.done, decoder.error) == (True, None)
+
+
+def test_done_may_come_in_pieces():
+    decoder = SSEDecoder()
+    assert [decoder.feed(piece) for piece in (b"data: a\n\ndata: [DO", b"NE]\n", b"\n")] == [
+        [b"a"],
+        [],
+        [],
+    ]
+    assert decoder.done
+
+
+@pytest.mark.parametrize("beat", ["ping", "heartbeat", "keepalive", "keep-alive"])
+def test_beats_that_keep_a_stream_alive_are_no_events(beat):
+    ping = f'event: {beat}\ndata: {{"type": "ping"}}\n\n'
+    assert decoded(f"{ping}data: a\n\n{ping}event: message\ndata: b\n\n") == [b"a", b"b"]
 
 
 def test_an_event_named_error_ends_the_stream_and_is_kept():

@@ -235,7 +235,16 @@ def test_2_the_servers_reason_is_in_the_text_in_every_form_it_comes_in(
     assert "400" in str(caught.value)
 
 
-@pytest.mark.parametrize("depth", [30, 900, 50_000])
+def test_2_a_body_nested_deep_is_kept_as_its_text(connect, way, fault_server):
+    nested = '{"detail":' * 600 + '"no"' + "}" * 600
+    fault_server.script(reply(400, nested))
+    with pytest.raises(lunar_core.BadRequestError) as caught:
+        way.ask(connect(fault_server))
+    assert caught.value.body == nested
+    assert pickle.loads(pickle.dumps(caught.value)).body == nested
+
+
+@pytest.mark.parametrize("depth", [30, 400, 900, 5_000, 50_000])
 @pytest.mark.parametrize("inmost", ['"x"', '"\\ud800"', "{}"])
 def test_2_a_reason_nested_deep_is_read_or_given_up_at_once(
     inmost, depth, connect, way, fault_server
@@ -247,10 +256,10 @@ def test_2_a_reason_nested_deep_is_read_or_given_up_at_once(
     client = connect(fault_server)
     for answer in answers:
         fault_server.script(answer)
-        started = time.monotonic()
+        started = time.thread_time()  # the processor's: a busy machine may take its time
         with pytest.raises(LunarError):
             way.ask(client)
-        assert time.monotonic() - started < 2
+        assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[]", b"\xff\xfe", b'{"detail": null}'])
@@ -266,6 +275,17 @@ def test_2_a_long_reason_is_cut_at_2000_characters(form, connect, way, fault_ser
     with pytest.raises(lunar_core.BadRequestError, match="because because") as caught:
         way.ask(connect(fault_server))
     assert len(str(caught.value)) <= 2_000 + len("the service broke the stream off: ")
+
+
+@pytest.mark.parametrize("status", [307, 200])
+def test_2_so_is_what_its_headers_say(status, connect, way, fault_server):
+    long = "x" * 30_000
+    fault_server.script(
+        reply(status, "<html>", [f"location: http://x/{long}", f"content-type: text/html; {long}"])
+    )
+    with pytest.raises(LunarError, match=str(status)) as caught:
+        way.ask(connect(fault_server))
+    assert len(str(caught.value)) <= 2_200
 
 
 @pytest.mark.parametrize(
