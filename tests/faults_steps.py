@@ -14,7 +14,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from tests.faults import Connection, Over, Step
+from tests.faults import Answer, Connection, Over, Step
 
 if TYPE_CHECKING:
     import threading
@@ -65,6 +65,12 @@ def wait(event: threading.Event) -> Step:
 def tell(event: threading.Event) -> Step:
     """Let the test know that the answer has come this far."""
     return lambda _connection: event.set()
+
+
+def patience(fault: Answer) -> float:
+    """How many seconds to wait for an answer: few only where the fault is silence, for machines may be slow."""
+    steps = fault if isinstance(fault, list) else [fault]
+    return 0.5 if hang in steps else 60.0
 
 
 # Steps that send

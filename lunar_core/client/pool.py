@@ -22,6 +22,7 @@ from lunar_core.client.sockets import AsyncioStream, Line, Origin, SocketStream
 from lunar_core.errors import APIConnectionError, APITimeoutError
 
 KEEPALIVE_SECONDS = 30.0
+_PORTS = 65_536  # no machine can have more connections to one service
 
 
 class _Link:
@@ -73,7 +74,7 @@ class Pool:
         self._busy: set[_Link] = set()
         self._closed = False
         self._permits: SimpleQueue[None] = SimpleQueue()
-        for _ in range(max_connections):
+        for _ in range(min(max_connections, _PORTS)):
             self._permits.put(None)
         # Not __del__: in a cycle of references the collector might finalize the sockets first, which warns.
         weakref.finalize(self, _close_all, self._idle, self._busy)

@@ -47,14 +47,36 @@ class Line:
         return left if timeout is None else min(left, timeout)
 
 
+def _connected(origin: Origin, seconds: float | None) -> socket.socket:
+    """A socket of the first address that answers; each has its share of what is left of ``seconds``."""
+    ends = None if seconds is None else time.monotonic() + seconds
+    addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            if ends is not None:
+                left = (ends - time.monotonic()) / (len(addresses) - number + 1)
+                sock.settimeout(max(left, 0.001))
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            if number == len(addresses):
+                raise
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise OSError("the name has no address")
+
+
 class SocketStream:
     """A connection of the sync client. ``timeout``: seconds for one step, or None."""
 
     def __init__(self, origin: Origin, line: Line, timeout: float | None) -> None:
         self._line = line
-        address = origin.host, origin.port
         try:
-            sock = socket.create_connection(address, line.bounded(timeout))
+            sock = _connected(origin, line.bounded(timeout))
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:

@@ -17,6 +17,7 @@ from tests.faults_steps import (
     close,
     completion,
     hang,
+    patience,
     reply,
     reset,
     spoken,
@@ -81,7 +82,7 @@ def test_15_every_passing_fault_of_a_plain_call_goes_to_the_next_model(
     fault, connect, fault_server
 ):
     fault_server.script(fault, reply(json=completion("Hello!")))
-    client = connect(fault_server, timeout=0.2)
+    client = connect(fault_server, timeout=patience(fault))
     answer = client.chat.completions.create(**QUESTION, model="first", fallbacks=["second"])
     assert answer.choices[0].message.content == "Hello!"
     assert fault_server.models == ["first", "second"]
@@ -92,7 +93,7 @@ def test_15_every_fault_of_a_stream_before_its_first_text_goes_to_the_next_model
     fault, connect, fault_server
 ):
     fault_server.script(fault, sse(*spoken("Hel", "lo!")))
-    stream = connect(fault_server, timeout=0.2).chat.completions.create(
+    stream = connect(fault_server, timeout=patience(fault)).chat.completions.create(
         **QUESTION, model="first", fallbacks=["second"], stream=True
     )
     assert "".join(part.choices[0].delta.content or "" for part in stream) == "Hello!"

@@ -1,8 +1,10 @@
 """Promises 24, 25 and 27: streams and clients end when they are left, and leave nothing behind."""
 
 import asyncio
+import copy
 import gc
 import os
+import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -101,7 +103,7 @@ def test_24_and_one_that_sits_in_a_cycle_of_references(connect, fault_server):
 def test_24_dropped_streams_do_not_starve_the_pool(connect, way, fault_server):
     fault_server.script(*[sse(chunk("Hel"), hang)] * 6)
     fault_server.always(way.answer("served"))
-    client = connect(fault_server, max_connections=2, timeout=1)
+    client = connect(fault_server, max_connections=2, timeout=5)
     for _stream in range(6):
         client.chat.completions.create(**QUESTION, stream=True)
         connect.run_on()
@@ -128,14 +130,24 @@ def test_24_a_closed_stream_says_so_instead_of_ending_as_if_whole(connect, fault
         list(stream)
 
 
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_24_a_stream_is_one_connection_so_there_is_no_copy_of_it(twin, connect, fault_server):
+    fault_server.script(sse(*spoken("Hel", "lo")))
+    stream = connect(fault_server).chat.completions.create(**QUESTION, stream=True)
+    with pytest.raises(TypeError, match=r"stream.*get_final_completion"):
+        twin(connect.bare(stream))
+    assert stream.get_final_completion().choices[0].message.content == "Hello"
+
+
 ABANDON = """
     import asyncio, faulthandler, gc, json, os, sys, threading
     from lunar_core import AsyncLunar, Lunar
 
-    faulthandler.dump_traceback_later(50, exit=True)
+    faulthandler.dump_traceback_later(90, exit=True)
     kind, origin = sys.argv[1:]
     told = dict(api_key="pk", base_url=origin, max_connections=50, timeout=5)
     asked = dict(model="m", messages=[dict(role="user", content="x")], stream=True)
+    gc.freeze()  # what was loaded so far is no garbage, and looking at it takes nearly all the time
     gc.set_threshold(1)  # the collector runs nearly everywhere, also inside the pool
 
     def files():
@@ -292,6 +304,16 @@ def test_25_a_kept_connection_that_the_server_has_closed_costs_no_attempt(
     connect.wait_until(lambda: fault_server.open == 0)
     fault_server.script(way.answer())
     assert len(way.ask(client).call.attempts) == 1
+
+
+def test_25_what_a_server_says_unasked_is_not_taken_for_the_next_answer(connect, way, fault_server):
+    surplus = reply(json=completion("of somebody else"))
+    answer = way.answer("yours")
+    whole = [*answer, lambda connection: connection.send_raw(b"0\r\n\r\n" + surplus)]
+    fault_server.always(answer + surplus if isinstance(answer, bytes) else whole)
+    client = connect(fault_server)
+    for _call in range(3):
+        assert way.ask(client).choices[0].message.content == "yours"
 
 
 def open_files():
