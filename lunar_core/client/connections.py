@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -34,10 +35,13 @@ class Connections:
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
         self._injected = _checked(injected, "Client", "close")
-        self._proxied = uses_proxy(settings.base_url)
         self._pools: dict[int, Pool] = {}
         self._through_httpx: dict[int, httpx.Client] = {}
         self._closed = False
+
+    @cached_property
+    def _proxied(self) -> bool:
+        return uses_proxy(self._settings.base_url)
 
     def send(self, requests: Requests, call: Call, job: Job) -> Any:
         """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
@@ -85,10 +89,13 @@ class AsyncConnections:
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
         self._injected = _checked(injected, "AsyncClient", "aclose")
-        self._proxied = uses_proxy(settings.base_url)
         self._pools: PerLoop[AsyncPool] = WeakKeyDictionary()
         self._through_httpx: PerLoop[httpx.AsyncClient] = WeakKeyDictionary()
         self._closed = False
+
+    @cached_property
+    def _proxied(self) -> bool:
+        return uses_proxy(self._settings.base_url)
 
     async def send(self, requests: Requests, call: Call, job: Job) -> Any:
         """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
@@ -171,7 +178,8 @@ _OF_HTTPX = (
 def _is_mocked() -> bool:
     """Whether vcrpy, pytest-httpx, respx or their like have put something in the place of httpx's methods."""
     return any(
-        getattr(getattr(getattr(sys.modules[package], name), method), "__module__", None) != home
+        getattr(getattr(where, method), "__module__", None) != home
         for package, name, method, home in _OF_HTTPX
-        if package in sys.modules  # else nobody can have
+        # Not imported, or not to its end in another thread: then nobody can have.
+        if (where := getattr(sys.modules.get(package), name, None)) is not None
     )

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ def _connected(origin: Origin, seconds: float | None) -> socket.socket:
             if ends is not None:
                 left = (ends - time.monotonic()) / (len(addresses) - number + 1)
                 sock.settimeout(max(left, 0.001))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.connect(address)
         except OSError:
             sock.close()
@@ -82,22 +85,21 @@ class SocketStream:
         except (OSError, UnicodeError) as error:
             raise _refused(origin, error) from None
         self._socket = sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if origin.tls is not None:
             self._start_tls(origin.tls, origin.host, timeout)
 
     def _start_tls(self, context: ssl.SSLContext, host: str, timeout: float | None) -> None:
+        plain = self._socket
         try:
             self._settimeout(timeout)
-            self._socket = context.wrap_socket(self._socket, server_hostname=host)
+            self._socket = context.wrap_socket(plain, server_hostname=host)
         except TimeoutError:
             raise _no_handshake() from None
         except (OSError, ValueError) as error:
             raise _failed_handshake(error) from None
-        except BaseException:
-            self.close()
-            raise
+        finally:
+            if self._socket is plain:
+                plain.close()
 
     def read(self, timeout: float | None) -> bytes:
         """What has come, or comes next; b"" at the end of the connection."""
@@ -175,7 +177,7 @@ class AsyncioStream(asyncio.Protocol):
         try:
             # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
             with anyio.fail_after(line.bounded(timeout)):
-                transport, stream = await loop.create_connection(
+                _, stream = await loop.create_connection(
                     lambda: cls(line),
                     origin.host,
                     origin.port,
@@ -185,7 +187,6 @@ class AsyncioStream(asyncio.Protocol):
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
             raise _refused(origin, error) from None
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if origin.tls is not None:
             await stream._start_tls(origin.tls, origin.host, timeout)
         return stream
@@ -209,6 +210,8 @@ class AsyncioStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        with suppress(OSError):  # the server has gone already: the first read will say so
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
         self._pieces.append(data)

@@ -70,19 +70,19 @@ class SSEDecoder:
             data = self._without_bom(data)
         if self._after_cr or b"\r" in data:
             data = self._with_plain_line_ends(data)
-        may_be_done = bool(self._line or self._data) or _DONE in data
+        held_back = bool(self._line or self._data)
         events = self._whole_events(data)
         if events is None:
             events = self._lines(data)
-        if may_be_done:
-            self._end_at_done(events)
+        # Only the first may have begun before. (Backwards, because it stands at the end, bytes are searched faster.)
+        self._end_at_done(events, len(events) if data.rfind(_DONE) >= 0 else int(held_back))
         self._between = self._started and not (
             self._line or self._data or self._event or self._after_cr or self._is_over
         )
         return events
 
-    def _end_at_done(self, events: list[bytes]) -> None:
-        for number, event in enumerate(events):
+    def _end_at_done(self, events: list[bytes], suspects: int) -> None:
+        for number, event in enumerate(events[:suspects]):
             if _DONE in event and event.strip() == _DONE:
                 self.done, self.error = True, None
                 del events[number:]

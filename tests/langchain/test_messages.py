@@ -61,7 +61,7 @@ WIRE_CALL = {
         ),
         (
             AIMessage("", tool_calls=[CALL]),
-            {"role": "assistant", "content": None, "tool_calls": [WIRE_CALL]},
+            {"role": "assistant", "content": "", "tool_calls": [WIRE_CALL]},
         ),
         (
             AIMessage("", additional_kwargs={"refusal": "I won't."}),
@@ -298,7 +298,7 @@ def test_a_conversation_in_anthropics_style_becomes_turns_of_the_api():
     ]
     assert to_wire(messages) == [
         {"role": "user", "content": "What is 1 + 2?"},
-        {"role": "assistant", "content": None, "tool_calls": [WIRE_CALL]},
+        {"role": "assistant", "content": "", "tool_calls": [WIRE_CALL]},
         {"role": "tool", "tool_call_id": "call_1", "content": "3"},
         {"role": "user", "content": "Well?"},
     ]

@@ -199,7 +199,7 @@ CALL = {
     ids=["text", "dict", "plain dicts", "objects", "dict arguments", "blocks and dicts"],
 )
 def test_tool_calls_are_read_in_every_form(spoken):
-    assert to_wire([spoken]) == [{"role": "assistant", "content": None, "tool_calls": [CALL]}]
+    assert to_wire([spoken]) == [{"role": "assistant", "content": "", "tool_calls": [CALL]}]
 
 
 def test_a_tool_call_without_arguments_gets_an_empty_object():
