@@ -7,22 +7,25 @@ must be over. The asyncio stream uses the loop's transports directly. Both raise
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import select
 import socket
 import ssl
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
 from lunar_core.errors import APIConnectionError, APITimeoutError
 
+T = TypeVar("T")
+
 _READ_BYTES = 64 * 1024
 _HIGH_WATER = 1024 * 1024
+_HEAD_START = 1.0
+"""Seconds that one address of a host may have to itself before the next is tried."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,33 @@ class Line:
         return left if timeout is None else min(left, timeout)
 
 
+def _turn(ends: float | None, left: int) -> float | None:
+    """Seconds that the next of ``left`` addresses of a host may take to answer."""
+    rest = None if ends is None else max(ends - time.monotonic(), 0.001)
+    if left == 1:
+        return rest
+    return _HEAD_START if rest is None else min(rest / left, _HEAD_START)
+
+
+def _socket(family: int, kind: int, protocol: int) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return sock
+
+
 def _connected(origin: Origin, seconds: float | None) -> socket.socket:
-    """A socket of the first address that answers; each has its share of what is left of ``seconds``."""
+    """A socket of the first address that answers. Raises OSError, or TimeoutError, which is one."""
     ends = None if seconds is None else time.monotonic() + seconds
     addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
-        sock = socket.socket(family, kind, protocol)
+    for left, (family, kind, protocol, _, address) in _countdown(addresses):
+        sock = _socket(family, kind, protocol)
         try:
-            if ends is not None:
-                left = (ends - time.monotonic()) / (len(addresses) - number + 1)
-                sock.settimeout(max(left, 0.001))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.settimeout(_turn(ends, left))
             sock.connect(address)
         except OSError:
             sock.close()
-            if number == len(addresses):
+            if left == 1:
                 raise
         except BaseException:
             sock.close()
@@ -71,6 +85,45 @@ def _connected(origin: Origin, seconds: float | None) -> socket.socket:
         else:
             return sock
     raise OSError("the name has no address")
+
+
+async def _async_connected(origin: Origin, seconds: float | None) -> socket.socket:
+    """The same for asyncio, whose own race between addresses is not to be had on every event loop (uvloop)."""
+    loop = asyncio.get_running_loop()
+    ends = None if seconds is None else time.monotonic() + seconds
+    # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
+    with anyio.fail_after(seconds):
+        addresses = await _addresses(loop, origin)
+    for left, (family, kind, protocol, _, address) in _countdown(addresses):
+        sock = _socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)  # noqa: FBT003  # positional alone
+            with anyio.fail_after(_turn(ends, left)):
+                await loop.sock_connect(sock, address)
+        except OSError:
+            sock.close()
+            if left == 1:
+                raise
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise OSError("the name has no address")
+
+
+async def _addresses(loop: asyncio.AbstractEventLoop, origin: Origin) -> list[Any]:
+    try:  # a number is no question to anybody, and needs no thread
+        return socket.getaddrinfo(
+            origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+    except socket.gaierror:
+        return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+
+
+def _countdown(addresses: list[T]) -> Iterator[tuple[int, T]]:
+    """Each, and how many are left with it."""
+    return zip(range(len(addresses), 0, -1), addresses, strict=True)
 
 
 class SocketStream:
@@ -143,18 +196,6 @@ class SocketStream:
         self._socket.close()
 
 
-def _head_start(host: str) -> float | None:
-    """Seconds that one address of a host has before the next is tried beside it; None: there is but one.
-
-    From Python 3.12 on, the race leaves frames to the collector that hold what the loop was run for.
-    """
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return 0.25
-    return None
-
-
 class AsyncioStream(asyncio.Protocol):
     """An asyncio protocol that is read from. At most one read and one write wait at a time."""
 
@@ -173,16 +214,10 @@ class AsyncioStream(asyncio.Protocol):
 
     @classmethod
     async def connect(cls, origin: Origin, line: Line, timeout: float | None) -> AsyncioStream:
-        loop = asyncio.get_running_loop()
         try:
-            # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
-            with anyio.fail_after(line.bounded(timeout)):
-                _, stream = await loop.create_connection(
-                    lambda: cls(line),
-                    origin.host,
-                    origin.port,
-                    happy_eyeballs_delay=_head_start(origin.host),
-                )
+            sock = await _async_connected(origin, line.bounded(timeout))
+            loop = asyncio.get_running_loop()
+            _, stream = await loop.create_connection(lambda: cls(line), sock=sock)
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
@@ -210,8 +245,6 @@ class AsyncioStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        with suppress(OSError):  # the server has gone already: the first read will say so
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
         self._pieces.append(data)

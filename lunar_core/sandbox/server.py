@@ -52,6 +52,7 @@ def serve(
     server = _Server(
         uvicorn.Config(
             app,
+            loop="asyncio",  # the same sandbox, whatever else is installed
             http=Protocol,
             ws="none",
             lifespan="off",

@@ -169,7 +169,10 @@ class AsyncSide(SyncSide):
 
     def __init__(self):
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.loop = self.new_loop()
+
+    def new_loop(self):
+        return asyncio.new_event_loop()
 
     def adopt(self, client):
         self._closing.callback(lambda: self.loop.run_until_complete(client.aclose()))
@@ -196,9 +199,19 @@ class AsyncSide(SyncSide):
             self.loop.close()
 
 
-@pytest.fixture(params=[SyncSide, AsyncSide], ids=["sync", "async"])
+class UvloopSide(AsyncSide):
+    def new_loop(self):
+        return pytest.importorskip(
+            "uvloop", reason="uvloop is not made for Windows"
+        ).new_event_loop()
+
+
+SIDES = {"sync": SyncSide, "async": AsyncSide, "uvloop": UvloopSide}
+
+
+@pytest.fixture(params=["sync", "async"])
 def connect(request):
-    side = request.param()
+    side = SIDES[request.param]()
     yield side
     side.close()
 
