@@ -89,7 +89,7 @@ def _assistant(message: AIMessage) -> Part:
     ]
     calls += [_call(call["id"], call["name"], call["args"]) for call in message.invalid_tool_calls]
     if calls:
-        turn["tool_calls"] = calls  # beside a text, if only "": the service was seen to refuse null
+        turn["tool_calls"] = calls  # beside "" at least: the service was seen to refuse null
     for name in ("function_call", "refusal"):
         if message.additional_kwargs.get(name):
             turn[name] = message.additional_kwargs[name]

@@ -63,7 +63,7 @@ def to_message(message: ChatMessage) -> JSONObject:
     if role == "assistant":
         calls = tool_calls_of(message)
         if calls:
-            wire["tool_calls"] = calls  # beside a text, if only "": the service was seen to refuse null
+            wire["tool_calls"] = calls  # beside "" at least: the service was seen to refuse null
     elif role == "tool":
         wire["tool_call_id"] = extra.get("tool_call_id") or ""
     return wire
