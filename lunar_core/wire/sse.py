@@ -6,8 +6,6 @@ Lines end at LF, CR or CRLF and nowhere else: U+2028 and its like are text.
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from lunar_core.errors import ResponseTooLargeError
 
 _BOM = b"\xef\xbb\xbf"
@@ -64,8 +62,7 @@ class SSEDecoder:
                 return [payload]
         if self._is_over:
             return []
-        if self._overflow:  # found while whole events came along: they went out first
-            self._too_large()
+        self._refuse_overflow()
         if not self._started:
             data = self._without_bom(data)
         if self._after_cr or b"\r" in data:
@@ -76,6 +73,8 @@ class SSEDecoder:
             events = self._lines(data)
         # Only the first may have begun before. (Backwards, because it stands at the end, bytes are searched faster.)
         self._end_at_done(events, len(events) if data.rfind(_DONE) >= 0 else int(held_back))
+        if not events:
+            self._refuse_overflow()
         self._between = self._started and not (
             self._line or self._data or self._event or self._after_cr or self._is_over
         )
@@ -130,7 +129,7 @@ class SSEDecoder:
         if head.count(b"\n") != 2 * len(events) - 2:
             return None
         if len(head) > self._max and max(map(len, events)) > self._max:
-            self._too_large()
+            return None
         self._line.clear()
         self._size = 0
         if end + 2 < len(data):
@@ -144,8 +143,7 @@ class SSEDecoder:
         if b"\n" not in data:
             self._line.append(data)
             self._size += len(data)
-            if self._size > self._max:
-                self._too_large()
+            self._overflow = self._size > self._max
             return []
         *lines, rest = b"".join([*self._line, data]).split(b"\n")
         self._line = [rest] if rest else []
@@ -154,16 +152,16 @@ class SSEDecoder:
             if line:
                 self._field(line)
             elif self._data:
+                self._overflow = self._data_size > self._max
+                if self._overflow:
+                    return events
                 events += self._dispatched()
                 if self.error is not None:
                     return events
             else:
                 self._event = b""
         self._size = len(rest) + self._data_size
-        if self._size > self._max:
-            self._overflow = True
-            if not events:
-                self._too_large()
+        self._overflow = self._size > self._max
         return events
 
     def _dispatched(self) -> list[bytes]:
@@ -184,5 +182,9 @@ class SSEDecoder:
             self._event = value
         # A comment has no name; ``id`` and ``retry`` are for reconnecting, which would bill twice.
 
-    def _too_large(self) -> NoReturn:
-        raise ResponseTooLargeError(f"an event of the stream is larger than {self._max:,} bytes")
+    def _refuse_overflow(self) -> None:
+        """Events that came whole with the vast one go out first: then this is for the next read."""
+        if self._overflow:
+            raise ResponseTooLargeError(
+                f"an event of the stream is larger than {self._max:,} bytes"
+            )

@@ -303,3 +303,19 @@ def test_many_events_in_one_read_may_exceed_it_together():
     assert len(SSEDecoder(max_event_bytes=1_000).feed(body)) == 100
     with pytest.raises(ResponseTooLargeError):
         SSEDecoder(max_event_bytes=900).feed(body)
+
+
+VAST = b"data: " + b"x" * 1_000
+
+
+@pytest.mark.parametrize("vast", [VAST, VAST + b"\n", VAST + b"\n\n", VAST + b"\n\ndata: b\n\n"])
+@pytest.mark.parametrize("first", [b"data: a\n\n", b"data: a\n\n: b\n"])
+def test_what_came_whole_before_one_that_is_too_large_is_handed_out(first, vast):
+    decoder = SSEDecoder(max_event_bytes=900)
+    assert decoder.feed(first + vast) == [b"a"]
+    with pytest.raises(ResponseTooLargeError):
+        decoder.feed(b"\n\n")
+    decoder = SSEDecoder(max_event_bytes=900)
+    assert decoder.feed(first) == [b"a"]
+    with pytest.raises(ResponseTooLargeError):
+        decoder.feed(vast)

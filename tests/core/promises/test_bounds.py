@@ -61,6 +61,7 @@ def chunked(*steps, status=200, headers=()):
 
 BODIES = {
     "endless": chunked(endless(b"x" * 65_536)),
+    "endless JSON": chunked(b'{"id": "', endless(b"x" * 65_536)),
     "endless white space": chunked(endless(b" " * 65_536)),
     "longer than it may be": [
         head(200, [*JSON, f"content-length: {200 * MIB}"]),

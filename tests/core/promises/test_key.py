@@ -116,7 +116,9 @@ def test_19_a_copy_works_with_the_same_key_and_its_own_connections(
     client = connect(fault_server)
     if used:
         way.ask(client)
-    way.ask(connect.adopt(twin(connect.bare(client))))
+    other = connect.adopt(twin(connect.bare(client)))
+    way.ask(other)
+    other.close()
     way.ask(client)
     assert {request.header("x-api-key") for request in fault_server.requests} == {key}
 
@@ -145,6 +147,16 @@ def test_19_a_function_is_asked_for_the_key_of_each_request(connect, way, fault_
         "pk_one",
         "pk_two",
     ]
+
+
+def test_19_a_function_that_fails_is_named_and_what_it_said_is_not(connect, way, fault_server):
+    def broken():
+        raise LookupError("no secret named pk_live_in_the_vault")
+
+    with pytest.raises(ConfigurationError, match=r"api_key: .* raised LookupError") as caught:
+        way.ask(connect(fault_server, api_key=broken, max_retries=2))
+    assert "vault" not in str(caught.value)
+    assert fault_server.total == 0
 
 
 def test_19_and_for_no_more_than_that_when_requests_fail(connect, way, fault_server, waits):

@@ -1,6 +1,7 @@
 """Promises 17, 18 and 21: key and prompts go to the service, over TLS, and nowhere else."""
 
 import logging
+import socket
 import ssl
 import sys
 
@@ -181,6 +182,16 @@ def test_21_no_cookie_is_kept(connect, way, fault_server):
     assert [request.header("cookie") for request in fault_server.requests] == [None] * 3
 
 
+def test_21_nor_is_one_of_a_proxys(connect, way, fault_server, monkeypatch):
+    monkeypatch.setenv("http_proxy", fault_server.origin)
+    fault_server.script([reply(401, headers=["set-cookie: session=2; Path=/"])], way.answer())
+    client = connect("http://lunar.test", allow_http=True)
+    with pytest.raises(APIStatusError):
+        way.ask(client)
+    way.ask(client)
+    assert [request.header("cookie") for request in fault_server.requests] == [None] * 2
+
+
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_21_the_proxy_of_the_environment_is_used(variable, connect, way, fault_server, monkeypatch):
     if variable == "HTTP_PROXY":
@@ -203,7 +214,18 @@ def test_21_a_proxy_that_cannot_be_used_is_named_and_tried_once(proxy, connect, 
 
 def test_21_and_so_is_its_list_of_exceptions(connect, way, fault_server, elsewhere, monkeypatch):
     monkeypatch.setenv("http_proxy", elsewhere.origin)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "lunar.test")
+    found = socket.getaddrinfo("127.0.0.1", fault_server.port, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
+    fault_server.script(way.answer())
+    way.ask(connect("http://lunar.test", allow_http=True))
+    assert (len(fault_server.requests), elsewhere.total) == (1, 0)
+
+
+def test_21_no_proxy_is_asked_for_what_stays_on_this_machine(
+    connect, way, fault_server, elsewhere, monkeypatch
+):
+    monkeypatch.setenv("http_proxy", elsewhere.origin)
     fault_server.script(way.answer())
     way.ask(connect(fault_server))
     assert (len(fault_server.requests), elsewhere.total) == (1, 0)

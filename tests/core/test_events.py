@@ -1,0 +1,63 @@
+"""The data of one event of a stream: a chunk, an error, or nothing, whoever asks."""
+
+import json
+
+import pytest
+
+from lunar_core import APIStreamError
+from lunar_core.wire.events import chat_chunk, plain_chunk, text_chunk
+
+READERS = {
+    "chat": (chat_chunk, {"index": 0, "delta": {"content": "Hel"}}),
+    "text": (text_chunk, {"index": 0, "text": "Hel"}),
+    "plain chat": (plain_chunk, {"index": 0, "delta": {"content": "Hel"}}),
+    "plain text": (plain_chunk, {"index": 0, "text": "Hel"}),
+}
+pytestmark = pytest.mark.parametrize(("read", "choice"), READERS.values(), ids=READERS)
+
+
+def payload(**fields):
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"message": "overloaded"}},
+        {"error": "overloaded"},
+        {"object": "error", "message": "overloaded"},
+    ],
+    ids=["an object", "a text", "by its kind"],
+)
+@pytest.mark.parametrize("beside", [True, False], ids=["beside a choice", "alone"])
+def test_an_error_is_told_wherever_it_stands(error, beside, read, choice):
+    with pytest.raises(APIStreamError, match="overloaded"):
+        read(payload(**error, **({"choices": [choice]} if beside else {})))
+
+
+def test_a_detail_is_an_error_where_no_choice_is(read, choice):
+    with pytest.raises(APIStreamError, match="overloaded"):
+        read(payload(detail="overloaded", choices=[]))
+    assert read(payload(detail="all well", choices=[choice])) is not None
+
+
+def test_the_word_error_is_none(read, choice):
+    read(payload(choices=[choice], error=None))
+    read(payload(choices=[{**choice, "finish_reason": "error"}]))
+    read(payload(choices=[choice], model='an "error"'))
+
+
+def test_an_object_of_some_other_kind_is_no_chunk(read, choice):
+    with pytest.raises(APIStreamError, match="none of the fields of a chunk"):
+        read(payload(greeting="Hello"))
+
+
+@pytest.mark.parametrize("said", [b"[]", b"7", b'"Hel"', b"{", b"Hel"])
+def test_nor_is_what_is_no_object(said, read, choice):
+    with pytest.raises(APIStreamError, match="malformed"):
+        read(said)
+
+
+def test_white_space_means_nothing(read, choice):
+    assert read(b"") is None
+    assert read(b" \n") is None
