@@ -7,10 +7,22 @@ import time
 
 import pytest
 
-from lunar_core import AsyncLunar, Lunar
+from lunar_core import APIStreamError, AsyncLunar, Lunar, Observer
 from tests.faults_steps import chunk, completion, hang, head, reply, sse, wait
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+class Told(Observer):
+    """How each call ended, as observers are told."""
+
+    def __init__(self):
+        self.statuses = []
+
+    def after(self, outcome):
+        self.statuses.append(outcome.status)
+
+
 STUCK = {
     "before the answer": hang,
     "in the head": [b"HTTP/1.1 200 OK\r\n", hang],
@@ -25,7 +37,14 @@ async def test_23_a_cancelled_call_ends_at_once_and_is_never_tried_again(
     answer, way, key, fault_server
 ):
     fault_server.always(answer)
-    client = AsyncLunar(api_key=key, base_url=fault_server.origin, max_retries=5, fallbacks=["b"])
+    told = Told()
+    client = AsyncLunar(
+        api_key=key,
+        base_url=fault_server.origin,
+        max_retries=5,
+        fallbacks=["b"],
+        observers=[told],
+    )
     call = asyncio.create_task(asked(client, way))
     await until(lambda: fault_server.requests)
     cancelled = time.monotonic()
@@ -35,6 +54,22 @@ async def test_23_a_cancelled_call_ends_at_once_and_is_never_tried_again(
     await until(lambda: fault_server.open == 0)
     assert time.monotonic() - cancelled < 0.5
     assert len(fault_server.requests) == 1
+    assert told.statuses == ["aborted"]
+    await client.aclose()
+
+
+async def test_23_a_stream_whose_reading_is_cancelled_is_closed_whoever_holds_it(key, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    told = Told()
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin, observers=[told])
+    stream = await client.chat.completions.create(**QUESTION, stream=True)
+    await anext(stream)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(anext(stream), 0.05)
+    await until(lambda: fault_server.open == 0, within=0.5)
+    assert told.statuses == ["aborted"]
+    with pytest.raises(APIStreamError, match="closed"):
+        await anext(stream)
     await client.aclose()
 
 
@@ -103,7 +138,14 @@ async def until(condition, *, within=2.0):
 @pytest.mark.parametrize("answer", [*STUCK.values(), sse(chunk("Hel"), hang)], ids=[*STUCK, "text"])
 def test_23_a_keyboard_interrupt_passes_and_closes_the_connection(answer, way, key, fault_server):
     fault_server.always(answer)
-    client = Lunar(api_key=key, base_url=fault_server.origin, max_retries=5, fallbacks=["b"])
+    told = Told()
+    client = Lunar(
+        api_key=key,
+        base_url=fault_server.origin,
+        max_retries=5,
+        fallbacks=["b"],
+        observers=[told],
+    )
     interrupted = []
 
     def interrupt():
@@ -114,12 +156,15 @@ def test_23_a_keyboard_interrupt_passes_and_closes_the_connection(answer, way, k
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         way.ask(client)
     assert time.monotonic() - interrupted[0] < 0.5
     thread.join()
+    # Although its traceback still holds all that was under way.
     fault_server.wait_until(lambda: fault_server.open == 0, within=0.5)
+    assert caught.tb is not None
     assert len(fault_server.requests) == 1
+    assert told.statuses == ["aborted"]
     client.close()
 
 
