@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 C = TypeVar("C", "httpx.Client", "httpx.AsyncClient")
 
-PerLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[int, T]]
+PerLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, T]
 
 
 class Connections:
@@ -84,7 +84,7 @@ class Connections:
 
 
 class AsyncConnections:
-    """The same, per event loop."""
+    """The same, per event loop; a forked child has loops of its own."""
 
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
@@ -112,22 +112,22 @@ class AsyncConnections:
 
     def _pool(self, requests: Requests) -> AsyncPool:
         loop = asyncio.get_running_loop()
-        pid, pool = self._pools.get(loop, (0, None))
-        if pool is None or pid != os.getpid():
+        pool = self._pools.get(loop)
+        if pool is None:
             _refuse_closed(closed=self._closed)
             pool = AsyncPool(requests.origin, self._settings.max_connections)
-            self._pools[loop] = os.getpid(), pool
+            self._pools[loop] = pool
         return pool
 
     def _httpx(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
-        pid, client = self._through_httpx.get(loop, (0, None))
-        if client is None or pid != os.getpid():
+        client = self._through_httpx.get(loop)
+        if client is None:
             import httpx
 
             _refuse_closed(closed=self._closed)
             client = _through_proxies(httpx.AsyncClient, self._settings)
-            self._through_httpx[loop] = os.getpid(), client
+            self._through_httpx[loop] = client
         return client
 
     async def aclose(self) -> None:
@@ -136,7 +136,7 @@ class AsyncConnections:
         loop = asyncio.get_running_loop()
         for owned in (self._pools.pop(loop, None), self._through_httpx.pop(loop, None)):
             if owned is not None:
-                await owned[1].aclose()
+                await owned.aclose()
 
 
 def _checked(injected: Any, kind: str, end: str) -> Any:

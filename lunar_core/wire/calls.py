@@ -131,7 +131,7 @@ def _number(low: float, high: float = math.inf) -> Callable[[object, str], None]
     def check(value: object, name: str) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             _refuse(name, f"expected a number, {span}")
-        if not low <= value <= high or value == math.inf:
+        if not low <= value <= high:
             _refuse(name, f"must be {span}{_not(value)}")
 
     return check

@@ -255,6 +255,20 @@ def test_a_garbled_field_that_nobody_needs_is_forgiven(fields, seen):
     assert seen(answer)
 
 
+AMOUNTS = [name for name in Usage.model_fields if name.endswith(("_usd", "_ms"))]
+
+
+@pytest.mark.parametrize("name", AMOUNTS)
+@pytest.mark.parametrize("garbled", ["?", -0.1, [], float("nan"), float("inf")], ids=repr)
+def test_of_tokens_costs_and_times_each_is_garbled_alone(name, garbled):
+    usage = read_chat(usage={**dict.fromkeys(AMOUNTS, 0.5), name: garbled, "x_new": [1]}).usage
+    assert {each: getattr(usage, each) for each in AMOUNTS} == {
+        **dict.fromkeys(AMOUNTS, 0.5),
+        name: None,
+    }
+    assert usage.x_new == [1]
+
+
 def test_an_unknown_cost_is_never_zero():
     assert (read_chat(usage={"prompt_tokens": 9}).usage.cost, Usage().cost) == (None, None)
     assert read_chat(usage={"total_cost_usd": 0.0}).usage.cost == 0

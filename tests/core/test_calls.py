@@ -205,6 +205,11 @@ def test_a_prefix_of_the_model_is_sent_with_it():
     assert sent(chat(model="openai/gpt-4o-mini"))["model"] == "openai/gpt-4o-mini"
 
 
+def test_a_stream_is_asked_for_or_not_mentioned():
+    assert sent(chat(stream=True))["stream"] is True
+    assert "stream" not in sent(chat(stream=False))
+
+
 def test_the_same_parameters_give_the_same_bytes():
     assert chat(seed=1, user="u").body == chat(seed=1, user="u").body
 
@@ -263,6 +268,15 @@ def test_so_does_the_check_of_what_is_missing(missing):
     params = {name: value for name, value in CHAT.items() if name != missing}
     with pytest.raises(ConfigurationError, match=f"^{missing}: is required"):
         calls.chat(params)
+
+
+@pytest.mark.parametrize(
+    ("make", "params", "missing"),
+    [(calls.text, TEXT, "model"), (calls.text, TEXT, "prompt"), (calls.router, ROUTER, "messages")],
+)
+def test_of_texts_and_the_router_too(make, params, missing):
+    with pytest.raises(ConfigurationError, match=f"^{missing}: is required"):
+        make({name: value for name, value in params.items() if name != missing})
 
 
 @pytest.mark.parametrize("wrong", ["", 7, "half \ud83d"])
