@@ -255,18 +255,32 @@ def test_a_garbled_field_that_nobody_needs_is_forgiven(fields, seen):
     assert seen(answer)
 
 
-AMOUNTS = [name for name in Usage.model_fields if name.endswith(("_usd", "_ms"))]
+AMOUNTS = [name for name in Usage.model_fields if not name.endswith("_details")]
 
 
 @pytest.mark.parametrize("name", AMOUNTS)
-@pytest.mark.parametrize("garbled", ["?", -0.1, [], float("nan"), float("inf")], ids=repr)
+@pytest.mark.parametrize("garbled", ["?", -1, [], float("nan"), float("inf")], ids=repr)
 def test_of_tokens_costs_and_times_each_is_garbled_alone(name, garbled):
-    usage = read_chat(usage={**dict.fromkeys(AMOUNTS, 0.5), name: garbled, "x_new": [1]}).usage
-    assert {each: getattr(usage, each) for each in AMOUNTS} == {
-        **dict.fromkeys(AMOUNTS, 0.5),
-        name: None,
-    }
+    usage = read_chat(usage={**dict.fromkeys(AMOUNTS, 2), name: garbled, "x_new": [1]}).usage
+    expected = {**dict.fromkeys(AMOUNTS, 2), name: None}
+    assert {each: getattr(usage, each) for each in AMOUNTS} == expected
     assert usage.x_new == [1]
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("prompt_tokens_details", "cached_tokens"),
+        ("prompt_tokens_details", "audio_tokens"),
+        ("completion_tokens_details", "reasoning_tokens"),
+        ("completion_tokens_details", "audio_tokens"),
+    ],
+)
+def test_so_is_each_of_their_details(place, name):
+    details = getattr(read_chat(usage={place: {name: "3", "x_new": 4}}).usage, place)
+    assert (getattr(details, name), details.x_new) == (3, 4)
+    details = getattr(read_chat(usage={place: {name: "?", "x_new": 4}}).usage, place)
+    assert (getattr(details, name), details.x_new) == (None, 4)
 
 
 def test_an_unknown_cost_is_never_zero():

@@ -85,6 +85,7 @@ def test_plain_text_and_the_routers_own_fields_are_one_request(params, desk):
         {"messages": [{"role": "user", "content": "Hello!", "name": "ada"}]},
         {"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": []}]},
         {"messages": [*HELLO, {"role": "tool", "content": "3", "tool_call_id": "call_1"}]},
+        {"messages": [*HELLO, {"role": "critic", "content": "a role that it does not know"}]},
     ],
     ids=str,
 )

@@ -73,6 +73,14 @@ def test_4_the_last_attempt_may_still_succeed(fault, connect, way, fault_server,
     assert (succeeded.error, succeeded.status_code) == (None, 200)
 
 
+def test_4_each_attempt_has_the_name_that_the_service_gave_it(connect, way, fault_server, waits):
+    named = [reply(503, headers=[*AT_ONCE, f"x-request-id: req_{n}"]) for n in range(3)]
+    fault_server.script(*named)
+    with pytest.raises(LunarError) as caught:
+        way.ask(connect(fault_server, max_retries=2))
+    assert [attempt.request_id for attempt in caught.value.attempts] == ["req_0", "req_1", "req_2"]
+
+
 @pytest.mark.parametrize("fault", BEFORE_TEXT.values(), ids=BEFORE_TEXT)
 def test_4_so_are_faults_of_a_stream_before_its_first_text(fault, connect, fault_server, waits):
     fault_server.script(fault, fault, sse(*spoken("Hel", "lo")))
