@@ -178,7 +178,8 @@ _OF_HTTPX = (
 def _is_mocked() -> bool:
     """Whether vcrpy, pytest-httpx, respx or their like have put something in the place of httpx's methods."""
     return any(
-        getattr(getattr(where, method), "__module__", None) != home
+        # Not its __module__, which a stand-in may have taken over with functools.wraps.
+        getattr(getattr(where, method), "__globals__", {}).get("__name__") != home
         for package, name, method, home in _OF_HTTPX
         # Not imported, or not to its end in another thread: then nobody can have.
         if (where := getattr(sys.modules.get(package), name, None)) is not None

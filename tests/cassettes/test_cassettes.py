@@ -55,6 +55,13 @@ def play(client):
     return run
 
 
+def test_a_client_of_nobodys_goes_where_the_recorder_listens(side):
+    with tape.tape("chat") as played:
+        answer = CALLS["chat"](side(SERVICE))
+        assert played.all_played
+    assert answer.choices[0].message.content
+
+
 def test_every_call_has_its_tape_and_every_tape_its_call():
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(CALLS)
 

@@ -232,3 +232,20 @@ def test_a_redirect_is_not_followed_even_if_the_callers_client_would(library, fa
     with own, pytest.raises(APIStatusError, match="307"):
         lunar.chat.completions.create(**QUESTION)
     assert len(fault_server.requests) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+def test_what_stands_in_for_httpx_is_asked_instead_of_the_network(streamed, monkeypatch):
+    """As pytest-httpx and respx do it."""
+    seen = []
+
+    def stand_in(_transport, request):
+        seen.append(request.url.path)
+        return httpx.Response(200, json=completion("Hello"))
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", stand_in)
+    with Lunar(KEY, base_url="https://lunar.test") as client:
+        answer = client.chat.completions.create(**QUESTION, stream=streamed)
+        whole = answer.get_final_completion() if streamed else answer
+    assert whole.choices[0].message.content == "Hello"
+    assert seen == ["/v1/chat/completions"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunar_core import CallInfo, Entry, Ledger, Outcome, Totals, Usage
+from lunar_core import Attempt, CallInfo, Entry, Ledger, Outcome, Totals, Usage
 
 IDS = itertools.count()
 
@@ -108,6 +108,8 @@ def test_a_sum_with_an_unknown_cost_is_a_lower_bound_and_says_so():
         ({}, True),
         ({"status": "aborted"}, True),
         ({"status": "failed"}, False),
+        ({"status": "failed", "attempts": [Attempt("m", 503, "APIStatusError", 0.1)]}, False),
+        ({"status": "failed", "attempts": [Attempt("m", None, "APITimeoutError", 0.1)]}, True),
         ({"endpoint": "router.decide"}, False),
         ({"saved": Decimal("0.1")}, False),
     ],

@@ -17,6 +17,7 @@ from lunar_core import (
     tags,
 )
 from tests.core.clients.conftest import HELLO
+from tests.faults_steps import reply
 
 documented = pytest.mark.parametrize("sandbox", ["documented"], indirect=True)
 
@@ -52,6 +53,15 @@ def test_nobody_is_told_of_the_catalogue(client, watching):
     client.providers.list()
     client.router.profiles()
     assert (watching.starts, watching.outcomes) == ([], [])
+
+
+def test_nor_when_it_cannot_be_had(connect, watching, ledger, fault_server):
+    client = connect(fault_server, observers=[watching, ledger])
+    fault_server.always(reply(500))
+    for ask in (client.models.list, client.providers.list, client.router.profiles):
+        with pytest.raises(InternalServerError):
+            ask()
+    assert (watching.starts, watching.outcomes, len(ledger)) == ([], [], 0)
 
 
 def test_a_decision_is_told_as_what_it_is(client, watching, ledger):

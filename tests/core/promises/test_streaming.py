@@ -365,6 +365,15 @@ def test_14_the_seeds_own_loop_reads_every_sparse_chunk(sparse, connect, fault_s
     assert text_of(opened(connect(fault_server))) == "Hello"
 
 
+def test_14_a_stream_that_breaks_off_is_an_attempt_that_failed(connect, fault_server):
+    fault_server.script(sse(chunk("Hel"), reset))
+    stream = opened(connect(fault_server))
+    assert stream.call.attempts[-1].error is None
+    with pytest.raises(APIStreamError) as broken:
+        list(stream)
+    assert "APIStreamError" in broken.value.attempts[-1].error
+
+
 def test_14_an_error_of_null_on_a_chunk_is_no_error(connect, fault_server):
     fault_server.script(sse(chunk("Hel", error=None), chunk("lo", detail=None), *spoken()))
     assert text_of(opened(connect(fault_server))) == "Hello"
