@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -52,9 +53,10 @@ class Connections:
         if client is None:
             return self._pool(requests).send(requests.own(call, timeout, job))
         request = client.build_request(**requests.foreign(call, timeout, job.headers))
-        return client.send(
+        answer = client.send(
             request, stream=True, auth=requests.authorizer(job), follow_redirects=False
         )
+        return _Whole(answer) if getattr(answer, "is_stream_consumed", False) else answer
 
     def _pool(self, requests: Requests) -> Pool:
         pool = self._pools.get(os.getpid())
@@ -106,9 +108,10 @@ class AsyncConnections:
         if client is None:
             return await self._pool(requests).send(requests.own(call, timeout, job))
         request = client.build_request(**requests.foreign(call, timeout, job.headers))
-        return await client.send(
+        answer = await client.send(
             request, stream=True, auth=requests.authorizer(job), follow_redirects=False
         )
+        return _Whole(answer) if getattr(answer, "is_stream_consumed", False) else answer
 
     def _pool(self, requests: Requests) -> AsyncPool:
         loop = asyncio.get_running_loop()
@@ -137,6 +140,29 @@ class AsyncConnections:
         for owned in (self._pools.pop(loop, None), self._through_httpx.pop(loop, None)):
             if owned is not None:
                 await owned.aclose()
+
+
+class _Whole:
+    """An answer that httpx has read and decoded already: one of ``httpx.MockTransport``, or a hook has looked at it."""
+
+    def __init__(self, answer: Any) -> None:
+        self.status_code: int = answer.status_code
+        self.headers = answer.headers.copy()
+        self.headers.pop("content-encoding", None)
+        self.extensions: dict[str, Any] = {}
+        self._answer = answer
+
+    def iter_raw(self) -> Iterator[bytes]:
+        yield self._answer.content
+
+    async def aiter_raw(self) -> AsyncIterator[bytes]:
+        yield self._answer.content
+
+    def close(self) -> None:
+        self._answer.close()
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
 
 
 def _checked(injected: Any, kind: str, end: str) -> Any:
