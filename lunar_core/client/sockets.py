@@ -14,13 +14,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
 from lunar_core.errors import APIConnectionError, APITimeoutError
 
-T = TypeVar("T")
+Address = tuple[Any, Any, int, str, Any]
+"""As ``getaddrinfo`` gives it: family, kind, protocol, name, place."""
 
 _READ_BYTES = 64 * 1024
 _HIGH_WATER = 1024 * 1024
@@ -51,6 +52,74 @@ class Line:
         return left if timeout is None else min(left, timeout)
 
 
+def _connected(origin: Origin, seconds: float | None) -> socket.socket:
+    """A socket of the first address that answers. Raises OSError, or TimeoutError, which is one."""
+    ends = None if seconds is None else time.monotonic() + seconds
+    addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    for left, address in _countdown(addresses):
+        try:
+            return _opened(address, _turn(ends, left))
+        except OSError:
+            if left == 1:
+                raise
+    raise OSError("the name has no address")
+
+
+def _opened(address: Address, seconds: float | None) -> socket.socket:
+    family, kind, protocol, _, place = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        _keep_alive(sock)
+        sock.settimeout(seconds)
+        sock.connect(place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _async_connected(origin: Origin, seconds: float | None) -> socket.socket:
+    """The same for asyncio, whose own race between addresses is not to be had on every event loop (uvloop)."""
+    ends = None if seconds is None else time.monotonic() + seconds
+    with anyio.fail_after(seconds):
+        addresses = await _addresses(origin)
+    for left, address in _countdown(addresses):
+        try:
+            return await _async_opened(address, _turn(ends, left))
+        except OSError:
+            if left == 1:
+                raise
+    raise OSError("the name has no address")
+
+
+async def _async_opened(address: Address, seconds: float | None) -> socket.socket:
+    family, kind, protocol, _, place = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        _keep_alive(sock)
+        sock.setblocking(False)  # noqa: FBT003  # positional alone
+        # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
+        with anyio.fail_after(seconds):
+            await asyncio.get_running_loop().sock_connect(sock, place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _addresses(origin: Origin) -> list[Address]:
+    host, port, kind = origin.host, origin.port, socket.SOCK_STREAM
+    try:  # a number is no question to anybody, and needs no thread
+        return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+
+
+def _countdown(addresses: list[Address]) -> Iterator[tuple[int, Address]]:
+    """Each, and how many are left with it."""
+    return zip(range(len(addresses), 0, -1), addresses, strict=True)
+
+
 def _turn(ends: float | None, left: int) -> float | None:
     """Seconds that the next of ``left`` addresses of a host may take to answer."""
     rest = None if ends is None else max(ends - time.monotonic(), 0.001)
@@ -59,71 +128,9 @@ def _turn(ends: float | None, left: int) -> float | None:
     return _HEAD_START if rest is None else min(rest / left, _HEAD_START)
 
 
-def _socket(family: int, kind: int, protocol: int) -> socket.socket:
-    sock = socket.socket(family, kind, protocol)
+def _keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return sock
-
-
-def _connected(origin: Origin, seconds: float | None) -> socket.socket:
-    """A socket of the first address that answers. Raises OSError, or TimeoutError, which is one."""
-    ends = None if seconds is None else time.monotonic() + seconds
-    addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    for left, (family, kind, protocol, _, address) in _countdown(addresses):
-        sock = _socket(family, kind, protocol)
-        try:
-            sock.settimeout(_turn(ends, left))
-            sock.connect(address)
-        except OSError:
-            sock.close()
-            if left == 1:
-                raise
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise OSError("the name has no address")
-
-
-async def _async_connected(origin: Origin, seconds: float | None) -> socket.socket:
-    """The same for asyncio, whose own race between addresses is not to be had on every event loop (uvloop)."""
-    loop = asyncio.get_running_loop()
-    ends = None if seconds is None else time.monotonic() + seconds
-    # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
-    with anyio.fail_after(seconds):
-        addresses = await _addresses(loop, origin)
-    for left, (family, kind, protocol, _, address) in _countdown(addresses):
-        sock = _socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)  # noqa: FBT003  # positional alone
-            with anyio.fail_after(_turn(ends, left)):
-                await loop.sock_connect(sock, address)
-        except OSError:
-            sock.close()
-            if left == 1:
-                raise
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise OSError("the name has no address")
-
-
-async def _addresses(loop: asyncio.AbstractEventLoop, origin: Origin) -> list[Any]:
-    try:  # a number is no question to anybody, and needs no thread
-        return socket.getaddrinfo(
-            origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )
-    except socket.gaierror:
-        return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-
-
-def _countdown(addresses: list[T]) -> Iterator[tuple[int, T]]:
-    """Each, and how many are left with it."""
-    return zip(range(len(addresses), 0, -1), addresses, strict=True)
 
 
 class SocketStream:
@@ -179,7 +186,10 @@ class SocketStream:
         seconds = self._line.bounded(timeout)
         if seconds == 0:  # to a socket, 0 means "do not block"
             raise TimeoutError
-        self._socket.settimeout(seconds)
+        if (
+            seconds != self._socket.gettimeout()
+        ):  # setting it asks the system, and lets other threads go first
+            self._socket.settimeout(seconds)
 
     @property
     def is_readable(self) -> bool:

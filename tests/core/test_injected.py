@@ -239,8 +239,8 @@ def test_a_transport_that_makes_its_answers_up_will_do(sync, streamed, library):
         if streamed
         else json.dumps(completion("Hello")).encode()
     )
-    answer_of_the_network = library.Response(200, content=gzipped(body), headers=packed)
-    transport = library.MockTransport(lambda _request: answer_of_the_network)
+    made_up = library.Response(200, content=gzipped(body), headers=packed)
+    transport = library.MockTransport(lambda _request: made_up)
     if sync:
         with library.Client(transport=transport) as own:
             create = Lunar(KEY, http_client=own).chat.completions.create

@@ -75,6 +75,16 @@ def test_9_an_address_that_does_not_answer_leaves_time_for_one_that_does(
     assert answer.choices[0].message.content == "Hello"
 
 
+def test_9_an_address_of_a_kind_that_this_machine_does_not_know_is_passed_over(
+    timed, way, fault_server, monkeypatch
+):
+    fault_server.script(way.answer("Hello"))
+    found = socket.getaddrinfo("127.0.0.1", fault_server.port, type=socket.SOCK_STREAM)
+    unknown = (9_999, *found[0][1:])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [unknown, *found])
+    assert timed(fault_server, 60).choices[0].message.content == "Hello"
+
+
 @pytest.mark.parametrize(("timeout", "most"), [(1, 0.5), (60, 1), (None, 1)])
 def test_9_an_address_has_its_share_of_the_timeout_and_no_more_than_a_second_while_there_are_others(
     timeout, most, fault_server, monkeypatch
