@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -199,7 +200,11 @@ def checked_base_url(url: object, *, allow_http: bool) -> str:
     """``url`` without a trailing slash or ``/v1``; any path before that is kept."""
     if not isinstance(url, str):
         raise ConfigurationError("base_url: expected a string")
-    url = url.strip()
+    return _service(url.strip(), allow_http=allow_http)
+
+
+@lru_cache(maxsize=64)  # a third of what a model takes to be made
+def _service(url: str, *, allow_http: bool) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
