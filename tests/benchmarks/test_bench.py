@@ -12,7 +12,7 @@ BENCH = Path(__file__).parent
 
 def test_the_bench_measures_ours_and_the_peers_that_are_installed(tmp_path):
     figures = tmp_path / "figures.json"
-    names = ("framing", "first token", "connections", "5 MB answer")
+    names = ("framing", "first token")
     only = [word for name in names for word in ("--only", name)]
     done = subprocess.run(
         [sys.executable, BENCH, "--quick", "--rounds", "1", "--json", figures, *only],
