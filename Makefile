@@ -56,8 +56,14 @@ lint: $(READY) ## Lint (ruff, every rule but those that pyproject.toml gives a r
 	$(BIN)/ruff check .
 
 .PHONY: types
-types: $(READY) ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing.
+types: mypy pyright ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing.
+
+.PHONY: mypy
+mypy: $(READY)
 	$(BIN)/mypy
+
+.PHONY: pyright
+pyright: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 .PHONY: imports
