@@ -239,9 +239,9 @@ def _without(value: T, secret: str) -> T:
     if isinstance(value, str):
         return value.replace(secret, "[redacted]")  # type: ignore[return-value]  # a str for a str
     if isinstance(value, list):
-        return [_without(item, secret) for item in value]  # type: ignore[return-value]
+        return [_without(item, secret) for item in value]  # type: ignore[return-value]  # a list for a list
     if isinstance(value, dict):
-        return {_without(key, secret): _without(item, secret) for key, item in value.items()}  # type: ignore[return-value]
+        return {_without(key, secret): _without(item, secret) for key, item in value.items()}  # type: ignore[return-value]  # a dict for a dict
     return value
 
 
