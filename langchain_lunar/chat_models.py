@@ -29,7 +29,7 @@ from langchain_lunar.routes import DECIDED
 from langchain_lunar.sticky import Sticky, model_to_stay_with
 from lunar_core.errors import LunarError
 from lunar_core.version import __version__
-from lunar_core.wire.calls import ROUTER
+from lunar_core.wire.api_requests import ROUTER
 
 if TYPE_CHECKING:
     from langchain_lunar.tools import Method, Schema, Tool

@@ -28,7 +28,7 @@ from lunar_core import (
     bridge,
     routing,
 )
-from lunar_core.wire.calls import OPTIONS, ROUTER
+from lunar_core.wire.api_requests import OPTIONS, ROUTER
 
 _CHOICE = ("models", "cost_weight")
 _NEVER_MENDED = (

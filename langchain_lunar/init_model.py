@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_lunar.chat_models import ChatLunar
 from lunar_core import ConfigurationError
-from lunar_core.wire.calls import ROUTER
+from lunar_core.wire.api_requests import ROUTER
 
 
 def init_lunar_model(model: str = ROUTER, **settings: Any) -> ChatLunar:

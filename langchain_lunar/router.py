@@ -35,7 +35,7 @@ from langchain_lunar.tools import (
     with_parser,
 )
 from lunar_core import ConfigurationError, LunarError
-from lunar_core.wire.calls import ROUTER
+from lunar_core.wire.api_requests import ROUTER
 
 
 @loadable

@@ -22,7 +22,7 @@ from llama_index_lunar.connections import Connections
 from llama_index_lunar.routes import Sticky
 from lunar_core.observers import Observer
 from lunar_core.settings import Settings, checked_timeout
-from lunar_core.wire.calls import ROUTER
+from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.catalogue import ROUTED, context_window
 
 JSONObject = dict[str, Any]

@@ -22,7 +22,7 @@ from llama_index_lunar.reporting import attributed
 from llama_index_lunar.responses import ChatChunks, TextChunks, chat_response, text_response
 from llama_index_lunar.routes import answer_marks, asked_of
 from lunar_core.errors import ConfigurationError
-from lunar_core.wire.calls import ROUTER
+from lunar_core.wire.api_requests import ROUTER
 
 JSONObject = dict[str, Any]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from lunar_core.client.jobs import provider_of
 from lunar_core.errors import ConfigurationError
 from lunar_core.wire.completions import CallInfo, RoutingDecision
+from lunar_core.wire.routes import find_provider
 from lunar_core.wire.usage import Usage
 
 COST_FIELDS = (
@@ -51,7 +51,7 @@ def metadata(
         "model_name": model or call.requested_model or None,
         "requested_model": call.requested_model or None,
         "model_provider": "lunar",
-        "provider": provider_of(model, routing, extra or {}),
+        "provider": find_provider(model, routing, extra or {}),
         "finish_reason": finish_reason,
         "id": answer_id,
         "call_id": call.call_id or None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lunar_core.wire.calls import ROUTER
+from lunar_core.wire.api_requests import ROUTER
 
 _ROUTER_ONLY = {"models", "cost_weight"}
 _ROUTER_TAKES = {"model", "messages", "stream", "max_tokens", "temperature"} | _ROUTER_ONLY

@@ -8,10 +8,11 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar
 
-from lunar_core.client.http import as_error, home, redacted
-from lunar_core.client.http import close_soon as let_go
-from lunar_core.client.intake import Final, Intake
-from lunar_core.client.jobs import Job
+from lunar_core.client.call import Call
+from lunar_core.client.failures import as_error, redacted
+from lunar_core.client.finalizers import close_soon as let_go
+from lunar_core.client.finalizers import home
+from lunar_core.client.stream_state import Final, StreamState
 from lunar_core.errors import APIStreamError, LunarError
 from lunar_core.wire import events
 from lunar_core.wire.completions import CallInfo, RoutingDecision
@@ -38,15 +39,15 @@ class AsyncStream(Generic[C]):
 
     def __init__(
         self,
-        job: Job,
+        call: Call,
         response: Any,  # httpx's, or httpx2's of an injected client: no type names both
         parse: Callable[[bytes], C | None],
     ) -> None:
         self.home = home()
-        self._job = job
+        self._call = call
         self._response = response
         self._pieces = response.aiter_raw()
-        self._intake = Intake(job, response.status_code, response.headers)
+        self._state = StreamState(call, response.status_code, response.headers)
         self._parse = parse
         self._over = self._released = False
         self._error: LunarError | None = None
@@ -54,17 +55,17 @@ class AsyncStream(Generic[C]):
     @property
     def call(self) -> CallInfo:
         """What the client knows of the call so far."""
-        return self._job.info(self._response.headers)
+        return self._call.info(self._response.headers)
 
     @property
     def routing(self) -> RoutingDecision | None:
         """Which model the router chose and why, as soon as that is known."""
-        return self._intake.routing
+        return self._state.routing
 
     @property
     def usage(self) -> Usage | None:
         """Tokens and cost, once the service has stated them: usually at the very end."""
-        return self._intake.usage
+        return self._state.usage
 
     def __aiter__(self) -> AsyncIterator[C]:
         return _Chunks(self, self._parse)
@@ -80,7 +81,7 @@ class AsyncStream(Generic[C]):
         """Read to the end; then what a call without ``stream=True`` would have returned. Raises as iterating does."""
         async for _ in self.plain_chunks():
             pass
-        return self._intake.completion()
+        return self._state.completion()
 
     async def prime(self) -> None:
         """Read until the first content has come.
@@ -95,27 +96,27 @@ class AsyncStream(Generic[C]):
             raise
 
     async def _until_content(self) -> None:
-        while not self._intake.primed and not self._intake.ended:
+        while not self._state.primed and not self._state.ended:
             await self._read()
-        error = None if self._intake.primed else self._intake.verdict()
+        error = None if self._state.primed else self._state.verdict()
         if error is not None:
             raise error
 
     async def _next(self, parse: Callable[[bytes], T | None]) -> T:
         error = self._error
         if not self._over:
-            intake = self._intake
+            stream_state = self._state
             try:
                 while True:
-                    if intake.ready:
-                        chunk = intake.next(parse)
+                    if stream_state.ready:
+                        chunk = stream_state.next(parse)
                         if chunk is not None:
                             return chunk
-                    elif intake.ended:
+                    elif stream_state.ended:
                         break
                     else:
                         await self._read()
-                error = intake.verdict()
+                error = stream_state.verdict()
             except Exception as exc:  # noqa: BLE001  # what is no LunarError yet is a bug, and says so
                 error = as_error(exc)
             except BaseException:
@@ -130,27 +131,27 @@ class AsyncStream(Generic[C]):
         try:
             piece = await anext(self._pieces, None)
             if piece is None:
-                self._intake.end()
+                self._state.end()
             else:
-                self._intake.take(piece)
+                self._state.take(piece)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore or ssl raise
-            self._intake.fail(as_error(exc))
+            self._state.fail(as_error(exc))
 
     async def _finish(self, error: LunarError | None) -> None:
         """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
         self._over = True
         if error is not None:
-            self._error = self._intake.broken(redacted(error, self._job.secret))
-        self._intake.conclude("ok" if error is None else "failed", self._error)
+            self._error = self._state.broken(redacted(error, self._call.secret))
+        self._state.conclude("ok" if error is None else "failed", self._error)
         if error is None:
             await self._drain()
         await self.release()
 
     async def _drain(self) -> None:
         """The body's own end usually sits right behind [DONE]: read it, and the connection can be used again."""
-        line = self._response.extensions.get("line")
-        if line is not None and self._intake.done:
-            line.deadline = time.monotonic() + DRAIN_SECONDS
+        deadline = self._response.extensions.get("deadline")
+        if deadline is not None and self._state.done:
+            deadline.at = time.monotonic() + DRAIN_SECONDS
             with suppress(
                 Exception
             ):  # whatever it is: the answer is whole, and the connection ends
@@ -165,8 +166,10 @@ class AsyncStream(Generic[C]):
         """Nobody reads on: tell the observers, once. The connection is still to be released."""
         if not self._over:
             self._over = True
-            self._error = self._job.named(APIStreamError("the stream was closed before its end"))
-            self._intake.conclude("aborted")
+            self._error = self._call.identify(
+                APIStreamError("the stream was closed before its end")
+            )
+            self._state.conclude("aborted")
 
     async def release(self) -> None:
         """Let go of the connection, once."""
@@ -199,7 +202,7 @@ class _Chunks(AsyncIterator[T]):
 
     def __init__(self, stream: AsyncStream[Any], parse: Callable[[bytes], T | None]) -> None:
         self._stream = stream
-        self._intake = stream._intake
+        self._state = stream._state
         self._parse = parse
 
     async def __anext__(self) -> T:

@@ -19,9 +19,9 @@ from lunar_core.errors import (
     LunarError,
     NotFoundError,
 )
-from lunar_core.wire import calls
+from lunar_core.wire import api_requests
 from lunar_core.wire.answers import request_id
-from lunar_core.wire.calls import Call
+from lunar_core.wire.api_requests import APIRequest
 
 BASE_WAIT = 0.5
 MAX_WAIT = 8.0
@@ -40,7 +40,7 @@ T = TypeVar("T")
 class Send:
     """Make this request, after this many seconds."""
 
-    call: Call
+    request: APIRequest
     after: float = 0.0
 
 
@@ -48,7 +48,7 @@ class Send:
 class Reply(Generic[T]):
     """What came of a request: ``answer`` or ``error``, never both."""
 
-    call: Call
+    request: APIRequest
     answer: T | None = None
     error: LunarError | None = None
     status_code: int | None = None
@@ -68,18 +68,18 @@ class Policy:
     attempts: list[Attempt] = field(default_factory=list)
 
     def record(self, reply: Reply[T]) -> None:
-        error = _told(reply.error) if reply.error else None
+        error = _describe(reply.error) if reply.error else None
         name = reply.error.request_id if reply.error else request_id(reply.headers)
         self.attempts.append(
-            Attempt(reply.call.model, reply.status_code, error, reply.seconds, name)
+            Attempt(reply.request.model, reply.status_code, error, reply.seconds, name)
         )
 
     def spoil(self, error: LunarError) -> None:
         """The last attempt, a stream that had begun well, has failed after all."""
-        self.attempts[-1] = replace(self.attempts[-1], error=_told(error))
+        self.attempts[-1] = replace(self.attempts[-1], error=_describe(error))
 
 
-def _told(error: LunarError) -> str:
+def _describe(error: LunarError) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -109,14 +109,14 @@ def backoff(retry: int, jitter: float) -> float:
     return jitter * min(MAX_WAIT, BASE_WAIT * 2.0**retry)
 
 
-def ask(requests: Sequence[Call], policy: Policy) -> Plan[T]:
+def ask(requests: Sequence[APIRequest], policy: Policy) -> Plan[T]:
     """Ask each model in turn, each ``max_retries + 1`` times, until one answers or asking on is pointless."""
     reply: Reply[T]
-    for number, call in enumerate(requests):
+    for number, request in enumerate(requests):
         others_wait = number + 1 < len(requests)
         wait = 0.0
         for retry in range(policy.max_retries + 1):
-            reply = yield Send(call, wait)
+            reply = yield Send(request, wait)
             policy.record(reply)
             if reply.error is None:
                 return reply
@@ -134,8 +134,8 @@ def ask(requests: Sequence[Call], policy: Policy) -> Plan[T]:
 
 
 def decide_then_call(
-    decision: Call,
-    execute: Callable[[str], Call],
+    decision: APIRequest,
+    execute: Callable[[str], APIRequest],
     fallbacks: Sequence[str],
     policy: Policy,
     decided: Callable[[T], str],
@@ -161,7 +161,7 @@ def decide_then_call(
 
 def list_models(policy: Policy) -> Plan[T]:
     """GET /v1/models; where the service has none, its price list says the same and more."""
-    reply: Reply[T] = yield from ask([calls.models()], policy)
+    reply: Reply[T] = yield from ask([api_requests.models()], policy)
     if isinstance(reply.error, NotFoundError):
-        return (yield from ask([calls.priced_models()], policy))
+        return (yield from ask([api_requests.priced_models()], policy))
     return reply

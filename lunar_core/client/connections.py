@@ -14,12 +14,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from lunar_core.client.http import Requests, no_cookies, tls_context, uses_proxy, within
-from lunar_core.client.jobs import Job
+from lunar_core.client.call import Call
 from lunar_core.client.pool import KEEPALIVE_SECONDS, AsyncPool, Pool
+from lunar_core.client.requests import Requests, within
+from lunar_core.client.tls import no_cookies, tls_context, uses_proxy
 from lunar_core.errors import ConfigurationError
 from lunar_core.settings import Settings
-from lunar_core.wire.calls import Call
+from lunar_core.wire.api_requests import APIRequest
 
 if TYPE_CHECKING:
     import httpx
@@ -44,17 +45,17 @@ class Connections:
     def _proxied(self) -> bool:
         return uses_proxy(self._settings.base_url)
 
-    def send(self, requests: Requests, call: Call, job: Job) -> Any:
+    def send(self, requests: Requests, api_request: APIRequest, call: Call) -> Any:
         """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
-        timeout = within(job.timeout, job.time_left())
+        timeout = within(call.timeout, call.time_left())
         client = self._injected
         if client is None and (self._proxied or _is_mocked()):
             client = self._httpx()
         if client is None:
-            return self._pool(requests).send(requests.own(call, timeout, job))
-        request = client.build_request(**requests.foreign(call, timeout, job.headers))
+            return self._pool(requests).send(requests.own(api_request, timeout, call))
+        request = client.build_request(**requests.foreign(api_request, timeout, call.headers))
         answer = client.send(
-            request, stream=True, auth=requests.authorizer(job), follow_redirects=False
+            request, stream=True, auth=requests.authorizer(call), follow_redirects=False
         )
         return _Whole(answer) if getattr(answer, "is_stream_consumed", False) else answer
 
@@ -99,17 +100,17 @@ class AsyncConnections:
     def _proxied(self) -> bool:
         return uses_proxy(self._settings.base_url)
 
-    async def send(self, requests: Requests, call: Call, job: Job) -> Any:
+    async def send(self, requests: Requests, api_request: APIRequest, call: Call) -> Any:
         """The answer, its body unread: a Response of ours, of httpx's or of httpx2's."""
-        timeout = within(job.timeout, job.time_left())
+        timeout = within(call.timeout, call.time_left())
         client = self._injected
         if client is None and (self._proxied or _is_mocked()):
             client = self._httpx()
         if client is None:
-            return await self._pool(requests).send(requests.own(call, timeout, job))
-        request = client.build_request(**requests.foreign(call, timeout, job.headers))
+            return await self._pool(requests).send(requests.own(api_request, timeout, call))
+        request = client.build_request(**requests.foreign(api_request, timeout, call.headers))
         answer = await client.send(
-            request, stream=True, auth=requests.authorizer(job), follow_redirects=False
+            request, stream=True, auth=requests.authorizer(call), follow_redirects=False
         )
         return _Whole(answer) if getattr(answer, "is_stream_consumed", False) else answer
 

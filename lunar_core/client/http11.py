@@ -53,7 +53,7 @@ class Exchange:
     """
 
     def __init__(self) -> None:
-        self.body = Body()
+        self.body = BodyReader()
         self.came_with_head = b""
         """What of the body was in the read that made the head whole."""
         self.cut_short = False
@@ -85,12 +85,12 @@ class Exchange:
         for name_bytes, value_bytes in event.headers:
             name, value = name_bytes.decode("ascii"), value_bytes.decode("latin-1")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        self.body = _body_of(event.status_code, headers)
+        self.body = _choose_body_reader(event.status_code, headers)
         self.came_with_head = self._h11.trailing_data[0]
         self.body.excess = self.body.done and self.came_with_head != b""
         self._keeps_alive = (
             event.http_version >= b"1.1"
-            and type(self.body) is not Body  # which the end of the connection ends
+            and type(self.body) is not BodyReader  # which the end of the connection ends
             and not _CLOSE.search(headers.get("connection", ""))
         )
         return Head(event.status_code, headers)
@@ -101,7 +101,7 @@ class Exchange:
         return self.body.done and self._keeps_alive and not (self.cut_short or self.body.excess)
 
 
-class Body:
+class BodyReader:
     """All that comes until the connection ends. ``done``: it is whole; ``excess``: more came than belongs to it."""
 
     done = False
@@ -113,7 +113,7 @@ class Body:
         return data
 
 
-class SizedBody(Body):
+class SizedBodyReader(BodyReader):
     """As many bytes as ``content-length`` says."""
 
     def __init__(self, size: int) -> None:
@@ -130,7 +130,7 @@ class SizedBody(Body):
         return piece
 
 
-class ChunkedBody(Body):
+class ChunkedBodyReader(BodyReader):
     """Chunks, each behind a line with its size; a size of 0, perhaps trailers, and an empty line end it."""
 
     def __init__(self) -> None:
@@ -189,15 +189,15 @@ class ChunkedBody(Body):
         return at
 
 
-def _body_of(status: int, headers: Mapping[str, str]) -> Body:
+def _choose_body_reader(status: int, headers: Mapping[str, str]) -> BodyReader:
     # h11 lets no coding through but "chunked", and no size that is none.
     if status in (204, 304):
-        return SizedBody(0)
+        return SizedBodyReader(0)
     if "transfer-encoding" in headers:
-        return ChunkedBody()
+        return ChunkedBodyReader()
     if "content-length" in headers:
-        return SizedBody(int(headers["content-length"]))
-    return Body()
+        return SizedBodyReader(int(headers["content-length"]))
+    return BodyReader()
 
 
 def _cut_off(where: str) -> APIConnectionError:

@@ -18,18 +18,18 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 
 from lunar_core.client.http11 import Exchange, Head, Request
-from lunar_core.client.sockets import AsyncioStream, Line, Origin, SocketStream
+from lunar_core.client.sockets import AsyncioStream, Deadline, Origin, SocketStream
 from lunar_core.errors import APIConnectionError, APITimeoutError
 
 KEEPALIVE_SECONDS = 30.0
 _PORTS = 65_536  # no machine can have more connections to one service
 
 
-class _Link:
+class Connection:
     """One connection, opened by its first request."""
 
     def __init__(self, origin: Origin) -> None:
-        self.line = Line()
+        self.deadline = Deadline()
         self.exchange: Exchange | None = None
         self.idle_since = 0.0
         self._origin = origin
@@ -41,11 +41,11 @@ class _Link:
         return age > KEEPALIVE_SECONDS or self._stream is None or self._stream.is_readable
 
     def ask(self, request: Request) -> Head:
-        self.line.deadline = request.deadline
+        self.deadline.at = request.deadline
         self.exchange = exchange = Exchange()
         stream = self._stream
         if stream is None:
-            stream = SocketStream(self._origin, self.line, request.timeout.connect)
+            stream = SocketStream(self._origin, self.deadline, request.timeout.connect)
             self._stream = stream
         try:
             for piece in exchange.written(request):
@@ -70,8 +70,8 @@ class _Link:
 class Pool:
     def __init__(self, origin: Callable[[], Origin], max_connections: int) -> None:
         self._origin = origin
-        self._idle: deque[_Link] = deque()
-        self._busy: set[_Link] = set()
+        self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
         self._closed = False
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(min(max_connections, _PORTS)):
@@ -93,7 +93,7 @@ class Pool:
             self.give_back(link)
             raise
 
-    def _take(self) -> _Link:
+    def _take(self) -> Connection:
         while self._idle:
             try:
                 link = self._idle.pop()
@@ -102,9 +102,9 @@ class Pool:
             if not link.is_stale:
                 return link
             link.close()
-        return _Link(self._origin())
+        return Connection(self._origin())
 
-    def give_back(self, link: _Link | None) -> None:
+    def give_back(self, link: Connection | None) -> None:
         """Keep a connection whose answer was read out; end any other."""
         if link is not None:
             self._busy.discard(link)
@@ -129,7 +129,7 @@ class Pool:
         self._idle.clear()
 
 
-def _close_all(*links: Iterable[_Link]) -> None:
+def _close_all(*links: Iterable[Connection]) -> None:
     for link in [link for some in links for link in some]:
         link.close()
 
@@ -137,12 +137,12 @@ def _close_all(*links: Iterable[_Link]) -> None:
 class Response:
     """An answer whose body is still to be read. Closing it gives its connection back."""
 
-    def __init__(self, pool: Pool, link: _Link, head: Head, timeout: float | None) -> None:
+    def __init__(self, pool: Pool, link: Connection, head: Head, timeout: float | None) -> None:
         self.status_code = head.status
         self.headers = head.headers
-        self.extensions = {"line": link.line}
+        self.extensions = {"deadline": link.deadline}
         self._pool = pool
-        self._link: _Link | None = link
+        self._link: Connection | None = link
         self._timeout = timeout
 
     def iter_raw(self) -> Iterator[bytes]:
@@ -162,11 +162,11 @@ class Response:
             self._pool.give_back(link)
 
 
-class _AsyncLink:
+class AsyncConnection:
     """One connection, opened by its first request."""
 
     def __init__(self, origin: Origin) -> None:
-        self.line = Line()
+        self.deadline = Deadline()
         self.exchange: Exchange | None = None
         self.idle_since = 0.0
         self._origin = origin
@@ -178,11 +178,13 @@ class _AsyncLink:
         return age > KEEPALIVE_SECONDS or self._stream is None or self._stream.is_readable
 
     async def ask(self, request: Request) -> Head:
-        self.line.deadline = request.deadline
+        self.deadline.at = request.deadline
         self.exchange = exchange = Exchange()
         stream = self._stream
         if stream is None:
-            stream = await AsyncioStream.connect(self._origin, self.line, request.timeout.connect)
+            stream = await AsyncioStream.connect(
+                self._origin, self.deadline, request.timeout.connect
+            )
             self._stream = stream
         try:
             for piece in exchange.written(request):
@@ -209,8 +211,8 @@ class AsyncPool:
 
     def __init__(self, origin: Callable[[], Origin], max_connections: int) -> None:
         self._origin = origin
-        self._idle: deque[_AsyncLink] = deque()
-        self._busy: set[_AsyncLink] = set()
+        self._idle: deque[AsyncConnection] = deque()
+        self._busy: set[AsyncConnection] = set()
         self._closed = False
         self._permits = asyncio.Semaphore(max_connections)
         self._until_loop_ends: AsyncIterator[None] | None = None
@@ -246,15 +248,15 @@ class AsyncPool:
         finally:
             await self.aclose()
 
-    async def _take(self) -> _AsyncLink:
+    async def _take(self) -> AsyncConnection:
         while self._idle:
             link = self._idle.pop()
             if not link.is_stale:
                 return link
             await link.aclose()
-        return _AsyncLink(self._origin())
+        return AsyncConnection(self._origin())
 
-    async def give_back(self, link: _AsyncLink | None) -> None:
+    async def give_back(self, link: AsyncConnection | None) -> None:
         """Keep a connection whose answer was read out; end any other."""
         self._permits.release()
         if link is None:
@@ -278,13 +280,13 @@ class AsyncPool:
 
 class AsyncResponse:
     def __init__(
-        self, pool: AsyncPool, link: _AsyncLink, head: Head, timeout: float | None
+        self, pool: AsyncPool, link: AsyncConnection, head: Head, timeout: float | None
     ) -> None:
         self.status_code = head.status
         self.headers = head.headers
-        self.extensions = {"line": link.line}
+        self.extensions = {"deadline": link.deadline}
         self._pool = pool
-        self._link: _AsyncLink | None = link
+        self._link: AsyncConnection | None = link
         self._timeout = timeout
 
     async def aiter_raw(self) -> AsyncIterator[bytes]:

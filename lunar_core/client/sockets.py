@@ -1,6 +1,6 @@
 """The bytes' way in and out: one socket per connection, each read and write bounded by a deadline too.
 
-A timeout per read keeps a server happy that drips a byte at a time, for ever; a Line also knows when its whole call
+A timeout per read keeps a server happy that drips a byte at a time, for ever; a Deadline also knows when its whole call
 must be over. The asyncio stream uses the loop's transports directly. Both raise our errors.
 """
 
@@ -38,17 +38,17 @@ class Origin:
     tls: ssl.SSLContext | None
 
 
-class Line:
+class Deadline:
     """When the call that has this connection must be over (``time.monotonic``), or None."""
 
     def __init__(self) -> None:
-        self.deadline: float | None = None
+        self.at: float | None = None
 
     def bounded(self, timeout: float | None) -> float | None:
         """``timeout``, or less if the call's time is nearly up."""
-        if self.deadline is None:
+        if self.at is None:
             return timeout
-        left = max(0.0, self.deadline - time.monotonic())
+        left = max(0.0, self.at - time.monotonic())
         return left if timeout is None else min(left, timeout)
 
 
@@ -136,10 +136,10 @@ def _keep_alive(sock: socket.socket) -> None:
 class SocketStream:
     """A connection of the sync client. ``timeout``: seconds for one step, or None."""
 
-    def __init__(self, origin: Origin, line: Line, timeout: float | None) -> None:
-        self._line = line
+    def __init__(self, origin: Origin, deadline: Deadline, timeout: float | None) -> None:
+        self._deadline = deadline
         try:
-            sock = _connected(origin, line.bounded(timeout))
+            sock = _connected(origin, deadline.bounded(timeout))
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
@@ -183,7 +183,7 @@ class SocketStream:
             raise _broken(error) from None
 
     def _settimeout(self, timeout: float | None) -> None:
-        seconds = self._line.bounded(timeout)
+        seconds = self._deadline.bounded(timeout)
         if seconds == 0:  # to a socket, 0 means "do not block"
             raise TimeoutError
         if (
@@ -209,8 +209,8 @@ class SocketStream:
 class AsyncioStream(asyncio.Protocol):
     """An asyncio protocol that is read from. At most one read and one write wait at a time."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None  # asyncio types start_tls's transport otherwise on each version
         self._pieces: deque[bytes] = deque()
@@ -223,11 +223,13 @@ class AsyncioStream(asyncio.Protocol):
         self._writable = True
 
     @classmethod
-    async def connect(cls, origin: Origin, line: Line, timeout: float | None) -> AsyncioStream:
+    async def connect(
+        cls, origin: Origin, deadline: Deadline, timeout: float | None
+    ) -> AsyncioStream:
         try:
-            sock = await _async_connected(origin, line.bounded(timeout))
+            sock = await _async_connected(origin, deadline.bounded(timeout))
             loop = asyncio.get_running_loop()
-            _, stream = await loop.create_connection(lambda: cls(line), sock=sock)
+            _, stream = await loop.create_connection(lambda: cls(deadline), sock=sock)
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
@@ -239,7 +241,7 @@ class AsyncioStream(asyncio.Protocol):
     async def _start_tls(self, context: ssl.SSLContext, host: str, timeout: float | None) -> None:
         plain = self._transport
         try:
-            with anyio.fail_after(self._line.bounded(timeout)):
+            with anyio.fail_after(self._deadline.bounded(timeout)):
                 self._transport = await self._loop.start_tls(
                     plain, self, context, server_hostname=host
                 )
@@ -321,7 +323,7 @@ class AsyncioStream(asyncio.Protocol):
     async def _wait(
         self, waiter: asyncio.Future[None], timeout: float | None, expired: Any
     ) -> None:
-        seconds = self._line.bounded(timeout)
+        seconds = self._deadline.bounded(timeout)
         if seconds is None:
             return await waiter
         timer = self._loop.call_later(seconds, _expire, waiter, expired)

@@ -1,4 +1,4 @@
-"""Lunar: carries out what a Job and its plan say. ``sync.py`` is the same without ``await``."""
+"""Lunar: carries out what a Call and its plan say. ``sync.py`` is the same without ``await``."""
 
 from __future__ import annotations
 
@@ -6,36 +6,29 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import sleep
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Self
 
 from lunar_core.client.attempts import Plan, Reply
-from lunar_core.client.body import Body
+from lunar_core.client.body_buffer import BodyBuffer
+from lunar_core.client.call import Call, runtime
 from lunar_core.client.connections import Connections
-from lunar_core.client.http import Requests, as_error, bare, explained, redacted
-from lunar_core.client.jobs import Desk, Job, reader, runtime
+from lunar_core.client.failures import as_error, bare, explained, redacted
+from lunar_core.client.planner import Planner, choose_reader
+from lunar_core.client.requests import Requests
+from lunar_core.client.sync_resources import (
+    Chat,
+    Completions,
+    Models,
+    Providers,
+    Router,
+)
 from lunar_core.client.sync_stream import Stream
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import Limits, Secret, Settings, hidden
 from lunar_core.wire import answers, events
-from lunar_core.wire.calls import Call
-from lunar_core.wire.catalogue import Model, Profiles, Provider
-from lunar_core.wire.completions import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Completion,
-    CompletionChunk,
-    RoutedCompletion,
-    RoutingDecision,
-)
-from lunar_core.wire.params import (
-    ChatParams,
-    CompletionParams,
-    DecideParams,
-    MessageParam,
-    RouterParams,
-)
+from lunar_core.wire.api_requests import APIRequest
 
 
 class Lunar:
@@ -93,30 +86,30 @@ class Lunar:
 
     def _start(self, settings: Settings, observers: tuple[Observer, ...], http_client: Any) -> None:
         self._settings = settings
-        self._desk = Desk(settings, observers, runtime())
+        self._planner = Planner(settings, observers, runtime())
         self._requests = Requests(settings)
         self._connections = Connections(settings, http_client)
         self._sleep = sleep
 
     @property
     def chat(self) -> Chat:
-        return Chat(self)
+        return Chat(self._run, self._planner)
 
     @property
     def completions(self) -> Completions:
-        return Completions(self)
+        return Completions(self._run, self._planner)
 
     @property
     def router(self) -> Router:
-        return Router(self)
+        return Router(self._run, self._planner)
 
     @property
     def models(self) -> Models:
-        return Models(self)
+        return Models(self._run, self._planner)
 
     @property
     def providers(self) -> Providers:
-        return Providers(self)
+        return Providers(self._run, self._planner)
 
     def close(self) -> None:
         """Close every connection. Later calls are refused."""
@@ -139,7 +132,7 @@ class Lunar:
     # Copies share settings and observers, and open connections of their own.
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self._settings, "observers": self._desk.observers}
+        return {"settings": self._settings, "observers": self._planner.observers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._start(state["settings"], state["observers"], None)
@@ -149,74 +142,76 @@ class Lunar:
         twin.__setstate__(self.__getstate__())
         return twin
 
-    def _run(self, job: Job, plan: Plan[Any]) -> Any:
-        job.begin()
+    def _run(self, call: Call, plan: Plan[Any]) -> Any:
+        call.begin()
         try:
             send = next(plan)
             while True:
                 if send.after > 0:
                     self._sleep(send.after)
-                reply = self._send(job, send.call)
+                reply = self._send(call, send.request)
                 try:
                     send = plan.send(reply)
                 except StopIteration as stop:
                     reply = stop.value
                     break
         except BaseException:  # cancelled, or interrupted: never retried
-            job.abort()
+            call.abort()
             raise
         if reply.error is not None:
             try:
-                raise job.fail(bare(reply.error))
+                raise call.fail(bare(reply.error))
             finally:
                 del reply  # or this frame and the error would keep each other, and the client
-        return reply.answer if job.stream else job.succeed(reply.answer, reply.headers)
+        return reply.answer if call.stream else call.succeed(reply.answer, reply.headers)
 
-    def _send(self, job: Job, call: Call) -> Reply[Any]:
+    def _send(self, call: Call, request: APIRequest) -> Reply[Any]:
         """One request, and what came of it. Only what is no failure of the call (cancellation) is raised."""
-        started = job.runtime.clock()
+        started = call.runtime.clock()
         response = None
         try:
-            response = self._connections.send(self._requests, call, job)
-            answer = self._answer(job, call, response)
+            response = self._connections.send(self._requests, request, call)
+            answer = self._answer(call, request, response)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
-            error = redacted(as_error(exc), job.secret)
+            error = redacted(as_error(exc), call.secret)
         except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
             if response is not None:
                 response.close()
             raise exc.with_traceback(None)  # noqa: B904  # it is the same exception
         else:
-            seconds = job.runtime.clock() - started
-            return Reply(call, answer, None, response.status_code, seconds, response.headers)
-        seconds = job.runtime.clock() - started
+            seconds = call.runtime.clock() - started
+            return Reply(request, answer, None, response.status_code, seconds, response.headers)
+        seconds = call.runtime.clock() - started
         if response is None:
-            return Reply(call, None, error, None, seconds)
+            return Reply(request, None, error, None, seconds)
         response.close()
-        return Reply(call, None, error, response.status_code, seconds, response.headers)
+        return Reply(request, None, error, response.status_code, seconds, response.headers)
 
-    def _answer(self, job: Job, call: Call, response: Any) -> Any:
+    def _answer(self, call: Call, request: APIRequest, response: Any) -> Any:
         status, headers = response.status_code, response.headers
         if not 200 <= status < 300:
             body = self._error_body(response)
-            error = answers.status_error(status, headers, body, now=job.runtime.now())
-            raise explained(error, call, self._settings.credential)
+            error = answers.status_error(status, headers, body, now=call.runtime.now())
+            raise explained(error, request, self._settings.credential)
         body = b""
         try:
-            if call.stream:
-                stream = self._stream(job, call, response)
+            if request.stream:
+                stream = self._stream(call, request, response)
                 stream.prime()
                 return stream
             body = self._body(response)
-            return reader(call)(body)
+            return choose_reader(request)(body)
         except ValueError as exc:
             raise answers.not_the_answer(status, headers, body, str(exc)) from None
 
-    def _stream(self, job: Job, call: Call, response: Any) -> Stream[Any]:
-        parse = events.text_chunk if call.path == "/v1/completions" else events.chat_chunk
-        return Stream(job, response, parse)
+    def _stream(self, call: Call, request: APIRequest, response: Any) -> Stream[Any]:
+        parse = events.text_chunk if request.path == "/v1/completions" else events.chat_chunk
+        return Stream(call, response, parse)
 
     def _body(self, response: Any) -> bytes:
-        body = Body(response.headers.get("content-encoding"), self._settings.limits.body, cut=False)
+        body = BodyBuffer(
+            response.headers.get("content-encoding"), self._settings.limits.body, cut=False
+        )
         for piece in response.iter_raw():
             body.feed(piece)
         response.close()
@@ -228,175 +223,9 @@ class Lunar:
         body = None
         with suppress(Exception):  # whatever broke the text off, the status says more
             encoding = response.headers.get("content-encoding")
-            body = Body(encoding, self._settings.limits.error_body, cut=True)
+            body = BodyBuffer(encoding, self._settings.limits.error_body, cut=True)
             for piece in pieces:
                 if not body.feed(piece):
                     break
         pieces.close()
         return body.value() if body is not None else b""
-
-
-class Chat:
-    def __init__(self, client: Lunar) -> None:
-        self.completions = ChatCompletions(client)
-
-
-class ChatCompletions:
-    def __init__(self, client: Lunar) -> None:
-        self._client = client
-
-    @overload
-    def create(
-        self,
-        *,
-        model: str,
-        messages: Sequence[MessageParam],
-        stream: Literal[False] = False,
-        **params: Unpack[ChatParams],
-    ) -> ChatCompletion: ...
-
-    @overload
-    def create(
-        self,
-        *,
-        model: str,
-        messages: Sequence[MessageParam],
-        stream: Literal[True],
-        **params: Unpack[ChatParams],
-    ) -> Stream[ChatCompletionChunk]: ...
-
-    @overload
-    def create(
-        self,
-        *,
-        model: str,
-        messages: Sequence[MessageParam],
-        stream: bool,
-        **params: Unpack[ChatParams],
-    ) -> ChatCompletion | Stream[ChatCompletionChunk]: ...
-
-    def create(
-        self,
-        *,
-        model: str,
-        messages: Sequence[MessageParam],
-        stream: bool = False,
-        **params: Unpack[ChatParams],
-    ) -> ChatCompletion | Stream[ChatCompletionChunk]:
-        """POST /v1/chat/completions. ``model="router"`` lets the service choose among ``models``, or all.
-
-        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that
-        are not listed go through untouched.
-        """
-        keywords = {"model": model, "messages": messages, "stream": stream, **params}
-        answer: ChatCompletion = self._client._run(*self._client._desk.chat(keywords))
-        return answer
-
-
-class Completions:
-    def __init__(self, client: Lunar) -> None:
-        self._client = client
-
-    @overload
-    def create(
-        self,
-        *,
-        model: str,
-        prompt: str,
-        stream: Literal[False] = False,
-        **params: Unpack[CompletionParams],
-    ) -> Completion: ...
-
-    @overload
-    def create(
-        self, *, model: str, prompt: str, stream: Literal[True], **params: Unpack[CompletionParams]
-    ) -> Stream[CompletionChunk]: ...
-
-    @overload
-    def create(
-        self, *, model: str, prompt: str, stream: bool, **params: Unpack[CompletionParams]
-    ) -> Completion | Stream[CompletionChunk]: ...
-
-    def create(
-        self, *, model: str, prompt: str, stream: bool = False, **params: Unpack[CompletionParams]
-    ) -> Completion | Stream[CompletionChunk]:
-        """POST /v1/completions: text in, text out. Raises as ``chat.completions.create`` does."""
-        keywords = {"model": model, "prompt": prompt, "stream": stream, **params}
-        answer: Completion = self._client._run(*self._client._desk.text(keywords))
-        return answer
-
-
-class Router:
-    def __init__(self, client: Lunar) -> None:
-        self._client = client
-
-    @overload
-    def create(
-        self,
-        *,
-        messages: Sequence[MessageParam],
-        execute: bool = True,
-        stream: Literal[False] = False,
-        **params: Unpack[RouterParams],
-    ) -> RoutedCompletion: ...
-
-    @overload
-    def create(
-        self,
-        *,
-        messages: Sequence[MessageParam],
-        execute: bool = True,
-        stream: Literal[True],
-        **params: Unpack[RouterParams],
-    ) -> Stream[ChatCompletionChunk]: ...
-
-    def create(
-        self,
-        *,
-        messages: Sequence[MessageParam],
-        execute: bool = True,
-        stream: bool = False,
-        **params: Unpack[RouterParams],
-    ) -> RoutedCompletion | Stream[ChatCompletionChunk]:
-        """POST /v1/router: choose a model for the messages and, unless ``execute=False``, ask it.
-
-        ``models`` restricts the choice (at least 2); ``cost_weight`` from 0.0, higher prefers cheaper models.
-        """
-        keywords = {"messages": messages, "execute": execute, "stream": stream, **params}
-        answer: RoutedCompletion = self._client._run(*self._client._desk.router(keywords))
-        return answer
-
-    def decide(
-        self, *, messages: Sequence[MessageParam], **params: Unpack[DecideParams]
-    ) -> RoutingDecision:
-        """Which model the router would choose, and why; nothing is generated."""
-        keywords = {"messages": messages, "execute": False, **params}
-        answer: RoutedCompletion = self._client._run(*self._client._desk.router(keywords))
-        if answer.routing is None:
-            raise TypeError("read_decision lets nothing else through")
-        return answer.routing
-
-    def profiles(self) -> Profiles:
-        """GET /v1/router/profiles: the models that the router knows."""
-        answer: Profiles = self._client._run(*self._client._desk.profiles())
-        return answer
-
-
-class Models:
-    def __init__(self, client: Lunar) -> None:
-        self._client = client
-
-    def list(self) -> list[Model]:
-        """GET /v1/models; a service without it is asked for its price list instead, and prices are kept."""
-        answer: list[Model] = self._client._run(*self._client._desk.models())
-        return answer
-
-
-class Providers:
-    def __init__(self, client: Lunar) -> None:
-        self._client = client
-
-    def list(self, *, model: str | None = None) -> list[Provider]:
-        """GET /v1/providers: who serves ``model`` (the service's own default: gpt-4o-mini)."""
-        answer: list[Provider] = self._client._run(*self._client._desk.providers(model))
-        return answer

@@ -18,13 +18,13 @@ from lunar_core.errors import (
     ResponseTooLargeError,
     class_for_status,
 )
-from lunar_core.wire import calls
+from lunar_core.wire import api_requests
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 def call_to(model):
-    return calls.chat({"model": model, "messages": HELLO})
+    return api_requests.chat({"model": model, "messages": HELLO})
 
 
 def status(code, *, retry_after=None):
@@ -54,10 +54,10 @@ def drive(plan, outcomes, *, clock=None):
         send = next(plan)
         while True:
             clock.now += send.after + clock.per_attempt
-            sent.append((send.call.model or send.call.path, send.after))
+            sent.append((send.request.model or send.request.path, send.after))
             outcome = next(outcomes)
             failed = isinstance(outcome, Exception)
-            reply = Reply(send.call, **{"error" if failed else "answer": outcome}, seconds=0.25)
+            reply = Reply(send.request, **{"error" if failed else "answer": outcome}, seconds=0.25)
             send = plan.send(reply)
     except StopIteration as stop:
         return sent, stop.value
@@ -294,7 +294,7 @@ def test_no_course_of_events_breaks_the_rules(outcomes, models, max_retries, jit
 def decided(**options):
     def run(outcomes, fallbacks=(), clock=None):
         plan = attempts.decide_then_call(
-            calls.router({"messages": HELLO, "execute": False}),
+            api_requests.router({"messages": HELLO, "execute": False}),
             call_to,
             fallbacks,
             policy(**options),

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lunar_core import Lunar
-from lunar_core.client.http11 import Body, ChunkedBody, Exchange, Request, SizedBody
+from lunar_core.client.http11 import (
+    BodyReader,
+    ChunkedBodyReader,
+    Exchange,
+    Request,
+    SizedBodyReader,
+)
 from lunar_core.errors import APIConnectionError
 from lunar_core.settings import Timeout
 
@@ -42,8 +48,8 @@ def answered(head, *more):
 )
 def test_a_request_goes_where_base_url_says(base_url, host, target):
     with Lunar("pk", base_url=base_url) as client:
-        job, plan = client._desk.providers("openai/gpt-4o")
-        asked = client._requests.own(next(plan).call, job.timeout, job)
+        call, plan = client._planner.providers("openai/gpt-4o")
+        asked = client._requests.own(next(plan).request, call.timeout, call)
     assert asked.target == f"{target}/v1/providers?model=openai%2Fgpt-4o"
     assert asked.headers[0] == (b"host", host)
     assert dict(asked.headers)[b"x-api-key"] == b"pk"
@@ -96,13 +102,13 @@ def test_what_is_no_answer_is_an_error(sent):
 
 
 BODIES = {
-    b"HTTP/1.1 204 No Content\r\ncontent-length: 5": SizedBody,
-    b"HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked": SizedBody,
-    b"HTTP/1.1 200 OK\r\ncontent-length: 5": SizedBody,
-    b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked": ChunkedBody,
-    b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked": ChunkedBody,
-    b"HTTP/1.1 200 OK\r\nx: y": Body,
-    b"HTTP/1.0 200 OK\r\nx: y": Body,
+    b"HTTP/1.1 204 No Content\r\ncontent-length: 5": SizedBodyReader,
+    b"HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked": SizedBodyReader,
+    b"HTTP/1.1 200 OK\r\ncontent-length: 5": SizedBodyReader,
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked": ChunkedBodyReader,
+    b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked": ChunkedBodyReader,
+    b"HTTP/1.1 200 OK\r\nx: y": BodyReader,
+    b"HTTP/1.0 200 OK\r\nx: y": BodyReader,
 }
 
 
@@ -178,13 +184,13 @@ def chunked(draw):
 @given(chunked(), st.lists(st.integers(0, 400), max_size=30))
 def test_where_chunks_are_cut_does_not_matter(body, points):
     data, chunks = body
-    assert read_all(ChunkedBody(), cut(data, points)) == (b"".join(chunks), "whole")
+    assert read_all(ChunkedBodyReader(), cut(data, points)) == (b"".join(chunks), "whole")
 
 
 @given(chunked(), st.integers(0, 400))
 def test_chunks_that_end_early_are_never_whole(body, at):
     data, chunks = body
-    text, outcome = read_all(ChunkedBody(), [data[: at % len(data)], b""])
+    text, outcome = read_all(ChunkedBodyReader(), [data[: at % len(data)], b""])
     assert outcome == "broken"
     assert b"".join(chunks).startswith(text)
 
@@ -220,26 +226,26 @@ def test_no_body_is_read_otherwise_than_h11_reads_it(body, at, garbage, points):
     data, _ = body
     spot = at % len(data)
     reads = [*cut(data[:spot] + garbage + data[spot + 1 :], points), b"\r\n\r\n"]
-    theirs, ours = by_h11(reads), read_all(ChunkedBody(), reads)
+    theirs, ours = by_h11(reads), read_all(ChunkedBodyReader(), reads)
     assert ours == theirs or ours[1] == "broken"
 
 
 @pytest.mark.parametrize("line", [b"x" * 5_000, b"5;" + b"x" * 5_000, b"0\r\n" + b"x" * 5_000])
 def test_a_line_without_an_end_is_not_waited_for(line):
-    assert read_all(ChunkedBody(), [line]) == (b"", "broken")
+    assert read_all(ChunkedBodyReader(), [line]) == (b"", "broken")
 
 
 @pytest.mark.parametrize(
     "line", [b"hello\r\n", b"-1\r\n", b"0x5\r\n", b"1_0\r\n", b"\r\n", b"5\n", b" 5\r\n"]
 )
 def test_what_is_no_size_begins_no_chunk(line):
-    text, outcome = read_all(ChunkedBody(), [line, b"12345\r\n0\r\n\r\n"])
+    text, outcome = read_all(ChunkedBodyReader(), [line, b"12345\r\n0\r\n\r\n"])
     assert (text, outcome) == (b"", "broken")
 
 
 def test_a_sized_body_ends_with_its_last_byte():
-    body = SizedBody(5)
+    body = SizedBodyReader(5)
     assert [body.take(b"hel"), body.take(b"lo, you")] == [b"hel", b"lo"]
     assert (body.done, body.excess) == (True, True)
     with pytest.raises(APIConnectionError, match="3 bytes before"):
-        SizedBody(3).take(b"")
+        SizedBodyReader(3).take(b"")

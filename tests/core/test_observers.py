@@ -21,7 +21,8 @@ from lunar_core import (
     current_tags,
     tags,
 )
-from lunar_core.client.jobs import Desk, Runtime
+from lunar_core.client.call import Runtime
+from lunar_core.client.planner import Planner
 from lunar_core.settings import Settings
 from lunar_core.wire.completions import RoutedCompletion
 
@@ -112,21 +113,21 @@ class Failing(Watching):
 
 def begun(*observers, clock=lambda: 0.0, **params):
     """A job, as it is when its call begins."""
-    desk = Desk(
+    planner = Planner(
         Settings.resolve(api_key="pk_live_5d1c0e77"), observers, Runtime(clock, clock, lambda: 0.0)
     )
-    job, _plan = desk.chat({"model": "gpt-4o-mini", "messages": HELLO} | params)
-    job.begin()
-    return job
+    call, _plan = planner.chat({"model": "gpt-4o-mini", "messages": HELLO} | params)
+    call.begin()
+    return call
 
 
 def test_before_tells_what_would_be_sent():
     watching = Watching()
     with tags(user="u1"):
-        job = begun(watching, stream=True, temperature=0.5)
+        call = begun(watching, stream=True, temperature=0.5)
     (start,) = watching.told
     assert (start.call_id, start.endpoint, start.model) == (
-        job.call_id,
+        call.call_id,
         "chat.completions",
         "gpt-4o-mini",
     )
@@ -150,18 +151,18 @@ def test_every_call_has_its_own_name():
 def test_tags_are_those_of_when_the_call_was_made():
     watching = Watching()
     with tags(user="u1"):
-        job = begun(watching)
+        call = begun(watching)
     with tags(user="u2"):
-        job.abort()
+        call.abort()
     assert watching.told[-1].tags == {"user": "u1"}
 
 
 def test_an_outcome_is_told_once():
     watching = Watching()
-    job = begun(watching)
-    job.abort()
-    job.abort()
-    job.fail(LunarError("late"))
+    call = begun(watching)
+    call.abort()
+    call.abort()
+    call.fail(LunarError("late"))
     assert [type(told) for told in watching.told[1:]] == [Outcome]
     assert watching.told[-1].status == "aborted"
 
@@ -177,8 +178,8 @@ def test_an_observer_that_fails_keeps_nobody_else_from_being_told(caplog):
 
 def test_a_failed_call_tells_its_error_and_every_attempt():
     watching = Watching()
-    job = begun(watching)
-    error = job.fail(LunarError("503: overloaded"))
+    call = begun(watching)
+    error = call.fail(LunarError("503: overloaded"))
     outcome = watching.told[-1]
     assert (outcome.status, outcome.error, outcome.usage) == ("failed", error, None)
     assert outcome.model == "gpt-4o-mini"
@@ -187,11 +188,11 @@ def test_a_failed_call_tells_its_error_and_every_attempt():
 
 def test_a_decision_is_an_outcome_of_its_own_beside_the_call_that_follows():
     ledger, watching = Ledger(), Watching()
-    job = begun(ledger, watching, model="router", stop=["END"])
+    call = begun(ledger, watching, model="router", stop=["END"])
     route = RoutingDecision(selected_model="gpt-4o", selected_provider="openai")
     answer = RoutedCompletion(routing=route, choices=[], usage=Usage(total_cost_usd=0.00001))
-    assert job.decided(answer) == "gpt-4o"
-    job.abort()
+    assert call.accept_decision(answer) == "gpt-4o"
+    call.abort()
     decided, called = watching.told[1:]
     assert (decided.endpoint, decided.model, decided.status) == ("router.decide", "gpt-4o", "ok")
     assert decided.call.call_id == f"{called.call.call_id}.route"
@@ -212,7 +213,11 @@ def test_a_ledger_and_any_class_of_two_methods_is_an_observer():
     assert len(observers[0]) == 1
 
 
-@pytest.mark.parametrize("wrong", [7, "ledger", Ledger(), [Ledger], [7], [None]], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [7, "ledger", Ledger(), [Ledger], [7], [None]],
+    ids=["number", "text", "no list", "class", "numbers", "nothing"],
+)
 @pytest.mark.parametrize("kind", [Lunar, AsyncLunar])
 def test_what_is_no_list_of_observers_is_refused(kind, wrong):
     """A bare Ledger is iterable, and empty: nothing would be written down."""

@@ -7,10 +7,12 @@ import pytest
 from lunar_core import ConfigurationError, RoutingDecision
 from lunar_core import routing as rules
 from lunar_core.client.attempts import Reply
-from lunar_core.client.jobs import Desk, Runtime, provider_of, route_in
+from lunar_core.client.call import Runtime
+from lunar_core.client.planner import Planner
 from lunar_core.errors import APIConnectionError
 from lunar_core.settings import Settings
 from lunar_core.wire import answers
+from lunar_core.wire.routes import find_provider, read_route
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 PLAIN = {"model": "router", "messages": HELLO}
@@ -18,9 +20,9 @@ ROUTE = {"selected_model": "gpt-4o", "selected_provider": "openai", "cluster_id"
 
 
 @pytest.fixture
-def desk():
+def planner():
     settings = Settings.resolve(api_key="pk_live_5d1c0e77", fallbacks=[])
-    return Desk(settings, (), Runtime(lambda: 0.0, lambda: 0.0, lambda: 0.0))
+    return Planner(settings, (), Runtime(lambda: 0.0, lambda: 0.0, lambda: 0.0))
 
 
 def requests(job_and_plan, *outcomes):
@@ -28,11 +30,11 @@ def requests(job_and_plan, *outcomes):
     _job, plan = job_and_plan
     send, outcomes, made = next(plan), iter(outcomes), []
     while True:
-        made.append((send.call.path, json.loads(send.call.body)))
+        made.append((send.request.path, json.loads(send.request.body)))
         outcome = next(outcomes, "answer")
         failed = isinstance(outcome, Exception)
         try:
-            send = plan.send(Reply(send.call, **{"error" if failed else "answer": outcome}))
+            send = plan.send(Reply(send.request, **{"error" if failed else "answer": outcome}))
         except StopIteration:
             return made
 
@@ -63,8 +65,8 @@ def decision(**fields):
     ],
     ids=str,
 )
-def test_plain_text_and_the_routers_own_fields_are_one_request(params, desk):
-    ((path, body),) = requests(desk.chat(PLAIN | params))
+def test_plain_text_and_the_routers_own_fields_are_one_request(params, planner):
+    ((path, body),) = requests(planner.chat(PLAIN | params))
     given = {name: value for name, value in params.items() if value is not None}
     assert (path, body) == ("/v1/router", {"messages": HELLO} | given)
 
@@ -89,8 +91,8 @@ def test_plain_text_and_the_routers_own_fields_are_one_request(params, desk):
     ],
     ids=str,
 )
-def test_anything_else_decides_first_and_then_calls_with_nothing_dropped(params, desk):
-    first, second = requests(desk.chat(PLAIN | params), decision())
+def test_anything_else_decides_first_and_then_calls_with_nothing_dropped(params, planner):
+    first, second = requests(planner.chat(PLAIN | params), decision())
     assert first == ("/v1/router", {"messages": HELLO, "execute": False})
     extra = params.get("extra_body", {})
     given = {name: value for name, value in params.items() if name != "extra_body"}
@@ -98,33 +100,33 @@ def test_anything_else_decides_first_and_then_calls_with_nothing_dropped(params,
     assert second == ("/v1/chat/completions", expected)
 
 
-def test_the_decision_is_asked_with_the_candidates_and_the_call_without(desk):
+def test_the_decision_is_asked_with_the_candidates_and_the_call_without(planner):
     router = {"models": ["gpt-4o", "gpt-4o-mini"], "cost_weight": 0.3}
-    (_, asked), (_, called) = requests(desk.chat(PLAIN | {"stop": "END"} | router), decision())
+    (_, asked), (_, called) = requests(planner.chat(PLAIN | {"stop": "END"} | router), decision())
     assert asked == {"messages": HELLO, "execute": False} | router
     assert called == {"model": "gpt-4o", "messages": HELLO, "stop": ["END"]}
 
 
-def test_candidates_beside_a_model_that_is_named_are_kept_back_and_no_error(desk):
+def test_candidates_beside_a_model_that_is_named_are_kept_back_and_no_error(planner):
     params = {"model": "gpt-4o", "messages": HELLO, "models": ["just-one"], "cost_weight": 0.3}
-    ((path, body),) = requests(desk.chat(params))
+    ((path, body),) = requests(planner.chat(params))
     assert path == "/v1/chat/completions"
     assert body == {"model": "gpt-4o", "messages": HELLO}
 
 
-def test_what_is_wrong_is_refused_before_the_decision_too(desk):
+def test_what_is_wrong_is_refused_before_the_decision_too(planner):
     for wrong in ({"models": ["just-one"]}, {"cost_weight": -1}, {"temperature": 3}, {"n": 0}):
         with pytest.raises(ConfigurationError, match=f"^{next(iter(wrong))}: "):
-            desk.chat(PLAIN | {"stop": "END"} | wrong)
+            planner.chat(PLAIN | {"stop": "END"} | wrong)
         if "n" not in wrong:
             with pytest.raises(ConfigurationError, match=f"^{next(iter(wrong))}: "):
-                desk.chat(PLAIN | wrong)
+                planner.chat(PLAIN | wrong)
 
 
-def test_a_routed_call_that_may_be_retried_falls_back_through_chat(desk):
+def test_a_routed_call_that_may_be_retried_falls_back_through_chat(planner):
     reset = APIConnectionError("reset")
     params = {"max_tokens": 9, "cost_weight": 0.3, "max_retries": 0, "fallbacks": ["a", "b"]}
-    made = requests(desk.chat(PLAIN | params), reset, reset)
+    made = requests(planner.chat(PLAIN | params), reset, reset)
     plain = {"messages": HELLO, "max_tokens": 9}
     assert made == [
         ("/v1/router", plain | {"cost_weight": 0.3}),
@@ -138,9 +140,9 @@ WANTED = {"stream": True, "stream_usage": True, "max_retries": 0, "fallbacks": [
 
 
 @pytest.mark.parametrize("ask", ["chat", "router"])
-def test_a_caller_who_wants_usage_asks_the_models_that_stand_in_for_a_router(ask, desk):
+def test_a_caller_who_wants_usage_asks_the_models_that_stand_in_for_a_router(ask, planner):
     params = {"messages": HELLO} | ({"model": "router"} if ask == "chat" else {})
-    made = requests(getattr(desk, ask)(params | WANTED), APIConnectionError("reset"))
+    made = requests(getattr(planner, ask)(params | WANTED), APIConnectionError("reset"))
     streamed = {"messages": HELLO, "stream": True}
     assert made == [
         ("/v1/router", streamed),
@@ -148,8 +150,8 @@ def test_a_caller_who_wants_usage_asks_the_models_that_stand_in_for_a_router(ask
     ]
 
 
-def test_and_the_model_of_a_decision_but_not_the_router_that_took_it(desk):
-    made = requests(desk.chat(PLAIN | WANTED | {"stop": ["END"]}), decision())
+def test_and_the_model_of_a_decision_but_not_the_router_that_took_it(planner):
+    made = requests(planner.chat(PLAIN | WANTED | {"stop": ["END"]}), decision())
     assert made[0] == ("/v1/router", {"messages": HELLO, "execute": False})
     assert made[1][1] == PLAIN | {"model": "gpt-4o", "stop": ["END"], "stream": True} | USAGE
 
@@ -170,24 +172,26 @@ def test_and_the_model_of_a_decision_but_not_the_router_that_took_it(desk):
     ],
     ids=str,
 )
-def test_usage_is_asked_for_only_where_the_caller_wants_it_and_has_not_said_how(given, sent, desk):
-    for ask, prompt in ((desk.chat, {"messages": HELLO}), (desk.text, {"prompt": "Hello!"})):
+def test_usage_is_asked_for_only_where_the_caller_wants_it_and_has_not_said_how(
+    given, sent, planner
+):
+    for ask, prompt in ((planner.chat, {"messages": HELLO}), (planner.text, {"prompt": "Hello!"})):
         ((_, body),) = requests(ask({"model": "gpt-4o"} | prompt | given))
         stream = {"stream": True} if given["stream"] else {}
         assert body == {"model": "gpt-4o"} | prompt | stream | sent
 
 
 @pytest.mark.parametrize("wrong", [1, "yes", {"include_usage": True}])
-def test_whether_it_is_wanted_is_a_yes_or_a_no(wrong, desk):
+def test_whether_it_is_wanted_is_a_yes_or_a_no(wrong, planner):
     for model in ("gpt-4o", "router"):
         with pytest.raises(ConfigurationError, match=r"^stream_usage: "):
-            desk.chat({"model": model, "messages": HELLO, "stream_usage": wrong})
+            planner.chat({"model": model, "messages": HELLO, "stream_usage": wrong})
 
 
-def test_a_decision_alone_has_no_other_to_fall_back_to(desk):
+def test_a_decision_alone_has_no_other_to_fall_back_to(planner):
     reset = APIConnectionError("reset")
     params = {"messages": HELLO, "execute": False, "max_retries": 0, "fallbacks": ["a"]}
-    assert len(requests(desk.router(params), reset)) == 1
+    assert len(requests(planner.router(params), reset)) == 1
 
 
 def test_whether_one_request_will_do_can_be_asked_beforehand():
@@ -266,7 +270,7 @@ def test_turns_that_are_no_messages_are_left_for_the_check_to_name():
 )
 def test_the_provider_is_whom_the_service_the_route_or_the_name_says(model, route, extra, provider):
     route = route and RoutingDecision.model_validate(route)
-    assert provider_of(model, route, extra) == provider
+    assert find_provider(model, route, extra) == provider
 
 
 @pytest.mark.parametrize(
@@ -281,11 +285,11 @@ def test_the_provider_is_whom_the_service_the_route_or_the_name_says(model, rout
     ],
 )
 def test_a_route_is_read_from_the_headers_that_were_seen(headers, route):
-    found = route_in(headers)
+    found = read_route(headers)
     assert (found and (found.selected_model, found.cluster_id)) == route
 
 
 @pytest.mark.parametrize("cluster", ["--7", "²", "-", "7.5", "", "9" * 5_000])
 def test_a_garbled_cluster_is_unknown_and_no_error(cluster):
-    found = route_in({"x-routing-model": "gpt-4o", "x-routing-cluster": cluster})
+    found = read_route({"x-routing-model": "gpt-4o", "x-routing-cluster": cluster})
     assert (found.selected_model, found.cluster_id) == ("gpt-4o", None)

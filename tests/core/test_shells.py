@@ -22,7 +22,9 @@ WITHOUT_AWAIT = (
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(?=(iter|next|enter|exit)__)", "__"),
     (r"\ba(?=(close|iter_raw)\b|next\()", ""),
-    (r"\baio_stream\b", "sync_stream"),
+    (r"\baio_", "sync_"),
+    (r"\bAwaitable\[Any\]", "Any"),
+    (r"\bAwaitable, ", ""),
     (r"\bclose_soon\b", "close_now"),
     (r"\bfrom asyncio import sleep\b", "from time import sleep"),
 )
@@ -58,9 +60,14 @@ def first_difference(ours, theirs):
     return next(((n, a, b) for n, (a, b) in enumerate(pairs, 1) if a != b), None)
 
 
-@pytest.mark.parametrize(
-    ("asynchronous", "sync"), [("aio.py", "sync.py"), ("aio_stream.py", "sync_stream.py")]
-)
+TWINS = [
+    ("aio.py", "sync.py"),
+    ("aio_resources.py", "sync_resources.py"),
+    ("aio_stream.py", "sync_stream.py"),
+]
+
+
+@pytest.mark.parametrize(("asynchronous", "sync"), TWINS)
 def test_the_sync_client_is_the_async_one_without_its_awaits(asynchronous, sync):
     ours = halves(without_await((ROOM / asynchronous).read_text(encoding="utf-8")))
     theirs = halves((ROOM / sync).read_text(encoding="utf-8"))
@@ -69,7 +76,7 @@ def test_the_sync_client_is_the_async_one_without_its_awaits(asynchronous, sync)
 
 
 def test_there_are_awaits_to_take_away():
-    source = (ROOM / "aio.py").read_text(encoding="utf-8")
+    source = "".join((ROOM / name).read_text(encoding="utf-8") for name, _ in TWINS)
     assert len(re.findall(r"\bawait\b", source)) > 20
     assert "await " not in without_await(source)
 

@@ -614,7 +614,7 @@ def test_the_network_is_imported_with_the_first_call():
         [sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True, timeout=60
     )
     loaded = set(json.loads(done.stdout))
-    assert "lunar_core.client.http" not in loaded
+    assert "lunar_core.client.requests" not in loaded
     assert not {"langchain", "langgraph", "llama_index", "openai"} & loaded
 
 

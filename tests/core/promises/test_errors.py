@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from lunar_core.client.body import Inflater
 
 import lunar_core
 from lunar_core import (
@@ -16,8 +17,7 @@ from lunar_core import (
     APITimeoutError,
     LunarError,
 )
-from lunar_core.client.body import Inflater
-from lunar_core.client.intake import Intake
+from lunar_core.client.stream_state import StreamState
 from lunar_core.wire import events
 from tests.faults import nobody_listens
 from tests.faults_steps import (
@@ -174,7 +174,9 @@ def test_1_a_bug_of_ours_is_told_as_one_and_neither_retried_nor_put_to_another_m
     assert len(fault_server.requests) == len(caught.value.attempts) == 1
 
 
-@pytest.mark.parametrize("where", [(Inflater, "feed"), (events, "plain_chunk"), (Intake, "next")])
+@pytest.mark.parametrize(
+    "where", [(Inflater, "feed"), (events, "plain_chunk"), (StreamState, "next")]
+)
 def test_1_so_is_one_met_in_mid_stream_with_what_was_paid_for(
     where, connect, fault_server, monkeypatch
 ):

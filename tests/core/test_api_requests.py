@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from lunar_core import ChatCompletion, ConfigurationError
-from lunar_core.wire import calls
+from lunar_core.wire import api_requests
 from lunar_core.wire.completions import Message
 
 HELLO = [{"role": "user", "content": "Hello!"}]
@@ -19,7 +19,7 @@ ROUTER = {"messages": HELLO}
 
 def chat(**params):
     """The request of a chat, as `create` makes it of its keywords."""
-    return calls.chat(calls.clean(CHAT | params))
+    return api_requests.chat(api_requests.clean(CHAT | params))
 
 
 def sent(call):
@@ -32,17 +32,17 @@ def sent(call):
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (calls.chat(CHAT), ("POST", "/v1/chat/completions", CHAT)),
-        (calls.text(TEXT), ("POST", "/v1/completions", TEXT)),
-        (calls.router(ROUTER), ("POST", "/v1/router", ROUTER)),
-        (calls.profiles(), ("GET", "/v1/router/profiles", None)),
-        (calls.models(), ("GET", "/v1/models", None)),
-        (calls.priced_models(), ("GET", "/v1/pricing/models", None)),
-        (calls.providers(None), ("GET", "/v1/providers", None)),
-        (calls.providers("gpt-4o"), ("GET", "/v1/providers?model=gpt-4o", None)),
-        (calls.providers("a/b &c"), ("GET", "/v1/providers?model=a%2Fb%20%26c", None)),
+        (api_requests.chat(CHAT), ("POST", "/v1/chat/completions", CHAT)),
+        (api_requests.text(TEXT), ("POST", "/v1/completions", TEXT)),
+        (api_requests.router(ROUTER), ("POST", "/v1/router", ROUTER)),
+        (api_requests.profiles(), ("GET", "/v1/router/profiles", None)),
+        (api_requests.models(), ("GET", "/v1/models", None)),
+        (api_requests.priced_models(), ("GET", "/v1/pricing/models", None)),
+        (api_requests.providers(None), ("GET", "/v1/providers", None)),
+        (api_requests.providers("gpt-4o"), ("GET", "/v1/providers?model=gpt-4o", None)),
+        (api_requests.providers("a/b &c"), ("GET", "/v1/providers?model=a%2Fb%20%26c", None)),
     ],
-    ids=lambda value: value.path if isinstance(value, calls.Call) else "",
+    ids=lambda value: value.path if isinstance(value, api_requests.APIRequest) else "",
 )
 def test_each_endpoint_is_one_method_path_and_body(call, line):
     assert (call.method, call.path, call.body and sent(call)) == line
@@ -185,9 +185,9 @@ def test_an_answers_message_can_be_sent_back_as_it_is():
 
 
 def test_a_call_knows_whom_it_asks_and_whether_it_streams():
-    assert (calls.chat(CHAT).model, calls.chat(CHAT).stream) == ("gpt-4o-mini", False)
+    assert (api_requests.chat(CHAT).model, api_requests.chat(CHAT).stream) == ("gpt-4o-mini", False)
     assert chat(stream=True).stream
-    assert calls.router(ROUTER).model == "router"
+    assert api_requests.router(ROUTER).model == "router"
 
 
 def test_the_same_request_of_another_model_differs_in_its_model_alone():
@@ -267,12 +267,16 @@ def test_each_local_check_names_its_field(name, wrong):
 def test_so_does_the_check_of_what_is_missing(missing):
     params = {name: value for name, value in CHAT.items() if name != missing}
     with pytest.raises(ConfigurationError, match=f"^{missing}: is required"):
-        calls.chat(params)
+        api_requests.chat(params)
 
 
 @pytest.mark.parametrize(
     ("make", "params", "missing"),
-    [(calls.text, TEXT, "model"), (calls.text, TEXT, "prompt"), (calls.router, ROUTER, "messages")],
+    [
+        (api_requests.text, TEXT, "model"),
+        (api_requests.text, TEXT, "prompt"),
+        (api_requests.router, ROUTER, "messages"),
+    ],
 )
 def test_of_texts_and_the_router_too(make, params, missing):
     with pytest.raises(ConfigurationError, match=f"^{missing}: is required"):
@@ -282,13 +286,13 @@ def test_of_texts_and_the_router_too(make, params, missing):
 @pytest.mark.parametrize("wrong", ["", 7, "half \ud83d"])
 def test_providers_are_asked_of_a_model_with_a_name(wrong):
     with pytest.raises(ConfigurationError, match=r"^model: "):
-        calls.providers(wrong)
+        api_requests.providers(wrong)
 
 
 @pytest.mark.parametrize("wrong", [None, 7, ["Once"], b"Once"])
 def test_a_prompt_is_one_string(wrong):
     with pytest.raises(ConfigurationError, match=r"^prompt: "):
-        calls.text(calls.clean(TEXT | {"prompt": wrong}))
+        api_requests.text(api_requests.clean(TEXT | {"prompt": wrong}))
 
 
 @pytest.mark.parametrize(
@@ -308,17 +312,17 @@ def test_a_prompt_is_one_string(wrong):
 )
 def test_the_router_is_asked_only_what_it_can_answer(name, wrong):
     with pytest.raises(ConfigurationError, match=f"^{name}: "):
-        calls.router(ROUTER | {name: wrong})
+        api_requests.router(ROUTER | {name: wrong})
 
 
 def test_the_router_is_asked_for_no_text_completion():
     with pytest.raises(ConfigurationError, match="model: the router"):
-        calls.text({"model": "router", "prompt": "Hi"})
+        api_requests.text({"model": "router", "prompt": "Hi"})
 
 
 def test_a_decision_alone_cannot_be_streamed():
     with pytest.raises(ConfigurationError, match=r"^stream: .*execute=False"):
-        calls.router(ROUTER | {"execute": False, "stream": True})
+        api_requests.router(ROUTER | {"execute": False, "stream": True})
 
 
 @pytest.mark.parametrize(

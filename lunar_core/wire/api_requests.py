@@ -28,7 +28,7 @@ OPTIONS = frozenset(
 
 
 @dataclass(frozen=True)
-class Call:
+class APIRequest:
     """One request: ``body`` is JSON, or None for GET. ``model`` is whom it asks, for the records."""
 
     method: str
@@ -38,7 +38,7 @@ class Call:
     body: bytes | None = field(default=None, repr=False)
     stream: bool = False
 
-    def for_model(self, model: str) -> Call:
+    def for_model(self, model: str) -> APIRequest:
         """The same request of another model."""
         params = {**self.params, "model": model}
         if "/" in model:
@@ -46,48 +46,48 @@ class Call:
         return replace(self, model=model, params=params, body=_encode(params))
 
 
-def chat(params: Mapping[str, object]) -> Call:
+def chat(params: Mapping[str, object]) -> APIRequest:
     """POST /v1/chat/completions, with ``model`` and ``messages`` among ``params``."""
     return _post("/v1/chat/completions", params, required=("model", "messages"))
 
 
-def text(params: Mapping[str, object]) -> Call:
+def text(params: Mapping[str, object]) -> APIRequest:
     """POST /v1/completions, with ``model`` and ``prompt`` among ``params``."""
     if params.get("model") == ROUTER:
         _refuse("model", "the router chooses among chat models; name one for text completions")
     return _post("/v1/completions", params, required=("model", "prompt"))
 
 
-def router(params: Mapping[str, object]) -> Call:
+def router(params: Mapping[str, object]) -> APIRequest:
     """POST /v1/router, with ``messages`` among ``params``."""
     if params.get("execute") is False and params.get("stream"):
         raise ConfigurationError("stream: a decision alone (execute=False) cannot be streamed")
     return _post("/v1/router", params, required=("messages",))
 
 
-def profiles() -> Call:
-    return Call("GET", "/v1/router/profiles")
+def profiles() -> APIRequest:
+    return APIRequest("GET", "/v1/router/profiles")
 
 
-def models() -> Call:
-    return Call("GET", "/v1/models")
+def models() -> APIRequest:
+    return APIRequest("GET", "/v1/models")
 
 
-def priced_models() -> Call:
+def priced_models() -> APIRequest:
     """Where services without /v1/models list them, with prices (observed)."""
-    return Call("GET", "/v1/pricing/models")
+    return APIRequest("GET", "/v1/pricing/models")
 
 
-def providers(model: str | None) -> Call:
+def providers(model: str | None) -> APIRequest:
     """GET /v1/providers; the service looks at ``gpt-4o-mini`` when no model is named."""
     if model is None:
-        return Call("GET", "/v1/providers")
+        return APIRequest("GET", "/v1/providers")
     _check_model(model, "model")
     try:
         query = quote(model, safe="")
     except UnicodeEncodeError:
         _refuse("model", "holds half of a surrogate pair")
-    return Call("GET", f"/v1/providers?model={query}", model=model)
+    return APIRequest("GET", f"/v1/providers?model={query}", model=model)
 
 
 def clean(params: Mapping[str, object]) -> dict[str, object]:
@@ -109,7 +109,7 @@ def clean(params: Mapping[str, object]) -> dict[str, object]:
     return body
 
 
-def _post(path: str, params: Mapping[str, object], required: tuple[str, ...]) -> Call:
+def _post(path: str, params: Mapping[str, object], required: tuple[str, ...]) -> APIRequest:
     for name in required:
         if name not in params:
             _refuse(name, "is required")
@@ -118,7 +118,7 @@ def _post(path: str, params: Mapping[str, object], required: tuple[str, ...]) ->
         if check is not None:
             check(value, name)
     model = params.get("model", ROUTER)
-    return Call("POST", path, str(model), params, _encode(params), bool(params.get("stream")))
+    return APIRequest("POST", path, str(model), params, _encode(params), bool(params.get("stream")))
 
 
 def _refuse(name: str, why: str) -> NoReturn:

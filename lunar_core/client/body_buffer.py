@@ -51,7 +51,7 @@ class Inflater:
         return -zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32
 
 
-class Body:
+class BodyBuffer:
     """Collects an answer up to ``limit`` bytes; ``cut`` says whether to stop there or to refuse."""
 
     def __init__(self, encoding: str | None, limit: int, *, cut: bool) -> None:

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from lunar_core.client.body import Body, Inflater
-from lunar_core.client.jobs import Job, route_in
+from lunar_core.client.body_buffer import BodyBuffer, Inflater
+from lunar_core.client.call import Call
 from lunar_core.errors import APIConnectionError, APIStreamError, APITimeoutError, LunarError
 from lunar_core.observers import Status
 from lunar_core.wire import answers, events
@@ -20,6 +20,7 @@ from lunar_core.wire.completions import (
     RoutingDecision,
 )
 from lunar_core.wire.deltas import Assembly
+from lunar_core.wire.routes import read_route
 from lunar_core.wire.sse import SSEDecoder
 from lunar_core.wire.usage import Usage
 
@@ -39,7 +40,7 @@ _READERS: dict[type[Final], Callable[[bytes], Final]] = {
 }
 
 
-class Intake:
+class StreamState:
     """One attempt's stream. ``ready`` holds the payloads that came and were not read yet.
 
     ``primed`` turns True with the first content (text, reasoning, a tool call, a finish_reason):
@@ -50,19 +51,19 @@ class Intake:
     that came in one piece, because the service ignored ``stream``, was paid for: it is handed on.
     """
 
-    def __init__(self, job: Job, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
         self.primed = False
         self.ended = False
         self.ready: deque[bytes] = deque()
-        self._job = job
+        self._call = call
         self._status = status
         self._headers = headers
         self._head: bytes | None = b""  # what came before the first event: perhaps no stream at all
-        self._document: Body | None = None  # what has come of a body that is no stream
+        self._document: BodyBuffer | None = None  # what has come of a body that is no stream
         self._fault: LunarError | None = None
         self._inflater = Inflater(headers.get("content-encoding"))
-        self._decoder = SSEDecoder(job.limits.event)
-        self._kind = _KINDS.get(job.endpoint or "", ChatCompletion)
+        self._decoder = SSEDecoder(call.limits.event)
+        self._kind = _KINDS.get(call.endpoint or "", ChatCompletion)
         self._assembly = Assembly(
             self._kind
         )  # of what was read: a fault must not bring in what came after it
@@ -88,7 +89,7 @@ class Intake:
             self._head = plain[:_HEAD_BYTES]
             if not plain.lstrip(_MARK_OR_SPACE).startswith((b"{", b"[", b"<", b'"')):
                 return False
-            self._document = Body(None, self._job.limits.body, cut=False)
+            self._document = BodyBuffer(None, self._call.limits.body, cut=False)
         self._document.feed(plain)
         return True
 
@@ -129,9 +130,9 @@ class Intake:
 
     def _begin(self, routed: bool) -> None:  # noqa: FBT001  # whether the service has told the route
         self.primed, self._beginning = True, None
-        self._job.first_content = self._job.runtime.clock()
+        self._call.first_content = self._call.runtime.clock()
         if not routed:
-            self._route = self._job.decision or route_in(self._headers)
+            self._route = self._call.decision or read_route(self._headers)
             if self._route is not None:
                 self._assembly.add({"routing": self._route.model_dump()})
 
@@ -191,12 +192,12 @@ class Intake:
         ):
             error = APIStreamError(f"the stream was cut off: {error.message}")
         error.request_id = error.request_id or answers.request_id(self._headers)
-        self._job.policy.spoil(error)
+        self._call.policy.spoil(error)
         if type(error) is LunarError:  # a bug: what it kept from being read is no worse for it
             for payload in self.ready:
                 self._assembly.feed(payload)
         error.partial = self.completion()
-        return self._job.named(error)
+        return self._call.identify(error)
 
     # What it amounts to
 
@@ -209,7 +210,7 @@ class Intake:
             answer = _as_completion(self._kind, value)
         except ValueError:  # chunks of a form that no completion has: at least what is certain
             answer = _as_completion(self._kind, {"choices": [], "usage": value.get("usage")})
-        answer._call = self._job.info(self._headers)
+        answer._call = self._call.info(self._headers)
         if isinstance(answer, ChatCompletion) and answer.routing is not None:
             answer.routing._call = answer.call
         return answer
@@ -235,11 +236,11 @@ class Intake:
 
     def conclude(self, status: Status, error: LunarError | None = None) -> None:
         """Tell the observers how it ended, with the usage that had arrived by then."""
-        if self._job.observers:
+        if self._call.observers:
             model, provider = self._stated("model"), self._stated("provider")
-            self._job.tell(
+            self._call.report(
                 status,
-                self._job.info(self._headers),
+                self._call.info(self._headers),
                 model if isinstance(model, str) else None,
                 usage=self.usage,
                 route=self.routing,

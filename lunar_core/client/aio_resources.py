@@ -1,0 +1,202 @@
+"""What ``AsyncLunar`` offers: an endpoint's keywords in, its answer out. ``run`` carries out what ``planner`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, overload
+
+from typing_extensions import Unpack
+
+from lunar_core.client.aio_stream import AsyncStream
+from lunar_core.client.attempts import Plan
+from lunar_core.client.call import Call
+from lunar_core.client.planner import Planner
+from lunar_core.wire.catalogue import Model, Profiles, Provider
+from lunar_core.wire.completions import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Completion,
+    CompletionChunk,
+    RoutedCompletion,
+    RoutingDecision,
+)
+from lunar_core.wire.params import (
+    ChatParams,
+    CompletionParams,
+    DecideParams,
+    MessageParam,
+    RouterParams,
+)
+
+AsyncRunner = Callable[[Call, Plan[Any]], Awaitable[Any]]
+
+
+class AsyncChat:
+    def __init__(self, run: AsyncRunner, planner: Planner) -> None:
+        self.completions = AsyncChatCompletions(run, planner)
+
+
+class AsyncChatCompletions:
+    def __init__(self, run: AsyncRunner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: Literal[False] = False,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: Literal[True],
+        **params: Unpack[ChatParams],
+    ) -> AsyncStream[ChatCompletionChunk]: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: bool,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]: ...
+
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: bool = False,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]:
+        """POST /v1/chat/completions. ``model="router"`` lets the service choose among ``models``, or all.
+
+        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that
+        are not listed go through untouched.
+        """
+        keywords = {"model": model, "messages": messages, "stream": stream, **params}
+        answer: ChatCompletion = await self._run(*self._planner.chat(keywords))
+        return answer
+
+
+class AsyncCompletions:
+    def __init__(self, run: AsyncRunner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        prompt: str,
+        stream: Literal[False] = False,
+        **params: Unpack[CompletionParams],
+    ) -> Completion: ...
+
+    @overload
+    async def create(
+        self, *, model: str, prompt: str, stream: Literal[True], **params: Unpack[CompletionParams]
+    ) -> AsyncStream[CompletionChunk]: ...
+
+    @overload
+    async def create(
+        self, *, model: str, prompt: str, stream: bool, **params: Unpack[CompletionParams]
+    ) -> Completion | AsyncStream[CompletionChunk]: ...
+
+    async def create(
+        self, *, model: str, prompt: str, stream: bool = False, **params: Unpack[CompletionParams]
+    ) -> Completion | AsyncStream[CompletionChunk]:
+        """POST /v1/completions: text in, text out. Raises as ``chat.completions.create`` does."""
+        keywords = {"model": model, "prompt": prompt, "stream": stream, **params}
+        answer: Completion = await self._run(*self._planner.text(keywords))
+        return answer
+
+
+class AsyncRouter:
+    def __init__(self, run: AsyncRunner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    @overload
+    async def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: Literal[False] = False,
+        **params: Unpack[RouterParams],
+    ) -> RoutedCompletion: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: Literal[True],
+        **params: Unpack[RouterParams],
+    ) -> AsyncStream[ChatCompletionChunk]: ...
+
+    async def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: bool = False,
+        **params: Unpack[RouterParams],
+    ) -> RoutedCompletion | AsyncStream[ChatCompletionChunk]:
+        """POST /v1/router: choose a model for the messages and, unless ``execute=False``, ask it.
+
+        ``models`` restricts the choice (at least 2); ``cost_weight`` from 0.0, higher prefers cheaper models.
+        """
+        keywords = {"messages": messages, "execute": execute, "stream": stream, **params}
+        answer: RoutedCompletion = await self._run(*self._planner.router(keywords))
+        return answer
+
+    async def decide(
+        self, *, messages: Sequence[MessageParam], **params: Unpack[DecideParams]
+    ) -> RoutingDecision:
+        """Which model the router would choose, and why; nothing is generated."""
+        keywords = {"messages": messages, "execute": False, **params}
+        answer: RoutedCompletion = await self._run(*self._planner.router(keywords))
+        if answer.routing is None:
+            raise TypeError("read_decision lets nothing else through")
+        return answer.routing
+
+    async def profiles(self) -> Profiles:
+        """GET /v1/router/profiles: the models that the router knows."""
+        answer: Profiles = await self._run(*self._planner.profiles())
+        return answer
+
+
+class AsyncModels:
+    def __init__(self, run: AsyncRunner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    async def list(self) -> list[Model]:
+        """GET /v1/models; a service without it is asked for its price list instead, and prices are kept."""
+        answer: list[Model] = await self._run(*self._planner.models())
+        return answer
+
+
+class AsyncProviders:
+    def __init__(self, run: AsyncRunner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    async def list(self, *, model: str | None = None) -> list[Provider]:
+        """GET /v1/providers: who serves ``model`` (the service's own default: gpt-4o-mini)."""
+        answer: list[Provider] = await self._run(*self._planner.providers(model))
+        return answer

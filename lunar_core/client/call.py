@@ -1,0 +1,195 @@
+"""What the caller asked for, as one value that both clients carry out. Pure but for the clock.
+
+A Call goes from keywords to a plan of requests, and from the last reply to the answer's ``call``,
+the error's ``attempts`` and the Outcome that observers are told of.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from lunar_core.client.attempts import Policy
+from lunar_core.errors import LunarError
+from lunar_core.observers import CallStart, Endpoint, Observer, Outcome, Status, current_tags
+from lunar_core.settings import (
+    Limits,
+    Timeout,
+)
+from lunar_core.wire import answers, api_requests
+from lunar_core.wire.completions import (
+    Answer,
+    CallInfo,
+    ChatCompletion,
+    Completion,
+    RoutedCompletion,
+    RoutingDecision,
+)
+from lunar_core.wire.routes import find_provider, read_route
+from lunar_core.wire.usage import Usage
+
+logger = logging.getLogger("lunar_core")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Time and chance, to be replaced in tests: ``clock`` in seconds, ``now`` since the epoch, ``jitter`` 0 to 1."""
+
+    clock: Callable[[], float]
+    now: Callable[[], float]
+    jitter: Callable[[], float]
+
+
+def runtime() -> Runtime:
+    return Runtime(time.monotonic, time.time, random.random)
+
+
+@dataclass
+class Call:
+    """One call of the caller's, from start to end."""
+
+    endpoint: Endpoint | None
+    """None for the catalogue, which costs nothing and of which no observer is told."""
+    model: str
+    params: Mapping[str, object]
+    timeout: Timeout
+    headers: Mapping[str, str]
+    policy: Policy
+    runtime: Runtime
+    deadline: float | None
+    limits: Limits
+    observers: Sequence[Observer] = ()
+    stream: bool = False
+    call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex}")
+    tags: Mapping[str, str] = field(default_factory=current_tags)
+    decision: RoutingDecision | None = None
+    secret: SecretStr | None = None
+    """The key of the last request."""
+    started: float = 0.0
+    first_content: float | None = None
+    _is_reported: bool = False
+
+    def __post_init__(self) -> None:
+        self.started = self.runtime.clock()
+
+    def begin(self) -> None:
+        """Let every observer refuse. Raises what the first one raises."""
+        if self.endpoint is None:
+            return
+        start = CallStart(
+            self.call_id, self.endpoint, self.model, self.params, self.stream, self.tags
+        )
+        for observer in self.observers:
+            observer.before(start)
+
+    def time_left(self) -> float:
+        return math.inf if self.deadline is None else self.deadline - self.runtime.clock()
+
+    def accept_decision(self, answer: object) -> str:
+        """The first half of decide-then-call is done: remember the route, and report what it cost."""
+        if not isinstance(answer, RoutedCompletion) or answer.routing is None:
+            raise TypeError("read_decision lets nothing else through")
+        route = self.decision = answer.routing
+        part = replace(
+            self,
+            endpoint="router.decide",
+            model=api_requests.ROUTER,
+            stream=False,
+            call_id=f"{self.call_id}.route",
+        )
+        info = CallInfo(part.call_id, api_requests.ROUTER, tuple(self.policy.attempts))
+        part.report("ok", info, route.selected_model, usage=answer.usage, route=route)
+        return route.selected_model
+
+    def info(self, headers: Mapping[str, str] | None = None) -> CallInfo:
+        now = self.runtime.clock()
+        first = self.first_content
+        return CallInfo(
+            call_id=self.call_id,
+            requested_model=self.model,
+            attempts=tuple(self.policy.attempts),
+            request_id=answers.request_id(headers) if headers is not None else None,
+            headers=dict(headers) if headers is not None else {},
+            latency_ms=(now - self.started) * 1000,
+            ttft_ms=None if first is None else (first - self.started) * 1000,
+        )
+
+    def succeed(self, answer: object, headers: Mapping[str, str]) -> object:
+        """A plain answer has come: put ``call`` and the route on it, and tell the observers."""
+        if not isinstance(answer, Answer):
+            return answer  # a list of the catalogue
+        if isinstance(answer, ChatCompletion) and answer.routing is None:
+            route = self.decision or read_route(headers)
+            if route is not None:
+                answer = answer.model_copy(update={"routing": route})
+        answer._call = self.info(headers)
+        if isinstance(answer, ChatCompletion) and answer.routing is not None:
+            answer.routing._call = answer.call
+        if isinstance(answer, (ChatCompletion, Completion)):
+            route = answer.routing if isinstance(answer, ChatCompletion) else None
+            extra = answer.model_extra
+            self.report(
+                "ok", answer.call, answer.model, usage=answer.usage, route=route, extra=extra
+            )
+        return answer
+
+    def abort(self) -> None:
+        """The caller stopped waiting: cancelled, or interrupted."""
+        self.report("aborted", self.info(), None)
+
+    def fail(self, error: LunarError) -> LunarError:
+        """No model answered: the error to raise, with every attempt on it."""
+        self.report("failed", self.info(), None, error=self.identify(error))
+        return error
+
+    def identify(self, error: LunarError) -> LunarError:
+        """``error`` with what it takes to find the call that it ended."""
+        error.call_id = self.call_id
+        error.attempts = tuple(self.policy.attempts)
+        return error
+
+    def report(
+        self,
+        status: Status,
+        info: CallInfo,
+        model: str | None,
+        *,
+        usage: Usage | None = None,
+        route: RoutingDecision | None = None,
+        extra: Mapping[str, object] | None = None,
+        error: LunarError | None = None,
+    ) -> None:
+        """Tell each observer, once per call, how it ended."""
+        if self.endpoint is None or self._is_reported:
+            return
+        self._is_reported = True
+        provider = find_provider(model, route, extra or {})
+        outcome = Outcome(
+            info,
+            self.endpoint,
+            status,
+            model or self.model,
+            provider,
+            usage,
+            route,
+            error,
+            self.stream,
+            self.tags,
+        )
+        for observer in self.observers:
+            try:
+                observer.after(outcome)
+            except (
+                Exception
+            ):  # whatever an observer does, the caller gets the answer that was paid for
+                logger.exception("an observer failed after call %s", self.call_id)

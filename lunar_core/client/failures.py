@@ -1,0 +1,96 @@
+"""How whatever fails below becomes our error, and what is done to it on its way up to the caller.
+
+The caller's own client may be of httpx or of httpx2, whose error classes are told apart by name.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from lunar_core.errors import APIConnectionError, APIStatusError, APITimeoutError, LunarError
+from lunar_core.settings import Credential
+from lunar_core.wire.api_requests import APIRequest
+
+T = TypeVar("T")
+
+
+def as_error(exc: Exception) -> LunarError:
+    """Our error for what httpx, httpcore, ssl or the system raised; ours pass through.
+
+    It is raised without its cause: those tracebacks hold requests, and requests hold the key. Any
+    other exception is a bug, here or in a hook of the caller's own client: trying again would hide it,
+    and pay for each attempt.
+    """
+    if isinstance(exc, LunarError):
+        return exc
+    text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    names = {cls.__name__ for cls in type(exc).__mro__}
+    if names & {"TimeoutException", "TimeoutError"}:
+        return APITimeoutError(f"the service did not answer in time ({text})")
+    if isinstance(exc, OSError) or _is_of_http(exc):
+        return APIConnectionError(f"no whole answer from the service ({text})")
+    return LunarError(
+        f"a bug, and no failure of the service: {text} (raised at {_where(exc)}). It was not tried again"
+    )
+
+
+def _is_of_http(exc: Exception) -> bool:
+    """Whether a library that speaks HTTP says that speaking it failed. RuntimeErrors tell of its misuse."""
+    library = {cls.__module__.partition(".")[0] for cls in type(exc).__mro__} & _LIBRARIES
+    return bool(library) and not isinstance(exc, RuntimeError)
+
+
+_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h2", "anyio", "socksio"}
+
+
+def _where(exc: Exception) -> str:
+    """File and line, and no more: a frame's variables may hold the key."""
+    *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
+    return f"{frame.f_code.co_filename}:{line}"
+
+
+def bare(error: LunarError) -> LunarError:
+    """``error`` without the way it came: those frames hold requests, and requests hold the key."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error
+
+
+def explained(
+    error: APIStatusError, api_request: APIRequest, credential: Credential
+) -> APIStatusError:
+    """``error`` with what the client knows about it and the service did not say."""
+    if (
+        api_request.path.startswith("/v1/router")
+        and error.status_code in (401, 403)
+        and credential.kind == "jwt"
+    ):
+        error.message += " (the service, as it was observed, takes only an API key here: use api_key= in place of jwt=)"
+        error.args = (error.message,)
+    return error
+
+
+def redacted(error: LunarError, sent: SecretStr | None) -> LunarError:
+    """``error`` without the key that was sent, in case the service echoed it."""
+    return error if sent is None else _redacted(error, sent.get_secret_value())
+
+
+def _redacted(error: LunarError, secret: str) -> LunarError:
+    if len(secret) >= 8 and secret in f"{error.message} {error.request_id} {error.body!r}":
+        error.request_id = _without(error.request_id, secret)
+        error.message = _without(error.message, secret)
+        error.args = (error.message,)
+        error.body = _without(error.body, secret)
+    return error
+
+
+def _without(value: T, secret: str) -> T:
+    if isinstance(value, str):
+        return value.replace(secret, "[redacted]")  # type: ignore[return-value]  # a str for a str
+    if isinstance(value, list):
+        return [_without(item, secret) for item in value]  # type: ignore[return-value]  # a list for a list
+    if isinstance(value, dict):
+        return {_without(key, secret): _without(item, secret) for key, item in value.items()}  # type: ignore[return-value]  # a dict for a dict
+    return value

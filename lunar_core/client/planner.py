@@ -1,0 +1,171 @@
+"""From the keywords of ``create()`` to a Call and its plan: which requests, in which order. Pure.
+
+``choose_reader`` says what takes the body of each request's answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from lunar_core import routing
+from lunar_core.client import attempts
+from lunar_core.client.attempts import Plan, Policy
+from lunar_core.client.call import Call, Runtime
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import Endpoint, Observer
+from lunar_core.settings import (
+    Settings,
+    checked_count,
+    checked_fallbacks,
+    checked_headers,
+    checked_seconds,
+    checked_timeout,
+)
+from lunar_core.wire import answers, api_requests, catalogue
+from lunar_core.wire.api_requests import APIRequest
+
+
+class Planner:
+    """Turns keywords into Calls and their plans, for one client."""
+
+    def __init__(self, settings: Settings, observers: Sequence[Observer], runtime: Runtime) -> None:
+        self.settings = settings
+        self.observers = tuple(observers)
+        self.runtime = runtime
+
+    def chat(self, keywords: Mapping[str, object]) -> tuple[Call, Plan[object]]:
+        options, params = _split(keywords)
+        if not routing.is_routed(params):
+            params = routing.without_router_fields(params)
+            request = api_requests.chat(_asking_usage(params, options))
+            call, fallbacks = self._new_call("chat.completions", request, options)
+            return call, attempts.ask(_with_fallbacks(request, fallbacks), call.policy)
+        if routing.takes_one_request(params):
+            return self._router(routing.execute_params(params), options)
+        return self._decide_then_chat(params, options)
+
+    def _decide_then_chat(
+        self, params: dict[str, object], options: Mapping[str, object]
+    ) -> tuple[Call, Plan[object]]:
+        template = api_requests.chat(_asking_usage(routing.without_router_fields(params), options))
+        decision = api_requests.router(routing.decide_params(params))
+        call, fallbacks = self._new_call("chat.completions", template, options)
+        return call, attempts.decide_then_call(
+            decision, template.for_model, fallbacks, call.policy, call.accept_decision
+        )
+
+    def text(self, keywords: Mapping[str, object]) -> tuple[Call, Plan[object]]:
+        options, params = _split(keywords)
+        request = api_requests.text(_asking_usage(params, options))
+        call, fallbacks = self._new_call("completions", request, options)
+        return call, attempts.ask(_with_fallbacks(request, fallbacks), call.policy)
+
+    def router(self, keywords: Mapping[str, object]) -> tuple[Call, Plan[object]]:
+        options, params = _split(keywords)
+        return self._router(params, options)
+
+    def _router(
+        self, params: dict[str, object], options: Mapping[str, object]
+    ) -> tuple[Call, Plan[object]]:
+        request = api_requests.router(params)
+        decides = params.get("execute") is False
+        call, fallbacks = self._new_call("router.decide" if decides else "router", request, options)
+        chat = {
+            key: value
+            for key, value in _asking_usage(params, options).items()
+            if key not in ("models", "cost_weight", "execute")
+        }
+        others = (
+            []
+            if decides
+            else [api_requests.chat({"model": model, **chat}) for model in dict.fromkeys(fallbacks)]
+        )
+        return call, attempts.ask([request, *others], call.policy)
+
+    def profiles(self) -> tuple[Call, Plan[object]]:
+        return self._catalogue(api_requests.profiles())
+
+    def providers(self, model: str | None) -> tuple[Call, Plan[object]]:
+        return self._catalogue(api_requests.providers(model))
+
+    def models(self) -> tuple[Call, Plan[object]]:
+        call, _ = self._new_call(None, api_requests.models(), {})
+        return call, attempts.list_models(call.policy)
+
+    def _catalogue(self, request: APIRequest) -> tuple[Call, Plan[object]]:
+        call, _ = self._new_call(None, request, {})
+        return call, attempts.ask([request], call.policy)
+
+    def _new_call(
+        self, endpoint: Endpoint | None, request: APIRequest, options: Mapping[str, object]
+    ) -> tuple[Call, Sequence[str]]:
+        settings, clock = self.settings, self.runtime.clock
+        retries = options.get("max_retries")
+        total = (
+            checked_seconds(options.get("total_timeout"), "total_timeout") or settings.total_timeout
+        )
+        timeout, headers = options.get("timeout"), options.get("extra_headers")
+        fallbacks = options.get("fallbacks")
+        deadline = None if total is None else clock() + total
+        call = Call(
+            endpoint=endpoint,
+            model=request.model,
+            params=request.params,
+            timeout=settings.timeout if timeout is None else checked_timeout(timeout),
+            headers=checked_headers(headers, "extra_headers"),
+            policy=Policy(
+                settings.max_retries if retries is None else checked_count(retries, "max_retries"),
+                self.runtime.jitter,
+                lambda: math.inf if deadline is None else deadline - clock(),
+            ),
+            runtime=self.runtime,
+            deadline=deadline,
+            limits=settings.limits,
+            observers=self.observers,
+            stream=request.stream,
+        )
+        return call, settings.fallbacks if fallbacks is None else checked_fallbacks(fallbacks)
+
+
+def _asking_usage(
+    params: Mapping[str, object], options: Mapping[str, object]
+) -> Mapping[str, object]:
+    """What chat and text completions are sent. POST /v1/router states usage unasked, and knows no such field."""
+    wanted = options.get("stream_usage")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise ConfigurationError("stream_usage: expected True or False")
+    if wanted and params.get("stream") and "stream_options" not in params:
+        return {**params, "stream_options": {"include_usage": True}}
+    return params
+
+
+def _with_fallbacks(request: APIRequest, fallbacks: Sequence[str]) -> list[APIRequest]:
+    others = dict.fromkeys(model for model in fallbacks if model != request.model)
+    return [request, *map(request.for_model, others)]
+
+
+def _split(keywords: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """The client's options, and what is sent."""
+    options = {key: value for key, value in keywords.items() if key in api_requests.OPTIONS}
+    return options, api_requests.clean(
+        {key: value for key, value in keywords.items() if key not in api_requests.OPTIONS}
+    )
+
+
+def choose_reader(request: APIRequest) -> Callable[[bytes], object]:
+    """What takes the body of the call's answer. It raises ValueError for anything else."""
+    if request.path == "/v1/router" and request.params.get("execute") is False:
+        return answers.read_decision
+    return _READERS[request.path.partition("?")[0]]
+
+
+_READERS: dict[str, Callable[[bytes], object]] = {
+    "/v1/chat/completions": answers.read_chat,
+    "/v1/completions": answers.read_text,
+    "/v1/router": answers.read_routed,
+    "/v1/router/profiles": catalogue.read_profiles,
+    "/v1/models": catalogue.read_models,
+    "/v1/pricing/models": catalogue.read_models,
+    "/v1/providers": catalogue.read_providers,
+}

@@ -1,0 +1,202 @@
+"""What ``Lunar`` offers: an endpoint's keywords in, its answer out. ``run`` carries out what ``planner`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
+
+from typing_extensions import Unpack
+
+from lunar_core.client.attempts import Plan
+from lunar_core.client.call import Call
+from lunar_core.client.planner import Planner
+from lunar_core.client.sync_stream import Stream
+from lunar_core.wire.catalogue import Model, Profiles, Provider
+from lunar_core.wire.completions import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Completion,
+    CompletionChunk,
+    RoutedCompletion,
+    RoutingDecision,
+)
+from lunar_core.wire.params import (
+    ChatParams,
+    CompletionParams,
+    DecideParams,
+    MessageParam,
+    RouterParams,
+)
+
+Runner = Callable[[Call, Plan[Any]], Any]
+
+
+class Chat:
+    def __init__(self, run: Runner, planner: Planner) -> None:
+        self.completions = ChatCompletions(run, planner)
+
+
+class ChatCompletions:
+    def __init__(self, run: Runner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    @overload
+    def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: Literal[False] = False,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: Literal[True],
+        **params: Unpack[ChatParams],
+    ) -> Stream[ChatCompletionChunk]: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: bool,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion | Stream[ChatCompletionChunk]: ...
+
+    def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[MessageParam],
+        stream: bool = False,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion | Stream[ChatCompletionChunk]:
+        """POST /v1/chat/completions. ``model="router"`` lets the service choose among ``models``, or all.
+
+        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that
+        are not listed go through untouched.
+        """
+        keywords = {"model": model, "messages": messages, "stream": stream, **params}
+        answer: ChatCompletion = self._run(*self._planner.chat(keywords))
+        return answer
+
+
+class Completions:
+    def __init__(self, run: Runner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    @overload
+    def create(
+        self,
+        *,
+        model: str,
+        prompt: str,
+        stream: Literal[False] = False,
+        **params: Unpack[CompletionParams],
+    ) -> Completion: ...
+
+    @overload
+    def create(
+        self, *, model: str, prompt: str, stream: Literal[True], **params: Unpack[CompletionParams]
+    ) -> Stream[CompletionChunk]: ...
+
+    @overload
+    def create(
+        self, *, model: str, prompt: str, stream: bool, **params: Unpack[CompletionParams]
+    ) -> Completion | Stream[CompletionChunk]: ...
+
+    def create(
+        self, *, model: str, prompt: str, stream: bool = False, **params: Unpack[CompletionParams]
+    ) -> Completion | Stream[CompletionChunk]:
+        """POST /v1/completions: text in, text out. Raises as ``chat.completions.create`` does."""
+        keywords = {"model": model, "prompt": prompt, "stream": stream, **params}
+        answer: Completion = self._run(*self._planner.text(keywords))
+        return answer
+
+
+class Router:
+    def __init__(self, run: Runner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    @overload
+    def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: Literal[False] = False,
+        **params: Unpack[RouterParams],
+    ) -> RoutedCompletion: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: Literal[True],
+        **params: Unpack[RouterParams],
+    ) -> Stream[ChatCompletionChunk]: ...
+
+    def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: bool = False,
+        **params: Unpack[RouterParams],
+    ) -> RoutedCompletion | Stream[ChatCompletionChunk]:
+        """POST /v1/router: choose a model for the messages and, unless ``execute=False``, ask it.
+
+        ``models`` restricts the choice (at least 2); ``cost_weight`` from 0.0, higher prefers cheaper models.
+        """
+        keywords = {"messages": messages, "execute": execute, "stream": stream, **params}
+        answer: RoutedCompletion = self._run(*self._planner.router(keywords))
+        return answer
+
+    def decide(
+        self, *, messages: Sequence[MessageParam], **params: Unpack[DecideParams]
+    ) -> RoutingDecision:
+        """Which model the router would choose, and why; nothing is generated."""
+        keywords = {"messages": messages, "execute": False, **params}
+        answer: RoutedCompletion = self._run(*self._planner.router(keywords))
+        if answer.routing is None:
+            raise TypeError("read_decision lets nothing else through")
+        return answer.routing
+
+    def profiles(self) -> Profiles:
+        """GET /v1/router/profiles: the models that the router knows."""
+        answer: Profiles = self._run(*self._planner.profiles())
+        return answer
+
+
+class Models:
+    def __init__(self, run: Runner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    def list(self) -> list[Model]:
+        """GET /v1/models; a service without it is asked for its price list instead, and prices are kept."""
+        answer: list[Model] = self._run(*self._planner.models())
+        return answer
+
+
+class Providers:
+    def __init__(self, run: Runner, planner: Planner) -> None:
+        self._run = run
+        self._planner = planner
+
+    def list(self, *, model: str | None = None) -> list[Provider]:
+        """GET /v1/providers: who serves ``model`` (the service's own default: gpt-4o-mini)."""
+        answer: list[Provider] = self._run(*self._planner.providers(model))
+        return answer
