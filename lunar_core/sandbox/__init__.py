@@ -11,13 +11,13 @@ Where things are, along the way of a request:
 
 - ``handle`` starts the command, ``__main__``, as a process; ``server`` serves until it is ended.
 - ``app`` routes requests and records them (``log``); ``service`` has the endpoints. Before an
-  answer, ``door`` sees to keys, bodies (``requests``), faults and the model (``catalogue``).
+  answer, ``admission`` sees to keys, bodies (``requests``), faults and the model (``catalogue``).
 - ``router`` chooses by a table, ``engine`` by the vendor's own program.
 - ``sources`` answer: the built-in models (``generate``, with ``text``, ``tools``, ``schema``,
-  ``hints`` and ``formats``) or an ``upstream``.
+  ``prompt`` and ``formats``) or an ``upstream``.
 - ``dialects`` gives an answer its form, ``streams`` its events; ``usage`` counts and prices it,
   ``bills`` charges it.
-- ``refused`` is an answer that is an error; ``faults`` are failures on demand, and ``connections``
+- ``errors`` has the answer that is an error; ``faults`` are failures on demand, and ``connections``
   hangs up.
 """
 

@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from lunar_core.sandbox.refused import seconds
+from lunar_core.sandbox.errors import seconds
 
 if TYPE_CHECKING:
     from lunar_core.sandbox.sources import Source

@@ -17,10 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lunar_core.sandbox.door import StruckError
+from lunar_core.sandbox.admission import FaultError
+from lunar_core.sandbox.errors import ServiceError, seconds
 from lunar_core.sandbox.faults import FAULTS
 from lunar_core.sandbox.log import Log
-from lunar_core.sandbox.refused import RefusedError, seconds
 from lunar_core.sandbox.service import Service
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ def make_app(
             Route("/sandbox/log", own.forget, methods=["DELETE"]),
             Route("/sandbox/faults", own.faults, methods=get),
         ],
-        exception_handlers={RefusedError: _refused, StruckError: _struck, HTTPException: _unknown},
+        exception_handlers={
+            ServiceError: _service_error,
+            FaultError: _fault,
+            HTTPException: _http_error,
+        },
     )
     return Recorded(app, log)
 
@@ -85,7 +89,7 @@ class _Own:
 
     async def forget(self, request: Request) -> Response:
         """``DELETE /sandbox/log?session=``."""
-        self._log.clear(_session_asked(request))
+        self._log.clear(_session_in(request))
         return Response(status_code=204)
 
     async def faults(self, _request: Request) -> Response:
@@ -97,8 +101,8 @@ class _Own:
         try:
             at_least, timeout = int(query.get("at_least", 0)), seconds(query.get("timeout", "5"))
         except ValueError:
-            raise RefusedError(400, "at_least and timeout (in seconds) are numbers") from None
-        session = _session_asked(request)
+            raise ServiceError(400, "at_least and timeout (in seconds) are numbers") from None
+        session = _session_in(request)
         return await self._log.read(kind, session, at_least=at_least, timeout=timeout)
 
 
@@ -126,34 +130,34 @@ class Recorded:
             return
         method, path, query = scope["method"], scope["path"], scope["query_string"].decode("latin1")
         record = self._log.request(session, method, path, query, headers)
-        told: dict[str, str] = {"x-request-id": record["request_id"]}
-        scope["state"].update(record=record, headers=told)
+        extra_headers: dict[str, str] = {"x-request-id": record["request_id"]}
+        scope["state"].update(record=record, headers=extra_headers)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record["status"] = message["status"]
-                extra = [(name.encode(), value.encode()) for name, value in told.items()]
+                extra = [(name.encode(), value.encode()) for name, value in extra_headers.items()]
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
         await self._app(scope, receive, sending)
 
 
-def _session_asked(request: Request) -> str | None:
+def _session_in(request: Request) -> str | None:
     """Read whose records are meant: ``?session=``, else the path's or header's, else everyone's."""
     return request.query_params.get("session", request.state.session or None)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    refused = cast("RefusedError", error)
-    return JSONResponse({"detail": refused.detail}, refused.status)
+async def _service_error(_request: Request, error: Exception) -> Response:
+    failure = cast("ServiceError", error)
+    return JSONResponse({"detail": failure.detail}, failure.status)
 
 
-async def _struck(_request: Request, error: Exception) -> Response:
-    return cast("StruckError", error).response
+async def _fault(_request: Request, error: Exception) -> Response:
+    return cast("FaultError", error).response
 
 
-async def _unknown(_request: Request, error: Exception) -> Response:
+async def _http_error(_request: Request, error: Exception) -> Response:
     """Answer 404 and 405 as FastAPI does."""
-    unknown = cast("HTTPException", error)
-    return JSONResponse({"detail": unknown.detail}, unknown.status_code, unknown.headers)
+    failure = cast("HTTPException", error)
+    return JSONResponse({"detail": failure.detail}, failure.status_code, failure.headers)

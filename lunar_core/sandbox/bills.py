@@ -10,8 +10,8 @@ from lunar_core.sandbox.usage import Tokens, costs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lunar_core.sandbox.admission import Target
     from lunar_core.sandbox.dialects import Documented, Head
-    from lunar_core.sandbox.door import Target
     from lunar_core.sandbox.generate import Piece
     from lunar_core.sandbox.log import Log
 
@@ -54,12 +54,12 @@ class Bill:
         """Count a piece of a stream. An upstream's own count, where it tells one, wins."""
         if self._first is None and piece.delta:
             self._first = time.perf_counter()
-        had = self._tokens
+        before = self._tokens
         self._tokens = piece.counted or Tokens(
-            had.prompt,
-            had.completion + piece.tokens,
-            had.cached,
-            had.reasoning + piece.reasoning,
+            before.prompt,
+            before.completion + piece.tokens,
+            before.cached,
+            before.reasoning + piece.reasoning,
         )
 
     def usage(self, dialect: Documented) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Bill:
         self._log.bill(
             {
                 "id": self._head.id,
-                "model": self._target.said,
+                "model": self._target.requested_name,
                 "provider": self._target.provider,
                 "session": request["session"],
                 "request_id": request["request_id"],

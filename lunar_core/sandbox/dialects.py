@@ -91,11 +91,13 @@ class Documented:
         choices: list[Json] = []
         for index, choice in enumerate(answer.choices):
             if head.kind == "text":
-                said: Json = {"text": choice.message["content"] or ""}
+                content: Json = {"text": choice.message["content"] or ""}
             else:
-                said = {"message": choice.message}
-            told = {"logprobs": choice.logprobs} if choice.logprobs else {}
-            choices.append({"index": index, **said, **told, "finish_reason": choice.finish_reason})
+                content = {"message": choice.message}
+            logprobs = {"logprobs": choice.logprobs} if choice.logprobs else {}
+            choices.append(
+                {"index": index, **content, **logprobs, "finish_reason": choice.finish_reason}
+            )
         return {**self._frame(head), **self._routing(head), "choices": choices, "usage": usage}
 
     def decision(self, head: Head) -> Json:
@@ -134,10 +136,10 @@ class Documented:
 
     def usage_style(self, options: Mapping[str, Any]) -> str:
         """Read from the request where a stream's usage goes."""
-        asked = (options.get("stream_options") or {}).get("include_usage")
-        if asked is None:
+        include_usage = (options.get("stream_options") or {}).get("include_usage")
+        if include_usage is None:
             return "last"
-        return "closing" if asked else "none"
+        return "closing" if include_usage else "none"
 
     def error_event(self, head: Head, message: str) -> Json:
         """Form the event that ends a stream which failed."""
@@ -181,11 +183,11 @@ class Documented:
 
     def _chunk(self, head: Head, piece: Piece, extra: Json) -> Json:
         if head.kind == "text":
-            said: Json = {"text": piece.delta.get("content", "")}
+            content: Json = {"text": piece.delta.get("content", "")}
         else:
-            said = {"delta": piece.delta}
-        told = {"logprobs": piece.logprobs} if piece.logprobs else {}
-        choice = {"index": piece.index, **said, **told, "finish_reason": piece.finish_reason}
+            content = {"delta": piece.delta}
+        logprobs = {"logprobs": piece.logprobs} if piece.logprobs else {}
+        choice = {"index": piece.index, **content, **logprobs, "finish_reason": piece.finish_reason}
         return {**self._frame(head, ".chunk"), "choices": [choice], **extra}
 
 
@@ -212,16 +214,16 @@ class Observed(Documented):
 
     @override
     def decision(self, head: Head) -> Json:
-        routed = self._routing(head)
-        routed["routing"]["selected_provider"] = ""
-        return {**self._frame(head), **routed, "choices": [], "usage": None}
+        decision = self._routing(head)
+        decision["routing"]["selected_provider"] = ""
+        return {**self._frame(head), **decision, "choices": [], "usage": None}
 
     @override
     def usage(
         self, tokens: Tokens, costs: Mapping[str, float], latency: float, first: float
     ) -> Json:
-        priced = {name: costs.get(name) for name in COST_NAMES}
-        return {**_counts(tokens), **priced, "latency_ms": latency, "ttft_ms": first}
+        amounts = {name: costs.get(name) for name in COST_NAMES}
+        return {**_counts(tokens), **amounts, "latency_ms": latency, "ttft_ms": first}
 
     @override
     def opening(self, head: Head, choices: int) -> Iterator[Json]:
@@ -261,10 +263,10 @@ class Observed(Documented):
 
     @override
     def providers(self, model: Model) -> Any:
-        listed = super().providers(model)
-        for provider in listed[2:]:  # `type` is an open string: not only primary and backup.
+        rows = super().providers(model)
+        for provider in rows[2:]:  # `type` is an open string: not only primary and backup.
             provider["type"] = "overflow"
-        return {"providers": listed}
+        return {"providers": rows}
 
     @override
     def _frame(self, head: Head, suffix: str = "") -> Json:
@@ -281,11 +283,11 @@ class Observed(Documented):
     def _chunk(self, head: Head, piece: Piece, extra: Json) -> Json:
         frame = self._frame(head, ".chunk")
         if head.kind == "text" and piece.finish_reason is None:
-            said: Json = {"text": piece.delta.get("content", "")}
+            content: Json = {"text": piece.delta.get("content", "")}
         else:  # A text stream, too, ends with a chat chunk.
-            said = {"delta": piece.delta}
+            content = {"delta": piece.delta}
             frame["object"] = "chat.completion.chunk"
-        choice = {"index": piece.index, **said, "finish_reason": piece.finish_reason}
+        choice = {"index": piece.index, **content, "finish_reason": piece.finish_reason}
         return {**frame, "choices": [choice], **extra}
 
 

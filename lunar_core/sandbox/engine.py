@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunar_core.sandbox.catalogue import MODELS, Model
-from lunar_core.sandbox.refused import RefusedError
+from lunar_core.sandbox.errors import ServiceError
 from lunar_core.sandbox.router import Route
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class EngineRouter:
         """Choose among ``models``.
 
         Raises:
-            RefusedError: 503, when the engine doesn't answer: no other router steps in.
+            ServiceError: 503, when the engine doesn't answer: no other router steps in.
         """
         question = {
             "prompt": prompt if prompt.strip() else "(empty)",
@@ -81,19 +81,19 @@ class EngineRouter:
             "cost_weight": max(cost_weight, TIE_BREAK),
         }
         try:
-            said = await asyncio.to_thread(_ask, self._port, "POST", "/v1/route", question)
+            decision = await asyncio.to_thread(_exchange, self._port, "POST", "/v1/route", question)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise RefusedError(503, f"The routing engine doesn't answer: {error}") from error
-        chosen = said["selected_model"]
+            raise ServiceError(503, f"The routing engine doesn't answer: {error}") from error
+        chosen = decision["selected_model"]
         return Route(
             model=chosen,
             provider=MODELS[chosen].owner,
-            expected_error=float(said["expected_error"]),
+            expected_error=float(decision["expected_error"]),
             # Six decimals: the tie-breaking weight is no part of the score.
-            score=round(said["cost_adjusted_score"], 6),
-            cluster=said["cluster_id"],
-            reasoning=said["reasoning"].strip(),
-            scores={name: round(score, 6) for name, score in said["all_scores"].items()},
+            score=round(decision["cost_adjusted_score"], 6),
+            cluster=decision["cluster_id"],
+            reasoning=decision["reasoning"].strip(),
+            scores={name: round(score, 6) for name, score in decision["all_scores"].items()},
         )
 
 
@@ -108,15 +108,15 @@ def running_engine() -> Iterator[EngineRouter]:
     """
     package, version = _package()
     port = _free_port()
-    said: deque[str] = deque(maxlen=30)
+    output: deque[str] = deque(maxlen=30)
     with contextlib.ExitStack() as started:
         with tempfile.TemporaryDirectory(prefix="lunar-engine-") as folder:
             # Once the engine is healthy it has read its weights: the links may go, and so
             # nothing stays behind even after a SIGKILL.
-            weights = _linked_weights(package, Path(folder))
-            process = started.enter_context(_spawned(package, weights, port))
-            threading.Thread(target=_drain, args=(process, said), daemon=True).start()
-            _wait_until_healthy(process, port, said)
+            weights = _link_weights(package, Path(folder))
+            process = started.enter_context(_spawn(package, weights, port))
+            threading.Thread(target=_drain, args=(process, output), daemon=True).start()
+            _wait_until_healthy(process, port, output)
         yield EngineRouter(port, version)
 
 
@@ -128,7 +128,7 @@ def _package() -> tuple[Path, str]:
     return Path(spec.origin).parent, importlib.metadata.version("opentracy")
 
 
-def _linked_weights(package: Path, folder: Path) -> Path:
+def _link_weights(package: Path, folder: Path) -> Path:
     """Lay out the weights as the engine wants them, as links to what the package brings."""
     bundled = next((package / "_bundled_weights").glob("*/"), None)
     if bundled is None:
@@ -144,7 +144,7 @@ def _linked_weights(package: Path, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _spawned(package: Path, weights: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def _spawn(package: Path, weights: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """Run the binary, and end it."""
     binary = next((package / "_bin").glob("opentracy-engine-*"), None)
     library = next((package / "_bin").glob("*onnxruntime*"), None)
@@ -153,10 +153,12 @@ def _spawned(package: Path, weights: Path, port: int) -> Iterator[subprocess.Pop
     command = [str(binary), "--host", "127.0.0.1", "--port", str(port), "--weights", str(weights)]
     if sys.platform == "linux":
         command = [sys.executable, "-ISc", _WITH_PARENT, str(os.getpid()), *command]
-    kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ}
+    variables = {
+        name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ
+    }
     process = subprocess.Popen(  # noqa: S603 - the package's own binary
         command,
-        env={**kept, "HOME": str(weights), "ONNXRUNTIME_LIB_PATH": str(library)},
+        env={**variables, "HOME": str(weights), "ONNXRUNTIME_LIB_PATH": str(library)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -176,33 +178,33 @@ def _spawned(package: Path, weights: Path, port: int) -> Iterator[subprocess.Pop
             process.wait()
 
 
-def _drain(process: subprocess.Popen[str], said: deque[str]) -> None:
+def _drain(process: subprocess.Popen[str], output: deque[str]) -> None:
     if process.stdout is not None:
         with process.stdout as lines:
-            said.extend(lines)
+            output.extend(lines)
 
 
-def _wait_until_healthy(process: subprocess.Popen[str], port: int, said: deque[str]) -> None:
+def _wait_until_healthy(process: subprocess.Popen[str], port: int, output: deque[str]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-            if _ask(port, "GET", "/health").get("embedder_ready"):
+            if _exchange(port, "GET", "/health").get("embedder_ready"):
                 return
         time.sleep(0.05)
-    raise EngineError("The engine doesn't start. It said: " + "".join(said).strip())
+    raise EngineError("The engine doesn't start. It said: " + "".join(output).strip())
 
 
-def _ask(port: int, method: str, path: str, body: Any = None) -> dict[str, Any]:
+def _exchange(port: int, method: str, path: str, body: Any = None) -> dict[str, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ROUTE_SECONDS)
     with contextlib.closing(connection):
         connection.request(method, path, None if body is None else json.dumps(body))
         response = connection.getresponse()
-        said = json.loads(response.read())
-    if response.status != 200 or not isinstance(said, dict):
-        raise ValueError(f"{response.status} {said}")
-    return said
+        reply = json.loads(response.read())
+    if response.status != 200 or not isinstance(reply, dict):
+        raise ValueError(f"{response.status} {reply}")
+    return reply
 
 
 def _free_port() -> int:

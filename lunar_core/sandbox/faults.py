@@ -24,7 +24,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from lunar_core.sandbox.refused import RefusedError
+from lunar_core.sandbox.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Failed:
+class ErrorResponse:
     """A whole answer that is a failure."""
 
     status: int
@@ -104,21 +104,21 @@ def parse(spec: str) -> Fault:
     """Read a fault.
 
     Raises:
-        RefusedError: 400, for a fault that isn't in the list.
+        ServiceError: 400, for a fault that isn't in the list.
     """
     match = _SPEC.fullmatch("503*2" if spec == "fail-twice" else spec)
-    if match is None or not _known(match[1]):
-        raise RefusedError(400, f"No fault {spec!r} in this sandbox; see GET /sandbox/faults")
+    if match is None or not _exists(match[1]):
+        raise ServiceError(400, f"No fault {spec!r} in this sandbox; see GET /sandbox/faults")
     name, value, times = match.groups()
     return Fault(spec, name, float(value) if value else None, int(times) if times else None)
 
 
-def _known(name: str) -> bool:
+def _exists(name: str) -> bool:
     status = _STATUS.fullmatch(name)
     return name in FAULTS or (status is not None and status[2] in _FORMS)
 
 
-def in_model(model: str) -> tuple[str, str | None]:
+def split_fault(model: str) -> tuple[str, str | None]:
     """Split a model's name into the model that would answer and the fault it asks for."""
     provider, slash, name = model.rpartition("/")
     if name.startswith("fault-"):
@@ -139,16 +139,16 @@ class Counters:
         if fault.times is None:
             return True
         place = (session, fault.spec, key)
-        failed = self._counts.pop(place, 0)
-        if failed >= fault.times:
+        failures = self._counts.pop(place, 0)
+        if failures >= fault.times:
             return False
-        self._counts[place] = failed + 1
+        self._counts[place] = failures + 1
         if len(self._counts) > self._size:
             self._counts.popitem(last=False)
         return True
 
 
-def failed(fault: Fault, detail: Any) -> Failed | None:
+def error_response(fault: Fault, detail: Any) -> ErrorResponse | None:
     """Form the answer of a fault that is a whole answer; None for the others.
 
     Args:
@@ -158,23 +158,25 @@ def failed(fault: Fault, detail: Any) -> Failed | None:
     if status := fault.status:
         form = fault.name.partition("-")[2]
         if status == 429 and form in _WAITS:
-            return _rate_limited(form, 1.0 if fault.value is None else fault.value, str(detail))
-        return _refused(status, form, detail)
+            return _rate_limit_response(
+                form, 1.0 if fault.value is None else fault.value, str(detail)
+            )
+        return _status_response(status, form, detail)
     if fault.name == "html":
-        return Failed(200, _HTML.encode(), {"content-type": "text/html"})
+        return ErrorResponse(200, _HTML.encode(), {"content-type": "text/html"})
     if fault.name == "empty":
-        return Failed(200, b"", {})
+        return ErrorResponse(200, b"", {})
     if fault.name == "no-choices":
-        return _json(200, {})
+        return _json_response(200, {})
     return None
 
 
-def _refused(status: int, form: str, detail: Any) -> Failed:
+def _status_response(status: int, form: str, detail: Any) -> ErrorResponse:
     message = detail if isinstance(detail, str) else HTTPStatus(status).phrase
     if form == "html":
-        return Failed(status, _HTML.encode(), {"content-type": "text/html"})
+        return ErrorResponse(status, _HTML.encode(), {"content-type": "text/html"})
     if form == "empty":
-        return Failed(status, b"", {})
+        return ErrorResponse(status, b"", {})
     problem = {"type": "value_error", "loc": ["body"], "msg": message, "input": None}
     bodies: dict[str, Any] = {
         "": {"detail": detail},
@@ -185,10 +187,10 @@ def _refused(status: int, form: str, detail: Any) -> Failed:
         "object": {"detail": {"error": message, "code": "SANDBOX_FAULT"}},
         "list": {"detail": [problem]},
     }
-    return _json(status, bodies[form])
+    return _json_response(status, bodies[form])
 
 
-def _rate_limited(form: str, seconds: float, message: str) -> Failed:
+def _rate_limit_response(form: str, seconds: float, message: str) -> ErrorResponse:
     """Form a 429 that says how long to wait: in its body or in a header."""
     wait: float = int(seconds) if seconds.is_integer() else seconds
     bodies: dict[str, Any] = {
@@ -202,12 +204,14 @@ def _rate_limited(form: str, seconds: float, message: str) -> Failed:
         "date": {"retry-after": formatdate(time.time() + seconds, usegmt=True)},
         "ms": {"retry-after-ms": f"{seconds * 1000:.0f}"},
     }
-    return _json(429, bodies.get(form, {"detail": message}), headers.get(form))
+    return _json_response(429, bodies.get(form, {"detail": message}), headers.get(form))
 
 
-def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Failed:
-    told = {"content-type": "application/json", **(headers or {})}
-    return Failed(status, json.dumps(body).encode(), told)
+def _json_response(
+    status: int, body: Any, headers: Mapping[str, str] | None = None
+) -> ErrorResponse:
+    all_headers = {"content-type": "application/json", **(headers or {})}
+    return ErrorResponse(status, json.dumps(body).encode(), all_headers)
 
 
 def error_body(fault: Fault, error: Mapping[str, Any]) -> Mapping[str, Any] | None:

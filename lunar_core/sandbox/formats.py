@@ -13,7 +13,7 @@ except ImportError:
 
 
 if TYPE_CHECKING:
-    from lunar_core.sandbox.hints import Hints
+    from lunar_core.sandbox.prompt import PromptValues
 
 # Format → (how it looks in a prompt, what stands in where the prompt has none).
 _FORMATS: dict[str, tuple[str, str]] = {
@@ -37,7 +37,7 @@ _FORMATS: dict[str, tuple[str, str]] = {
 _FORMATS["url"] = _FORMATS["uri"]
 
 
-def formatted(name: str, hints: Hints) -> str | None:
+def formatted(name: str, hints: PromptValues) -> str | None:
     """Return the prompt's text of a format, or a fixed example; None: no such format."""
     if name not in _FORMATS:
         return None
@@ -45,7 +45,7 @@ def formatted(name: str, hints: Hints) -> str | None:
     return hints.match(pattern) or example
 
 
-def patterned(pattern: str, hints: Hints) -> str | None:
+def patterned(pattern: str, hints: PromptValues) -> str | None:
     """Return the prompt's first text that a pattern finds, else the shortest that it allows.
 
     None for what only JavaScript takes for a pattern.

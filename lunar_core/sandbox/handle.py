@@ -132,12 +132,12 @@ def run(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         try:
-            yield _started(process, start_timeout) or _failed(process, errors)
+            yield _wait_until_ready(process, start_timeout) or _raise_not_started(process, errors)
         finally:
             _stop(process)
 
 
-def _started(process: subprocess.Popen[str], timeout: float) -> Sandbox | None:
+def _wait_until_ready(process: subprocess.Popen[str], timeout: float) -> Sandbox | None:
     """Read the line in which the server says where it is."""
     alarm = threading.Timer(timeout, process.kill)
     alarm.start()
@@ -147,11 +147,11 @@ def _started(process: subprocess.Popen[str], timeout: float) -> Sandbox | None:
         alarm.cancel()
     if not line:
         return None
-    said = json.loads(line)
-    return Sandbox(api_key="pk_test_sandbox", process=process, **said)
+    ready = json.loads(line)
+    return Sandbox(api_key="pk_test_sandbox", process=process, **ready)
 
 
-def _failed(process: subprocess.Popen[str], errors: Any) -> Sandbox:
+def _raise_not_started(process: subprocess.Popen[str], errors: Any) -> Sandbox:
     code = process.wait()
     errors.seek(0)
     raise SandboxError(f"The sandbox didn't start (exit code {code}): {errors.read().strip()}")

@@ -30,7 +30,7 @@ class Log:
         self._billed: deque[dict[str, Any]] = deque(maxlen=MAX_RECORDS)
         self._size = 0
         self._numbers = count(1)
-        self._news = asyncio.Event()
+        self._change = asyncio.Event()
 
     def request(
         self, session: str, method: str, path: str, query: str, headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class Log:
             "method": method,
             "path": path,
             "query": query,
-            "headers": {name: _redacted(name, value) for name, value in headers.items()},
+            "headers": {name: _redact(name, value) for name, value in headers.items()},
             "body": "",
             "model": None,
             "fault": None,
@@ -53,7 +53,7 @@ class Log:
         }
         self._requests[number] = record
         self._trim()
-        self._ring()
+        self._notify()
         return record
 
     def body(self, record: dict[str, Any], body: bytes) -> None:
@@ -66,7 +66,7 @@ class Log:
     def bill(self, record: Mapping[str, Any]) -> None:
         """Add what a call cost. Records are whole when they are added."""
         self._billed.append(dict(record, time=time.time()))
-        self._ring()
+        self._notify()
 
     def clear(self, session: str | None) -> None:
         """Forget a session, or everything."""
@@ -74,8 +74,8 @@ class Log:
             self._requests.clear()
             self._billed.clear()
         else:
-            kept = [(n, r) for n, r in self._requests.items() if r["session"] != session]
-            self._requests = OrderedDict(kept)
+            remaining = [(n, r) for n, r in self._requests.items() if r["session"] != session]
+            self._requests = OrderedDict(remaining)
             self._billed = deque(
                 (r for r in self._billed if r["session"] != session), maxlen=MAX_RECORDS
             )
@@ -92,12 +92,12 @@ class Log:
         deadline = time.monotonic() + timeout
         while True:
             records = self._requests.values() if kind == "requests" else self._billed
-            found = [r for r in records if session is None or r["session"] == session]
+            matching = [r for r in records if session is None or r["session"] == session]
             left = deadline - time.monotonic()
-            if len(found) >= at_least or left <= 0:
-                return found
+            if len(matching) >= at_least or left <= 0:
+                return matching
             try:
-                await asyncio.wait_for(self._news.wait(), left)
+                await asyncio.wait_for(self._change.wait(), left)
             except asyncio.TimeoutError:
                 continue
 
@@ -107,12 +107,12 @@ class Log:
         ):
             self._size -= len(self._requests.popitem(last=False)[1]["body"])
 
-    def _ring(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _notify(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
 
 
-def _redacted(name: str, value: str) -> str:
+def _redact(name: str, value: str) -> str:
     """Keep what kind of secret it was, not the secret."""
     if name not in _SECRET:
         return value

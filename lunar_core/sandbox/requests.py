@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from lunar_core.sandbox.refused import RefusedError
+from lunar_core.sandbox.errors import ServiceError
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -274,7 +274,7 @@ def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:
     """Check a body, and return it as it came: with the fields that the reference doesn't name.
 
     Raises:
-        RefusedError: 422 with FastAPI's list.
+        ServiceError: 422 with FastAPI's list.
     """
     try:
         payload = json.loads(raw)
@@ -282,7 +282,7 @@ def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:
         json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         position = getattr(error, "pos", 0)
-        raise RefusedError(
+        raise ServiceError(
             422,
             [
                 {
@@ -300,5 +300,5 @@ def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:
         problems = json.loads(error.json(include_url=False))
         for problem in problems:
             problem["loc"] = ["body", *problem["loc"]]
-        raise RefusedError(422, problems) from None
+        raise ServiceError(422, problems) from None
     return dict(payload)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lunar_core.sandbox.catalogue import PROFILED, TOPICS, Model
-from lunar_core.sandbox.hints import words
+from lunar_core.sandbox.prompt import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,25 +69,25 @@ class TableRouter:
 
     async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route:
         """Choose by the table."""
-        cluster, topic, found = _cluster(prompt)
+        cluster, topic, hits = _cluster(prompt)
         errors = {m.id: (m.profile or ())[cluster] for m in models}
         scores = {m.id: round(errors[m.id] + cost_weight * _price(m), 6) for m in models}
         best = min(models, key=lambda model: scores[model.id])
-        told = ", ".join(found) or "no topic's words"
+        evidence = ", ".join(hits) or "no topic's words"
         return Route(
             model=best.id,
             provider=best.owner,
             expected_error=errors[best.id],
             score=scores[best.id],
             cluster=cluster,
-            reasoning=explained(
-                f"Topic '{topic}' ({told}); cost_weight {cost_weight:g}.", best.id, scores
+            reasoning=explain(
+                f"Topic '{topic}' ({evidence}); cost_weight {cost_weight:g}.", best.id, scores
             ),
             scores=scores,
         )
 
 
-def explained(first: str, best: str, scores: Mapping[str, float]) -> str:
+def explain(first: str, best: str, scores: Mapping[str, float]) -> str:
     """Form the reasoning: a sentence, then the scores, best first."""
     ranked = sorted(scores.items(), key=lambda item: (item[1], item[0] != best))
     table = [
@@ -98,15 +98,17 @@ def explained(first: str, best: str, scores: Mapping[str, float]) -> str:
 
 
 def _cluster(prompt: str) -> tuple[int, str, list[str]]:
-    said = words(prompt[:20_000])
-    found = {topic: [word for word in said if word in stems] for topic, stems in _STEMS.items()}
-    best = max(found, key=lambda topic: len(found[topic]))
-    return list(TOPICS).index(best), best, sorted(set(found[best]))
+    prompt_words = words(prompt[:20_000])
+    hits = {
+        topic: [word for word in prompt_words if word in stems] for topic, stems in _STEMS.items()
+    }
+    best = max(hits, key=lambda topic: len(hits[topic]))
+    return list(TOPICS).index(best), best, sorted(set(hits[best]))
 
 
 def _price(model: Model) -> float:
     return float((model.input + model.output) / _DEAREST)
 
 
-_STEMS = {topic: frozenset(words(" ".join(known))) for topic, known in TOPICS.items()}
+_STEMS = {topic: frozenset(words(" ".join(topic_words))) for topic, topic_words in TOPICS.items()}
 _DEAREST = max(model.input + model.output for model in PROFILED)

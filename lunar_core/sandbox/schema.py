@@ -1,6 +1,6 @@
 """A value for a JSON schema, taken from a prompt by rule.
 
-The rule, per field (``Hints`` hands every number, quotation and phrase out once):
+The rule, per field (``PromptValues`` hands every number, quotation and phrase out once):
 
 - Required fields are always filled; optional ones when the prompt mentions their name or one of
   their enum's values. A default is kept unless the field is mentioned.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from lunar_core.sandbox.formats import formatted, patterned
-from lunar_core.sandbox.hints import Hints, words
+from lunar_core.sandbox.prompt import PromptValues, words
 from lunar_core.sandbox.requests import Schema
 
 if TYPE_CHECKING:
@@ -38,20 +38,20 @@ _BOTTOM, _MOST = 50, 3_000
 """Levels and values after which a schema that demands itself gets nulls: it has no valid value."""
 
 
-def fill(schema: Mapping[str, Any], prompt: str | Hints) -> Any:
+def fill(schema: Mapping[str, Any], prompt: str | PromptValues) -> Any:
     """Return a value that is valid against the schema and says what the prompt says.
 
     >>> city = {"properties": {"city": {"type": "string"}}, "required": ["city"]}
     >>> fill(city, "Is it raining in Porto?")
     {'city': 'Porto'}
     """
-    hints = prompt if isinstance(prompt, Hints) else Hints(prompt)
+    hints = prompt if isinstance(prompt, PromptValues) else PromptValues(prompt)
     return _Filler(schema, hints).value(schema, "", 0)
 
 
 def asked_keys(prompt: str) -> dict[str, Any]:
     """Make an object for JSON mode, which has no schema: its keys are the quoted words."""
-    hints = Hints(prompt)
+    hints = PromptValues(prompt)
     keys = [quoted for quoted in hints.quotations() if quoted.isidentifier()] or ["answer"]
     schema = {
         "type": "object",
@@ -87,7 +87,7 @@ def _is_schema(value: dict[str, Any]) -> bool:
 
 
 class _Filler:
-    def __init__(self, root: Mapping[str, Any], hints: Hints) -> None:
+    def __init__(self, root: Mapping[str, Any], hints: PromptValues) -> None:
         self._root = root
         self._hints = hints
         self._left = _MOST

@@ -10,13 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from lunar_core.sandbox import faults
+from lunar_core.sandbox.admission import Admission, Target, check_conversation
 from lunar_core.sandbox.bills import Bill
 from lunar_core.sandbox.catalogue import MODELS, PROFILED, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
-from lunar_core.sandbox.door import Door, Target, check_conversation
+from lunar_core.sandbox.errors import ServiceError, seconds
 from lunar_core.sandbox.generate import last_prompt
-from lunar_core.sandbox.refused import RefusedError, seconds
-from lunar_core.sandbox.sources import Ask, BuiltIn, FailedError, Source
+from lunar_core.sandbox.sources import BuiltIn, Source, SourceError, Task
 from lunar_core.sandbox.streams import EventStream, events, interrupt
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ class Service:
         self._router = router
         self._log = log
         self._source = upstream or BuiltIn()
-        self._door = Door(dialect, log, any_model=upstream is not None)
+        self._admission = Admission(dialect, log, any_model=upstream is not None)
         self._delay = delay
 
     async def chat(self, request: Request) -> Response:
         """``POST /v1/chat/completions``."""
         payload, target, fault = await self._read(request, "chat")
         if target.model and not target.model.chat:
-            raise RefusedError(
+            raise ServiceError(
                 400,
-                f"Model '{target.said}' does not support chat completions."
+                f"Model '{target.requested_name}' does not support chat completions."
                 " Use /v1/completions instead.",
             )
         if self._dialect.reads_options:
@@ -90,36 +90,38 @@ class Service:
 
     async def route(self, request: Request) -> Response:
         """``POST /v1/router``."""
-        raw, payload = await self._door.read(request, "router")
+        raw, payload = await self._admission.read_body(request, "router")
         execute = payload.get("execute") is not False
         stream = bool(payload.get("stream")) and execute
-        fault = self._door.fault(request, None, raw)
-        await self._door.strike(fault, "router", "router", stream=stream)
+        fault = self._admission.read_fault(request, None, raw)
+        await self._admission.strike(fault, "router", "router", stream=stream)
         # A candidate may carry a provider and a fault; it is compared without them.
-        named = {faults.in_model(split_provider(n)[1])[0]: n for n in payload.get("models") or ()}
+        named = {
+            faults.split_fault(split_provider(n)[1])[0]: n for n in payload.get("models") or ()
+        }
         profiled = {model.id: model for model in PROFILED}
         if missing := [name for base, name in named.items() if base not in profiled]:
-            raise RefusedError(400, self._dialect.profiles_missing(missing, list(profiled)))
+            raise ServiceError(400, self._dialect.profiles_missing(missing, list(profiled)))
         candidates = [model for model in PROFILED if not named or model.id in named]
         route = await self._router.route(
             last_prompt(payload["messages"])[0],
             candidates,
             float(payload.get("cost_weight") or 0),
         )
-        said = named.get(route.model, route.model)
-        route = replace(route, model=said)
-        request.state.record["model"] = said
+        name = named.get(route.model, route.model)
+        route = replace(route, model=name)
+        request.state.record["model"] = name
         request.state.headers["x-sandbox-router"] = self._router.name
         if not execute:
-            head = self._dialect.head("router", said, route)
-            return _whole(self._dialect.decision(head), fault)
+            head = self._dialect.head("router", name, route)
+            return _json_response(self._dialect.decision(head), fault)
         if not fault and "x-sandbox-fault" not in request.headers:
-            fault = self._door.fault(request, said, raw)
-            await self._door.strike(fault, "router", said, stream=stream)
+            fault = self._admission.read_fault(request, name, raw)
+            await self._admission.strike(fault, "router", name, stream=stream)
         return await self._complete(
             request,
             "router",
-            self._door.target(said, None),
+            self._admission.find_target(name, None),
             payload["messages"],
             self._options({n: payload.get(n) for n in ("max_tokens", "temperature")}),
             fault=fault,
@@ -130,7 +132,7 @@ class Service:
     async def profiles(self, request: Request) -> Response:
         """``GET /v1/router/profiles``."""
         fault = await self._begin(request, router=True)
-        return _whole({"profiles": [m.id for m in PROFILED], "count": len(PROFILED)}, fault)
+        return _json_response({"profiles": [m.id for m in PROFILED], "count": len(PROFILED)}, fault)
 
     async def providers(self, request: Request) -> Response:
         """``GET /v1/providers``."""
@@ -138,8 +140,8 @@ class Service:
         name = request.query_params.get("model", "gpt-4o-mini")
         model = MODELS.get(split_provider(name)[1])
         if model is None:
-            raise RefusedError(404, self._dialect.model_missing(name))
-        return _whole(self._dialect.providers(model), fault)
+            raise ServiceError(404, self._dialect.model_missing(name))
+        return _json_response(self._dialect.providers(model), fault)
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``."""
@@ -147,33 +149,33 @@ class Service:
             raise HTTPException(404)
         fault = await self._begin(request)
         data = [{"id": m.id, "object": "model", "owned_by": m.owner} for m in MODELS.values()]
-        return _whole({"object": "list", "data": data}, fault)
+        return _json_response({"object": "list", "data": data}, fault)
 
     async def pricing(self, request: Request) -> Response:
         """``GET /v1/pricing/models``, which needs no key."""
-        fault = await self._struck(request)
-        return _whole([_priced(model) for model in MODELS.values()], fault)
+        fault = await self._apply_fault(request)
+        return _json_response([_price_row(model) for model in MODELS.values()], fault)
 
     async def _begin(self, request: Request, *, router: bool = False) -> faults.Fault | None:
-        self._door.authenticate(request, router=router)
-        return await self._struck(request)
+        self._admission.authenticate(request, router=router)
+        return await self._apply_fault(request)
 
-    async def _struck(self, request: Request) -> faults.Fault | None:
-        fault = self._door.fault(request, None)
-        await self._door.strike(fault, "list", request.url.path)
+    async def _apply_fault(self, request: Request) -> faults.Fault | None:
+        fault = self._admission.read_fault(request, None)
+        await self._admission.strike(fault, "list", request.url.path)
         return fault
 
     async def _read(
         self, request: Request, kind: str
     ) -> tuple[dict[str, Any], Target, faults.Fault | None]:
         """Read a request that names its model."""
-        raw, payload = await self._door.read(request, kind)
-        said = payload["model"]
-        request.state.record["model"] = said
-        fault = self._door.fault(request, said, raw)
-        await self._door.strike(fault, kind, said, stream=bool(payload.get("stream")))
+        raw, payload = await self._admission.read_body(request, kind)
+        name = payload["model"]
+        request.state.record["model"] = name
+        fault = self._admission.read_fault(request, name, raw)
+        await self._admission.strike(fault, kind, name, stream=bool(payload.get("stream")))
         forced = payload.get("provider") if self._dialect.reads_options else None
-        return payload, self._door.target(said, forced), fault
+        return payload, self._admission.find_target(name, forced), fault
 
     def _options(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what counts of a request besides model, messages and stream."""
@@ -193,8 +195,8 @@ class Service:
     ) -> Response:
         """Generate, bill and answer, whole or streamed; a fault strikes on the way."""
         record, dialect = request.state.record, self._dialect
-        head = dialect.head(kind, target.said, route)
-        ask = Ask(kind, target.name, target.model, messages, options, record["session"])
+        head = dialect.head(kind, target.requested_name, route)
+        task = Task(kind, target.name, target.model, messages, options, record["session"])
         tags = [tag for tag, true in (("streamed", stream), ("routed", route)) if true]
 
         def bill(tokens: Tokens) -> Bill:
@@ -202,16 +204,16 @@ class Service:
             return Bill(self._log, record, head, target, tokens=tokens, started=started, tags=tags)
 
         if not stream:
-            answer = await self._generated(head, self._source.answer(ask))
+            answer = await self._generated(head, self._source.answer(task))
             charged = bill(answer.tokens)
             lost = fault is not None and fault.name in _HALVED
             charged.close(usage_sent=not lost, aborted=lost)
-            return _whole(dialect.completion(head, answer, charged.usage(dialect)), fault)
+            return _json_response(dialect.completion(head, answer, charged.usage(dialect)), fault)
         style = request.headers.get("x-sandbox-usage") or dialect.usage_style(options)
         if style not in USAGE_STYLES:
-            raise RefusedError(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
+            raise ServiceError(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
         delay = self._delay_of(request)
-        tokens, pieces = await self._generated(head, self._source.stream(ask))
+        tokens, pieces = await self._generated(head, self._source.stream(task))
         flow = events(
             dialect,
             head,
@@ -221,7 +223,9 @@ class Service:
             bill=bill(tokens),
         )
         if fault:
-            error = dialect.error_event(head, dialect.failed(target.said, "upstream error", kind))
+            error = dialect.error_event(
+                head, dialect.failed(target.requested_name, "upstream error", kind)
+            )
             flow = interrupt(fault, flow, error, done_after_error=dialect.done_after_error)
         headers = route.as_headers() if route and dialect.route_in_headers else {}
         return EventStream(flow, delay=delay, headers=headers)
@@ -230,18 +234,18 @@ class Service:
         """Wait for a source, whose failures, an upstream's rate limits too, are the service's 502."""
         try:
             return await generating
-        except FailedError as error:
+        except SourceError as error:
             reason = self._dialect.failed(head.model, f"upstream error: {error}", head.kind)
-            raise RefusedError(502, reason) from error
+            raise ServiceError(502, reason) from error
 
     def _delay_of(self, request: Request) -> float:
         try:
             return seconds(request.headers.get("x-sandbox-delay", str(self._delay)))
         except ValueError:
-            raise RefusedError(400, "x-sandbox-delay is a number of seconds") from None
+            raise ServiceError(400, "x-sandbox-delay is a number of seconds") from None
 
 
-def _whole(content: Any, fault: faults.Fault | None) -> Response:
+def _json_response(content: Any, fault: faults.Fault | None) -> Response:
     """Send an answer; or half of it, for the faults that strike in the middle."""
     if fault is None or fault.name not in _HALVED:
         return JSONResponse(content)
@@ -254,7 +258,7 @@ def _whole(content: Any, fault: faults.Fault | None) -> Response:
     return Abort(half, len(body), reset=fault.name == "reset-mid")
 
 
-def _priced(model: Model) -> dict[str, Any]:
+def _price_row(model: Model) -> dict[str, Any]:
     prices = {
         "input_per_million": float(model.input),
         "output_per_million": float(model.output),

@@ -17,7 +17,7 @@ _TEXT_OPTIONS = ("max_tokens", "stop", "n")
 
 
 @dataclass(frozen=True)
-class Ask:
+class Task:
     """What is to be generated, whatever the endpoint."""
 
     kind: str
@@ -32,18 +32,18 @@ class Ask:
     session: str
 
 
-class FailedError(Exception):
+class SourceError(Exception):
     """A source gave no answer, or broke off in the middle of one."""
 
 
 class Source(Protocol):
     """Generates answers."""
 
-    async def answer(self, ask: Ask) -> Answer:
-        """Return a whole answer; FailedError where there is none."""
+    async def answer(self, task: Task) -> Answer:
+        """Return a whole answer; SourceError where there is none."""
         ...
 
-    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
+    async def stream(self, task: Task) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
         """Return the prompt's tokens and the pieces; what fails before the first fails here."""
         ...
 
@@ -54,23 +54,23 @@ class BuiltIn:
     def __init__(self) -> None:
         self._cache = PrefixCache()
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, task: Task) -> Answer:
         """Generate by the rules of :mod:`lunar_core.sandbox.generate`."""
-        if ask.model is None:
-            raise LookupError(ask.name)
-        cached = self._cache.cached(ask.session, ask.model, ask.messages)
-        options = ask.options
-        if ask.kind == "text":
+        if task.model is None:
+            raise LookupError(task.name)
+        cached = self._cache.cached(task.session, task.model, task.messages)
+        options = task.options
+        if task.kind == "text":
             options = {name: options[name] for name in _TEXT_OPTIONS if name in options}
-        answer = generate(ask.model, ask.messages, options, cached)
-        if ask.kind == "text":  # A bare prompt has no message round it.
-            tokens = replace(answer.tokens, prompt=count(str(ask.messages[0]["content"])))
+        answer = generate(task.model, task.messages, options, cached)
+        if task.kind == "text":  # A bare prompt has no message round it.
+            tokens = replace(answer.tokens, prompt=count(str(task.messages[0]["content"])))
             answer = replace(answer, tokens=tokens)
         return answer
 
-    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
+    async def stream(self, task: Task) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
         """Generate the same answer, in pieces."""
-        answer = await self.answer(ask)
+        answer = await self.answer(task)
         return replace(answer.tokens, completion=0, reasoning=0), _pieces(answer)
 
 

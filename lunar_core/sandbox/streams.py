@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lunar_core.sandbox.connections import HangUpError, abort, gone
 from lunar_core.sandbox.faults import Fault, error_body
-from lunar_core.sandbox.sources import FailedError
+from lunar_core.sandbox.sources import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -72,13 +72,13 @@ async def events(
                 unfinished -= piece.finish_reason is not None
                 if unfinished == 0:
                     bill.close(usage_sent=style != "none")
-                told = style == "every" or (style == "last" and unfinished == 0)
-                usage = bill.usage(dialect) if told else None
+                shows_usage = style == "every" or (style == "last" and unfinished == 0)
+                usage = bill.usage(dialect) if shows_usage else None
                 yield encode(dialect.chunk(head, piece, usage)), "content" if piece.delta else "end"
         if style == "closing":
             yield encode(dialect.closing(head, bill.usage(dialect))), "end"
         yield DONE, "end"
-    except FailedError as error:
+    except SourceError as error:
         bill.close(aborted=True)
         reason = dialect.failed(head.model, str(error), head.kind)
         yield encode(dialect.error_event(head, reason)), "end"
@@ -104,11 +104,11 @@ async def interrupt(
     """
     kind, _, place = fault.name.rpartition("-")
     if place != "first":
-        async with aclosing(_until_struck(fault, stream)) as let_through:
-            async for event in let_through:
+        async with aclosing(_until_fault(fault, stream)) as events_before:
+            async for event in events_before:
                 yield event
-    if (told := error_body(fault, error)) is not None:
-        yield encode(told), "end"
+    if (body := error_body(fault, error)) is not None:
+        yield encode(body), "end"
         if done_after_error and kind == "error":
             yield DONE, "end"
     elif fault.name == "hang-mid":
@@ -122,7 +122,7 @@ async def interrupt(
         yield b'data: {"id": "chatcmpl", "choices": [{"ind', "end"
 
 
-async def _until_struck(
+async def _until_fault(
     fault: Fault, stream: AsyncGenerator[Event, None]
 ) -> AsyncGenerator[Event, None]:
     middle = fault.name.endswith("-mid") or fault.name in ("malformed", "truncated")

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lunar_core.sandbox.hints import LONGEST, Hints, words
+from lunar_core.sandbox.prompt import LONGEST, PromptValues, words
 from lunar_core.sandbox.schema import fill
 
 _COMMON = frozenset(
@@ -80,6 +80,6 @@ def _arguments(function: Mapping[str, Any], prompt: str) -> str:
     clauses = [clause for clause in _CLAUSE.split(prompt) if clause.strip()]
     best = max(clauses, key=lambda c: _score(function, frozenset(words(c)) - _COMMON), default="")
     several = len(clauses) > 1 and _score(function, frozenset(words(best)) - _COMMON) > 0
-    hints = Hints(f"{best.strip()}\n{prompt.replace(best, ' ', 1)}" if several else prompt)
+    hints = PromptValues(f"{best.strip()}\n{prompt.replace(best, ' ', 1)}" if several else prompt)
     schema = {"type": "object", **(function.get("parameters") or {})}
     return json.dumps(fill(schema, hints), ensure_ascii=False)

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 from lunar_core.sandbox.generate import Answer, Choice, Piece, prompt_tokens
-from lunar_core.sandbox.sources import Ask, FailedError
+from lunar_core.sandbox.sources import SourceError, Task
 from lunar_core.sandbox.usage import PER_MESSAGE, Tokens
 
 KEY_VARIABLE = "LUNAR_SANDBOX_UPSTREAM_KEY"
@@ -41,70 +41,72 @@ class Upstream:
             limits=httpx.Limits(max_connections=None),
         )
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, task: Task) -> Answer:
         """Ask for a whole answer."""
         try:
-            response = await self._client.post(_path(ask), json=self._body(ask, stream=False))
+            response = await self._client.post(_path(task), json=self._body(task, stream=False))
         except httpx.HTTPError as error:
-            raise FailedError(f"{type(error).__name__}: {error}") from error
-        said = _checked(response.status_code, response.content)
+            raise SourceError(f"{type(error).__name__}: {error}") from error
+        reply = _read_reply(response.status_code, response.content)
         try:
-            choices = [_choice(ask, choice) for choice in said["choices"]]
+            choices = [_choice(task, choice) for choice in reply["choices"]]
             written = sum(prompt_tokens([choice.message]) - PER_MESSAGE for choice in choices)
         except (KeyError, TypeError, AttributeError) as error:
-            raise FailedError(f"no completion: {response.text[:200]}") from error
+            raise SourceError(f"no completion: {response.text[:200]}") from error
         if not choices:
-            raise FailedError("no choices")
-        return Answer(choices, _tokens(said.get("usage")) or Tokens(_prompt(ask), written))
+            raise SourceError("no choices")
+        return Answer(choices, _tokens(reply.get("usage")) or Tokens(_prompt(task), written))
 
-    async def stream(self, ask: Ask) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
+    async def stream(self, task: Task) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
         """Ask for a stream; what fails before its first byte fails here."""
-        request = self._client.build_request("POST", _path(ask), json=self._body(ask, stream=True))
+        request = self._client.build_request(
+            "POST", _path(task), json=self._body(task, stream=True)
+        )
         try:
             response = await self._client.send(request, stream=True)
             if response.status_code != 200:
-                _checked(response.status_code, await response.aread())
+                _read_reply(response.status_code, await response.aread())
         except httpx.HTTPError as error:
-            raise FailedError(f"{type(error).__name__}: {error}") from error
-        return Tokens(_prompt(ask), 0), _pieces(ask, response)
+            raise SourceError(f"{type(error).__name__}: {error}") from error
+        return Tokens(_prompt(task), 0), _pieces(task, response)
 
-    def _body(self, ask: Ask, *, stream: bool) -> dict[str, Any]:
+    def _body(self, task: Task, *, stream: bool) -> dict[str, Any]:
         body = {
             name: value
-            for name, value in ask.options.items()
+            for name, value in task.options.items()
             if name not in _OURS and value is not None
         }
-        body["model"] = self._model or ask.name
-        if ask.kind == "text":
-            body["prompt"] = ask.messages[0]["content"]
+        body["model"] = self._model or task.name
+        if task.kind == "text":
+            body["prompt"] = task.messages[0]["content"]
         else:
-            body["messages"] = ask.messages
+            body["messages"] = task.messages
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return body
 
 
-def _path(ask: Ask) -> str:
-    return "/completions" if ask.kind == "text" else "/chat/completions"
+def _path(task: Task) -> str:
+    return "/completions" if task.kind == "text" else "/chat/completions"
 
 
-def _prompt(ask: Ask) -> int:
-    return prompt_tokens(ask.messages, ask.options)
+def _prompt(task: Task) -> int:
+    return prompt_tokens(task.messages, task.options)
 
 
-def _checked(status: int, content: bytes) -> dict[str, Any]:
+def _read_reply(status: int, content: bytes) -> dict[str, Any]:
     """Read an upstream's body."""
     try:
-        said = json.loads(content)
+        reply = json.loads(content)
     except ValueError:
-        said = None
-    if status != 200 or not isinstance(said, dict):
-        raise FailedError(f"{status} {content[:500].decode('utf-8', 'replace')}")
-    return said
+        reply = None
+    if status != 200 or not isinstance(reply, dict):
+        raise SourceError(f"{status} {content[:500].decode('utf-8', 'replace')}")
+    return reply
 
 
-def _choice(ask: Ask, choice: Mapping[str, Any]) -> Choice:
-    if ask.kind == "text":
+def _choice(task: Task, choice: Mapping[str, Any]) -> Choice:
+    if task.kind == "text":
         message = {"role": "assistant", "content": choice["text"]}
     else:
         message = {"content": None, **choice["message"]}
@@ -123,16 +125,16 @@ def _tokens(usage: Any) -> Tokens | None:
         (read.get("cached_tokens") or 0) if isinstance(read, Mapping) else 0,
         (written.get("reasoning_tokens") or 0) if isinstance(written, Mapping) else 0,
     ]
-    if not all(type(each) is int and each >= 0 for each in counts):
+    if not all(type(number) is int and number >= 0 for number in counts):
         return None
     return Tokens(*counts)
 
 
-async def _pieces(ask: Ask, response: httpx.Response) -> AsyncGenerator[Piece, None]:
+async def _pieces(task: Task, response: httpx.Response) -> AsyncGenerator[Piece, None]:
     """Read the upstream's stream. Finishing pieces wait for its usage, which comes last.
 
     Raises:
-        FailedError: it failed after it had begun, or ended early.
+        SourceError: it failed after it had begun, or ended early.
     """
     ends: dict[int, str] = {}
     counted: Tokens | None = None
@@ -141,15 +143,15 @@ async def _pieces(ask: Ask, response: httpx.Response) -> AsyncGenerator[Piece, N
             async for chunk in _chunks(response):
                 counted = _tokens(chunk.get("usage")) or counted
                 for choice in chunk["choices"]:
-                    if piece := _piece(ask, choice):
+                    if piece := _piece(task, choice):
                         yield piece
                     if reason := choice.get("finish_reason"):
                         ends[choice.get("index", 0)] = reason
     except (httpx.HTTPError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise FailedError(f"{type(error).__name__}: {error}") from error
+        raise SourceError(f"{type(error).__name__}: {error}") from error
     if not ends:
-        raise FailedError("the upstream's stream ended without a finish_reason")
-    for number in range(ask.options.get("n") or 1):
+        raise SourceError("the upstream's stream ended without a finish_reason")
+    for number in range(task.options.get("n") or 1):
         yield Piece(number, {}, finish_reason=ends.get(number, "stop"), counted=counted)
 
 
@@ -161,7 +163,7 @@ async def _chunks(response: httpx.Response) -> AsyncGenerator[dict[str, Any], No
                 return
             chunk = json.loads(data)
             if "choices" not in chunk:
-                raise FailedError(data[:500].decode("utf-8", "replace"))
+                raise SourceError(data[:500].decode("utf-8", "replace"))
             yield chunk
 
 
@@ -174,8 +176,8 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
             yield line
 
 
-def _piece(ask: Ask, choice: Mapping[str, Any]) -> Piece | None:
-    text = ask.kind == "text"
+def _piece(task: Task, choice: Mapping[str, Any]) -> Piece | None:
+    text = task.kind == "text"
     delta = {"content": choice.get("text")} if text else choice.get("delta") or {}
     # The role is ours to say; empty strings and nulls say nothing.
     delta = {name: value for name, value in delta.items() if name != "role" and value}

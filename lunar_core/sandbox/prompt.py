@@ -41,10 +41,10 @@ def _stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-class Hints:
+class PromptValues:
     """The values that a prompt offers, each given once.
 
-    >>> hints = Hints("Is it warm in San Francisco, CA on 3 days?")
+    >>> hints = PromptValues("Is it warm in San Francisco, CA on 3 days?")
     >>> hints.phrase(), hints.number(None)
     ('San Francisco, CA', '3')
     """

@@ -19,7 +19,7 @@ from lunar_core.sandbox import faults
 from lunar_core.sandbox.catalogue import MODELS, PROVIDERS, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
 from lunar_core.sandbox.dialects import NO_KEY, Documented
-from lunar_core.sandbox.refused import RefusedError
+from lunar_core.sandbox.errors import ServiceError
 from lunar_core.sandbox.requests import check
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+=*", re.ASCII)
 class Target:
     """The model that is to answer."""
 
-    said: str
+    requested_name: str
     """As the request names it; answers echo this."""
     name: str
     """Without provider and fault."""
@@ -50,7 +50,7 @@ class Target:
     provider: str
 
 
-class StruckError(Exception):
+class FaultError(Exception):
     """Ends a request with the answer of a fault."""
 
     def __init__(self, response: Response) -> None:
@@ -58,8 +58,8 @@ class StruckError(Exception):
         self.response = response
 
 
-class Door:
-    """Lets requests in, or ends them with :class:`RefusedError` or :class:`StruckError`."""
+class Admission:
+    """Lets requests in, or ends them with :class:`ServiceError` or :class:`FaultError`."""
 
     def __init__(self, dialect: Documented, log: Log, *, any_model: bool) -> None:
         self._dialect = dialect
@@ -67,15 +67,17 @@ class Door:
         self._any_model = any_model
         self._counters = faults.Counters()
 
-    async def read(self, request: Request, kind: str) -> tuple[bytes, dict[str, Any]]:
+    async def read_body(self, request: Request, kind: str) -> tuple[bytes, dict[str, Any]]:
         """Read a body, and check it: as it came, and decoded."""
         raw = await request.body()
         self._log.body(request.state.record, raw)
         self.authenticate(request, router=kind == "router")
-        told = request.headers.get("content-type", "application/json").partition(";")[0].strip()
-        if not (self._dialect.reads_any_type or _JSON_TYPE.fullmatch(told.lower())):
+        content_type = (
+            request.headers.get("content-type", "application/json").partition(";")[0].strip()
+        )
+        if not (self._dialect.reads_any_type or _JSON_TYPE.fullmatch(content_type.lower())):
             text = raw.decode("utf-8", "replace")
-            raise RefusedError(422, [{**_NO_OBJECT, "input": text}])
+            raise ServiceError(422, [{**_NO_OBJECT, "input": text}])
         return raw, check(self._dialect.bodies[kind], raw)
 
     def authenticate(self, request: Request, *, router: bool = False) -> None:
@@ -86,15 +88,17 @@ class Door:
         jwt = scheme.lower() == "bearer" and (not router or dialect.router_takes_jwt)
         if key is not None:
             if not key.startswith("pk_"):
-                raise RefusedError(*(dialect.router_with_bad_key if router else (401, NO_KEY)))
+                raise ServiceError(*(dialect.router_with_bad_key if router else (401, NO_KEY)))
         elif not (jwt and _JWT.fullmatch(token)):
-            raise RefusedError(*(dialect.router_without_key if router else (401, NO_KEY)))
+            raise ServiceError(*(dialect.router_without_key if router else (401, NO_KEY)))
 
-    def fault(self, request: Request, model: str | None, raw: bytes = b"") -> faults.Fault | None:
+    def read_fault(
+        self, request: Request, model: str | None, raw: bytes = b""
+    ) -> faults.Fault | None:
         """Read which fault strikes this request, by its header or by its model's name."""
         spec = request.headers.get("x-sandbox-fault")
         if spec is None and model is not None:
-            spec = faults.in_model(model)[1]
+            spec = faults.split_fault(model)[1]
         if not spec:
             return None
         fault, record = faults.parse(spec), request.state.record
@@ -111,32 +115,34 @@ class Door:
         if fault is None:
             return
         reason = self._dialect.failed(model, "upstream error", kind)
-        if failed := faults.failed(fault, self._detail(fault.status, model, reason)):
-            raise StruckError(Response(failed.body, failed.status, failed.headers))
+        if error := faults.error_response(fault, self._detail(fault.status, model, reason)):
+            raise FaultError(Response(error.body, error.status, error.headers))
         event = self._dialect.error_event(self._dialect.head(kind, model), reason)
-        if not stream and (told := faults.error_body(fault, event)) is not None:
-            raise StruckError(JSONResponse(told))
+        if not stream and (body := faults.error_body(fault, event)) is not None:
+            raise FaultError(JSONResponse(body))
         if fault.name == "slow":
             await asyncio.sleep(1.0 if fault.value is None else fault.value)
         if fault.name == "hang":
-            raise StruckError(Hang())
+            raise FaultError(Hang())
         if fault.name in ("hangup", "reset"):
-            raise StruckError(Abort(reset=fault.name == "reset"))
+            raise FaultError(Abort(reset=fault.name == "reset"))
 
-    def target(self, said: str, forced: str | None) -> Target:
+    def find_target(self, requested_name: str, forced: str | None) -> Target:
         """Find the model; ``forced`` is the request's ``provider``."""
-        base, _ = faults.in_model(said)
+        base, _ = faults.split_fault(requested_name)
         provider, name = split_provider(base)
         if self._any_model and provider not in PROVIDERS:  # An upstream's own name with a slash.
             provider, name = None, base
         provider = forced or provider
         model = MODELS.get(name)
-        known = model.providers if model else PROVIDERS
-        if provider is not None and provider not in known:
-            raise RefusedError(404, self._dialect.provider_missing(provider, name))
+        providers = model.providers if model else PROVIDERS
+        if provider is not None and provider not in providers:
+            raise ServiceError(404, self._dialect.provider_missing(provider, name))
         if model is None and not self._any_model:
-            raise RefusedError(404, self._dialect.model_missing(said))
-        return Target(said, name, model, provider or (model.owner if model else "upstream"))
+            raise ServiceError(404, self._dialect.model_missing(requested_name))
+        return Target(
+            requested_name, name, model, provider or (model.owner if model else "upstream")
+        )
 
     def _detail(self, status: int | None, model: str, reason: str) -> Any:
         """Say what the service says with a status."""
@@ -157,13 +163,13 @@ def check_conversation(payload: Mapping[str, Any]) -> None:
     """Refuse what OpenAI refuses: tool results without their calls, choices without their tools.
 
     Raises:
-        RefusedError: 400.
+        ServiceError: 400.
     """
     open_calls: set[str] = set()
     for number, message in enumerate(payload["messages"]):
         if message["role"] == "tool":
             if message["tool_call_id"] not in open_calls:
-                raise RefusedError(
+                raise ServiceError(
                     400,
                     f"messages[{number}]: no tool call before it has the id"
                     f" {message['tool_call_id']!r}",
@@ -171,15 +177,15 @@ def check_conversation(payload: Mapping[str, Any]) -> None:
             open_calls.discard(message["tool_call_id"])
             continue
         if open_calls:
-            raise RefusedError(
+            raise ServiceError(
                 400, f"messages[{number}]: tool calls {sorted(open_calls)} have no tool message yet"
             )
         open_calls = {call["id"] for call in message.get("tool_calls") or ()}
     if open_calls:
-        raise RefusedError(400, f"tool calls {sorted(open_calls)} have no tool message")
+        raise ServiceError(400, f"tool calls {sorted(open_calls)} have no tool message")
     choice = payload.get("tool_choice")
     names = [tool["function"]["name"] for tool in payload.get("tools") or ()]
     if choice is not None and not names:
-        raise RefusedError(400, "tool_choice needs tools")
+        raise ServiceError(400, "tool_choice needs tools")
     if isinstance(choice, Mapping) and choice["function"]["name"] not in names:
-        raise RefusedError(400, f"tool_choice: there is no tool {choice['function']['name']!r}")
+        raise ServiceError(400, f"tool_choice: there is no tool {choice['function']['name']!r}")

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 
-class RefusedError(Exception):
+class ServiceError(Exception):
     """Ends a request with ``{"detail": …}`` and a status."""
 
     def __init__(self, status: int, detail: Any) -> None:
