@@ -6,7 +6,6 @@ import threading
 import time
 
 import pytest
-from lunar_core.client.body import Inflater
 
 import lunar_core
 from lunar_core import (
@@ -17,6 +16,7 @@ from lunar_core import (
     APITimeoutError,
     LunarError,
 )
+from lunar_core.client.body_buffer import Inflater
 from lunar_core.client.stream_state import StreamState
 from lunar_core.wire import events
 from tests.faults import nobody_listens
