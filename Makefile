@@ -37,7 +37,7 @@ demo: $(READY) engine ## See a chain answer through Lunar: routed, streamed and 
 
 .PHONY: test
 test: $(READY) engine ## Pass the tests.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=logical --dist=worksteal $(ARGS)
 
 .PHONY: check
 check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.

@@ -144,7 +144,7 @@ def test_an_upstreams_garbage_is_the_services_502(scripted: Any, body: str) -> N
         ["data: [DONE]\n\n"],
         [{"choices": None}],
     ],
-    ids=repr,
+    ids=lambda lines: str([getattr(line, "__name__", line) for line in lines]),
 )
 def test_a_stream_that_breaks_off_behind_ends_in_an_error_event(
     scripted: Any, ending: list[Any]
