@@ -115,7 +115,11 @@ def test_how_strictly_and_how_many_is_sent(scripted, fault_server):
     assert body["parallel_tool_calls"] is False
 
 
-@pytest.mark.parametrize("described", [add, Person, PersonDict, add.func, SCHEMA], ids=repr)
+@pytest.mark.parametrize(
+    "described",
+    [add, Person, PersonDict, add.func, SCHEMA],
+    ids=["a tool", "a model", "a TypedDict", "a function", "a schema"],
+)
 def test_tools_may_be_described_in_any_way_that_langchain_knows(scripted, fault_server, described):
     fault_server.script(reply(json=completion()))
     scripted().bind_tools([described]).invoke("hi")
