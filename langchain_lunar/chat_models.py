@@ -25,8 +25,8 @@ from langchain_lunar.messages import to_result, to_wire
 from langchain_lunar.metadata import added_up, decision
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.profiles import KEYS, profile_of
-from langchain_lunar.routes import DECIDED
-from langchain_lunar.sticky import Sticky, model_to_stay_with
+from langchain_lunar.router.route import DECIDED
+from langchain_lunar.router.sticky import Sticky, model_to_stay_with
 from lunar_core.errors import LunarError
 from lunar_core.version import __version__
 from lunar_core.wire.api_requests import ROUTER

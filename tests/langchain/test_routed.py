@@ -11,7 +11,7 @@ from langchain_core.tools import tool
 import lunar_core
 from langchain_lunar import ChatLunar
 from langchain_lunar.chat_models import _SENT
-from langchain_lunar.sticky import model_to_stay_with
+from langchain_lunar.router.sticky import model_to_stay_with
 
 MODELS = ["gpt-4o-mini", "mistral-small-latest"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from copy import copy, deepcopy
 
@@ -13,7 +14,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tracers.base import BaseTracer
 
 import lunar_core
-from langchain_lunar import ChatLunar
+from langchain_lunar import ChatLunar, LunarLLM, LunarRouterChain
 
 KEY = "pk_live_4e0b7a2c91d8"
 HEADER = "Basic c2VjcmV0"
@@ -68,6 +69,19 @@ def test_a_token_is_a_secret_like_the_key():
     assert (
         loaded(dumped, secrets_map={"LUNAR_JWT": "ey.other"}).jwt.get_secret_value() == "ey.other"
     )
+
+
+@pytest.mark.parametrize(
+    ("cls", "path"),
+    [
+        (ChatLunar, ["langchain_lunar", "chat_models", "ChatLunar"]),
+        (LunarLLM, ["langchain_lunar", "llms", "LunarLLM"]),
+        (LunarRouterChain, ["langchain_lunar", "router", "LunarRouterChain"]),
+    ],
+)
+def test_dumps_that_were_stored_load_though_files_move(cls, path):
+    assert cls.lc_id() == path
+    assert getattr(importlib.import_module(".".join(path[:-1])), path[-1]) is cls
 
 
 # What is secret

@@ -15,8 +15,17 @@ from pydantic import ConfigDict, PrivateAttr
 from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import to_wire
-from langchain_lunar.routes import DECIDED, TAG, Model, Route, atell, chat_model, matching, tell
-from langchain_lunar.sticky import answer_to_stay_with
+from langchain_lunar.router.route import (
+    DECIDED,
+    TAG,
+    Model,
+    Route,
+    atell,
+    chat_model,
+    matching,
+    tell,
+)
+from langchain_lunar.router.sticky import answer_to_stay_with
 from lunar_core import (
     APIResponseValidationError,
     AuthenticationError,

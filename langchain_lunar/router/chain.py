@@ -23,8 +23,8 @@ from pydantic import BaseModel
 
 from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.connection import loadable
-from langchain_lunar.deciding import Deciding
-from langchain_lunar.routes import TAG, Model, atell, tell
+from langchain_lunar.router.chooser import Deciding
+from langchain_lunar.router.route import TAG, Model, atell, tell
 from langchain_lunar.tools import (
     Method,
     Schema,
@@ -305,6 +305,11 @@ class LunarRouterChain(Deciding):
     def is_lc_serializable(cls) -> bool:
         """Yes, as far as the candidates are."""
         return True
+
+    @classmethod
+    def get_lc_namespace(cls) -> list[str]:
+        """Where it is imported from, in dumps: not the file, which may move."""
+        return ["langchain_lunar", "router"]
 
 
 def _given(**keywords: Any) -> dict[str, Any]:

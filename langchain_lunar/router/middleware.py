@@ -1,0 +1,157 @@
+"""``LunarRoutingMiddleware``: Lunar chooses the model of a LangChain agent, for each call or for each run.
+
+Needs the extra ``agents``: ``pip install 'lunar-integrations[agents]'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from typing_extensions import NotRequired
+
+from langchain_lunar.chat_models import ChatLunar
+from langchain_lunar.router.chain import LunarRouterChain
+from langchain_lunar.router.route import Route
+from lunar_core import ConfigurationError
+
+try:
+    from langchain.agents.middleware.types import (
+        AgentMiddleware,
+        AgentState,
+        ModelRequest,
+        ModelResponse,
+        OmitFromSchema,
+        TracePolicy,
+        omit_payload,
+    )
+    from langgraph.runtime import Runtime
+except ImportError as error:
+    raise ImportError(
+        "langchain_lunar.middleware needs langchain and langgraph: "
+        "pip install 'lunar-integrations[agents]'"
+    ) from error
+
+
+class LunarRoutingState(AgentState[Any]):
+    """The agent's state, and the decision of the run as plain JSON, which every checkpointer can keep."""
+
+    lunar_routing: NotRequired[Annotated[dict[str, Any], OmitFromSchema(input=True, output=False)]]
+
+
+class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
+    """Let Lunar choose the model of ``create_agent``. Tools, structured output and streaming stay as they are.
+
+    ``per="call"``: before each call of the model, by the conversation so far. ``per="run"``: once, by the messages
+    that the agent is given; the decision is then in the agent's state, under ``lunar_routing``. The other settings
+    are those of ``LunarRouterChain``, or a chain of yours: with its ``candidates``, Lunar chooses among your own
+    model objects of any vendor; without them, the agent's ChatLunar (else the chain's own) is asked by the name
+    that was chosen. Answers say how they came about, as the chain's do: ``response_metadata["routing"]``.
+
+    >>> agent = create_agent(
+    ...     ChatLunar(model="router"),
+    ...     tools=[get_weather],
+    ...     middleware=[LunarRoutingMiddleware(models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)],
+    ... )
+    """
+
+    state_schema = LunarRoutingState
+    # The conversation is in the trace of the model's own run; once is enough.
+    trace_policy = TracePolicy(process_inputs=omit_payload)
+
+    def __init__(
+        self,
+        chain: LunarRouterChain | None = None,
+        *,
+        per: Literal["call", "run"] = "call",
+        **settings: Any,
+    ) -> None:
+        if per not in {"call", "run"}:
+            raise ConfigurationError(f"per: expected 'call' or 'run', not {per!r}")
+        if chain is not None and settings:
+            raise ConfigurationError(
+                f"{', '.join(sorted(settings))}: the chain has its own settings"
+            )
+        self.per = per
+        self.chain = chain or LunarRouterChain(**settings)
+        for model_id in self.chain.candidates or ():
+            if not isinstance(self.chain._candidate(model_id), BaseChatModel):
+                raise ConfigurationError(f"candidates: {model_id!r}: an agent needs a chat model")
+
+    def before_agent(
+        self, state: LunarRoutingState, runtime: Runtime[Any]
+    ) -> dict[str, Any] | None:
+        """Decide for the whole run, if that is what is asked for."""
+        return {"lunar_routing": self._decide(state["messages"])} if self.per == "run" else None
+
+    async def abefore_agent(
+        self, state: LunarRoutingState, runtime: Runtime[Any]
+    ) -> dict[str, Any] | None:
+        """Decide for the whole run, if that is what is asked for."""
+        if self.per == "call":
+            return None
+        return {"lunar_routing": await self._adecide(state["messages"])}
+
+    def wrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    ) -> ModelResponse[Any]:
+        """Have the chosen model asked."""
+        route = self._route(_of_run(request) or self._decide(_conversation(request)))
+        return _told(handler(_routed(request, route)), route)
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ModelResponse[Any]:
+        """Have the chosen model asked."""
+        route = self._route(_of_run(request) or await self._adecide(_conversation(request)))
+        return _told(await handler(_routed(request, route)), route)
+
+    def _decide(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+        """The decision as plain JSON, in a run of its own. Who is asked if it fails, is in it too."""
+        chain = self.chain
+        call = cast("Callable[..., dict[str, Any]]", chain._call_with_config)
+        return call(chain._preview, list(messages), chain._configured(None), run_type="chain")
+
+    async def _adecide(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+        chain = self.chain
+        call = cast("Callable[..., Awaitable[dict[str, Any]]]", chain._acall_with_config)
+        return await call(
+            chain._apreview, list(messages), chain._configured(None), run_type="chain"
+        )
+
+    def _route(self, decision: Mapping[str, Any]) -> Route:
+        failed = {key: decision[key] for key in ("routing_error",) if key in decision}
+        return self.chain._of(decision["selected_model"], {}, failed or {"routing": dict(decision)})
+
+
+def _of_run(request: ModelRequest[Any]) -> Mapping[str, Any] | None:
+    decision = cast("Mapping[str, Any]", request.state).get("lunar_routing")
+    return decision if isinstance(decision, Mapping) else None
+
+
+def _conversation(request: ModelRequest[Any]) -> list[BaseMessage]:
+    system = [request.system_message] if request.system_message is not None else []
+    return [*system, *request.messages]
+
+
+def _routed(request: ModelRequest[Any], route: Route) -> ModelRequest[Any]:
+    """The request to the model that was chosen; the agent's own ChatLunar is asked for it by name."""
+    settings = {**request.model_settings, **route.kwargs}
+    by_name = "model" in route.kwargs and isinstance(request.model, ChatLunar)
+    model = request.model if by_name else cast("BaseChatModel", route.model)
+    return request.override(model=model, model_settings=settings)
+
+
+def _told(response: ModelResponse[Any], route: Route) -> ModelResponse[Any]:
+    result = [
+        route.told_on(message) if isinstance(message, AIMessage) else message
+        for message in response.result
+    ]
+    return replace(response, result=result)
