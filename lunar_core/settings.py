@@ -135,10 +135,15 @@ def _checked_secret(secret: object, name: str) -> SecretStr:
     return SecretStr(secret.get_secret_value().strip())
 
 
+_QUOTES = "\"'`\u201c\u201d\u2018\u2019\u00ab\u00bb"
+
+
 def _secret_fault(text: str) -> str | None:
     # Returns instead of raising: a traceback would show ``text``.
     if not text:
         return "is empty"
+    if text[0] in _QUOTES and text[-1] in _QUOTES:
+        return "is in quotes; give it without them"
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         return "has a character that no HTTP header may carry (a space, a line break, or one outside ASCII)"
     return None
@@ -227,9 +232,20 @@ def _service(url: str, *, allow_http: bool) -> str:
             "or allow_http=True for a network you trust"
         )
     path = parts.path.rstrip("/")
+    endpoint = _ENDPOINT.search(path)
+    if endpoint is not None:
+        service = f"{parts.scheme}://{parts.netloc}{path[: endpoint.start()]}"
+        raise ConfigurationError(
+            f"base_url: ends in an endpoint's path, {endpoint.group()}; give {service}"
+        )
     if path.endswith("/v1"):
         path = path[: -len("/v1")].rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+_ENDPOINT = re.compile(
+    r"/v1/(chat(/completions)?|completions|router(/profiles)?|models|providers|pricing(/models)?)$"
+)
 
 
 def is_loopback(host: str) -> bool:

@@ -23,6 +23,7 @@ from lunar_core.client.body_buffer import BodyBuffer
 from lunar_core.client.call import Call, runtime
 from lunar_core.client.connections import AsyncConnections
 from lunar_core.client.failures import as_error, bare, explained, redacted
+from lunar_core.client.logs import log_attempt, log_next, switch_on
 from lunar_core.client.planner import Planner, choose_reader
 from lunar_core.client.requests import Requests
 from lunar_core.observers import Observer, checked_observers
@@ -85,6 +86,7 @@ class AsyncLunar:
         self._start(settings, checked_observers(observers), http_client)
 
     def _start(self, settings: Settings, observers: tuple[Observer, ...], http_client: Any) -> None:
+        switch_on()
         self._settings = settings
         self._planner = Planner(settings, observers, runtime())
         self._requests = Requests(settings)
@@ -150,11 +152,13 @@ class AsyncLunar:
                 if send.after > 0:
                     await self._sleep(send.after)
                 reply = await self._send(call, send.request)
+                log_attempt(call.call_id, reply)
                 try:
                     send = plan.send(reply)
                 except StopIteration as stop:
                     reply = stop.value
                     break
+                log_next(call.call_id, reply, send)
         except BaseException:  # cancelled, or interrupted: never retried
             call.abort()
             raise

@@ -148,6 +148,16 @@ class AsyncRouter:
         **params: Unpack[RouterParams],
     ) -> AsyncStream[ChatCompletionChunk]: ...
 
+    @overload
+    async def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: bool,
+        **params: Unpack[RouterParams],
+    ) -> RoutedCompletion | AsyncStream[ChatCompletionChunk]: ...
+
     async def create(
         self,
         *,

@@ -6,7 +6,6 @@ the error's ``attempts`` and the Outcome that observers are told of.
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import time
@@ -18,12 +17,10 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from lunar_core.client.attempts import Policy
+from lunar_core.client.logs import log_observer_failure, log_outcome, log_route, logs_outcomes
 from lunar_core.errors import LunarError
 from lunar_core.observers import CallStart, Endpoint, Observer, Outcome, Status, current_tags
-from lunar_core.settings import (
-    Limits,
-    Timeout,
-)
+from lunar_core.settings import Limits, Timeout
 from lunar_core.wire import answers, api_requests
 from lunar_core.wire.completions import (
     Answer,
@@ -35,8 +32,6 @@ from lunar_core.wire.completions import (
 )
 from lunar_core.wire.routes import find_provider, read_route
 from lunar_core.wire.usage import Usage
-
-logger = logging.getLogger("lunar_core")
 
 T = TypeVar("T")
 
@@ -92,6 +87,11 @@ class Call:
         for observer in self.observers:
             observer.before(start)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody wants to know how it ended: putting that together costs a long stream something."""
+        return bool(self.observers) or logs_outcomes()
+
     def time_left(self) -> float:
         return math.inf if self.deadline is None else self.deadline - self.runtime.clock()
 
@@ -107,6 +107,7 @@ class Call:
             stream=False,
             call_id=f"{self.call_id}.route",
         )
+        log_route(self.call_id, route)
         info = CallInfo(part.call_id, api_requests.ROUTER, tuple(self.policy.attempts))
         part.report("ok", info, route.selected_model, usage=answer.usage, route=route)
         return route.selected_model
@@ -186,10 +187,9 @@ class Call:
             self.stream,
             self.tags,
         )
+        log_outcome(outcome)
         for observer in self.observers:
             try:
                 observer.after(outcome)
-            except (
-                Exception
-            ):  # whatever an observer does, the caller gets the answer that was paid for
-                logger.exception("an observer failed after call %s", self.call_id)
+            except Exception as failure:  # noqa: BLE001  # whatever it does, the caller gets the answer that was paid for
+                log_observer_failure(self.call_id, failure)

@@ -236,7 +236,7 @@ class StreamState:
 
     def conclude(self, status: Status, error: LunarError | None = None) -> None:
         """Tell the observers how it ended, with the usage that had arrived by then."""
-        if self._call.observers:
+        if self._call.is_watched:
             model, provider = self._stated("model"), self._stated("provider")
             self._call.report(
                 status,

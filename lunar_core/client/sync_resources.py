@@ -148,6 +148,16 @@ class Router:
         **params: Unpack[RouterParams],
     ) -> Stream[ChatCompletionChunk]: ...
 
+    @overload
+    def create(
+        self,
+        *,
+        messages: Sequence[MessageParam],
+        execute: bool = True,
+        stream: bool,
+        **params: Unpack[RouterParams],
+    ) -> RoutedCompletion | Stream[ChatCompletionChunk]: ...
+
     def create(
         self,
         *,

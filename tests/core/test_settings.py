@@ -283,3 +283,30 @@ def test_a_credential_of_the_environment_equals_its_copy_elsewhere(monkeypatch):
     credential = Credential.resolve(None, None)
     assert pickle.loads(pickle.dumps(credential)) == credential
     assert os.environ["LUNAR_JWT"] == TOKEN
+
+
+@pytest.mark.parametrize("quotes", ['""', "''", "``", "\u201c\u201d"])
+def test_a_key_in_quotes_is_refused_without_being_shown(quotes, monkeypatch):
+    quoted = f"{quotes[0]}{KEY}{quotes[1]}"
+    with pytest.raises(
+        ConfigurationError, match="api_key: (is in quotes|has a character)"
+    ) as caught:
+        resolve(api_key=quoted)
+    assert KEY not in str(caught.value)
+    monkeypatch.setenv("LUNAR_API_KEY", f'"{KEY}"')
+    with pytest.raises(ConfigurationError, match="LUNAR_API_KEY: is in quotes"):
+        Settings.resolve()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["chat/completions", "chat/completions/", "completions", "router", "router/profiles", "models"],
+)
+def test_a_base_url_that_ends_in_an_endpoint_is_refused_with_the_right_one_named(endpoint):
+    with pytest.raises(ConfigurationError, match=r"base_url: .*give https://gateway\.example/eu$"):
+        resolve(base_url=f"https://gateway.example/eu/v1/{endpoint}")
+
+
+def test_a_path_that_only_looks_like_an_endpoints_is_kept():
+    assert resolve(base_url="https://a.example/models/v1").base_url == "https://a.example/models"
+    assert resolve(base_url="https://a.example/router").base_url == "https://a.example/router"

@@ -69,6 +69,10 @@ def stream_types_the_answer(client: Lunar, *, streamed: bool) -> None:
     assert_type(router.create(messages=HELLO), RoutedCompletion)
     assert_type(router.create(messages=HELLO, execute=False), RoutedCompletion)
     assert_type(router.create(messages=HELLO, stream=True), Stream[ChatCompletionChunk])
+    assert_type(
+        router.create(messages=HELLO, stream=bool(HELLO)),
+        RoutedCompletion | Stream[ChatCompletionChunk],
+    )
 
 
 def the_catalogue_is_typed(client: Lunar) -> None:

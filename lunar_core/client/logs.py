@@ -1,0 +1,126 @@
+"""What the logger ``lunar_core`` says of calls, and nothing else says: never a key, a prompt or an answer.
+
+Nor the service's own words or a route's reasoning, which may quote them: a status, an error's class and a score say
+why. DEBUG has one line for each attempt. INFO has one for each retry and fallback, with its wait, one for each route,
+and one for each call that has ended, with its model and its billed USD.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from lunar_core.client.attempts import Reply, Send
+from lunar_core.errors import ConfigurationError, LunarError
+from lunar_core.observers import Outcome
+from lunar_core.wire.answers import request_id
+from lunar_core.wire.completions import RoutingDecision
+
+logger = logging.getLogger("lunar_core")
+
+_LONGEST_NAME = 120
+_LEVELS = {"info": logging.INFO, "debug": logging.DEBUG}
+
+
+def switch_on() -> None:
+    """Follow LUNAR_LOG: ``info`` or ``debug`` shows these lines on standard error.
+
+    Raises ConfigurationError for another word.
+    A program that has handlers of its own keeps them: then only the level is set.
+    """
+    word = os.environ.get("LUNAR_LOG", "").strip().lower()
+    if not word:
+        return
+    if word not in _LEVELS:
+        raise ConfigurationError("LUNAR_LOG: expected info or debug")
+    logger.setLevel(_LEVELS[word])
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+
+
+def log_attempt(call_id: str, reply: Reply[Any]) -> None:
+    """One HTTP request has ended."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    request = reply.request
+    name = reply.error.request_id if reply.error is not None else request_id(reply.headers)
+    logger.debug(
+        "%s: %s %s model=%s %s in %.0f ms, request id %s",
+        call_id,
+        request.method,
+        request.path.partition("?")[0],
+        _printable(request.model),
+        _result(reply),
+        reply.seconds * 1000,
+        _printable(name or "unknown"),
+    )
+
+
+def log_next(call_id: str, reply: Reply[Any], send: Send) -> None:
+    """Another request follows ``reply``: a retry of the same model, or a fallback to another."""
+    if not logger.isEnabledFor(logging.INFO) or reply.error is None:
+        return
+    former, model = reply.request.model, send.request.model
+    change = f"retry of {_printable(model)}"
+    if former != model:
+        change = f"fallback from {_printable(former)} to {_printable(model)}"
+    logger.info("%s: %s after %s, waiting %.2f s", call_id, change, _result(reply), send.after)
+
+
+def log_route(call_id: str, route: RoutingDecision) -> None:
+    """The router has chosen."""
+    logger.info(
+        "%s: routed to %s, expected error %s, score %s, cluster %s",
+        call_id,
+        _printable(route.selected_model),
+        route.expected_error,
+        route.cost_adjusted_score,
+        route.cluster_id,
+    )
+
+
+def logs_outcomes() -> bool:
+    """Whether ``log_outcome`` would say anything."""
+    return logger.isEnabledFor(logging.INFO)
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """A call has ended."""
+    if not logs_outcomes():
+        return
+    cost = None if outcome.usage is None else outcome.usage.cost
+    logger.info(
+        "%s: %s %s model=%s cost=%s after %s attempts%s",
+        outcome.call.call_id,
+        outcome.endpoint,
+        outcome.status,
+        _printable(outcome.model),
+        "unknown" if cost is None else f"{cost:f} USD",
+        len(outcome.call.attempts),
+        "" if outcome.error is None else f" ({_kind(outcome.error)})",
+    )
+
+
+def log_observer_failure(call_id: str, failure: Exception) -> None:
+    """An observer's ``after`` has raised ``failure``."""
+    logger.error("an observer failed after call %s", call_id, exc_info=failure)
+
+
+def _result(reply: Reply[Any]) -> str:
+    if reply.error is None:
+        return f"status {reply.status_code}"
+    return _kind(reply.error)
+
+
+def _kind(error: LunarError) -> str:
+    """The class of an error, and its status where it has one: its text may quote the prompt."""
+    name = type(error).__name__
+    return name if error.status_code is None else f"{name} {error.status_code}"
+
+
+def _printable(name: str) -> str:
+    """A name as one short word: neither a line break nor a terminal's sequence gets into a log."""
+    return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_NAME])

@@ -1,0 +1,124 @@
+"""What the logger ``lunar_core`` says: why a call took the way it took, and never a key, a prompt or an answer."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from lunar_core import AsyncLunar, BadRequestError, ConfigurationError, Lunar, NotFoundError
+
+SECRET_WORDS = "the-prompt-of-this-test"
+HELLO = [{"role": "user", "content": f"Say hello to {SECRET_WORDS}"}]
+
+
+@pytest.fixture
+def lines(caplog):
+    """The lines of our own logger, at DEBUG, as (level, text)."""
+    caplog.set_level(logging.DEBUG, logger="lunar_core")
+
+    def read():
+        return [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "lunar_core"]
+
+    return read
+
+
+@pytest.fixture
+def client(lunar_sandbox):
+    with Lunar(lunar_sandbox.api_key, base_url=lunar_sandbox.url, max_retries=1) as client:
+        client._sleep = lambda _seconds: None
+        yield client
+
+
+def test_each_attempt_has_a_line_at_debug_and_each_finished_call_one_at_info(client, lines):
+    answer = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    (level, attempt), (ended_level, ended) = lines()
+    assert (level, ended_level) == ("DEBUG", "INFO")
+    assert attempt.startswith(
+        f"{answer.call.call_id}: POST /v1/chat/completions model=gpt-4o-mini status 200 in "
+    )
+    assert answer.call.request_id is None or answer.call.request_id in attempt
+    assert ended == (
+        f"{answer.call.call_id}: chat.completions ok model={answer.model} "
+        f"cost={answer.usage.cost:f} USD after 1 attempts"
+    )
+
+
+def test_a_retry_and_a_fallback_say_why_and_how_long(client, lines, lunar_sandbox):
+    client.chat.completions.create(
+        model="gpt-4o-mini!503", messages=HELLO, fallbacks=["gpt-4o"], max_retries=1
+    )
+    retry, fallback, _ = [text for level, text in lines() if level == "INFO"]
+    assert "retry of gpt-4o-mini!503 after InternalServerError 503, waiting " in retry
+    assert "fallback from gpt-4o-mini!503 to gpt-4o after InternalServerError 503" in fallback
+
+
+def test_a_route_is_told_without_its_reasoning(client, lines):
+    answer = client.chat.completions.create(model="router", messages=HELLO, stop=["END"])
+    (route,) = [text for _, text in lines() if "routed to" in text]
+    assert f"routed to {answer.routing.selected_model}, expected error " in route
+    assert answer.routing.reasoning
+    assert answer.routing.reasoning not in "".join(text for _, text in lines())
+
+
+async def test_the_async_client_says_the_same(lunar_sandbox, lines):
+    async with AsyncLunar(lunar_sandbox.api_key, base_url=lunar_sandbox.url) as client:
+        stream = await client.chat.completions.create(
+            model="gpt-4o-mini", messages=HELLO, stream=True
+        )
+        async for _ in stream:
+            pass
+    (_, attempt), (_, ended) = lines()
+    assert "POST /v1/chat/completions model=gpt-4o-mini status 200" in attempt
+    assert " chat.completions ok model=" in ended
+
+
+def test_no_level_tells_a_key_a_prompt_an_answer_or_the_services_words(
+    client, lines, lunar_sandbox
+):
+    answers = [client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)]
+    with pytest.raises(BadRequestError, match="400"):
+        client.chat.completions.create(model="gpt-4o-mini!400", messages=HELLO)
+    answers.append(client.chat.completions.create(model="router", messages=HELLO, stop=["END"]))
+    text = "\n".join(text for _, text in lines())
+    assert "status 200" in text
+    for answer in answers:
+        assert answer.choices[0].message.content not in text
+    assert SECRET_WORDS not in text
+    assert lunar_sandbox.api_key not in text
+
+
+def test_a_models_name_cannot_begin_a_line_of_its_own(client, lines):
+    with pytest.raises(NotFoundError):
+        client.chat.completions.create(model="no\nERROR such\x1b[31m", messages=HELLO)
+    assert lines()
+    assert all(text.isprintable() for _, text in lines())
+
+
+SCRIPT = """
+from lunar_core import Lunar, sandbox
+with sandbox.run() as box, Lunar(box.api_key, base_url=box.url) as client:
+    client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "levels"), [("debug", {"DEBUG", "INFO"}), ("INFO", {"INFO"}), ("", set())]
+)
+def test_the_environment_switches_the_lines_on(word, levels):
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={"LUNAR_LOG": word, "PYTHONPATH": ".", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    ours = [line.split()[3] for line in run.stderr.splitlines() if " lunar_core " in line]
+    assert set(ours) == levels, run.stderr
+
+
+def test_another_word_is_refused_by_the_variables_name(monkeypatch):
+    monkeypatch.setenv("LUNAR_LOG", "chatty")
+    with pytest.raises(ConfigurationError, match="LUNAR_LOG: expected info or debug"):
+        Lunar("pk_live_5d1c0e77")
