@@ -289,7 +289,7 @@ def test_a_credential_of_the_environment_equals_its_copy_elsewhere(monkeypatch):
 def test_a_key_in_quotes_is_refused_without_being_shown(quotes, monkeypatch):
     quoted = f"{quotes[0]}{KEY}{quotes[1]}"
     with pytest.raises(
-        ConfigurationError, match="api_key: (is in quotes|has a character)"
+        ConfigurationError, match=r"api_key: (is in quotes|has a character)"
     ) as caught:
         resolve(api_key=quoted)
     assert KEY not in str(caught.value)
