@@ -18,10 +18,12 @@ from llama_index.core.bridge.pydantic import (
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from typing_extensions import Self
 
-from llama_index_lunar.connections import Connections
-from llama_index_lunar.routes import Sticky
+from llama_index_lunar.reporting import Reporter
+from llama_index_lunar.routes import Routes
+from lunar_core.client.pair import ClientPair
 from lunar_core.observers import Observer
-from lunar_core.settings import Settings, checked_timeout
+from lunar_core.routing import Sticky
+from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout
 from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.catalogue import ROUTED, context_window
 
@@ -34,19 +36,8 @@ _window_of = lru_cache(maxsize=1_000)(context_window)
 UNKNOWN_WINDOW = 128_000
 """Tokens that a model is taken to hold of which nothing is known: what nearly all chat models hold today."""
 
-# Fields that decide how the service is reached: a change of one means new connections.
-_REACH = (
-    "api_key",
-    "jwt",
-    "api_base",
-    "timeout",
-    "max_retries",
-    "total_timeout",
-    "max_connections",
-    "fallbacks",
-    "default_headers",
-    "allow_http",
-)
+# The fields that decide how the service is reached: ``base_url`` is called as in OpenAILike.
+_SETTINGS = {"api_base" if name == "base_url" else name: name for name in SETTING_NAMES}
 
 
 class LunarSettings(FunctionCallingLLM):
@@ -94,8 +85,9 @@ class LunarSettings(FunctionCallingLLM):
     strict: bool = False
     tokenizer: Any = Field(default=None, exclude=True, repr=False)
 
-    _connections: Connections = PrivateAttr()
-    _reached_by: tuple[object, ...] = PrivateAttr()
+    _clients: ClientPair = PrivateAttr()
+    _settings_of_clients: dict[str, Any] = PrivateAttr()
+    _routes: Routes = PrivateAttr(default_factory=Routes)
 
     @field_serializer("timeout")
     def _timeout_as_json(self, timeout: object) -> object:
@@ -123,7 +115,8 @@ class LunarSettings(FunctionCallingLLM):
     @property
     def observers(self) -> tuple[Observer, ...]:
         """Who is asked before each call and told of its outcome."""
-        return self._connections.observers
+        everyone = self._clients.observers
+        return tuple(observer for observer in everyone if not isinstance(observer, Reporter))
 
     def to_payload(self) -> JSONObject:
         """What events and callbacks are shown of this LLM: neither key nor headers."""
@@ -139,29 +132,28 @@ class LunarSettings(FunctionCallingLLM):
         candidates = (self.models or ROUTED) if self.model == ROUTER else (self.model,)
         return min(_window_of(model) or UNKNOWN_WINDOW for model in candidates)
 
-    # Connections
+    # Clients
 
-    def _connect(
+    def _make_clients(
         self, observers: Sequence[Observer], http_client: Any, async_http_client: Any
     ) -> None:
         """The last step of construction: the settings are checked, no connection is opened yet."""
-        self._reached_by = self._reach()
-        self._connections = Connections(self._settings(), observers, http_client, async_http_client)
+        self._settings_of_clients = self._settings()
+        # The caller's observers come first: a call that they refuse is not reported.
+        everyone = (*observers, Reporter())
+        settings = Settings.resolve(**self._settings_of_clients)
+        self._clients = ClientPair(settings, everyone, http_client, async_http_client)
 
-    def _made(self) -> Connections:
-        """The connections, made anew when a field that they depend on has changed."""
-        reach = self._reach()
-        if reach != self._reached_by:
-            self._connections = self._connections.with_settings(self._settings())
-            self._reached_by = reach
-        return self._connections
+    def _current_clients(self) -> ClientPair:
+        """The clients, made anew when a field that they depend on has changed."""
+        settings = self._settings()
+        if settings != self._settings_of_clients:
+            self._clients = self._clients.with_settings(Settings.resolve(**settings))
+            self._settings_of_clients, self._routes = settings, Routes()
+        return self._clients
 
-    def _reach(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in _REACH)
-
-    def _settings(self) -> Settings:
-        told = {name: getattr(self, name) for name in _REACH}
-        return Settings.resolve(base_url=told.pop("api_base"), **told)
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, field) for field, name in _SETTINGS.items()}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # A copy asks and tells the same people: its costs must reach the ledger that its owner reads.

@@ -17,10 +17,9 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_lunar.base import LunarSettings
 from llama_index_lunar.endpoints import opened
-from llama_index_lunar.messages import to_wire
+from llama_index_lunar.messages import to_message, to_wire
 from llama_index_lunar.reporting import attributed
 from llama_index_lunar.responses import ChatChunks, TextChunks, chat_response, text_response
-from llama_index_lunar.routes import answer_marks, asked_of
 from lunar_core.errors import ConfigurationError
 from lunar_core.wire.api_requests import ROUTER
 
@@ -50,19 +49,21 @@ class LunarCalls(LunarSettings):
     def _chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponse:
         params, route = self._chat_params(to_wire(messages), given)
         with attributed(self.callback_manager):
-            answer = self._made().sync.chat.completions.create(**params)
+            answer = self._current_clients().sync.chat.completions.create(**params)
         return self._answered(chat_response(answer, route))
 
     async def _achat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponse:
         params, route = self._chat_params(to_wire(messages), given)
         with attributed(self.callback_manager):
-            answer = await self._made().asynchronous.chat.completions.create(**params)
+            answer = await self._current_clients().asynchronous.chat.completions.create(**params)
         return self._answered(chat_response(answer, route))
 
     def _stream_chat(self, messages: Sequence[ChatMessage], given: JSONObject) -> ChatResponseGen:
         params, route = self._chat_params(to_wire(messages), given, stream=True)
         with attributed(self.callback_manager):
-            stream = opened(self._made().sync.chat.completions.create(stream=True, **params))
+            stream = opened(
+                self._current_clients().sync.chat.completions.create(stream=True, **params)
+            )
         chunks = ChatChunks(route)
 
         def responses() -> ChatResponseGen:
@@ -77,7 +78,7 @@ class LunarCalls(LunarSettings):
     ) -> ChatResponseAsyncGen:
         params, route = self._chat_params(to_wire(messages), given, stream=True)
         with attributed(self.callback_manager):
-            client = self._made().asynchronous
+            client = self._current_clients().asynchronous
             stream = opened(await client.chat.completions.create(stream=True, **params))
         chunks = ChatChunks(route)
 
@@ -91,19 +92,21 @@ class LunarCalls(LunarSettings):
 
     def _text(self, prompt: str, given: JSONObject) -> CompletionResponse:
         with attributed(self.callback_manager):
-            answer = self._made().sync.completions.create(**self._text_params(prompt, given))
+            answer = self._current_clients().sync.completions.create(
+                **self._text_params(prompt, given)
+            )
         return text_response(answer)
 
     async def _atext(self, prompt: str, given: JSONObject) -> CompletionResponse:
         params = self._text_params(prompt, given)
         with attributed(self.callback_manager):
-            answer = await self._made().asynchronous.completions.create(**params)
+            answer = await self._current_clients().asynchronous.completions.create(**params)
         return text_response(answer)
 
     def _stream_text(self, prompt: str, given: JSONObject) -> CompletionResponseGen:
         params = self._text_params(prompt, given, stream=True)
         with attributed(self.callback_manager):
-            stream = opened(self._made().sync.completions.create(stream=True, **params))
+            stream = opened(self._current_clients().sync.completions.create(stream=True, **params))
         chunks = TextChunks()
 
         def responses() -> CompletionResponseGen:
@@ -116,7 +119,7 @@ class LunarCalls(LunarSettings):
     async def _astream_text(self, prompt: str, given: JSONObject) -> CompletionResponseAsyncGen:
         params = self._text_params(prompt, given, stream=True)
         with attributed(self.callback_manager):
-            client = self._made().asynchronous
+            client = self._current_clients().asynchronous
             stream = opened(await client.completions.create(stream=True, **params))
         chunks = TextChunks()
 
@@ -142,7 +145,7 @@ class LunarCalls(LunarSettings):
         params = {**self._params(given, stream=stream), "messages": messages}
         route = None
         if params["model"] == ROUTER:
-            route = self._made().routes.of(asked_of(messages, self.sticky))
+            route = self._routes.find(messages, self.sticky)
             if route is not None:
                 params["model"] = route["selected_model"]
         if stream:
@@ -187,8 +190,7 @@ class LunarCalls(LunarSettings):
         """Remember how it was routed, for the calls that build on it."""
         route = response.additional_kwargs.get("routing")
         if route is not None and self.sticky != "off":
-            marks = answer_marks(response.message, self.sticky)
-            self._made().routes.remember(marks, route)
+            self._routes.remember(to_message(response.message), route, self.sticky)
         return response
 
     def _prompt(self, messages: Sequence[ChatMessage]) -> str:

@@ -181,7 +181,7 @@ class LunarLLM(LunarStructured):
             raise ConfigurationError(
                 "is_chat_model: the router takes chats only; name a model for text completions"
             )
-        self._connect(observers, http_client, async_http_client)
+        self._make_clients(observers, http_client, async_http_client)
 
     # The framework's endpoints: each is decorated once, and calls nothing that is decorated too, so that an
     # answer ends one event and one span.
@@ -315,13 +315,15 @@ class LunarLLM(LunarStructured):
         'gpt-4o'
         """
         with attributed(self.callback_manager):
-            return self._made().sync.router.decide(**self._route_params(messages, kwargs))
+            return self._current_clients().sync.router.decide(
+                **self._route_params(messages, kwargs)
+            )
 
     async def aroute(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
         """The same for asyncio."""
         with attributed(self.callback_manager):
             params = self._route_params(messages, kwargs)
-            return await self._made().asynchronous.router.decide(**params)
+            return await self._current_clients().asynchronous.router.decide(**params)
 
     def _route_params(self, messages: str | Sequence[ChatMessage], given: JSONObject) -> JSONObject:
         asked = _user(messages) if isinstance(messages, str) else messages
@@ -332,12 +334,12 @@ class LunarLLM(LunarStructured):
 
     def close(self) -> None:
         """Close the connections of the sync calls. Later ones are refused."""
-        self._connections.close()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Close all connections. Later calls are refused."""
-        self._connections.close()
-        await self._connections.aclose()
+        self._clients.close()
+        await self._clients.aclose()
 
 
 def _user(prompt: str) -> list[ChatMessage]:

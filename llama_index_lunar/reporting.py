@@ -141,6 +141,9 @@ class Reporter:
         late.install()
         tracing.install()
 
+    def __reduce__(self) -> tuple[type[Reporter], tuple[()]]:
+        return Reporter, ()  # the calls that are under way are not a copy's
+
     def before(self, call: CallStart, /) -> None:
         theirs = active_instrument_tags.get()
         self._moments[call.call_id] = _Moment(

@@ -4,58 +4,43 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage
-
-from llama_index_lunar.messages import to_message
+from lunar_core.routing import Sticky, find_sticky_answer
 
 JSONObject = dict[str, Any]
 
-Sticky = Literal["off", "tools", "conversation"]
-"""When a routed LLM stays with the model that answered before: never, for the results of the tools that it
-called, or for all that follows in a conversation."""
-
-MAX_REMEMBERED = 10_000
-"""Answers whose route is remembered. Of more, those given longest ago are forgotten."""
+MAX_ROUTES = 10_000
+"""Answers whose route is remembered. Of more, the oldest are forgotten."""
 
 
 class Routes:
-    """The decisions of the latest answers.
+    """The decisions of the latest answers. Copies and pickles begin without any.
 
-    Answers are known by the ids of their tool calls, or by their text: LlamaIndex's memories keep nothing else.
+    Answers are recognised by the ids of their tool calls, or by their text: LlamaIndex's memories keep nothing else.
     """
 
     def __init__(self) -> None:
         self._routes: OrderedDict[str, JSONObject] = OrderedDict()
 
-    def remember(self, marks: Iterable[str], route: JSONObject) -> None:
-        for mark in marks:
+    def remember(self, answer: Mapping[str, Any], route: JSONObject, sticky: Sticky) -> None:
+        """Keep the ``route`` by which ``answer``, a message in the form of the API, came."""
+        for mark in _marks(answer, sticky):
             self._routes[mark] = route
-        while len(self._routes) > MAX_REMEMBERED:
+        while len(self._routes) > MAX_ROUTES:
             with suppress(KeyError):  # another thread was quicker
                 self._routes.popitem(last=False)
 
-    def of(self, marks: Iterable[str]) -> JSONObject | None:
+    def find(self, messages: Sequence[Mapping[str, Any]], sticky: Sticky) -> JSONObject | None:
+        """The route to which a conversation, as it is sent, keeps; None to let the router choose."""
+        answer = find_sticky_answer(messages, sticky)
+        marks = _marks(answer, sticky) if answer is not None else ()
         return next((route for mark in marks if (route := self._routes.get(mark))), None)
 
-
-def answer_marks(message: ChatMessage, sticky: Sticky) -> Iterator[str]:
-    """By what an answer will be known again."""
-    return _marks(to_message(message), sticky)
-
-
-def asked_of(messages: Sequence[Mapping[str, Any]], sticky: Sticky) -> Iterator[str]:
-    """The marks of the answer that a conversation, as it is sent, goes on from."""
-    if sticky == "off" or not messages:
-        return
-    if sticky == "tools" and messages[-1]["role"] != "tool":
-        return
-    answer = next((each for each in reversed(messages) if each["role"] == "assistant"), None)
-    if answer is not None:
-        yield from _marks(answer, sticky)
+    def __reduce__(self) -> tuple[type[Routes], tuple[()]]:
+        return Routes, ()
 
 
 def _marks(message: Mapping[str, Any], sticky: Sticky) -> Iterator[str]:

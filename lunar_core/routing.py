@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from lunar_core.wire.api_requests import ROUTER
+
+Sticky = Literal["off", "tools", "conversation"]
+"""When a routed conversation stays with the model that answered before: never, for the results of the tools that it
+called, or for all that follows."""
 
 _ROUTER_ONLY = {"models", "cost_weight"}
 _ROUTER_TAKES = {"model", "messages", "stream", "max_tokens", "temperature"} | _ROUTER_ONLY
@@ -56,6 +61,31 @@ def text_turns(messages: object) -> object:
         if role in _TEXT_ROLES and (text or role == "user"):
             turns.append({"role": role, "content": text})
     return turns or [{"role": "user", "content": ""}]
+
+
+def find_sticky_answer(
+    messages: Sequence[Mapping[str, object]], sticky: Sticky
+) -> Mapping[str, object] | None:
+    """The assistant's message whose model shall answer again, or None to let the router choose.
+
+    ``messages``: a conversation in the form of the API. "tools": as long as it ends with the results of tools that
+    the answer called, since ids and habits of tool calls differ from model to model. "conversation": from its first
+    answer on.
+
+    >>> question, answer = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+    >>> find_sticky_answer([question, answer, question], "conversation") is answer
+    True
+    >>> find_sticky_answer([question, answer, question], "tools")
+    """
+    if sticky == "off":
+        return None
+    for message in reversed(messages):
+        if message.get("role") == "assistant":
+            has_results = bool(message.get("tool_calls")) and message is not messages[-1]
+            return message if has_results or sticky == "conversation" else None
+        if sticky == "tools" and message.get("role") != "tool":
+            return None
+    return None
 
 
 def _is_plain(message: object) -> bool:

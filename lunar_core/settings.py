@@ -19,6 +19,20 @@ DEFAULT_BASE_URL = "https://api.pureai-api.com"
 MIB = 1024 * 1024
 MOST_SECONDS = 2_000_000
 
+SETTING_NAMES = (
+    "api_key",
+    "jwt",
+    "base_url",
+    "timeout",
+    "max_retries",
+    "total_timeout",
+    "max_connections",
+    "fallbacks",
+    "default_headers",
+    "allow_http",
+)
+"""The settings of a client that models of both frameworks have too. A model whose setting changes needs new clients."""
+
 T = TypeVar("T")
 
 Secret = str | SecretStr | Callable[[], str]

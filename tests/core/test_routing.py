@@ -293,3 +293,32 @@ def test_a_route_is_read_from_the_headers_that_were_seen(headers, route):
 def test_a_garbled_cluster_is_unknown_and_no_error(cluster):
     found = read_route({"x-routing-model": "gpt-4o", "x-routing-cluster": cluster})
     assert (found.selected_model, found.cluster_id) == ("gpt-4o", None)
+
+
+QUESTION = {"role": "user", "content": "?"}
+ANSWER = {"role": "assistant", "content": "!"}
+CALLING = {"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}
+RESULT = {"role": "tool", "content": "ok", "tool_call_id": "a"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "sticky", "kept"),
+    [
+        ([QUESTION, CALLING, RESULT], "tools", True),
+        ([QUESTION, CALLING, RESULT, RESULT], "tools", True),
+        ([QUESTION, CALLING, RESULT], "conversation", True),
+        ([QUESTION, CALLING, RESULT], "off", False),
+        ([QUESTION, CALLING], "tools", False),
+        ([QUESTION, ANSWER, RESULT], "tools", False),
+        ([QUESTION, CALLING, RESULT, QUESTION], "tools", False),
+        ([QUESTION, CALLING, RESULT, QUESTION], "conversation", True),
+        ([QUESTION, ANSWER, QUESTION], "tools", False),
+        ([QUESTION, ANSWER, QUESTION], "conversation", True),
+        ([QUESTION], "conversation", False),
+        ([], "tools", False),
+    ],
+)
+def test_a_conversation_keeps_to_the_model_of_an_answer_as_it_was_told_to(messages, sticky, kept):
+    answer = rules.find_sticky_answer(messages, sticky)
+    assert (answer is not None) == kept
+    assert answer is None or answer["role"] == "assistant"

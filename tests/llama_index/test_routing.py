@@ -165,12 +165,20 @@ def test_a_new_conversation_is_routed_anew(llm_on, lunar_sandbox):
 
 
 def test_what_is_remembered_is_bounded():
-    from llama_index_lunar.routes import MAX_REMEMBERED, Routes
+    from llama_index_lunar.routes import MAX_ROUTES, Routes
+
+    def answer(number):
+        calls = [{"id": f"call_{number}", "function": {"name": "f", "arguments": "{}"}}]
+        return {"role": "assistant", "content": "", "tool_calls": calls}
+
+    def conversation(number):
+        return [answer(number), {"role": "tool", "content": "x", "tool_call_id": f"call_{number}"}]
 
     routes = Routes()
-    routes.remember((str(n) for n in range(MAX_REMEMBERED + 50)), {"selected_model": "m"})
-    assert routes.of(["49"]) is None
-    assert routes.of(["50"]) == {"selected_model": "m"}
+    for number in range(MAX_ROUTES + 50):
+        routes.remember(answer(number), {"selected_model": "m"}, "tools")
+    assert routes.find(conversation(49), "tools") is None
+    assert routes.find(conversation(50), "tools") == {"selected_model": "m"}
 
 
 def test_fallbacks_of_a_routed_call_are_asked_directly(llm_on, faults):

@@ -173,7 +173,7 @@ def test_from_dict_makes_the_same_llm_and_needs_the_key_from_elsewhere(monkeypat
 def test_every_form_of_timeout_can_be_stored(timeout):
     llm = LunarLLM("gpt-4o", api_key="k", timeout=timeout)
     again = LunarLLM.from_json(llm.to_json(), api_key="k")
-    assert again._connections.settings.timeout == llm._connections.settings.timeout
+    assert again._clients.settings.timeout == llm._clients.settings.timeout
 
 
 def test_the_address_has_two_names():

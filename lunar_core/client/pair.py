@@ -1,0 +1,103 @@
+"""A sync and an async client of the same settings, for what offers both: the frameworks' model classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lunar_core.observers import Observer
+from lunar_core.settings import Settings
+
+if TYPE_CHECKING:
+    from lunar_core.client.aio import AsyncLunar
+    from lunar_core.client.sync import Lunar
+
+C = TypeVar("C")
+
+
+class ClientPair:
+    """Two clients, each made at its first use. Copies and pickles carry the settings and observers, no connections.
+
+    ``http_client`` and ``async_http_client``: httpx's or httpx2's clients of the caller's own, left open by
+    ``close()``. Both clients may be shared by any number of threads, tasks and event loops.
+
+    >>> clients = ClientPair(Settings.resolve(api_key="pk_..."))
+    >>> clients.sync is clients.sync
+    True
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observers: Sequence[Observer] = (),
+        http_client: Any = None,  # httpx's or httpx2's: no type names both
+        async_http_client: Any = None,
+    ) -> None:
+        self.settings = settings
+        self.observers = tuple(observers)
+        self._http_client = http_client
+        self._async_http_client = async_http_client
+        self._clients: dict[str, Any] = {}
+
+    @property
+    def sync(self) -> Lunar:
+        """The client of sync calls."""
+        client: Lunar | None = self._clients.get("sync")
+        if client is None:
+            from lunar_core.client.sync import Lunar
+
+            # setdefault: of two threads that come first, both get the same client.
+            client = self._clients.setdefault("sync", self._make(Lunar, self._http_client))
+        return client
+
+    @property
+    def asynchronous(self) -> AsyncLunar:
+        """The client of async calls."""
+        client: AsyncLunar | None = self._clients.get("async")
+        if client is None:
+            from lunar_core.client.aio import AsyncLunar
+
+            made = self._make(AsyncLunar, self._async_http_client)
+            client = self._clients.setdefault("async", made)
+        return client
+
+    def with_settings(self, settings: Settings) -> ClientPair:
+        """New clients of other settings. The caller's own http clients stay in use."""
+        return ClientPair(settings, self.observers, self._http_client, self._async_http_client)
+
+    def close(self) -> None:
+        """Close the connections of sync calls. Later ones are refused."""
+        if "sync" in self._clients:
+            self._clients["sync"].close()
+
+    async def aclose(self) -> None:
+        """Close the connections of async calls. Later ones are refused."""
+        if "async" in self._clients:
+            await self._clients["async"].aclose()
+
+    def _make(self, kind: Callable[..., C], http_client: Any) -> C:
+        settings, credential = self.settings, self.settings.credential
+        secret = {credential.kind: credential.source or credential.from_environment}
+        return kind(
+            **secret,
+            base_url=settings.base_url,
+            timeout=settings.timeout,
+            max_retries=settings.max_retries,
+            total_timeout=settings.total_timeout,
+            max_connections=settings.max_connections,
+            fallbacks=settings.fallbacks,
+            default_headers=settings.default_headers,
+            limits=settings.limits,
+            allow_http=True,  # as far as it may: the address has been checked
+            http_client=http_client,
+            observers=self.observers,
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"settings": self.settings, "observers": self.observers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ClientPair.__init__(self, state["settings"], state["observers"])
+
+    def __deepcopy__(self, memo: dict[int, object]) -> ClientPair:
+        return self.with_settings(self.settings)
