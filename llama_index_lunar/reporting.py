@@ -204,9 +204,9 @@ def _somebody_listens() -> bool:
 
 
 def _may_be_billed(outcome: Outcome) -> bool:
-    """Whether money may have been spent: not on a call that the service refused."""
+    """Whether money may have been spent: not on a call that the service, or another observer, refused."""
     return (
-        outcome.status != "failed"
+        outcome.status not in ("failed", "refused")
         or outcome.usage is not None
         or any(attempt.may_be_billed for attempt in outcome.call.attempts)
     )

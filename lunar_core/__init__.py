@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lunar_core.client.sync import Lunar
     from lunar_core.client.sync_stream import Stream
     from lunar_core.cost.ledger import Entry, Ledger, Totals
-    from lunar_core.observers import CallStart, Observer, Outcome, current_tags, tags
+    from lunar_core.observers import CallStart, Observer, Outcome, current_tags, observing, tags
     from lunar_core.settings import Limits, Timeout
     from lunar_core.wire.catalogue import Model, Profiles, Provider, context_window
     from lunar_core.wire.completions import (
@@ -96,6 +96,7 @@ __all__ = [
     "__version__",
     "context_window",
     "current_tags",
+    "observing",
     "tags",
 ]
 
@@ -109,7 +110,7 @@ _HOMES = {
         "client.sync": ("Lunar",),
         "client.sync_stream": ("Stream",),
         "cost.ledger": ("Entry", "Ledger", "Totals"),
-        "observers": ("CallStart", "Observer", "Outcome", "current_tags", "tags"),
+        "observers": ("CallStart", "Observer", "Outcome", "current_tags", "observing", "tags"),
         "settings": ("Limits", "Timeout"),
         "wire.catalogue": ("Model", "Profiles", "Provider", "context_window"),
         "wire.completions": (

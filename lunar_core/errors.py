@@ -28,9 +28,11 @@ of all of them: ``except RateLimitError`` works the same with and without fallba
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from lunar_core.wire.completions import ChatCompletion, Completion
 
 
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 class Attempt:
     """One HTTP request of a call: ``model`` asked, what came of it, and how long it took.
 
-    ``status_code`` is None when no answer arrived, ``error`` is None when the attempt succeeded.
+    ``status_code`` is None when no answer arrived, ``error`` is None when the attempt succeeded. ``was_sent`` is
+    False where no byte of the request left this machine: a refused connection, an unknown host, TLS that failed.
     """
 
     model: str
@@ -46,11 +49,12 @@ class Attempt:
     error: str | None
     seconds: float
     request_id: str | None = None
+    was_sent: bool = True
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether it failed without the service refusing it: what it cost, if anything, nobody said."""
-        return self.error is not None and (self.status_code or 0) < 300
+        """Whether it was sent and failed without the service refusing it: what it cost, if anything, nobody said."""
+        return self.was_sent and self.error is not None and (self.status_code or 0) < 300
 
 
 class LunarError(Exception):
@@ -59,8 +63,11 @@ class LunarError(Exception):
     ``status_code``: the HTTP status; ``request_id``: the service's own name for the request;
     ``body``: the decoded JSON of the error, or its text; ``attempts``: every request that was made;
     ``call_id``: the client's own name for the call, under which observers were told of it;
-    ``partial``: what a stream had delivered before it failed, with its usage where that arrived.
+    ``partial``: what a stream had delivered before it failed, with its usage where that arrived;
+    ``was_sent``: False where it is certain that no byte of the request left.
     """
+
+    was_sent = True
 
     def __init__(
         self,
@@ -83,6 +90,8 @@ class LunarError(Exception):
 
 class ConfigurationError(LunarError, ValueError):
     """A setting or parameter that cannot work; the text names it. Nothing was sent."""
+
+    was_sent = False
 
 
 class APIConnectionError(LunarError):
@@ -144,7 +153,47 @@ class APIStreamError(LunarError):
 
 
 class BudgetExceededError(LunarError):
-    """An observer's ``before`` refused the call: it would have passed a budget."""
+    """An observer's ``before`` refused the call: it would have passed a budget. Nothing was sent.
+
+    A ``Budget`` says which: ``budget`` is its name, ``key`` the value of the tag that it goes by, ``unit`` "usd",
+    "tokens" or "calls". ``limit``, ``spent``, ``held`` and ``asked`` (what this call may take; None where nobody can
+    tell) are in that unit, ``resets_at`` is in seconds since the epoch. Each is None where another observer raised it.
+    """
+
+    was_sent = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        budget: str | None = None,
+        key: str | None = None,
+        unit: str | None = None,
+        limit: Decimal | int | None = None,
+        spent: Decimal | int | None = None,
+        held: Decimal | int | None = None,
+        asked: Decimal | int | None = None,
+        resets_at: float | None = None,
+        **details: Any,  # those of LunarError, whatever their types
+    ) -> None:
+        super().__init__(message, **details)
+        self.budget = budget
+        self.key = key
+        self.unit = unit
+        self.limit = limit
+        self.spent = spent
+        self.held = held
+        self.asked = asked
+        self.resets_at = resets_at
+
+
+E = TypeVar("E", bound=LunarError)
+
+
+def unsent(error: E) -> E:
+    """``error``, which came before any byte of the request had left."""
+    error.was_sent = False
+    return error
 
 
 _BY_STATUS: dict[int, type[APIStatusError]] = {

@@ -1,25 +1,28 @@
 """Who watches the calls: each observer may refuse a call before it is made and is told once of its outcome.
 
-This is where cost ledgers, budgets and tracing attach, because both frameworks swallow what their
-own callback handlers raise.
+Observers are a client's own, or those of the block that is running (``observing``). This is where
+cost ledgers, budgets and tracing attach, because both frameworks swallow what their own callback
+handlers raise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from lunar_core.errors import ConfigurationError, LunarError
-from lunar_core.wire.completions import CallInfo, RoutingDecision
+from lunar_core.errors import ConfigurationError
+from lunar_core.wire.completions import CallInfo, ChatCompletion, Completion, RoutingDecision
 from lunar_core.wire.usage import Usage
 
 Endpoint = Literal["chat.completions", "completions", "router", "router.decide"]
-Status = Literal["ok", "failed", "aborted"]
+Status = Literal["ok", "failed", "aborted", "refused"]
 
+_OBSERVERS: ContextVar[tuple[Observer, ...]] = ContextVar("lunar_observers", default=())
 _TAGS: ContextVar[Mapping[str, str]] = ContextVar("lunar_tags", default=MappingProxyType({}))
 
 
@@ -45,6 +48,37 @@ def current_tags() -> dict[str, str]:
     return dict(_TAGS.get())
 
 
+def observing(*observers: Observer) -> AbstractContextManager[None]:
+    """Add observers to every call that is begun in this block, by any client, of either framework too.
+
+    They come after the client's own; an object that is in both is told once. Blocks nest; asyncio tasks started
+    inside carry them along, and so do LangChain's threads. Raises ConfigurationError for what is no observer.
+
+    >>> from lunar_core import Ledger
+    >>> with observing(Ledger()) as nothing:
+    ...     len(with_current_observers(()))
+    1
+    """
+    return _observing(checked_observers(observers))
+
+
+@contextmanager
+def _observing(observers: tuple[Observer, ...]) -> Iterator[None]:
+    token = _OBSERVERS.set((*_OBSERVERS.get(), *observers))
+    try:
+        yield
+    finally:
+        _OBSERVERS.reset(token)
+
+
+def with_current_observers(own: Sequence[Observer]) -> tuple[Observer, ...]:
+    """A client's ``own`` observers and then those of the running blocks, each object once."""
+    current = _OBSERVERS.get()
+    if not current:
+        return tuple(own)
+    return tuple({id(observer): observer for observer in (*own, *current)}.values())
+
+
 @dataclass(frozen=True)
 class CallStart:
     """A call about to be made. ``params`` is what would be sent: read it, don't change it."""
@@ -55,14 +89,17 @@ class CallStart:
     params: Mapping[str, object] = field(repr=False)
     stream: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    """Every model that may answer: the named one and its fallbacks, or the router's candidates; () if not known."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a call ended: told once for each ``call.call_id``.
 
-    ``status`` is "aborted" when the caller closed a stream before its end. ``usage`` is None when
-    the service never stated it: then what the call cost is unknown, not zero.
+    ``status`` is "aborted" when the caller closed a stream before its end or stopped waiting, and "refused" when
+    another observer refused the call, or it was cancelled while one was asked: nothing was sent then. ``usage`` is
+    None when the service never stated it: then what the call cost is unknown, not zero.
     """
 
     call: CallInfo
@@ -73,19 +110,48 @@ class Outcome:
     provider: str | None = None
     usage: Usage | None = None
     routing: RoutingDecision | None = None
-    error: LunarError | None = None
+    error: BaseException | None = None
+    """A LunarError; of a refused call, whatever refused it."""
     streamed: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict, repr=False)
+    """As in CallStart."""
+    candidates: tuple[str, ...] = ()
+    """The models among which the router was to choose; () where it was not told, or not asked."""
+    cost_weight: float | None = None
+    """What the router was told of it."""
+    read_answer: Callable[[], ChatCompletion | Completion | None] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """Makes what ``answer()`` returns."""
+
+    def answer(self) -> ChatCompletion | Completion | None:
+        """What came of the answer, whole or not; None if nothing came. Put together at each look."""
+        return None if self.read_answer is None else self.read_answer()
 
 
 class Observer(Protocol):
-    """Methods must not block for long: the async client calls them on its event loop."""
+    """Methods must not block for long: the async client calls them on its event loop.
+
+    One that has to wait before a call has ``async def abefore(call)`` beside ``before``: the async client awaits it
+    in place of ``before``. If it is cancelled there, it must undo what it did: it is not told of that call.
+    """
 
     def before(self, call: CallStart, /) -> None:
         """Raise a LunarError (say, BudgetExceededError) to refuse the call: it reaches the caller, nothing is sent."""
 
     def after(self, outcome: Outcome, /) -> None:
-        """Told once per call that ``before`` let through. What it raises is logged: the answer was paid for."""
+        """Told once per call that ``before`` let through. What it raises is logged: the answer was paid for.
+
+        A stream that is dropped is told of by the garbage collector, which may run inside any other code of this
+        thread: take no lock here that such code could hold.
+        """
+
+
+def find_abefore(observer: Observer) -> Callable[[CallStart], Awaitable[None]] | None:
+    """The observer's own ``async def abefore``, if it has one."""
+    abefore = getattr(observer, "abefore", None)
+    return abefore if inspect.iscoroutinefunction(abefore) else None
 
 
 def checked_observers(value: object) -> tuple[Observer, ...]:

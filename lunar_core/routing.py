@@ -88,6 +88,27 @@ def find_sticky_answer(
     return None
 
 
+def with_cost_weight(params: Mapping[str, object]) -> dict[str, object]:
+    """``params`` with the number in place of a function that returns it: asked once for each routed request.
+
+    The number is checked as any other, when the request is made.
+    """
+    weight = params.get("cost_weight")
+    return {**params, "cost_weight": weight()} if callable(weight) else dict(params)
+
+
+def candidates(params: Mapping[str, object]) -> tuple[str, ...]:
+    """The models among which the router is to choose; () if it was not told any."""
+    models = params.get("models")
+    return tuple(models) if isinstance(models, (list, tuple)) else ()
+
+
+def cost_weight(params: Mapping[str, object]) -> float | None:
+    """What the router is told of cost, if anything."""
+    weight = params.get("cost_weight")
+    return weight if isinstance(weight, (int, float)) else None
+
+
 def _is_plain(message: object) -> bool:
     return (
         isinstance(message, Mapping)

@@ -70,9 +70,16 @@ class Policy:
     def record(self, reply: Reply[T]) -> None:
         error = _describe(reply.error) if reply.error else None
         name = reply.error.request_id if reply.error else request_id(reply.headers)
+        was_sent = reply.error is None or reply.error.was_sent
         self.attempts.append(
-            Attempt(reply.request.model, reply.status_code, error, reply.seconds, name)
+            Attempt(reply.request.model, reply.status_code, error, reply.seconds, name, was_sent)
         )
+
+    def record_interrupted(
+        self, request: APIRequest, interruption: BaseException, seconds: float
+    ) -> None:
+        """A request that the caller stopped waiting for: cancelled, or interrupted."""
+        self.attempts.append(Attempt(request.model, None, type(interruption).__name__, seconds))
 
     def spoil(self, error: LunarError) -> None:
         """The last attempt, a stream that had begun well, has failed after all."""

@@ -19,7 +19,15 @@ from pydantic import SecretStr
 from lunar_core.client.attempts import Policy
 from lunar_core.client.logs import log_observer_failure, log_outcome, log_route, logs_outcomes
 from lunar_core.errors import LunarError
-from lunar_core.observers import CallStart, Endpoint, Observer, Outcome, Status, current_tags
+from lunar_core.observers import (
+    CallStart,
+    Endpoint,
+    Observer,
+    Outcome,
+    Status,
+    current_tags,
+    find_abefore,
+)
 from lunar_core.settings import Limits, Timeout
 from lunar_core.wire import answers, api_requests
 from lunar_core.wire.completions import (
@@ -65,6 +73,10 @@ class Call:
     limits: Limits
     observers: Sequence[Observer] = ()
     stream: bool = False
+    models: tuple[str, ...] = ()
+    """Every model that may answer, as far as that is known."""
+    candidates: tuple[str, ...] = ()
+    cost_weight: float | None = None
     call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex}")
     tags: Mapping[str, str] = field(default_factory=current_tags)
     decision: RoutingDecision | None = None
@@ -81,11 +93,41 @@ class Call:
         """Let every observer refuse. Raises what the first one raises."""
         if self.endpoint is None:
             return
-        start = CallStart(
-            self.call_id, self.endpoint, self.model, self.params, self.stream, self.tags
+        start = self._start(self.endpoint)
+        for number, observer in enumerate(self.observers):
+            try:
+                observer.before(start)
+            except BaseException as refusal:
+                self._refuse(refusal, self.observers[:number])
+                raise
+
+    async def abegin(self) -> None:
+        """The same for the async client: observers that have an ``abefore`` are awaited."""
+        if self.endpoint is None:
+            return
+        start = self._start(self.endpoint)
+        for number, observer in enumerate(self.observers):
+            try:
+                abefore = find_abefore(observer)
+                if abefore is None:
+                    observer.before(start)
+                else:
+                    await abefore(start)
+            except BaseException as refusal:  # a cancellation, too
+                self._refuse(refusal, self.observers[:number])
+                raise
+
+    def _start(self, endpoint: Endpoint) -> CallStart:
+        return CallStart(
+            self.call_id, endpoint, self.model, self.params, self.stream, self.tags, self.models
         )
-        for observer in self.observers:
-            observer.before(start)
+
+    def _refuse(self, refusal: BaseException, passed: Sequence[Observer]) -> None:
+        """One observer refused the call: those that had let it through are told, so that none keeps a hold on it."""
+        if isinstance(refusal, LunarError):
+            self.identify(refusal)
+        self.observers = passed
+        self.report("refused", self.info(), None, error=refusal)
 
     @property
     def is_watched(self) -> bool:
@@ -140,7 +182,13 @@ class Call:
             route = answer.routing if isinstance(answer, ChatCompletion) else None
             extra = answer.model_extra
             self.report(
-                "ok", answer.call, answer.model, usage=answer.usage, route=route, extra=extra
+                "ok",
+                answer.call,
+                answer.model,
+                usage=answer.usage,
+                route=route,
+                extra=extra,
+                read_answer=lambda: answer,
             )
         return answer
 
@@ -150,7 +198,9 @@ class Call:
 
     def fail(self, error: LunarError) -> LunarError:
         """No model answered: the error to raise, with every attempt on it."""
-        self.report("failed", self.info(), None, error=self.identify(error))
+        self.identify(error)
+        partial = error.partial
+        self.report("failed", self.info(), None, error=error, read_answer=lambda: partial)
         return error
 
     def identify(self, error: LunarError) -> LunarError:
@@ -168,7 +218,8 @@ class Call:
         usage: Usage | None = None,
         route: RoutingDecision | None = None,
         extra: Mapping[str, object] | None = None,
-        error: LunarError | None = None,
+        error: BaseException | None = None,
+        read_answer: Callable[[], ChatCompletion | Completion | None] | None = None,
     ) -> None:
         """Tell each observer, once per call, how it ended."""
         if self.endpoint is None or self._is_reported:
@@ -176,16 +227,20 @@ class Call:
         self._is_reported = True
         provider = find_provider(model, route, extra or {})
         outcome = Outcome(
-            info,
-            self.endpoint,
-            status,
-            model or self.model,
-            provider,
-            usage,
-            route,
-            error,
-            self.stream,
-            self.tags,
+            call=info,
+            endpoint=self.endpoint,
+            status=status,
+            model=model or self.model,
+            provider=provider,
+            usage=usage,
+            routing=route,
+            error=error,
+            streamed=self.stream,
+            tags=self.tags,
+            params=self.params,
+            candidates=self.candidates,
+            cost_weight=self.cost_weight,
+            read_answer=read_answer,
         )
         log_outcome(outcome)
         for observer in self.observers:

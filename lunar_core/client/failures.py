@@ -10,7 +10,13 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from lunar_core.errors import APIConnectionError, APIStatusError, APITimeoutError, LunarError
+from lunar_core.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    LunarError,
+    unsent,
+)
 from lunar_core.settings import Credential
 from lunar_core.wire.api_requests import APIRequest
 
@@ -28,10 +34,29 @@ def as_error(exc: Exception) -> LunarError:
         return exc
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     names = {cls.__name__ for cls in type(exc).__mro__}
+    error: LunarError
     if names & {"TimeoutException", "TimeoutError"}:
-        return APITimeoutError(f"the service did not answer in time ({text})")
-    if isinstance(exc, OSError) or _is_of_http(exc):
-        return APIConnectionError(f"no whole answer from the service ({text})")
+        error = APITimeoutError(f"the service did not answer in time ({text})")
+    elif isinstance(exc, OSError) or _is_of_http(exc):
+        error = APIConnectionError(f"no whole answer from the service ({text})")
+    else:
+        return _bug(exc, text)
+    return unsent(error) if names & _BEFORE_SENDING else error
+
+
+# By name, whichever of httpx, httpx2, httpcore or the system raised it. "ProxyError": the proxy made no connection.
+_BEFORE_SENDING = {
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "UnsupportedProtocol",
+    "ConnectionRefusedError",
+    "gaierror",
+}
+
+
+def _bug(exc: Exception, text: str) -> LunarError:
     return LunarError(
         f"a bug, and no failure of the service: {text} (raised at {_where(exc)}). It was not tried again"
     )

@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from lunar_core.client.attempts import Reply, Send
-from lunar_core.errors import ConfigurationError, LunarError
+from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Outcome
 from lunar_core.wire.answers import request_id
 from lunar_core.wire.completions import RoutingDecision
@@ -115,10 +115,10 @@ def _result(reply: Reply[Any]) -> str:
     return _kind(reply.error)
 
 
-def _kind(error: LunarError) -> str:
+def _kind(error: BaseException) -> str:
     """The class of an error, and its status where it has one: its text may quote the prompt."""
-    name = type(error).__name__
-    return name if error.status_code is None else f"{name} {error.status_code}"
+    name, status = type(error).__name__, getattr(error, "status_code", None)
+    return name if status is None else f"{name} {status}"
 
 
 def _printable(name: str) -> str:

@@ -13,7 +13,7 @@ from lunar_core.client import attempts
 from lunar_core.client.attempts import Plan, Policy
 from lunar_core.client.call import Call, Runtime
 from lunar_core.errors import ConfigurationError
-from lunar_core.observers import Endpoint, Observer
+from lunar_core.observers import Endpoint, Observer, with_current_observers
 from lunar_core.settings import (
     Settings,
     checked_count,
@@ -41,6 +41,7 @@ class Planner:
             request = api_requests.chat(_asking_usage(params, options))
             call, fallbacks = self._new_call("chat.completions", request, options)
             return call, attempts.ask(_with_fallbacks(request, fallbacks), call.policy)
+        params = routing.with_cost_weight(params)
         if routing.takes_one_request(params):
             return self._router(routing.execute_params(params), options)
         return self._decide_then_chat(params, options)
@@ -50,7 +51,7 @@ class Planner:
     ) -> tuple[Call, Plan[object]]:
         template = api_requests.chat(_asking_usage(routing.without_router_fields(params), options))
         decision = api_requests.router(routing.decide_params(params))
-        call, fallbacks = self._new_call("chat.completions", template, options)
+        call, fallbacks = self._new_call("chat.completions", template, options, decision.params)
         return call, attempts.decide_then_call(
             decision, template.for_model, fallbacks, call.policy, call.accept_decision
         )
@@ -63,14 +64,15 @@ class Planner:
 
     def router(self, keywords: Mapping[str, object]) -> tuple[Call, Plan[object]]:
         options, params = _split(keywords)
-        return self._router(params, options)
+        return self._router(routing.with_cost_weight(params), options)
 
     def _router(
         self, params: dict[str, object], options: Mapping[str, object]
     ) -> tuple[Call, Plan[object]]:
         request = api_requests.router(params)
         decides = params.get("execute") is False
-        call, fallbacks = self._new_call("router.decide" if decides else "router", request, options)
+        endpoint: Endpoint = "router.decide" if decides else "router"
+        call, fallbacks = self._new_call(endpoint, request, options, request.params)
         chat = {
             key: value
             for key, value in _asking_usage(params, options).items()
@@ -98,15 +100,23 @@ class Planner:
         return call, attempts.ask([request], call.policy)
 
     def _new_call(
-        self, endpoint: Endpoint | None, request: APIRequest, options: Mapping[str, object]
+        self,
+        endpoint: Endpoint | None,
+        request: APIRequest,
+        options: Mapping[str, object],
+        routed_by: Mapping[str, object] | None = None,
     ) -> tuple[Call, Sequence[str]]:
+        """A Call and its fallbacks. ``routed_by``: what the router is asked, if it chooses the model."""
         settings, clock = self.settings, self.runtime.clock
         retries = options.get("max_retries")
         total = (
             checked_seconds(options.get("total_timeout"), "total_timeout") or settings.total_timeout
         )
         timeout, headers = options.get("timeout"), options.get("extra_headers")
-        fallbacks = options.get("fallbacks")
+        given = options.get("fallbacks")
+        fallbacks = settings.fallbacks if given is None else checked_fallbacks(given)
+        candidates = routing.candidates(routed_by or {})
+        named = candidates if routed_by is not None else (request.model,)
         deadline = None if total is None else clock() + total
         call = Call(
             endpoint=endpoint,
@@ -122,10 +132,13 @@ class Planner:
             runtime=self.runtime,
             deadline=deadline,
             limits=settings.limits,
-            observers=self.observers,
+            observers=with_current_observers(self.observers),
             stream=request.stream,
+            models=tuple(dict.fromkeys((*named, *fallbacks))) if named else (),
+            candidates=candidates,
+            cost_weight=routing.cost_weight(routed_by or {}),
         )
-        return call, settings.fallbacks if fallbacks is None else checked_fallbacks(fallbacks)
+        return call, fallbacks
 
 
 def _asking_usage(

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 
 from lunar_core.client.http11 import Exchange, Head, Request
 from lunar_core.client.sockets import AsyncioStream, Deadline, Origin, SocketStream
-from lunar_core.errors import APIConnectionError, APITimeoutError
+from lunar_core.errors import APIConnectionError, APITimeoutError, unsent
 
 KEEPALIVE_SECONDS = 30.0
 _PORTS = 65_536  # no machine can have more connections to one service
@@ -83,7 +83,7 @@ class Pool:
         try:
             self._permits.get(timeout=request.timeout.pool)
         except Empty:
-            raise APITimeoutError("no connection came free in time") from None
+            raise unsent(APITimeoutError("no connection came free in time")) from None
         link = None
         try:
             link = self._take()
@@ -238,7 +238,7 @@ class AsyncPool:
         try:
             await asyncio.wait_for(self._permits.acquire(), seconds)
         except (TimeoutError, asyncio.TimeoutError):  # two classes on Python 3.10
-            raise APITimeoutError("no connection came free in time") from None
+            raise unsent(APITimeoutError("no connection came free in time")) from None
 
     async def _close_with_loop(self) -> AsyncIterator[None]:
         # asyncio.run() ends by closing the async generators that are still open: the one moment at

@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 
-from lunar_core.errors import APIConnectionError, APITimeoutError
+from lunar_core.errors import APIConnectionError, APITimeoutError, unsent
 
 Address = tuple[Any, Any, int, str, Any]
 """As ``getaddrinfo`` gives it: family, kind, protocol, name, place."""
@@ -354,19 +354,21 @@ def _expire(waiter: asyncio.Future[None], expired: Any) -> None:
 
 
 def _no_connection(origin: Origin) -> APITimeoutError:
-    return APITimeoutError(f"no connection to {origin.host}:{origin.port} in time")
+    return unsent(APITimeoutError(f"no connection to {origin.host}:{origin.port} in time"))
 
 
 def _refused(origin: Origin, error: Exception) -> APIConnectionError:
-    return APIConnectionError(f"no connection to {origin.host}:{origin.port}: {_words(error)}")
+    return unsent(
+        APIConnectionError(f"no connection to {origin.host}:{origin.port}: {_words(error)}")
+    )
 
 
 def _no_handshake() -> APITimeoutError:
-    return APITimeoutError("no TLS handshake in time")
+    return unsent(APITimeoutError("no TLS handshake in time"))
 
 
 def _failed_handshake(error: Exception) -> APIConnectionError:
-    return APIConnectionError(f"no TLS handshake: {_words(error)}")
+    return unsent(APIConnectionError(f"no TLS handshake: {_words(error)}"))
 
 
 def _nothing_came() -> APITimeoutError:

@@ -246,6 +246,7 @@ class StreamState:
                 route=self.routing,
                 extra={"provider": provider},
                 error=error,
+                read_answer=self.completion,
             )
 
 

@@ -179,6 +179,7 @@ class Lunar:
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
             error = redacted(as_error(exc), call.secret)
         except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
+            call.policy.record_interrupted(request, exc, call.runtime.clock() - started)
             if response is not None:
                 response.close()
             raise exc.with_traceback(None)  # noqa: B904  # it is the same exception

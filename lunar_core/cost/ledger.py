@@ -125,8 +125,9 @@ class Ledger:
         """A ledger only records."""
 
     def after(self, outcome: Outcome, /) -> None:
-        """Record how a call ended."""
-        self.add(Entry.of(outcome))
+        """Record how a call ended. One that was refused before it was sent is none."""
+        if outcome.status != "refused":
+            self.add(Entry.of(outcome))
 
     def add(self, entry: Entry) -> bool:
         """Record ``entry``; False if its call is there already."""

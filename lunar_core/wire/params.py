@@ -6,7 +6,7 @@ passed through to the provider. Fields that are not listed here may be given as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel
@@ -52,6 +52,9 @@ class ChatMessageParam(TypedDict, total=False):
     tool_call_id: str
 
 
+CostWeight = float | Callable[[], float]
+"""0 or more, or a function that returns such a number and is asked once for each routed request."""
+
 MessageParam = ChatMessageParam | Mapping[str, object] | BaseModel
 
 
@@ -84,7 +87,7 @@ class ChatParams(CallOptions, total=False):
     provider: str | None
     # with model="router"
     models: Sequence[str] | None
-    cost_weight: float | None
+    cost_weight: CostWeight | None
     # OpenAI's, passed through
     tools: Sequence[Mapping[str, object]] | None
     tool_choice: str | Mapping[str, object] | None
@@ -120,7 +123,7 @@ class DecideParams(CallOptions, total=False):
     """Keywords of ``router.decide`` beside ``messages``."""
 
     models: Sequence[str] | None
-    cost_weight: float | None
+    cost_weight: CostWeight | None
 
 
 class RouterParams(DecideParams, total=False):

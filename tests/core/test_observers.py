@@ -19,6 +19,7 @@ from lunar_core import (
     RoutingDecision,
     Usage,
     current_tags,
+    observing,
     tags,
 )
 from lunar_core.client.call import Runtime
@@ -136,12 +137,135 @@ def test_before_tells_what_would_be_sent():
     assert "Hello!" not in repr(start)
 
 
-def test_the_first_to_refuse_ends_it_and_nobody_is_told_of_an_outcome():
-    first, last = Watching(), Watching()
+def test_the_first_to_refuse_ends_it_and_those_who_let_it_through_are_told():
+    first, refusing, last = Watching(), Refusing(), Watching()
+    with pytest.raises(BudgetExceededError) as refused:
+        begun(first, refusing, last)
+    start, outcome = first.told
+    assert (outcome.status, outcome.error) == ("refused", refused.value)
+    assert outcome.call.call_id == start.call_id == refused.value.call_id
+    assert (refusing.told, last.told) == ([], [])
+
+
+def test_a_ledger_records_nothing_of_a_call_that_was_refused():
+    ledger = Ledger()
     with pytest.raises(BudgetExceededError):
-        begun(first, Refusing(), last)
-    assert len(first.told) == 1
-    assert last.told == []
+        begun(ledger, Refusing())
+    assert len(ledger) == 0
+
+
+def test_whatever_refuses_those_before_it_are_told():
+    class Interrupted(Watching):
+        def before(self, call):
+            raise KeyboardInterrupt
+
+    first = Watching()
+    with pytest.raises(KeyboardInterrupt):
+        begun(first, Interrupted())
+    assert first.told[-1].status == "refused"
+    assert isinstance(first.told[-1].error, KeyboardInterrupt)
+
+
+# Observers of a block
+
+
+def test_the_observers_of_a_block_come_after_the_clients_own_and_each_is_told_once():
+    order = []
+
+    class Ordered(Watching):
+        def before(self, call):
+            order.append(self)
+
+    own, both, outer, inner = Ordered(), Ordered(), Ordered(), Ordered()
+    with observing(outer, both), observing(inner, outer):
+        call = begun(own, both)
+    assert order == [own, both, outer, inner]
+    call.abort()
+    assert [len(observer.told) for observer in (own, both, outer, inner)] == [1, 1, 1, 1]
+    begun(own)
+    assert order == [own, both, outer, inner, own]
+
+
+async def test_tasks_carry_the_observers_of_the_block_they_were_started_in():
+    first, second = Watching(), Watching()
+
+    async def call():
+        await asyncio.sleep(0)
+        begun()
+
+    with observing(first):
+        one = asyncio.create_task(call())
+    with observing(second):
+        two = asyncio.create_task(call())
+    await asyncio.gather(one, two)
+    assert len(first.told) == len(second.told) == 1
+
+
+def test_a_block_takes_observers_only():
+    with pytest.raises(ConfigurationError, match=r"^observers: "):
+        observing(Ledger)
+
+
+# What a call says of itself
+
+
+ROUTED = {"model": "router", "models": ["gpt-4o", "gpt-4o-mini"], "cost_weight": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("params", "models"),
+    [
+        ({}, ("gpt-4o-mini",)),
+        ({"fallbacks": ["gpt-4o", "gpt-4o-mini"]}, ("gpt-4o-mini", "gpt-4o")),
+        (ROUTED, ("gpt-4o", "gpt-4o-mini")),
+        (ROUTED | {"fallbacks": ["gpt-4"]}, ("gpt-4o", "gpt-4o-mini", "gpt-4")),
+        (ROUTED | {"stop": ["END"]}, ("gpt-4o", "gpt-4o-mini")),
+        ({"model": "router"}, ()),
+        ({"model": "router", "fallbacks": ["gpt-4"]}, ()),
+    ],
+)
+def test_a_call_names_every_model_that_may_answer(params, models):
+    watching = Watching()
+    begun(watching, **params)
+    assert watching.told[0].models == models
+
+
+@pytest.mark.parametrize("more", [{}, {"stop": ["END"]}], ids=["one request", "decide, then call"])
+def test_an_outcome_tells_what_was_asked_and_what_the_router_was_told(more):
+    watching = Watching()
+    begun(watching, **ROUTED, **more).abort()
+    start, outcome = watching.told
+    assert outcome.params == start.params
+    assert (outcome.candidates, outcome.cost_weight) == (("gpt-4o", "gpt-4o-mini"), 0.5)
+    assert outcome.answer() is None
+    assert "Hello!" not in repr(outcome)
+
+
+# cost_weight as a function
+
+
+@pytest.mark.parametrize("more", [{}, {"stop": ["END"]}], ids=["one request", "decide, then call"])
+def test_a_function_is_asked_for_the_weight_once_with_the_tags_of_the_call(more):
+    asked, watching = [], Watching()
+
+    def weigh():
+        asked.append(current_tags())
+        return 20
+
+    with tags(user="u1"):
+        begun(watching, **ROUTED | {"cost_weight": weigh}, **more).abort()
+    assert asked == [{"user": "u1"}]
+    assert watching.told[1].cost_weight == 20
+
+
+def test_a_function_is_not_asked_where_nothing_is_routed():
+    begun(cost_weight=lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("wrong", [-1, "1", None, True, float("nan")])
+def test_what_a_function_returns_is_checked_as_a_number_is(wrong):
+    with pytest.raises(ConfigurationError, match=r"^cost_weight: "):
+        begun(**ROUTED | {"cost_weight": lambda: wrong})
 
 
 def test_every_call_has_its_own_name():

@@ -16,7 +16,7 @@ __version__ APIConnectionError APIResponseValidationError APIStatusError APIStre
 APITimeoutError AsyncLunar AsyncStream Attempt AuthenticationError BadRequestError
 BudgetExceededError CallInfo CallStart ChatCompletion ChatCompletionChunk Completion CompletionChunk
 ConfigurationError ConflictError context_window current_tags Entry InternalServerError Ledger Limits
-Lunar LunarError Model NotFoundError Observer Outcome PermissionDeniedError Profiles Provider
+Lunar LunarError Model NotFoundError observing Observer Outcome PermissionDeniedError Profiles Provider
 RateLimitError ResponseTooLargeError RoutedCompletion RoutingDecision Stream tags Timeout Totals
 UnprocessableEntityError Usage
 """

@@ -21,7 +21,7 @@ WITHOUT_AWAIT = (
     (r"\bStopAsync(?=Iteration)", "Stop"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(?=(iter|next|enter|exit)__)", "__"),
-    (r"\ba(?=(close|iter_raw)\b|next\()", ""),
+    (r"\ba(?=(begin|close|iter_raw)\b|next\()", ""),
     (r"\baio_", "sync_"),
     (r"\bAwaitable\[Any\]", "Any"),
     (r"\bAwaitable, ", ""),
