@@ -48,4 +48,4 @@ def test_the_project_of_the_readme_passes_its_tests(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 passed" in done.stdout
+    assert "2 passed" in done.stdout

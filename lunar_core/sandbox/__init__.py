@@ -13,6 +13,7 @@ Where things are, along the way of a request:
 - ``app`` routes requests and records them (``log``); ``service`` has the endpoints. Before an
   answer, ``admission`` sees to keys, bodies (``requests``), faults and the model (``catalogue``).
 - ``router`` chooses by a table, ``engine`` by the vendor's own program.
+- ``script`` says what a test scripted; a function of the test's process answers by ``callback``.
 - ``sources`` answer: the built-in models (``generate``, with ``text``, ``tools``, ``schema``,
   ``prompt`` and ``formats``) or an ``upstream``.
 - ``dialects`` gives an answer its form, ``streams`` its events; ``usage`` counts and prices it,

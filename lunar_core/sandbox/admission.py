@@ -78,7 +78,9 @@ class Admission:
         if not (self._dialect.reads_any_type or _JSON_TYPE.fullmatch(content_type.lower())):
             text = raw.decode("utf-8", "replace")
             raise ServiceError(422, [{**_NO_OBJECT, "input": text}])
-        return raw, check(self._dialect.bodies[kind], raw)
+        payload = check(self._dialect.bodies[kind], raw)
+        request.state.payload = payload
+        return raw, payload
 
     def authenticate(self, request: Request, *, router: bool = False) -> None:
         """Refuse a request without a key; ``router``: by the rule of the router's endpoints."""

@@ -21,6 +21,8 @@ from lunar_core.sandbox.admission import FaultError
 from lunar_core.sandbox.errors import ServiceError, seconds
 from lunar_core.sandbox.faults import FAULTS
 from lunar_core.sandbox.log import Log
+from lunar_core.sandbox.requests import check
+from lunar_core.sandbox.script import ScriptRequest, Scripts
 from lunar_core.sandbox.service import Service
 
 if TYPE_CHECKING:
@@ -39,8 +41,9 @@ def make_app(
 ) -> ASGIApp:
     """Build the application; its state is its own."""
     log = Log()
-    service = Service(dialect, router, log, upstream=upstream, delay=delay)
-    own = _Own(log, {"dialect": dialect.name, "router": router.name, "delay": delay})
+    scripts = Scripts()
+    service = Service(dialect, router, log, scripts, upstream=upstream, delay=delay)
+    own = _Own(log, scripts, {"dialect": dialect.name, "router": router.name, "delay": delay})
     own.facts["engine_version"] = router.version
     own.facts["generation"] = "upstream" if upstream else "built-in"
     post, get = ["POST"], ["GET"]
@@ -58,6 +61,7 @@ def make_app(
             Route("/sandbox/billed", own.billed, methods=get),
             Route("/sandbox/log", own.forget, methods=["DELETE"]),
             Route("/sandbox/faults", own.faults, methods=get),
+            Route("/sandbox/script", own.script, methods=["GET", "POST", "DELETE"]),
         ],
         exception_handlers={
             ServiceError: _service_error,
@@ -71,8 +75,9 @@ def make_app(
 class _Own:
     """What the sandbox tells about itself."""
 
-    def __init__(self, log: Log, facts: dict[str, Any]) -> None:
+    def __init__(self, log: Log, scripts: Scripts, facts: dict[str, Any]) -> None:
         self._log = log
+        self._scripts = scripts
         self.facts = facts
 
     async def about(self, _request: Request) -> Response:
@@ -88,9 +93,19 @@ class _Own:
         return JSONResponse(await self._read(request, "billed"))
 
     async def forget(self, request: Request) -> Response:
-        """``DELETE /sandbox/log?session=``."""
+        """``DELETE /sandbox/log?session=``: requests, bills and scripts."""
         self._log.clear(_session_in(request))
+        self._scripts.clear(_session_in(request))
         return Response(status_code=204)
+
+    async def script(self, request: Request) -> Response:
+        """``/sandbox/script?session=``: GET what waits, POST more, DELETE it."""
+        session = _session_in(request) or ""
+        if request.method == "POST":
+            self._scripts.add(session, check(ScriptRequest, await request.body()))
+        if request.method == "DELETE":
+            self._scripts.clear(session)
+        return JSONResponse({"steps": self._scripts.remaining(session)})
 
     async def faults(self, _request: Request) -> Response:
         """``GET /sandbox/faults``."""

@@ -44,6 +44,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """What is to be said: a text, or calls of tools, each a name and its arguments as JSON."""
+
+    text: str = ""
+    calls: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Piece:
     """A step of a stream: what is new in one choice, and how many tokens that took."""
 
@@ -68,7 +76,7 @@ class PrefixCache:
     size: int = 10_000
     _seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
-    def cached(self, session: str, model: Model, messages: Messages) -> int:
+    def cached(self, session: str, model: str, messages: Messages) -> int:
         """Return how many tokens of these messages are cached, and remember them."""
         marked = [
             i
@@ -78,13 +86,13 @@ class PrefixCache:
         if not marked:
             return 0
         prefix = messages[: marked[-1] + 1]
-        told = json.dumps([session, model.id, prefix], sort_keys=True).encode()
-        key = hashlib.sha256(told).digest()
-        known = key in self._seen
+        text = json.dumps([session, model, prefix], sort_keys=True).encode()
+        key = hashlib.sha256(text).digest()
+        is_cached = key in self._seen
         self._seen[key] = None
         if len(self._seen) > self.size:
             self._seen.popitem(last=False)
-        return prompt_tokens(prefix) if known else 0
+        return prompt_tokens(prefix) if is_cached else 0
 
 
 def prompt_tokens(messages: Messages, options: Mapping[str, Any] | None = None) -> int:
@@ -102,92 +110,107 @@ def prompt_tokens(messages: Messages, options: Mapping[str, Any] | None = None) 
 
 
 def generate(
-    model: Model, messages: Messages, options: Mapping[str, Any], cached: int = 0
+    model: Model | None,
+    messages: Messages,
+    options: Mapping[str, Any],
+    cached: int = 0,
+    script: Draft | None = None,
 ) -> Answer:
     """Answer messages.
 
     Args:
-        model: who answers; a reasoning model thinks aloud first.
+        model: who answers; a reasoning model thinks aloud first. None: one outside the catalogue.
         messages: as in the request.
         options: the request's other fields, as far as they count: ``max_tokens``, ``stop``,
             ``n``, ``tools``, ``tool_choice``, ``parallel_tool_calls``, ``response_format``,
             ``reasoning_effort``, ``logprobs``, ``top_logprobs``.
         cached: tokens of the prompt that come from a cache.
+        script: what to answer instead of what the rules say. Limits and stops hold for it, too.
+
+    Raises:
+        ServiceError: 400, if the rules would call a tool with the same arguments for ever.
     """
-    drafts = [_draft(model, messages, options, i) for i in range(options.get("n") or 1)]
+    reasons = bool((model and model.reasons) or options.get("reasoning_effort"))
+    drafts = [
+        _finish(script or _draft(messages, options, i), messages, options, reasons=reasons)
+        for i in range(options.get("n") or 1)
+    ]
     reasoning = sum(thought for _, _, thought in drafts)
     written = sum(tokens for _, tokens, _ in drafts)
     tokens = Tokens(prompt_tokens(messages, options), written, cached, reasoning)
     return Answer([choice for choice, _, _ in drafts], tokens)
 
 
-def _draft(
-    model: Model, messages: Messages, options: Mapping[str, Any], index: int
-) -> tuple[Choice, int, int]:
-    """Write one choice; also its tokens, and how many of them were thoughts."""
+def _draft(messages: Messages, options: Mapping[str, Any], index: int) -> Draft:
+    """Decide by the rules what is said, or which tools are called."""
     prompt, name = last_prompt(messages)
-    answered = messages[-1]["role"] == "tool"
-    message: dict[str, Any] = {"role": "assistant", "content": None}
-    left = options.get("max_tokens") or options.get("max_completion_tokens")
-    thought = 0
-    if model.reasons or options.get("reasoning_effort"):
-        thinking, cut_off = _limited(f"The question is: {_start(prompt)} I weigh it.", left)
-        message["reasoning_content"], thought = thinking, count(thinking)
-        left = left - thought if left else left
-        if cut_off or left == 0:
-            message["content"] = ""
-            return Choice(message, "length"), thought, thought
     calls = choose(
         options.get("tools") or (),
         options.get("tool_choice"),
         prompt,
         parallel=options.get("parallel_tool_calls") is not False,
-        answered=answered,
+        answered=messages[-1]["role"] == "tool",
     )
-    if calls:
-        message["tool_calls"], spent, cut_off = _called(calls, left)
+    return Draft(calls=calls) if calls else Draft(_words(prompt, messages, options, name, index))
+
+
+def _finish(
+    draft: Draft, messages: Messages, options: Mapping[str, Any], *, reasons: bool
+) -> tuple[Choice, int, int]:
+    """Write one choice, within its limits; also its tokens, and how many of them were thoughts."""
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    left = options.get("max_tokens") or options.get("max_completion_tokens")
+    thought = 0
+    if reasons:
+        question = f"The question is: {_start(last_prompt(messages)[0])} I weigh it."
+        thinking, is_cut = _limit(question, left)
+        message["reasoning_content"], thought = thinking, count(thinking)
+        left = left - thought if left else left
+        if is_cut or left == 0:
+            message["content"] = ""
+            return Choice(message, "length"), thought, thought
+    if draft.calls:
+        message["tool_calls"], spent, is_cut = _write_calls(draft.calls, left)
         # OpenAI says "stop" where one function was forced by its name.
         forced = isinstance(options.get("tool_choice"), Mapping)
-        reason = "length" if cut_off else "stop" if forced else "tool_calls"
+        reason = "length" if is_cut else "stop" if forced else "tool_calls"
         return Choice(message, reason), thought + spent, thought
-    words = _words(prompt, messages, options, name, index)
-    words = _until(words, options.get("stop") or ())
-    words, cut_off = _limited(words, left)
+    words, is_cut = _limit(_stop(draft.text, options.get("stop") or ()), left)
     message["content"] = words
     logprobs = _logprobs(words, options) if options.get("logprobs") else None
-    reason = "length" if cut_off else "stop"
+    reason = "length" if is_cut else "stop"
     return Choice(message, reason, logprobs), thought + count(words), thought
 
 
-def _called(
+def _write_calls(
     calls: Sequence[tuple[str, str]], left: int | None
 ) -> tuple[list[dict[str, Any]], int, bool]:
     """Write tool calls, a token for each name; also their tokens, and whether a limit cut them."""
-    made: list[dict[str, Any]] = []
-    spent, cut_off = 0, False
+    tool_calls: list[dict[str, Any]] = []
+    spent, is_cut = 0, False
     for name, arguments in calls:
         rest = left - spent - 1 if left else None
-        said, cut_off = ("", True) if rest == 0 else _limited(arguments, rest)
-        function = {"name": name, "arguments": said}
+        text, is_cut = ("", True) if rest == 0 else _limit(arguments, rest)
         call_id = f"call_{uuid.uuid4().hex[:24]}"
-        made.append({"id": call_id, "type": "function", "function": function})
-        spent += 1 + count(said)
-        if cut_off:
+        function = {"name": name, "arguments": text}
+        tool_calls.append({"id": call_id, "type": "function", "function": function})
+        spent += 1 + count(text)
+        if is_cut:
             break
-    return made, spent, cut_off
+    return tool_calls, spent, is_cut
 
 
 def _words(
     prompt: str, messages: Messages, options: Mapping[str, Any], name: str | None, index: int
 ) -> str:
-    wanted = options.get("response_format") or {"type": "text"}
-    if wanted["type"] == "json_schema":
-        value = fill(wanted["json_schema"].get("schema") or {"type": "object"}, prompt)
+    answer_format = options.get("response_format") or {"type": "text"}
+    if answer_format["type"] == "json_schema":
+        value = fill(answer_format["json_schema"].get("schema") or {"type": "object"}, prompt)
         return json.dumps(value, ensure_ascii=False)
-    told = next((s for m in reversed(messages) if (s := schema_in(_text(m)))), None)
-    if told:
-        return json.dumps(fill(told, prompt), ensure_ascii=False)
-    if wanted["type"] == "json_object":
+    schema = next((s for m in reversed(messages) if (s := schema_in(_text(m)))), None)
+    if schema:
+        return json.dumps(fill(schema, prompt), ensure_ascii=False)
+    if answer_format["type"] == "json_object":
         return json.dumps(asked_keys(prompt), ensure_ascii=False)
     return text.say(
         prompt,
@@ -261,19 +284,19 @@ def _attachments(messages: Messages) -> str:
     return " and ".join(f"{n} {name}{'s' * (n > 1)}" for n, name in counted if n)
 
 
-def _until(words: str, stops: Sequence[str]) -> str:
+def _stop(words: str, stops: Sequence[str]) -> str:
     """End a text before the first stop sequence."""
     ends = [place for stop in stops if stop and (place := words.find(stop)) != -1]
     return words[: min(ends)] if ends else words
 
 
-def _limited(words: str, most: int | None) -> tuple[str, bool]:
+def _limit(words: str, most: int | None) -> tuple[str, bool]:
     """End a text after so many tokens; also whether that cut anything off."""
     if not most:
         return words, False
     kept = pieces(words)[:most]
-    cut_off = len(kept) < count(words)
-    return ("".join(kept).rstrip() if cut_off else words), cut_off
+    is_cut = len(kept) < count(words)
+    return ("".join(kept).rstrip() if is_cut else words), is_cut
 
 
 def _start(prompt: str) -> str:

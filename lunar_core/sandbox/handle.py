@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from decimal import Decimal
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlencode
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.parse import urlencode, urlsplit
+
+from lunar_core.sandbox.callback import CallbackServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_DIRECT = build_opener(ProxyHandler({}))
-"""Never by a proxy: the sandbox is on this machine."""
+    from lunar_core.sandbox.callback import AnswerFunction
 
 
 class SandboxError(RuntimeError):
@@ -41,6 +43,10 @@ class Sandbox:
     router: str
     engine_version: str | None
     process: subprocess.Popen[str] = dataclasses.field(repr=False, compare=False)
+    _callbacks: dict[str, CallbackServer] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """The functions that answer, by the URL of their session; all handles of a server share it."""
 
     def session(self, name: str) -> Sandbox:
         """Return a handle for a session: its URL ends with ``/session/NAME``."""
@@ -66,28 +72,110 @@ class Sandbox:
         costs = (bill.get("total_cost_usd") for bill in self.billed())
         return sum((Decimal(repr(cost)) for cost in costs if cost is not None), Decimal(0))
 
+    def say(self, text: str) -> Sandbox:
+        """Script a text: what the model says at the next request that no step waits for yet.
+
+        Steps are taken in order, one by each request that generates, whichever model it names;
+        after the last one the model's own rules say what comes. They hold for this session.
+
+        Returns:
+            The same handle, so that steps may be chained.
+
+        Example:
+            >>> with run() as sandbox:
+            ...     handle = sandbox.call_tool("weather", {"city": "Oslo"}).say("Snow.").fail(503)
+            ...     [list(step) for step in handle.script()]
+            [['call_tools'], ['say'], ['fail']]
+        """
+        return self._add_step({"say": text})
+
+    def call_tool(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> Sandbox:
+        """Script a tool call; arguments that are a string are sent as they are, valid or not."""
+        return self.call_tools((name, {} if arguments is None else arguments))
+
+    def call_tools(self, *calls: tuple[str, Mapping[str, Any] | str]) -> Sandbox:
+        """Script several tool calls in one answer: ``("weather", {"city": "Oslo"}), …``."""
+        step = [{"name": name, "arguments": arguments} for name, arguments in calls]
+        return self._add_step({"call_tools": step})
+
+    def fail(self, fault: int | str) -> Sandbox:
+        """Script a failure: a status, or a fault by its name, ``"429-header=0.2"``, ``"503*2"``.
+
+        Raises:
+            SandboxError: ``GET /sandbox/faults`` doesn't list it.
+        """
+        return self._add_step({"fail": str(fault)})
+
+    def answer(self, function: AnswerFunction) -> None:
+        """Let a function say what the model says, whenever no step of the script is left.
+
+        It is called in a thread of this process with each request's body, and returns a text, a
+        step (``{"say": …}``, ``{"call_tools": [{"name": …, "arguments": {…}}]}``,
+        ``{"fail": "503"}``), or None where the model's own rules are to answer. What it raises
+        comes as a 500 that says so. It holds for this session until :meth:`reset`.
+
+        Example:
+            >>> with run() as sandbox:
+            ...     sandbox.answer(lambda request: request["messages"][-1]["content"].upper())
+        """
+        self._close_callback()
+        server = self._callbacks[self.url] = CallbackServer(function)
+        self._call("POST", "/sandbox/script", body={"answer_url": server.url})
+
+    def script(self) -> list[dict[str, Any]]:
+        """Return the scripted steps that no request has taken yet."""
+        return list(json.loads(self._call("GET", "/sandbox/script"))["steps"])
+
     def reset(self) -> None:
-        """Forget the requests and bills of this session (without one: all)."""
-        self._call("DELETE", "/sandbox/log", {}, 10.0)
+        """Forget the requests, bills and script of this session (without one: all)."""
+        self._call("DELETE", "/sandbox/log")
+        self._close_callback()
 
     def about(self) -> dict[str, Any]:
         """Return what the sandbox tells about itself."""
-        return dict(json.loads(self._call("GET", "/sandbox", {}, 10.0)))
+        return dict(json.loads(self._call("GET", "/sandbox")))
 
     def kill(self) -> None:
         """End the server at once (SIGKILL), as a crash would."""
         self.process.kill()
         self.process.wait()
 
-    def _records(self, kind: str, at_least: int, timeout: float) -> list[dict[str, Any]]:
-        query = {"at_least": at_least, "timeout": timeout}
-        return list(json.loads(self._call("GET", f"/sandbox/{kind}", query, timeout + 10)))
+    def _add_step(self, step: Mapping[str, Any]) -> Sandbox:
+        self._call("POST", "/sandbox/script", body={"steps": [step]})
+        return self
 
-    def _call(self, method: str, path: str, query: Mapping[str, object], timeout: float) -> bytes:
-        url = f"{self.url}{path}?{urlencode(query)}"
-        request = Request(url, method=method)  # noqa: S310 - the URL is our own server's
-        with _DIRECT.open(request, timeout=timeout) as response:
-            return bytes(response.read())
+    def _close_callback(self) -> None:
+        if server := self._callbacks.pop(self.url, None):
+            server.close()
+
+    def _records(self, kind: str, at_least: int, timeout: float) -> list[dict[str, Any]]:
+        query = urlencode({"at_least": at_least, "timeout": timeout})
+        content = self._call("GET", f"/sandbox/{kind}?{query}", timeout=timeout + 10)
+        return list(json.loads(content))
+
+    def _call(self, method: str, path: str, *, body: object = None, timeout: float = 10.0) -> bytes:
+        """Send one request of the sandbox's own, and return the body of its answer.
+
+        It goes over a plain socket: tools that record HTTP (vcrpy, pytest-recording) replace the
+        classes of http.client, and would find these requests on their tapes.
+
+        Raises:
+            SandboxError: the answer is an error.
+        """
+        content = b"" if body is None else json.dumps(body).encode()
+        path = urlsplit(self.url).path + path
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\n"
+            f"connection: close\r\ncontent-length: {len(content)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", self.port), timeout) as sock:
+            sock.sendall(head.encode() + content)
+            with contextlib.closing(HTTPResponse(sock, method=method)) as response:
+                response.begin()
+                answer = response.read()
+        if response.status >= 400:
+            raise SandboxError(f"{method} {path}: {response.status} {answer.decode()}")
+        return answer
 
 
 @contextlib.contextmanager
@@ -127,34 +215,34 @@ def run(
     command += ["--delay", str(delay)]
     command += ["--upstream", upstream] if upstream else []
     command += ["--upstream-model", upstream_model] if upstream_model else []
+    callbacks: dict[str, CallbackServer] = {}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(  # noqa: S603 - this package's own command
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         try:
-            yield _wait_until_ready(process, start_timeout) or _raise_not_started(process, errors)
+            facts = _wait_until_ready(process, start_timeout)
+            if facts is None:
+                code = process.wait()
+                errors.seek(0)
+                words = errors.read().strip()
+                raise SandboxError(f"The sandbox didn't start (exit code {code}): {words}")
+            yield Sandbox(api_key="pk_test_sandbox", process=process, _callbacks=callbacks, **facts)
         finally:
             _stop(process)
+            for server in callbacks.values():
+                server.close()
 
 
-def _wait_until_ready(process: subprocess.Popen[str], timeout: float) -> Sandbox | None:
-    """Read the line in which the server says where it is."""
+def _wait_until_ready(process: subprocess.Popen[str], timeout: float) -> dict[str, Any] | None:
+    """Read the line in which the server says where it is; None where it ended instead."""
     alarm = threading.Timer(timeout, process.kill)
     alarm.start()
     try:
         line = process.stdout.readline() if process.stdout else ""
     finally:
         alarm.cancel()
-    if not line:
-        return None
-    ready = json.loads(line)
-    return Sandbox(api_key="pk_test_sandbox", process=process, **ready)
-
-
-def _raise_not_started(process: subprocess.Popen[str], errors: Any) -> Sandbox:
-    code = process.wait()
-    errors.seek(0)
-    raise SandboxError(f"The sandbox didn't start (exit code {code}): {errors.read().strip()}")
+    return dict(json.loads(line)) if line else None
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

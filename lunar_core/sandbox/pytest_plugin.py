@@ -10,6 +10,10 @@ and in a test::
         client = Lunar(api_key=lunar_sandbox.api_key, base_url=lunar_sandbox.url)
         ...
         assert len(lunar_sandbox.requests()) == 1
+
+What the model says can be scripted: ``lunar_sandbox.say("Hello.")``,
+``.call_tool("weather", {"city": "Oslo"})``, ``.fail(503)``. With ``lunar_sandbox_env`` instead,
+clients that are told nothing find the sandbox by their environment.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from lunar_core.sandbox.handle import Sandbox, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SandboxFactory", "lunar_sandbox", "lunar_sandbox_factory"]
+__all__ = ["SandboxFactory", "lunar_sandbox", "lunar_sandbox_env", "lunar_sandbox_factory"]
 
 
 class SandboxFactory(Protocol):
@@ -60,8 +64,17 @@ def lunar_sandbox_factory() -> Iterator[SandboxFactory]:
 
 @pytest.fixture
 def lunar_sandbox(lunar_sandbox_factory: SandboxFactory) -> Iterator[Sandbox]:
-    """Give a session of a sandbox that speaks the documented dialect, its log empty."""
+    """Give a session of a sandbox that speaks the documented dialect, its log and script empty."""
     sandbox = lunar_sandbox_factory()
     yield sandbox
     if sandbox.process.poll() is None:
         sandbox.reset()
+
+
+@pytest.fixture
+def lunar_sandbox_env(lunar_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """Set LUNAR_API_KEY and LUNAR_BASE_URL to the sandbox, for code that makes its own clients."""
+    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
+    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
+    monkeypatch.delenv("LUNAR_JWT", raising=False)
+    return lunar_sandbox

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from lunar_core.sandbox.dialects import Documented, Head
+    from lunar_core.sandbox.generate import Draft
     from lunar_core.sandbox.log import Log
     from lunar_core.sandbox.router import Route, Router
+    from lunar_core.sandbox.script import Scripts, Step
     from lunar_core.sandbox.usage import Tokens
 
 USAGE_STYLES = ("last", "closing", "every", "none")
@@ -42,6 +44,7 @@ class Service:
         dialect: Documented,
         router: Router,
         log: Log,
+        scripts: Scripts,
         *,
         upstream: Source | None = None,
         delay: float = 0.0,
@@ -49,7 +52,9 @@ class Service:
         self._dialect = dialect
         self._router = router
         self._log = log
-        self._source = upstream or BuiltIn()
+        self._built_in = BuiltIn()
+        self._source = upstream or self._built_in
+        self._scripts = scripts
         self._admission = Admission(dialect, log, any_model=upstream is not None)
         self._delay = delay
 
@@ -195,8 +200,15 @@ class Service:
     ) -> Response:
         """Generate, bill and answer, whole or streamed; a fault strikes on the way."""
         record, dialect = request.state.record, self._dialect
+        script: Draft | None = None
+        if fault is None and (step := await self._next_step(request)):
+            script = step.draft()
+            if step.fail:
+                fault, record["fault"] = faults.parse(step.fail), step.fail
+                await self._admission.strike(fault, kind, target.requested_name, stream=stream)
+        source = self._built_in if script else self._source
         head = dialect.head(kind, target.requested_name, route)
-        task = Task(kind, target.name, target.model, messages, options, record["session"])
+        task = Task(kind, target.name, target.model, messages, options, record["session"], script)
         tags = [tag for tag, true in (("streamed", stream), ("routed", route)) if true]
 
         def bill(tokens: Tokens) -> Bill:
@@ -204,7 +216,7 @@ class Service:
             return Bill(self._log, record, head, target, tokens=tokens, started=started, tags=tags)
 
         if not stream:
-            answer = await self._generated(head, self._source.answer(task))
+            answer = await self._generated(head, source.answer(task))
             charged = bill(answer.tokens)
             lost = fault is not None and fault.name in _HALVED
             charged.close(usage_sent=not lost, aborted=lost)
@@ -213,7 +225,7 @@ class Service:
         if style not in USAGE_STYLES:
             raise ServiceError(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
         delay = self._delay_of(request)
-        tokens, pieces = await self._generated(head, self._source.stream(task))
+        tokens, pieces = await self._generated(head, source.stream(task))
         flow = events(
             dialect,
             head,
@@ -229,6 +241,9 @@ class Service:
             flow = interrupt(fault, flow, error, done_after_error=dialect.done_after_error)
         headers = route.as_headers() if route and dialect.route_in_headers else {}
         return EventStream(flow, delay=delay, headers=headers)
+
+    async def _next_step(self, request: Request) -> Step | None:
+        return await self._scripts.take(request.state.record["session"], request.state.payload)
 
     async def _generated(self, head: Head, generating: Awaitable[T]) -> T:
         """Wait for a source, whose failures, an upstream's rate limits too, are the service's 502."""

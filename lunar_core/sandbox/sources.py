@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lunar_core.sandbox.generate import Answer, Messages, Piece, PrefixCache, cut, generate
+from lunar_core.sandbox.generate import (
+    Answer,
+    Draft,
+    Messages,
+    Piece,
+    PrefixCache,
+    cut,
+    generate,
+)
 from lunar_core.sandbox.usage import Tokens, count
 
 if TYPE_CHECKING:
@@ -30,6 +38,8 @@ class Task:
     options: Mapping[str, Any]
     """The request's other fields, as far as the dialect reads them."""
     session: str
+    script: Draft | None = None
+    """What is to be answered, whatever the rules say."""
 
 
 class SourceError(Exception):
@@ -56,13 +66,13 @@ class BuiltIn:
 
     async def answer(self, task: Task) -> Answer:
         """Generate by the rules of :mod:`lunar_core.sandbox.generate`."""
-        if task.model is None:
+        if task.model is None and task.script is None:
             raise LookupError(task.name)
-        cached = self._cache.cached(task.session, task.model, task.messages)
+        cached = self._cache.cached(task.session, task.name, task.messages)
         options = task.options
         if task.kind == "text":
             options = {name: options[name] for name in _TEXT_OPTIONS if name in options}
-        answer = generate(task.model, task.messages, options, cached)
+        answer = generate(task.model, task.messages, options, cached, task.script)
         if task.kind == "text":  # A bare prompt has no message round it.
             tokens = replace(answer.tokens, prompt=count(str(task.messages[0]["content"])))
             answer = replace(answer, tokens=tokens)
