@@ -12,10 +12,10 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_lunar.messages import additional_kwargs, text_of
 from langchain_lunar.metadata import decision, generation_info, usage_metadata, with_extra
 from lunar_core import bridge
-from lunar_core.wire import answers
-from lunar_core.wire.completions import CallInfo, RoutingDecision
+from lunar_core.types.completions import CallInfo, RoutingDecision
+from lunar_core.types.usage import Usage
+from lunar_core.wire import parsing
 from lunar_core.wire.deltas import ToolCallSlots
-from lunar_core.wire.usage import Usage
 
 JSONObject = dict[str, Any]
 
@@ -148,7 +148,7 @@ class ChunkConverter:
         """The chunk that ends the message: no text, but all that is known of the call."""
         for each in self._plain.unread():
             self._note(each)
-        usage = answers.forgiving(Usage, dict(self._usage)) if self._usage else None
+        usage = parsing.validate_leniently(Usage, dict(self._usage)) if self._usage else None
         known = bridge.metadata(
             call=call,
             model=_text(self._stated.pop("model", None)),

@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_lunar.metadata import metadata_of
 from lunar_core import ChatCompletion, Completion, Entry, LunarError
 from lunar_core.observers import Status
-from lunar_core.wire.usage import exact_usd
+from lunar_core.types.usage import exact_usd
 
 _ABORTED = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
 

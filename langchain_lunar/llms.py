@@ -25,8 +25,8 @@ from langchain_lunar.errors import model_error
 from langchain_lunar.metadata import added_up, metadata_of, token_usage
 from langchain_lunar.migration import as_parameter
 from lunar_core import Completion, LunarError
+from lunar_core.types.completions import TextChoice
 from lunar_core.version import __version__
-from lunar_core.wire.completions import TextChoice
 
 _SENT = (
     "temperature",

@@ -25,7 +25,7 @@ from langchain_lunar.content import Part, to_content
 from langchain_lunar.metadata import generation_info, metadata_of, token_usage, usage_metadata
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
-from lunar_core.wire import completions as wire
+from lunar_core.types import completions as wire
 
 # To the API ------------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 
 from lunar_core import bridge
-from lunar_core.wire import answers
-from lunar_core.wire.completions import ChatCompletion, Completion, RoutingDecision
-from lunar_core.wire.usage import Usage
+from lunar_core.types.completions import ChatCompletion, Completion, RoutingDecision
+from lunar_core.types.usage import Usage
+from lunar_core.wire import parsing
 
 
 def metadata_of(
@@ -51,7 +51,7 @@ def decision(route: object) -> RoutingDecision | None:
     if not isinstance(route, dict):
         return None
     try:
-        return answers.forgiving(RoutingDecision, dict(route))
+        return parsing.validate_leniently(RoutingDecision, dict(route))
     except ValueError:
         return None
 

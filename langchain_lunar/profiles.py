@@ -13,7 +13,7 @@ from typing import Any, cast
 from langchain_core.language_models.model_profile import ModelProfile
 
 from lunar_core.wire.api_requests import ROUTER
-from lunar_core.wire.catalogue import ROUTED, context_window
+from lunar_core.wire.model_facts import ROUTED, context_window
 
 _TEXT: dict[str, Any] = {
     "text_inputs": True,

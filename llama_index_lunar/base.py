@@ -25,7 +25,7 @@ from lunar_core.observers import Observer
 from lunar_core.routing import Sticky
 from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout
 from lunar_core.wire.api_requests import ROUTER
-from lunar_core.wire.catalogue import ROUTED, context_window
+from lunar_core.wire.model_facts import ROUTED, context_window
 
 JSONObject = dict[str, Any]
 

@@ -22,7 +22,7 @@ from llama_index_lunar.late import LEDGERS
 from llama_index_lunar.reporting import KeepsLedger, LunarUsageEvent
 from lunar_core import observers
 from lunar_core.cost.ledger import Entry, Ledger, Totals
-from lunar_core.wire.usage import exact_usd
+from lunar_core.types.usage import exact_usd
 
 
 class _Costs:

@@ -33,8 +33,8 @@ from llama_index_lunar.structured import LunarStructured
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer
 from lunar_core.routing import text_turns
+from lunar_core.types.completions import RoutingDecision
 from lunar_core.wire.api_requests import ROUTER
-from lunar_core.wire.completions import RoutingDecision
 
 JSONObject = dict[str, Any]
 

@@ -21,9 +21,9 @@ from llama_index_lunar import late, tracing
 from llama_index_lunar.late import LEDGERS
 from lunar_core import bridge
 from lunar_core.cost.ledger import Entry, Ledger
-from lunar_core.errors import Attempt
 from lunar_core.observers import CallStart, Outcome, Status, current_tags, tags
-from lunar_core.wire.usage import exact_usd
+from lunar_core.types.attempt import Attempt
+from lunar_core.types.usage import exact_usd
 
 dispatcher = get_dispatcher(__name__)
 

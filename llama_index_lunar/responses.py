@@ -26,9 +26,9 @@ from llama_index.core.base.llms.types import (
 )
 
 from lunar_core import bridge
-from lunar_core.wire.completions import CallInfo, ChatCompletion, Completion, RoutingDecision
+from lunar_core.types.completions import CallInfo, ChatCompletion, Completion, RoutingDecision
+from lunar_core.types.usage import Usage
 from lunar_core.wire.deltas import ToolCallSlots
-from lunar_core.wire.usage import Usage
 
 JSONObject = dict[str, Any]
 

@@ -15,7 +15,6 @@ from lunar_core.errors import (
     APIStatusError,
     APIStreamError,
     APITimeoutError,
-    Attempt,
     AuthenticationError,
     BadRequestError,
     BudgetExceededError,
@@ -29,6 +28,7 @@ from lunar_core.errors import (
     ResponseTooLargeError,
     UnprocessableEntityError,
 )
+from lunar_core.types.attempt import Attempt
 from lunar_core.version import __version__
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from lunar_core.cost.ledger import Entry, Ledger, Totals
     from lunar_core.observers import CallStart, Observer, Outcome, current_tags, observing, tags
     from lunar_core.settings import Limits, Timeout
-    from lunar_core.wire.catalogue import Model, Profiles, Provider, context_window
-    from lunar_core.wire.completions import (
+    from lunar_core.types.completions import (
         CallInfo,
         ChatCompletion,
         ChatCompletionChunk,
@@ -49,7 +48,9 @@ if TYPE_CHECKING:
         RoutedCompletion,
         RoutingDecision,
     )
-    from lunar_core.wire.usage import Usage
+    from lunar_core.types.usage import Usage
+    from lunar_core.wire.catalogue import Model, Profiles, Provider
+    from lunar_core.wire.model_facts import context_window
 
 __all__ = [
     "APIConnectionError",
@@ -112,8 +113,9 @@ _HOMES = {
         "cost.ledger": ("Entry", "Ledger", "Totals"),
         "observers": ("CallStart", "Observer", "Outcome", "current_tags", "observing", "tags"),
         "settings": ("Limits", "Timeout"),
-        "wire.catalogue": ("Model", "Profiles", "Provider", "context_window"),
-        "wire.completions": (
+        "wire.catalogue": ("Model", "Profiles", "Provider"),
+        "wire.model_facts": ("context_window",),
+        "types.completions": (
             "CallInfo",
             "ChatCompletion",
             "ChatCompletionChunk",
@@ -122,7 +124,7 @@ _HOMES = {
             "RoutedCompletion",
             "RoutingDecision",
         ),
-        "wire.usage": ("Usage",),
+        "types.usage": ("Usage",),
     }.items()
     for name in names
 }

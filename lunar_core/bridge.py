@@ -8,9 +8,9 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from lunar_core.errors import ConfigurationError
-from lunar_core.wire.completions import CallInfo, RoutingDecision
+from lunar_core.types.completions import CallInfo, RoutingDecision
+from lunar_core.types.usage import Usage
 from lunar_core.wire.routes import find_provider
-from lunar_core.wire.usage import Usage
 
 COST_FIELDS = (
     "total_cost_usd",

@@ -27,34 +27,14 @@ of all of them: ``except RateLimitError`` works the same with and without fallba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from lunar_core.types.attempt import Attempt
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from lunar_core.wire.completions import ChatCompletion, Completion
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One HTTP request of a call: ``model`` asked, what came of it, and how long it took.
-
-    ``status_code`` is None when no answer arrived, ``error`` is None when the attempt succeeded. ``was_sent`` is
-    False where no byte of the request left this machine: a refused connection, an unknown host, TLS that failed.
-    """
-
-    model: str
-    status_code: int | None
-    error: str | None
-    seconds: float
-    request_id: str | None = None
-    was_sent: bool = True
-
-    @property
-    def may_be_billed(self) -> bool:
-        """Whether it was sent and failed without the service refusing it: what it cost, if anything, nobody said."""
-        return self.was_sent and self.error is not None and (self.status_code or 0) < 300
+    from lunar_core.types.completions import ChatCompletion, Completion
 
 
 class LunarError(Exception):

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 
 from lunar_core.errors import ConfigurationError
-from lunar_core.wire.completions import CallInfo, ChatCompletion, Completion, RoutingDecision
-from lunar_core.wire.usage import Usage
+from lunar_core.types.completions import CallInfo, ChatCompletion, Completion, RoutingDecision
+from lunar_core.types.usage import Usage
 
 Endpoint = Literal["chat.completions", "completions", "router", "router.decide"]
 Status = Literal["ok", "failed", "aborted", "refused"]

@@ -15,13 +15,13 @@ from lunar_core.errors import (
     APIResponseValidationError,
     APIStatusError,
     APIStreamError,
-    Attempt,
     LunarError,
     NotFoundError,
 )
+from lunar_core.types.attempt import Attempt
 from lunar_core.wire import api_requests
-from lunar_core.wire.answers import request_id
 from lunar_core.wire.api_requests import APIRequest
+from lunar_core.wire.headers import read_request_id
 
 BASE_WAIT = 0.5
 MAX_WAIT = 8.0
@@ -69,7 +69,7 @@ class Policy:
 
     def record(self, reply: Reply[T]) -> None:
         error = _describe(reply.error) if reply.error else None
-        name = reply.error.request_id if reply.error else request_id(reply.headers)
+        name = reply.error.request_id if reply.error else read_request_id(reply.headers)
         was_sent = reply.error is None or reply.error.was_sent
         self.attempts.append(
             Attempt(reply.request.model, reply.status_code, error, reply.seconds, name, was_sent)

@@ -29,8 +29,7 @@ from lunar_core.observers import (
     find_abefore,
 )
 from lunar_core.settings import Limits, Timeout
-from lunar_core.wire import answers, api_requests
-from lunar_core.wire.completions import (
+from lunar_core.types.completions import (
     Answer,
     CallInfo,
     ChatCompletion,
@@ -38,8 +37,10 @@ from lunar_core.wire.completions import (
     RoutedCompletion,
     RoutingDecision,
 )
+from lunar_core.types.usage import Usage
+from lunar_core.wire import api_requests
+from lunar_core.wire.headers import read_request_id
 from lunar_core.wire.routes import find_provider, read_route
-from lunar_core.wire.usage import Usage
 
 T = TypeVar("T")
 
@@ -161,7 +162,7 @@ class Call:
             call_id=self.call_id,
             requested_model=self.model,
             attempts=tuple(self.policy.attempts),
-            request_id=answers.request_id(headers) if headers is not None else None,
+            request_id=read_request_id(headers) if headers is not None else None,
             headers=dict(headers) if headers is not None else {},
             latency_ms=(now - self.started) * 1000,
             ttft_ms=None if first is None else (first - self.started) * 1000,

@@ -14,8 +14,8 @@ from typing import Any
 from lunar_core.client.attempts import Reply, Send
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Outcome
-from lunar_core.wire.answers import request_id
-from lunar_core.wire.completions import RoutingDecision
+from lunar_core.types.completions import RoutingDecision
+from lunar_core.wire.headers import read_request_id
 
 logger = logging.getLogger("lunar_core")
 
@@ -46,7 +46,7 @@ def log_attempt(call_id: str, reply: Reply[Any]) -> None:
     if not logger.isEnabledFor(logging.DEBUG):
         return
     request = reply.request
-    name = reply.error.request_id if reply.error is not None else request_id(reply.headers)
+    name = reply.error.request_id if reply.error is not None else read_request_id(reply.headers)
     logger.debug(
         "%s: %s %s model=%s %s in %.0f ms, request id %s",
         call_id,

@@ -12,17 +12,18 @@ from lunar_core.client.body_buffer import BodyBuffer, Inflater
 from lunar_core.client.call import Call
 from lunar_core.errors import APIConnectionError, APIStreamError, APITimeoutError, LunarError
 from lunar_core.observers import Status
-from lunar_core.wire import answers, events
-from lunar_core.wire.completions import (
+from lunar_core.types.completions import (
     ChatCompletion,
     Completion,
     RoutedCompletion,
     RoutingDecision,
 )
+from lunar_core.types.usage import Usage
+from lunar_core.wire import answers, error_responses, events, parsing
 from lunar_core.wire.deltas import Assembly
+from lunar_core.wire.headers import is_meant_whole, read_request_id
 from lunar_core.wire.routes import read_route
 from lunar_core.wire.sse import SSEDecoder
-from lunar_core.wire.usage import Usage
 
 T = TypeVar("T")
 
@@ -79,7 +80,9 @@ class StreamState:
                 if self._head is None or not self._is_document(self._head, plain):
                     self._arrived(self._decoder.feed(plain))
         except ValueError as error:
-            raise answers.not_the_answer(self._status, self._headers, b"", str(error)) from None
+            raise error_responses.make_answer_error(
+                self._status, self._headers, b"", str(error)
+            ) from None
         self.ended = self._decoder.done or self._decoder.error is not None
 
     def _is_document(self, head: bytes, plain: bytes) -> bool:
@@ -108,7 +111,9 @@ class StreamState:
             _READERS[self._kind](body)
             payload = events.as_chunk(body)
         except ValueError as error:
-            raise answers.not_the_answer(self._status, self._headers, body, str(error)) from None
+            raise error_responses.make_answer_error(
+                self._status, self._headers, body, str(error)
+            ) from None
         self._arrived([payload])
         self._decoder.done = self.ended = True
 
@@ -170,7 +175,7 @@ class StreamState:
             and not self._may_be_events(self._head)
         ):
             why = "there is no event in it"
-            return answers.not_the_answer(self._status, self._headers, self._head, why)
+            return error_responses.make_answer_error(self._status, self._headers, self._head, why)
         if not self._decoder.done and not self._assembly.finished:
             return APIStreamError(
                 "the stream ended before its answer did: no finish_reason and no [DONE]"
@@ -180,7 +185,7 @@ class StreamState:
     def _may_be_events(self, head: bytes) -> bool:
         text = head.lstrip(_MARK_OR_SPACE)
         if not text:
-            return not answers.is_meant_whole(self._status, self._headers)
+            return not is_meant_whole(self._status, self._headers)
         return text.startswith(_FIELDS) or any(field.startswith(text) for field in _FIELDS)
 
     def broken(self, error: LunarError) -> LunarError:
@@ -191,7 +196,7 @@ class StreamState:
             and not isinstance(error, APITimeoutError)
         ):
             error = APIStreamError(f"the stream was cut off: {error.message}")
-        error.request_id = error.request_id or answers.request_id(self._headers)
+        error.request_id = error.request_id or read_request_id(self._headers)
         self._call.policy.spoil(error)
         if type(error) is LunarError:  # a bug: what it kept from being read is no worse for it
             for payload in self.ready:
@@ -222,14 +227,16 @@ class StreamState:
     @property
     def usage(self) -> Usage | None:
         found = self._stated("usage")
-        return answers.forgiving(Usage, dict(found)) if isinstance(found, dict) else None
+        return parsing.validate_leniently(Usage, dict(found)) if isinstance(found, dict) else None
 
     @property
     def routing(self) -> RoutingDecision | None:
         found = self._stated("routing")
         try:
             return (
-                answers.forgiving(RoutingDecision, dict(found)) if isinstance(found, dict) else None
+                parsing.validate_leniently(RoutingDecision, dict(found))
+                if isinstance(found, dict)
+                else None
             )
         except ValueError:
             return None
@@ -252,15 +259,15 @@ class StreamState:
 
 def _as_completion(kind: type[ChatCompletion | Completion], value: dict[str, object]) -> Final:
     if kind is Completion:
-        return answers.forgiving(Completion, value)
-    return answers.forgiving(
+        return parsing.validate_leniently(Completion, value)
+    return parsing.validate_leniently(
         RoutedCompletion if kind is RoutedCompletion else ChatCompletion, value
     )
 
 
 def _is_json(payload: bytes) -> bool:
     try:
-        answers.loads(payload)
+        parsing.parse_json(payload)
     except ValueError:
         return False
     return True

@@ -28,7 +28,7 @@ from lunar_core.client.sync_resources import (
 from lunar_core.client.sync_stream import Stream
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import Limits, Secret, Settings, hidden
-from lunar_core.wire import answers, events
+from lunar_core.wire import error_responses, events
 from lunar_core.wire.api_requests import APIRequest
 
 
@@ -196,7 +196,7 @@ class Lunar:
         status, headers = response.status_code, response.headers
         if not 200 <= status < 300:
             body = self._error_body(response)
-            error = answers.status_error(status, headers, body, now=call.runtime.now())
+            error = error_responses.make_status_error(status, headers, body, now=call.runtime.now())
             raise explained(error, request, self._settings.credential)
         body = b""
         try:
@@ -207,7 +207,7 @@ class Lunar:
             body = self._body(response)
             return choose_reader(request)(body)
         except ValueError as exc:
-            raise answers.not_the_answer(status, headers, body, str(exc)) from None
+            raise error_responses.make_answer_error(status, headers, body, str(exc)) from None
 
     def _stream(self, call: Call, request: APIRequest, response: Any) -> Stream[Any]:
         parse = events.text_chunk if request.path == "/v1/completions" else events.chat_chunk

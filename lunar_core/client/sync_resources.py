@@ -11,8 +11,7 @@ from lunar_core.client.attempts import Plan
 from lunar_core.client.call import Call
 from lunar_core.client.planner import Planner
 from lunar_core.client.sync_stream import Stream
-from lunar_core.wire.catalogue import Model, Profiles, Provider
-from lunar_core.wire.completions import (
+from lunar_core.types.completions import (
     ChatCompletion,
     ChatCompletionChunk,
     Completion,
@@ -20,6 +19,7 @@ from lunar_core.wire.completions import (
     RoutedCompletion,
     RoutingDecision,
 )
+from lunar_core.wire.catalogue import Model, Profiles, Provider
 from lunar_core.wire.params import (
     ChatParams,
     CompletionParams,

@@ -14,10 +14,10 @@ from lunar_core.client.finalizers import close_now as let_go
 from lunar_core.client.finalizers import home
 from lunar_core.client.stream_state import Final, StreamState
 from lunar_core.errors import APIStreamError, LunarError
+from lunar_core.types.completions import CallInfo, RoutingDecision
+from lunar_core.types.usage import Usage
 from lunar_core.wire import events
-from lunar_core.wire.completions import CallInfo, RoutingDecision
 from lunar_core.wire.events import JSONObject
-from lunar_core.wire.usage import Usage
 
 DRAIN_SECONDS = 0.02
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import TypeVar
 
-from lunar_core.errors import Attempt
 from lunar_core.observers import CallStart, Outcome, Status
+from lunar_core.types.attempt import Attempt
 
 K = TypeVar("K")
 

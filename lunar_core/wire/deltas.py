@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic_core import from_json, to_json
 
-from lunar_core.wire.completions import ChatCompletion, Completion
+from lunar_core.types.completions import ChatCompletion, Completion
 
 _FOLD_AT_BYTES = 512 * 1024
 

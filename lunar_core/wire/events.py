@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from lunar_core.errors import APIStreamError
-from lunar_core.wire import answers
-from lunar_core.wire.completions import ChatCompletionChunk, CompletionChunk
+from lunar_core.types.completions import ChatCompletionChunk, CompletionChunk
+from lunar_core.wire import error_responses, parsing
 
 JSONObject = dict[str, object]
 
@@ -79,7 +79,7 @@ def _unusual(
     if not payload.strip():
         return None
     try:
-        data = answers.loads(payload)
+        data = parsing.parse_json(payload)
     except ValueError as error:
         raise malformed(payload, str(error)) from None
     if not isinstance(data, dict):
@@ -95,14 +95,14 @@ def _unusual(
     if not data.get("choices"):
         data["choices"] = [empty]
     try:
-        return answers.forgiving(kind, data)  # type: ignore[return-value]  # T is the chunk class of the caller
+        return parsing.validate_leniently(kind, data)  # type: ignore[return-value]  # T is the chunk class of the caller
     except ValueError as error:
         raise malformed(payload, str(error)) from None
 
 
 def as_chunk(body: bytes) -> bytes:
     """A whole chat or text completion as the one chunk of a stream. ValueError if it is neither."""
-    data = answers.loads(body)
+    data = parsing.parse_json(body)
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(choices, list) or not choices:
         raise ValueError("neither a stream nor a completion")
@@ -114,7 +114,7 @@ def as_chunk(body: bytes) -> bytes:
 
 def error_event(payload: bytes) -> APIStreamError:
     """The error that an event carries, from any of the bodies that were seen: JSON or text."""
-    data = answers.error_body(payload)
+    data = error_responses.parse_error_body(payload)
     status = None
     if isinstance(data, Mapping):
         inner = data.get("error")
@@ -123,7 +123,7 @@ def error_event(payload: bytes) -> APIStreamError:
                 code = place.get(name)
                 if isinstance(code, int) and 400 <= code <= 599:
                     status = status or code
-    reason = answers.reason_in(data) or "the service gave no reason"
+    reason = error_responses.find_reason(data) or "the service gave no reason"
     return APIStreamError(
         f"the service broke the stream off: {reason}", status_code=status, body=data
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from lunar_core.wire.completions import RoutingDecision
+from lunar_core.types.completions import RoutingDecision
 
 
 def find_provider(

@@ -8,8 +8,8 @@ from types import MappingProxyType
 import pytest
 
 from lunar_core import ChatCompletion, ConfigurationError
+from lunar_core.types.completions import Message
 from lunar_core.wire import api_requests
-from lunar_core.wire.completions import Message
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 CHAT = {"model": "gpt-4o-mini", "messages": HELLO}

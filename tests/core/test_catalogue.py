@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lunar_core import context_window
-from lunar_core.wire import catalogue
+from lunar_core.wire import catalogue, model_facts
 
 PRICED = {
     "id": "gpt-4o",
@@ -38,7 +38,7 @@ def test_models_are_read_from_every_list(data):
 
 def test_whom_the_router_chooses_among_is_what_the_reference_lists():
     sample = Path(__file__).parents[1] / "samples" / "router.profiles" / "200.json"
-    assert catalogue.read_profiles(sample.read_bytes()).profiles == list(catalogue.ROUTED)
+    assert catalogue.read_profiles(sample.read_bytes()).profiles == list(model_facts.ROUTED)
 
 
 def test_prices_are_kept_for_the_model_and_for_each_provider():

@@ -25,7 +25,7 @@ from lunar_core import (
 from lunar_core.client.call import Runtime
 from lunar_core.client.planner import Planner
 from lunar_core.settings import Settings
-from lunar_core.wire.completions import RoutedCompletion
+from lunar_core.types.completions import RoutedCompletion
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import lunar_core
-from lunar_core import AsyncLunar, AsyncStream, Lunar, Stream, wire
+from lunar_core import AsyncLunar, AsyncStream, Lunar, Stream, types
 
 NAMES = """
 __version__ APIConnectionError APIResponseValidationError APIStatusError APIStreamError
@@ -59,7 +59,7 @@ def test_a_name_that_is_none_is_an_attribute_error():
 
 
 def test_everything_public_in_the_answers_room_can_be_imported_from_the_top():
-    completions = importlib.import_module(f"{wire.__name__}.completions")
+    completions = importlib.import_module(f"{types.__name__}.completions")
     returned = {
         name
         for name, kind in vars(completions).items()
@@ -71,7 +71,7 @@ def test_everything_public_in_the_answers_room_can_be_imported_from_the_top():
 def test_every_module_of_the_core_can_be_imported_alone():
     modules = [
         module.name
-        for room in ("client", "cost", "wire")
+        for room in ("client", "cost", "types", "wire")
         for module in pkgutil.walk_packages(
             importlib.import_module(f"lunar_core.{room}").__path__, f"lunar_core.{room}."
         )

@@ -11,7 +11,7 @@ import pytest
 
 from lunar_core import ChatCompletion, Completion
 from lunar_core.errors import class_for_status
-from lunar_core.wire import answers, catalogue, events
+from lunar_core.wire import answers, catalogue, error_responses, events
 from lunar_core.wire.deltas import Assembly
 from lunar_core.wire.sse import SSEDecoder
 
@@ -67,7 +67,7 @@ REASONS = {
 @named("errors/*.json")
 def test_an_error_is_typed_and_says_what_the_service_said(path):
     status, body = int(path.name[:3]), path.read_bytes()
-    error = answers.status_error(status, httpx.Headers(), body, now=0.0)
+    error = error_responses.make_status_error(status, httpx.Headers(), body, now=0.0)
     assert type(error) is class_for_status(status)
     assert error.body == json.loads(body)
     assert str(error) == f"{status}: {REASONS[path.stem]}"

@@ -25,7 +25,7 @@ import lunar_core
 from langchain_lunar import ChatLunar
 from langchain_lunar.profiles import KEYS
 from lunar_core import ConfigurationError
-from lunar_core.wire.catalogue import ROUTED
+from lunar_core.wire.model_facts import ROUTED
 from tests.faults_steps import completion, reply
 
 # What an answer says of itself

@@ -22,8 +22,9 @@ from langchain_core.messages import (
 from langchain_lunar.messages import from_wire, to_result, to_wire
 from langchain_lunar.metadata import usage_metadata
 from lunar_core import ConfigurationError
-from lunar_core.wire import answers, completions
-from lunar_core.wire.usage import Usage
+from lunar_core.types import completions
+from lunar_core.types.usage import Usage
+from lunar_core.wire import answers
 from tests.faults_steps import USAGE, completion
 
 PNG = "iVBORw0KGgo="

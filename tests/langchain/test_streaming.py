@@ -17,8 +17,8 @@ from langchain_core.tools import tool
 import lunar_core
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.messages import to_wire
+from lunar_core.types.completions import CallInfo
 from lunar_core.wire import events
-from lunar_core.wire.completions import CallInfo
 from tests.faults_steps import DONE, USAGE, chunk, completion, hang, reply, reset, spoken, sse, wait
 
 LATENCIES = {"latency_ms", "ttft_ms"}

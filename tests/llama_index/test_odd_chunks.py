@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_lunar.responses import ChatChunks, TextChunks
-from lunar_core.wire.completions import CallInfo
+from lunar_core.types.completions import CallInfo
 from tests.faults_steps import DONE, chunk, completion, reply, sse
 from tests.llama_index.support import ask
 

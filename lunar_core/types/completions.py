@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from lunar_core.errors import Attempt
-from lunar_core.wire.usage import Usage
+from lunar_core.types.attempt import Attempt
+from lunar_core.types.usage import Usage
 
 
 @dataclass(frozen=True)

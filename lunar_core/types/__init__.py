@@ -1,0 +1,1 @@
+"""What answers are made of, as values: pure, and below everything else, errors included."""

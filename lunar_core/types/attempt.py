@@ -1,0 +1,26 @@
+"""One HTTP request of a call, as answers and errors tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One HTTP request of a call: ``model`` asked, what came of it, and how long it took.
+
+    ``status_code`` is None when no answer arrived, ``error`` is None when the attempt succeeded. ``was_sent`` is
+    False where no byte of the request left this machine: a refused connection, an unknown host, TLS that failed.
+    """
+
+    model: str
+    status_code: int | None
+    error: str | None
+    seconds: float
+    request_id: str | None = None
+    was_sent: bool = True
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether it was sent and failed without the service refusing it: what it cost, if anything, nobody said."""
+        return self.was_sent and self.error is not None and (self.status_code or 0) < 300

@@ -1,0 +1,115 @@
+"""(status, headers, body) → the error that it is, in the words of every body that was seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from lunar_core.errors import APIResponseValidationError, APIStatusError, class_for_status
+from lunar_core.wire.headers import read_request_id, read_retry_after
+from lunar_core.wire.parsing import parse_json
+
+MAX_REASON = 2_000
+"""Characters of the server's own words that an error text may carry."""
+
+
+def make_status_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float
+) -> APIStatusError:
+    """The typed error of a status that is not 2xx. ``now``: seconds since the epoch."""
+    decoded = parse_error_body(body)
+    reason = find_reason(decoded) or "the service gave no reason"
+    if 300 <= status < 400:
+        where = (headers.get("location") or "nowhere")[:MAX_REASON]
+        reason = f"redirects are not followed, and this one leads to {where}"
+    error = class_for_status(status)(
+        f"{status}: {reason}", status_code=status, request_id=read_request_id(headers), body=decoded
+    )
+    error.retry_after = read_retry_after(headers, decoded, now=now)
+    return error
+
+
+def make_answer_error(
+    status: int, headers: Mapping[str, str], body: bytes, why: str
+) -> APIResponseValidationError:
+    """The error of a 200 that is not what was asked for. It shows what it was instead."""
+    decoded = parse_error_body(body)
+    stated = find_reason(decoded) if isinstance(decoded, dict) else None
+    shown = stated or repr(body[:200].decode("utf-8", "replace"))
+    kind = (headers.get("content-type") or "no content type")[:100]
+    return APIResponseValidationError(
+        f"status {status} ({kind}) is not the answer that was asked for: {why}: {shown}",
+        status_code=status,
+        request_id=read_request_id(headers),
+        body=decoded,
+    )
+
+
+def parse_error_body(body: bytes) -> object:
+    """What an error says: decoded JSON, or its text. Nested deep it stays text: nobody can walk or pickle that."""
+    try:
+        value = parse_json(body) if body else ""
+    except ValueError:
+        return body.decode("utf-8", "replace")
+    return value if _is_shallow(value) else body.decode("utf-8", "replace")
+
+
+def _is_shallow(value: object, levels: int = 50) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
+
+
+def find_reason(body: object) -> str | None:
+    """The server's reason, from any of the bodies that were seen; at most 2,000 characters."""
+    text = _reason(body)
+    if not text:
+        return None
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
+
+
+def _reason(body: object) -> str:
+    if isinstance(body, str):
+        return _readable(body)
+    if not isinstance(body, Mapping):
+        return ""
+    for name in ("detail", "error", "message", "msg", "title"):
+        found = body.get(name)
+        if isinstance(found, str) and found.strip():
+            return found.strip()
+        if isinstance(found, list):
+            return "; ".join(filter(None, map(_field_fault, found)))
+        if isinstance(found, Mapping):
+            inner = _reason(found)
+            if inner:
+                return _with_code(inner, found)
+    return ""
+
+
+def _field_fault(item: object) -> str:
+    """One entry of FastAPI's 422 list: ``body.messages: field required``."""
+    if not isinstance(item, Mapping):
+        return str(item)
+    where, what = item.get("loc"), item.get("msg") or item.get("message") or ""
+    place = ".".join(map(str, where)) if isinstance(where, (list, tuple)) else ""
+    return f"{place}: {what}" if place else str(what)
+
+
+def _with_code(reason: str, body: Mapping[str, object]) -> str:
+    code = body.get("code")
+    return f"{reason} ({code})" if isinstance(code, str) and code and code not in reason else reason
+
+
+def _readable(text: str) -> str:
+    """Text, or the words of an HTML page."""
+    if "<" in text and re.search(
+        r"<(!doctype|html|head|body|title|h1)\b", text[:1000], re.IGNORECASE
+    ):
+        text = re.sub(
+            r"<(script|style)\b.*?</\1>|<[^>]*>",
+            " ",
+            text[:20_000],
+            flags=re.IGNORECASE | re.DOTALL,
+        )
+    return " ".join(text.split())

@@ -1,0 +1,114 @@
+"""Bytes → JSON → one of our models, forgiving what nobody needs and the habits of upstreams."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+# Without these an answer is no answer. Any other field that the service garbles is dropped (None).
+_ESSENTIAL = {
+    "choices",
+    "message",
+    "delta",
+    "content",
+    "text",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+}
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse_json(payload: bytes) -> object:
+    """JSON, or ValueError: also for nesting, numbers and characters that json alone trips over."""
+    try:
+        value = json.loads(payload.decode("utf-8-sig", "replace"))
+        return _without_surrogates(value) if rb"\ud" in payload or rb"\uD" in payload else value
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _without_surrogates(value: object) -> object:
+    # Half of a surrogate pair is legal JSON and illegal text: no later encoder would take it.
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+def parse_as(kind: type[M], payload: bytes) -> M:
+    """``payload`` as a ``kind``; ValueError if it is not one even when optional fields are forgiven."""
+    try:
+        return kind.model_validate_json(payload)
+    except ValidationError:
+        return validate_leniently(kind, parse_json(payload))
+
+
+def validate_leniently(kind: type[M], data: object) -> M:
+    """Like ``model_validate``, but a garbled field that nobody needs is dropped instead of fatal."""
+    if not isinstance(data, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # what was sent is wrong, not who called
+    _mend_habits(data)
+    while True:
+        try:
+            return kind.model_validate(data)
+        except ValidationError as error:
+            faults = [f["loc"][:-1] if f["type"] == "missing" else f["loc"] for f in error.errors()]
+        for where in faults:
+            if not _forget(data, where):
+                raise ValueError(
+                    f"{'.'.join(map(str, where)) or 'a field'} is missing or has the wrong form"
+                )
+
+
+def _forget(data: object, where: tuple[int | str, ...]) -> bool:
+    names = [step for step in where if isinstance(step, str)]
+    if not names or names[-1] in _ESSENTIAL:
+        return False
+    for step in where:
+        if step == names[-1] and isinstance(data, dict):
+            data.pop(step, None)
+            return True
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and isinstance(step, int):
+            data = data[step]
+    return False
+
+
+def _mend_habits(data: dict[str, object]) -> None:
+    """Upstreams that send content as parts, or a tool call's arguments as an object, mean the usual form."""
+    choices = data.get("choices")
+    if choices is None:
+        data.pop("choices", None)
+    for choice in choices if isinstance(choices, list) else ():
+        for holder in ("message", "delta"):
+            message = choice.get(holder) if isinstance(choice, dict) else None
+            if not isinstance(message, dict):
+                if isinstance(choice, dict) and message is None:
+                    choice.pop(holder, None)
+                continue
+            content = message.get("content")
+            if isinstance(content, list):
+                texts = [part.get("text") for part in content if isinstance(part, dict)]
+                message["content"] = "".join(text for text in texts if isinstance(text, str))
+            calls = message.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                function = call.get("function") if isinstance(call, dict) else None
+                if isinstance(function, dict):
+                    _mend_function(function)
+
+
+def _mend_function(function: dict[str, object]) -> None:
+    for name in ("name", "arguments"):
+        if function.get(name) is None:
+            function.pop(name, None)
+    if isinstance(function.get("arguments"), (dict, list)):
+        function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
