@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lunar_core.client.sync_stream import Stream
     from lunar_core.cost.ledger import Entry, Ledger, Totals
     from lunar_core.observers import CallStart, Observer, Outcome, current_tags, observing, tags
+    from lunar_core.routing import BREAK_TIES
     from lunar_core.settings import Limits, Timeout
     from lunar_core.types.completions import (
         CallInfo,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from lunar_core.wire.model_facts import context_window
 
 __all__ = [
+    "BREAK_TIES",
     "APIConnectionError",
     "APIResponseValidationError",
     "APIStatusError",
@@ -112,6 +114,7 @@ _HOMES = {
         "client.sync_stream": ("Stream",),
         "cost.ledger": ("Entry", "Ledger", "Totals"),
         "observers": ("CallStart", "Observer", "Outcome", "current_tags", "observing", "tags"),
+        "routing": ("BREAK_TIES",),
         "settings": ("Limits", "Timeout"),
         "wire.catalogue": ("Model", "Profiles", "Provider"),
         "wire.model_facts": ("context_window",),

@@ -13,7 +13,6 @@ whose ``choices`` are empty (true) or nowhere (false). The header
 
 from __future__ import annotations
 
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,6 @@ class Head:
     kind: str
     """``chat``, ``text`` or ``router``."""
     model: str
-    created: int
     route: Route | None = None
 
 
@@ -55,7 +53,7 @@ class Documented:
     """The reference, read literally."""
 
     name = "documented"
-    id_separator = "-"
+    id_prefixes: Mapping[str, str] = {"chat": "chatcmpl_", "text": "cmpl_", "router": "router-"}
     has_models = True
     """Whether there is a ``/v1/models``."""
     reads_options = True
@@ -67,6 +65,8 @@ class Documented:
     done_after_error = False
     """Whether ``[DONE]`` follows an error event."""
     route_in_headers = False
+    candidates_have_providers = True
+    """Whether the router's ``models`` may be written ``provider/model``."""
     reads_any_type = True
     """Whether a body is read as JSON whatever its Content-Type says."""
     text_tokens: int | None = 1024
@@ -79,10 +79,8 @@ class Documented:
     }
 
     def head(self, kind: str, model: str, route: Route | None = None) -> Head:
-        """Begin an answer: give it its id and its time."""
-        prefix = "cmpl" if kind == "text" else "chatcmpl"
-        name = f"{prefix}{self.id_separator}{uuid.uuid4().hex}"
-        return Head(name, kind, model, int(time.time()), route)
+        """Begin an answer: give it its id."""
+        return Head(f"{self.id_prefixes[kind]}{uuid.uuid4().hex}", kind, model, route)
 
     # Whole answers
 
@@ -176,7 +174,7 @@ class Documented:
 
     def _frame(self, head: Head, suffix: str = "") -> Json:
         base = "text_completion" if head.kind == "text" else f"chat.completion{suffix}"
-        return {"id": head.id, "object": base, "created": head.created, "model": head.model}
+        return {"id": head.id, "object": base, "model": head.model}
 
     def _routing(self, head: Head) -> Json:
         return {} if head.route is None else {"routing": head.route.as_documented()}
@@ -195,7 +193,7 @@ class Observed(Documented):
     """The hosted backend as it was seen."""
 
     name = "observed"
-    id_separator = "_"
+    id_prefixes: Mapping[str, str] = {"chat": "chatcmpl_", "text": "cmpl_", "router": "chatcmpl_"}
     has_models = False
     reads_options = False
     router_takes_jwt = False
@@ -203,6 +201,7 @@ class Observed(Documented):
     router_with_bad_key = (403, "Unauthorized")
     done_after_error = True
     route_in_headers = True
+    candidates_have_providers = False
     reads_any_type = False
     text_tokens = None
 
@@ -255,7 +254,7 @@ class Observed(Documented):
     @override
     def profiles_missing(self, missing: list[str], available: list[str]) -> Any:
         return {
-            "error": f"Models without routing profiles: {', '.join(missing)}",
+            "error": "Models without profiles",
             "code": "MISSING_PROFILES",
             "missing_profiles": missing,
             "available_profiles": available,

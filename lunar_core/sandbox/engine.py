@@ -9,8 +9,8 @@ What is done here, and why (see the engine's own ``GoEngine`` for what it does o
   a temporary directory; nothing is written into site-packages.
 - Its output is read all the time, so that it never stops at a full pipe.
 - It is given no environment: no provider's key, no home.
-- Ties are broken at random there (and they are common): a cost weight of 1e-9 instead of 0 picks
-  the cheapest of the tied, always.
+- Ties are broken at random there (and they are common): here the first candidate of the tied wins,
+  as in the service (see :mod:`lunar_core.sandbox.router`).
 - It ends with this process. On Linux the kernel sees to that even after a SIGKILL; elsewhere a
   sandbox that is killed so leaves it behind.
 """
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 INSTALL = "pip install --no-deps opentracy"
-TIE_BREAK = 1e-9
 _START_SECONDS = 60.0
 _ROUTE_SECONDS = 30.0
 
@@ -75,26 +74,43 @@ class EngineRouter:
         Raises:
             ServiceError: 503, when the engine doesn't answer: no other router steps in.
         """
-        question = {
+        names = [model.id for model in models]
+        answer = await self._ask(prompt, names, cost_weight)
+        scores: dict[str, float] = answer["all_scores"]
+        selected = min(names, key=lambda name: scores[name])
+        reasoning = answer["reasoning"].strip()
+        if selected != answer["selected_model"]:  # The engine's own pick among the tied.
+            answer = await self._ask(prompt, [selected], cost_weight)
+            reasoning = _mark_selected(reasoning, selected)
+        return Route(
+            model=selected,
+            provider=MODELS[selected].owner,
+            expected_error=float(answer["expected_error"]),
+            score=float(answer["cost_adjusted_score"]),
+            cluster=answer["cluster_id"],
+            reasoning=reasoning,
+            scores=scores,
+        )
+
+    async def _ask(self, prompt: str, names: list[str], cost_weight: float) -> dict[str, Any]:
+        body = {
             "prompt": prompt if prompt.strip() else "(empty)",
-            "available_models": [model.id for model in models],
-            "cost_weight": max(cost_weight, TIE_BREAK),
+            "available_models": names,
+            "cost_weight": cost_weight,
         }
         try:
-            decision = await asyncio.to_thread(_exchange, self._port, "POST", "/v1/route", question)
+            return await asyncio.to_thread(_exchange, self._port, "POST", "/v1/route", body)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise ServiceError(503, f"The routing engine doesn't answer: {error}") from error
-        chosen = decision["selected_model"]
-        return Route(
-            model=chosen,
-            provider=MODELS[chosen].owner,
-            expected_error=float(decision["expected_error"]),
-            # Six decimals: the tie-breaking weight is no part of the score.
-            score=round(decision["cost_adjusted_score"], 6),
-            cluster=decision["cluster_id"],
-            reasoning=decision["reasoning"].strip(),
-            scores={name: round(score, 6) for name, score in decision["all_scores"].items()},
-        )
+
+
+def _mark_selected(reasoning: str, selected: str) -> str:
+    """Move the engine's mark to the line of the model that was selected here."""
+    mark = " <- selected"
+    lines = (line.removesuffix(mark) for line in reasoning.splitlines())
+    return "\n".join(
+        f"{line}{mark}" if line.startswith(f"  {selected}: ") else line for line in lines
+    )
 
 
 @contextlib.contextmanager

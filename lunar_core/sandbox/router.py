@@ -6,8 +6,13 @@ The table's rule, in full. The prompt is the text of the last user message.
    most of, the first among equals; ``general`` when it has none. ``cluster_id`` is its number.
 2. A model's **expected_error** is its profile's entry for that topic.
 3. **cost_adjusted_score** = ``expected_error + cost_weight * price``, where ``price`` is the
-   model's mean price per token as a share of the dearest profiled model's (0 to 1).
-4. The lowest score wins; among equals the first in registry order.
+   model's mean price in USD per 1,000 tokens, as in the service: a weight of 0.3 does no more
+   than break ties, one of 20 to 80 trades quality for money. No score is rounded.
+4. The lowest score wins. Among equals the first candidate wins, often the dearest: candidates are
+   in the request's order of ``models``, or in the price list's without ``models``.
+
+The service was seen to break ties so; the reference is silent about it, so both dialects do.
+The engine's choices are put under rule 4 too.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lunar_core.sandbox.catalogue import PROFILED, TOPICS, Model
+from lunar_core.sandbox.catalogue import TOPICS, Model
 from lunar_core.sandbox.prompt import words
 
 if TYPE_CHECKING:
@@ -57,7 +62,7 @@ class Router(Protocol):
     version: str | None
 
     async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route:
-        """Choose one of ``models``, which are in registry order."""
+        """Choose one of ``models``: the first of them wins a tie."""
         ...
 
 
@@ -69,46 +74,35 @@ class TableRouter:
 
     async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route:
         """Choose by the table."""
-        cluster, topic, hits = _cluster(prompt)
-        errors = {m.id: (m.profile or ())[cluster] for m in models}
-        scores = {m.id: round(errors[m.id] + cost_weight * _price(m), 6) for m in models}
+        cluster, topic, topic_words = _find_cluster(prompt)
+        errors = {model.id: (model.profile or ())[cluster] for model in models}
+        costs = {model.id: cost_weight * model.cost_per_1k_tokens for model in models}
+        scores = {name: errors[name] + costs[name] for name in errors}
         best = min(models, key=lambda model: scores[model.id])
-        evidence = ", ".join(hits) or "no topic's words"
+        because = ", ".join(topic_words) or "no topic's words"
+        lines = [f"Topic '{topic}' ({because}); cost_weight {cost_weight:g}."]
+        lines += [
+            f"  {name}: error={errors[name]:.4f} + cost={costs[name]:.4f} = {score:.4f}"
+            f"{'  <- selected' if name == best.id else ''}"
+            for name, score in sorted(scores.items(), key=lambda item: item[1])
+        ]
         return Route(
             model=best.id,
             provider=best.owner,
             expected_error=errors[best.id],
             score=scores[best.id],
             cluster=cluster,
-            reasoning=explain(
-                f"Topic '{topic}' ({evidence}); cost_weight {cost_weight:g}.", best.id, scores
-            ),
+            reasoning="\n".join(lines),
             scores=scores,
         )
 
 
-def explain(first: str, best: str, scores: Mapping[str, float]) -> str:
-    """Form the reasoning: a sentence, then the scores, best first."""
-    ranked = sorted(scores.items(), key=lambda item: (item[1], item[0] != best))
-    table = [
-        f"  {model}: {score:.4f}{'  <- selected' if model == best else ''}"
-        for model, score in ranked
-    ]
-    return "\n".join([first, *table])
+def _find_cluster(prompt: str) -> tuple[int, str, list[str]]:
+    """Return the prompt's cluster, its topic, and which of the topic's words the prompt has."""
+    stems = words(prompt[:20_000])
+    matches = {topic: [stem for stem in stems if stem in known] for topic, known in _STEMS.items()}
+    best = max(matches, key=lambda topic: len(matches[topic]))
+    return list(TOPICS).index(best), best, sorted(set(matches[best]))
 
 
-def _cluster(prompt: str) -> tuple[int, str, list[str]]:
-    prompt_words = words(prompt[:20_000])
-    hits = {
-        topic: [word for word in prompt_words if word in stems] for topic, stems in _STEMS.items()
-    }
-    best = max(hits, key=lambda topic: len(hits[topic]))
-    return list(TOPICS).index(best), best, sorted(set(hits[best]))
-
-
-def _price(model: Model) -> float:
-    return float((model.input + model.output) / _DEAREST)
-
-
-_STEMS = {topic: frozenset(words(" ".join(topic_words))) for topic, topic_words in TOPICS.items()}
-_DEAREST = max(model.input + model.output for model in PROFILED)
+_STEMS = {topic: frozenset(words(" ".join(known))) for topic, known in TOPICS.items()}

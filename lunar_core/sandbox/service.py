@@ -100,20 +100,13 @@ class Service:
         stream = bool(payload.get("stream")) and execute
         fault = self._admission.read_fault(request, None, raw)
         await self._admission.strike(fault, "router", "router", stream=stream)
-        # A candidate may carry a provider and a fault; it is compared without them.
-        named = {
-            faults.split_fault(split_provider(n)[1])[0]: n for n in payload.get("models") or ()
-        }
-        profiled = {model.id: model for model in PROFILED}
-        if missing := [name for base, name in named.items() if base not in profiled]:
-            raise ServiceError(400, self._dialect.profiles_missing(missing, list(profiled)))
-        candidates = [model for model in PROFILED if not named or model.id in named]
+        candidates = self._candidates(payload.get("models"))
         route = await self._router.route(
             last_prompt(payload["messages"])[0],
-            candidates,
+            [model for _, model in candidates],
             float(payload.get("cost_weight") or 0),
         )
-        name = named.get(route.model, route.model)
+        name = next(name for name, model in candidates if model.id == route.model)
         route = replace(route, model=name)
         request.state.record["model"] = name
         request.state.headers["x-sandbox-router"] = self._router.name
@@ -133,6 +126,23 @@ class Service:
             stream=stream,
             route=route,
         )
+
+    def _candidates(self, names: Sequence[str] | None) -> list[tuple[str, Model]]:
+        """Find the router's candidates, in the request's order or the price list's.
+
+        A name is compared without the fault that it asks for, and without its provider where the
+        dialect allows one.
+
+        Raises:
+            ServiceError: 400, for names without a routing profile.
+        """
+        profiled = {model.id: model for model in PROFILED}
+        bases = {name: faults.split_fault(name)[0] for name in names or profiled}
+        if self._dialect.candidates_have_providers:
+            bases = {name: split_provider(base)[1] for name, base in bases.items()}
+        if missing := [name for name, base in bases.items() if base not in profiled]:
+            raise ServiceError(400, self._dialect.profiles_missing(missing, list(profiled)))
+        return [(name, profiled[base]) for name, base in bases.items()]
 
     async def profiles(self, request: Request) -> Response:
         """``GET /v1/router/profiles``."""

@@ -73,9 +73,22 @@ def test_prompts_go_to_different_models_and_the_weight_moves_them(engine: Sandbo
     assert set(free) | set(dear) <= set(profiles)
 
 
-def test_ties_are_always_broken_alike(engine: Sandbox) -> None:
+def test_of_the_tied_the_first_of_the_request_wins_always(lunar_sandbox_factory: Any) -> None:
+    engine = lunar_sandbox_factory(router="engine", dialect="observed")  # It tells all scores.
+    ties = 0
     for prompt in PROMPTS:
-        assert len({decide(engine, prompt)["selected_model"] for _ in range(8)}) == 1
+        for order in (1, -1):
+            models = get(engine, "/v1/router/profiles").json()["profiles"][::order]
+            routes = [decide(engine, prompt, models=models) for _ in range(8)]
+            (selected,) = {route["selected_model"] for route in routes}
+            scores = routes[0]["all_scores"]
+            tied = [name for name in models if scores[name] == min(scores.values())]
+            assert selected == tied[0]
+            assert routes[0]["expected_error"] == scores[selected]
+            (marked,) = [n for n in routes[0]["reasoning"].splitlines() if "<- selected" in n]
+            assert marked.startswith(f"  {selected}: ")
+            ties += len(tied) > 1
+    assert ties
 
 
 def test_without_a_weight_the_score_is_the_error(engine: Sandbox) -> None:

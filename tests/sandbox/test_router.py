@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lunar_core import BREAK_TIES
 from lunar_core.sandbox.catalogue import MODELS, PROFILED, TOPICS
-from tests.sandbox.raw import post
+from tests.sandbox.raw import get, post
 
 if TYPE_CHECKING:
     from lunar_core.sandbox import Sandbox
@@ -41,38 +42,80 @@ def test_the_cluster_is_the_topic_with_the_most_words(
     assert f"'{topic}'" in routing["reasoning"]
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.1, 0.5, 3.0])
-def test_the_score_is_the_error_and_the_weighted_price(
+@pytest.mark.parametrize("weight", [0.0, 1e-6, 0.5, 20.0, 100.0])
+def test_the_score_is_the_error_and_the_weighted_price_of_a_thousand_tokens(
     lunar_sandbox: Sandbox, weight: float
 ) -> None:
-    dearest = max(float(model.input + model.output) for model in PROFILED)
     for cluster, topic in enumerate(TOPICS):
         prompt = " ".join(sorted(TOPICS[topic])) or "Hello"
         routing = decide(lunar_sandbox, prompt, cost_weight=weight)
         scores = {
             model.id: (model.profile or ())[cluster]
-            + weight * float(model.input + model.output) / dearest
+            + weight * float(model.input + model.output) / 2 / 1000
             for model in PROFILED
         }
         best = min(scores, key=lambda name: scores[name])
         assert routing["selected_model"] == best
         assert routing["selected_provider"] == MODELS[best].owner
-        assert routing["cost_adjusted_score"] == pytest.approx(scores[best], abs=1e-6)
+        assert routing["cost_adjusted_score"] == pytest.approx(scores[best], abs=1e-12)
         assert routing["expected_error"] == (MODELS[best].profile or ())[cluster]
 
 
-def test_the_weight_moves_choices_to_cheaper_models(lunar_sandbox: Sandbox) -> None:
-    prompts = ["Prove it", "Write a haiku", "Debug my code", "Hello"]
-    free = {decide(lunar_sandbox, p)["selected_model"] for p in prompts}
-    dear = {decide(lunar_sandbox, p, cost_weight=5)["selected_model"] for p in prompts}
-    assert len(free) > 1
-    assert dear == {"mistral-small-latest"}
+def test_gpt_4o_weighs_as_much_as_in_the_service() -> None:
+    assert MODELS["gpt-4o"].cost_per_1k_tokens == 0.00625
 
 
-def test_among_equals_the_first_in_registry_order_wins(lunar_sandbox: Sandbox) -> None:
-    # Both err alike on code-free small talk: 0.14 each.
-    models = ["mistral-small-latest", "gpt-4o-mini"]
-    assert decide(lunar_sandbox, "Hello", models=models)["selected_model"] == "gpt-4o-mini"
+def test_weights_up_to_a_hundred_trade_quality_for_money(lunar_sandbox: Sandbox) -> None:
+    chosen = {
+        topic: [
+            decide(lunar_sandbox, prompt, cost_weight=weight)["selected_model"]
+            for weight in (0, 0.3, 22, 70, 100)
+        ]
+        for topic, prompt in {"law": "Is it legal?", "math": "Prove it", "code": "Debug it"}.items()
+    }
+    turbo, full, mini, large = "gpt-4-turbo", "gpt-4o", "gpt-4o-mini", "mistral-large-latest"
+    assert chosen == {
+        "law": [turbo, turbo, full, mini, mini],
+        "math": [full, full, full, large, mini],
+        "code": [large, large, large, mini, mini],
+    }
+
+
+@pytest.mark.parametrize("dialect", ["documented", "observed"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_among_equals_the_first_of_the_request_wins_even_if_it_is_the_dearest(
+    lunar_sandbox_factory: Any, dialect: str, order: int
+) -> None:
+    sandbox = lunar_sandbox_factory(dialect=dialect)
+    models = ["gpt-4o", "gpt-4o-mini"][::order]  # On small talk both err alike.
+    routing = decide(sandbox, "Hello", models=models)
+    assert routing["selected_model"] == models[0]
+    table = [line.split(":")[0].strip() for line in routing["reasoning"].splitlines()[1:]]
+    assert table == models
+
+
+@pytest.mark.parametrize("dialect", ["documented", "observed"])
+def test_without_models_the_first_of_the_price_list_wins_among_equals(
+    lunar_sandbox_factory: Any, dialect: str
+) -> None:
+    sandbox = lunar_sandbox_factory(dialect=dialect)
+    prices = [model["id"] for model in get(sandbox, "/v1/pricing/models").json()]
+    assert prices.index("gpt-4o") < prices.index("gpt-4o-mini")
+    assert decide(sandbox, "Hello")["selected_model"] == "gpt-4o"
+
+
+@pytest.mark.parametrize("prompt", ["Hello", "Prove it", "Write a haiku", "Is it legal?"])
+def test_break_ties_picks_the_cheapest_of_the_tied_and_changes_nothing_else(
+    lunar_sandbox: Sandbox, prompt: str
+) -> None:
+    cluster = decide(lunar_sandbox, prompt)["cluster_id"]
+    least = min((model.profile or ())[cluster] for model in PROFILED)
+    tied = [model for model in PROFILED if (model.profile or ())[cluster] == least]
+    cheapest = min(tied, key=lambda model: model.input + model.output)
+    dearest_first = [m.id for m in sorted(PROFILED, key=lambda m: -(m.input + m.output))]
+    routing = decide(lunar_sandbox, prompt, models=dearest_first, cost_weight=BREAK_TIES)
+    assert routing["selected_model"] == cheapest.id
+    assert routing["expected_error"] == least
 
 
 def test_the_last_user_message_is_routed(lunar_sandbox: Sandbox) -> None:
