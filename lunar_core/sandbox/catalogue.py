@@ -3,7 +3,7 @@
 Prices are USD per million tokens and made to resemble the providers' lists; they are
 the sandbox's own and bill nobody. A profile says how often a model errs on each topic
 (:data:`TOPICS`); the six models that have one are the candidates of ``/v1/router``. As in the
-service's profiles, models tie (on small talk, proofs and haikus), and cost weights between 0 and
+service's profiles, models tie (on small talk, medicine and haikus), and cost weights between 0 and
 100 change the choice: ``gpt-4o`` gives way to a cheaper model on medicine from a weight of 20.5,
 on law from 23.9, on proofs from 62.3. A window is how many tokens a model holds, prompt and answer
 together.
@@ -118,7 +118,7 @@ _ALL = (
         "10.00 10.00 30.00",
         128_000,
         backups="azure",
-        profile="0.14 0.18 0.16 0.12 0.12 0.10 0.10",
+        profile="0.14 0.18 0.15 0.09 0.12 0.10 0.10",
     ),
     _model(
         "gpt-3.5-turbo",

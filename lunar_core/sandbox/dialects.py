@@ -53,7 +53,8 @@ class Documented:
     """The reference, read literally."""
 
     name = "documented"
-    id_prefixes: Mapping[str, str] = {"chat": "chatcmpl_", "text": "cmpl_", "router": "router-"}
+    id_prefixes: Mapping[str, str] = {"text": "cmpl_", "router": "router-"}
+    """How the ids of an answer of a kind begin; of the other kinds with ``chatcmpl_``."""
     has_models = True
     """Whether there is a ``/v1/models``."""
     reads_options = True
@@ -80,7 +81,8 @@ class Documented:
 
     def head(self, kind: str, model: str, route: Route | None = None) -> Head:
         """Begin an answer: give it its id."""
-        return Head(f"{self.id_prefixes[kind]}{uuid.uuid4().hex}", kind, model, route)
+        prefix = self.id_prefixes.get(kind, "chatcmpl_")
+        return Head(f"{prefix}{uuid.uuid4().hex}", kind, model, route)
 
     # Whole answers
 
@@ -193,7 +195,7 @@ class Observed(Documented):
     """The hosted backend as it was seen."""
 
     name = "observed"
-    id_prefixes: Mapping[str, str] = {"chat": "chatcmpl_", "text": "cmpl_", "router": "chatcmpl_"}
+    id_prefixes: Mapping[str, str] = {"text": "cmpl_"}
     has_models = False
     reads_options = False
     router_takes_jwt = False

@@ -61,17 +61,17 @@ def test_a_terminal_gets_a_table_without_empty_columns(lunar, monkeypatch):
 
 
 def test_route_says_who_would_be_chosen_and_why(lunar, lunar_sandbox):
-    asked = ("--candidate", "gpt-4o", "--candidate", "gpt-4o-mini", "--cost-weight", "5")
+    asked = ("--candidate", "gpt-4o", "--candidate", "gpt-4o-mini", "--cost-weight", "80")
     code, out, err = lunar("route", "Prove it", *asked)
     assert (code, out) == (0, "gpt-4o-mini\n")
-    assert "expected error: 0.29" in err
-    assert "cost_weight 5" in err
+    assert "expected error: 0.6" in err
+    assert "cost_weight 80" in err
     (record,) = lunar_sandbox.requests()
     assert json.loads(record["body"]) == {
         "messages": [{"role": "user", "content": "Prove it"}],
         "execute": False,
         "models": ["gpt-4o", "gpt-4o-mini"],
-        "cost_weight": 5.0,
+        "cost_weight": 80.0,
     }
 
 

@@ -102,6 +102,7 @@ def test_the_router_answers_with_its_route(lunar_sandbox: Sandbox) -> None:
     answer = reply.json()
 
     assert list(answer) == ["id", "object", "model", "routing", "choices", "usage"]
+    assert answer["id"].startswith("router-")
     assert answer["object"] == "chat.completion"
     assert shape(answer["routing"]) == ROUTING
     assert answer["model"] == answer["routing"]["selected_model"] == "gpt-4-turbo"

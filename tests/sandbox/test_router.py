@@ -76,7 +76,7 @@ def test_weights_up_to_a_hundred_trade_quality_for_money(lunar_sandbox: Sandbox)
     turbo, full, mini, large = "gpt-4-turbo", "gpt-4o", "gpt-4o-mini", "mistral-large-latest"
     assert chosen == {
         "law": [turbo, turbo, full, mini, mini],
-        "math": [full, full, full, large, mini],
+        "math": [turbo, turbo, full, large, mini],
         "code": [large, large, large, mini, mini],
     }
 
@@ -104,7 +104,7 @@ def test_without_models_the_first_of_the_price_list_wins_among_equals(
     assert decide(sandbox, "Hello")["selected_model"] == "gpt-4o"
 
 
-@pytest.mark.parametrize("prompt", ["Hello", "Prove it", "Write a haiku", "Is it legal?"])
+@pytest.mark.parametrize("prompt", ["Hello", "Which dose?", "Write a haiku", "Is it legal?"])
 def test_break_ties_picks_the_cheapest_of_the_tied_and_changes_nothing_else(
     lunar_sandbox: Sandbox, prompt: str
 ) -> None:
