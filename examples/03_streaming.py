@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessageChunk
 from service import service, usd
 
 from langchain_lunar import ChatLunar
+from lunar_core import BREAK_TIES
 
 
 def tell(llm: ChatLunar, question: str) -> None:
@@ -54,7 +55,8 @@ def leave(llm: ChatLunar) -> None:
 
 def main() -> None:
     """Stream in each of these ways."""
-    llm = ChatLunar(model="router")
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    llm = ChatLunar(model="router", cost_weight=BREAK_TIES)
     tell(llm, "Write a story about a cat and a door.")
     questions = ("Write a haiku about the sea.", "Prove that 7 is a prime number.")
     asyncio.run(count_all(llm, *questions))

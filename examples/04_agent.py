@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from service import service, usd
 
 from langchain_lunar import ChatLunar, get_lunar_cost
+from lunar_core import BREAK_TIES
 
 
 def get_weather(city: str) -> str:
@@ -44,7 +45,8 @@ def show(node: str, message: BaseMessage) -> None:
 
 def main() -> None:
     """Let the agent answer, and tell what it cost, node by node."""
-    llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     agent = create_agent(llm, [get_weather, suggest_sights], system_prompt="Be brief.")
     question = "What is the weather in Lisbon, and which sights of the city would you suggest?"
     print(f"{question}\n")

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableLambda
 from service import service, usd
 
 from langchain_lunar import LunarRouterChain
+from lunar_core import BREAK_TIES
 
 QUESTIONS = [
     "Suggest a name for a grey cat.",
@@ -23,12 +24,16 @@ QUESTIONS = [
 
 def main() -> None:
     """Decide alone, at three weights of cost; then answer."""
-    chain = LunarRouterChain(models=["gpt-4o", "gpt-4o-mini", "mistral-large-latest"])
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    chain = LunarRouterChain(
+        models=["gpt-4o", "gpt-4o-mini", "mistral-large-latest"], cost_weight=BREAK_TIES
+    )
 
     # A decision generates nothing and bills nothing. Many are asked for at once.
-    for weight in (0.0, 0.2, 0.5):
+    # The weight times USD per 1,000 tokens is added to the expected error: below 1 it does no more than break ties.
+    for weight in (BREAK_TIES, 22.0, 100.0):
         decide = RunnableLambda(chain.decide).bind(cost_weight=weight)
-        print(f"cost_weight={weight}")
+        print(f"cost_weight={weight:g}")
         for question, decision in zip(QUESTIONS, decide.batch(QUESTIONS), strict=True):
             print(f"  {decision.selected_model:22} {decision.expected_error:.2f}  {question}")
 
@@ -40,7 +45,10 @@ def main() -> None:
 
     # When the router fails, here since it has no profile of a model, one of yours is asked, and the answer says so.
     safe = LunarRouterChain(
-        models=["gpt-4o", "no-such-model"], on_routing_error="fallback", default_model="gpt-4o"
+        models=["gpt-4o", "no-such-model"],
+        cost_weight=BREAK_TIES,
+        on_routing_error="fallback",
+        default_model="gpt-4o",
     )
     told = safe.invoke(QUESTIONS[0]).response_metadata
     print(f"{told['model_name']} stood in, since: {told['routing_error']}")

@@ -20,6 +20,7 @@ from langchain_core.messages import AIMessage
 from service import service
 
 from langchain_lunar import LunarRouterChain, get_lunar_cost
+from lunar_core import BREAK_TIES
 
 QUESTIONS = [
     "Prove that the square root of 2 is irrational.",
@@ -52,7 +53,8 @@ def answer_of(model: str) -> AIMessage:
 
 def main(*, live: bool) -> None:
     """Lunar has the say on who answers; keys, limits and bills are between you and the vendors."""
-    chain = LunarRouterChain(candidates=own_models(live=live))
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    chain = LunarRouterChain(candidates=own_models(live=live), cost_weight=BREAK_TIES)
     with get_lunar_cost() as cost:
         for question in QUESTIONS:
             answer = chain.invoke(question)

@@ -13,6 +13,7 @@ import asyncio
 from service import service, usd
 
 from langchain_lunar import ChatLunar, get_lunar_cost
+from lunar_core import BREAK_TIES
 
 QUESTIONS = [
     "Why is the sky blue?",
@@ -28,7 +29,8 @@ QUESTIONS = [
 
 async def main() -> None:
     """Ask everything at once."""
-    llm = ChatLunar(model="router", cost_weight=0.2)
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    llm = ChatLunar(model="router", cost_weight=BREAK_TIES)
     with get_lunar_cost() as cost:
         answers = await llm.abatch(QUESTIONS, {"max_concurrency": 4}, return_exceptions=True)
     for question, answer in zip(QUESTIONS, answers, strict=True):

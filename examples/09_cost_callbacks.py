@@ -18,7 +18,7 @@ from langgraph.graph import MessagesState, StateGraph
 from service import service
 
 from langchain_lunar import ChatLunar, LunarCostCallbackHandler, get_lunar_cost
-from lunar_core import Totals, tags
+from lunar_core import BREAK_TIES, Totals, tags
 
 
 def by_user(llm: ChatLunar) -> None:
@@ -74,7 +74,8 @@ def show(title: str, groups: Mapping[Any, Totals]) -> None:
 
 def main() -> None:
     """All of that, and together: blocks nest."""
-    llm = ChatLunar(model="router", cost_weight=0.1)
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    llm = ChatLunar(model="router", cost_weight=BREAK_TIES)
     with get_lunar_cost() as cost:
         by_user(llm)
         by_node_and_run(llm)

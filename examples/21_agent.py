@@ -14,6 +14,7 @@ from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCall
 from service import service, usd
 
 from llama_index_lunar import LunarLLM, lunar_cost
+from lunar_core import BREAK_TIES
 
 
 def get_weather(city: str) -> str:
@@ -28,7 +29,8 @@ def get_population(city: str) -> str:
 
 async def main() -> None:
     """Let the agent answer, and show its steps."""
-    llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.5)
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     agent = FunctionAgent(
         name="guide", tools=[get_weather, get_population], llm=llm, system_prompt="Be brief."
     )

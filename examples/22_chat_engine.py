@@ -13,6 +13,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from service import service, usd
 
 from llama_index_lunar import LunarLLM, lunar_cost
+from lunar_core import BREAK_TIES
 
 TURNS = [
     "Write a haiku about the first frost.",
@@ -24,7 +25,8 @@ TURNS = [
 def main() -> None:
     """Three turns of one conversation."""
     # "conversation": the model that was chosen for the first turn takes the others, too.
-    llm = LunarLLM(model="router", sticky="conversation")
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    llm = LunarLLM(model="router", cost_weight=BREAK_TIES, sticky="conversation")
     memory = ChatMemoryBuffer.from_defaults(llm=llm)
     engine = SimpleChatEngine.from_defaults(llm=llm, memory=memory)
     for turn in TURNS:

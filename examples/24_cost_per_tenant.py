@@ -14,6 +14,7 @@ from llama_index_instrumentation import get_dispatcher
 from service import service
 
 from llama_index_lunar import LunarCostHandler, LunarLLM, lunar_cost
+from lunar_core import BREAK_TIES
 
 QUESTIONS = {
     "acme": ["Prove that 7 is prime.", "Write a haiku.", "Write 500 words about rain."],
@@ -37,7 +38,8 @@ async def main() -> None:
     """Serve both tenants at once; one handler sees all calls of the program."""
     costs = LunarCostHandler()
     get_dispatcher().add_event_handler(costs)
-    llm = LunarLLM(model="router")
+    # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
+    llm = LunarLLM(model="router", cost_weight=BREAK_TIES)
     await asyncio.gather(*(serve(llm, tenant) for tenant in QUESTIONS))
     for groups in (costs.by_tag("tenant"), costs.by_model):
         print("                      calls  cost in USD  unpriced")

@@ -179,7 +179,7 @@ def test_decisions_alone_bill_nothing_and_heed_the_weight_of_cost(printed):
     ]
     assert [len(models) for models in chosen] == [0, 4, 4, 4]
     assert chosen[1] != chosen[2] != chosen[3]
-    assert "  gpt-4o: 0.1600  <- selected\n" in told
+    assert "  gpt-4o: error=0.1600 + cost=0.0000 = 0.1600  <- selected\n" in told
     assert "gpt-4o stood in, since: BadRequestError" in told
     # Two answers: twelve decisions for the tables, one for its reasons and one that failed cost nothing.
     assert "for 2 answers." in told
@@ -231,7 +231,7 @@ def test_an_agents_steps_are_routed_and_add_up_to_the_bill(printed):
     told = printed("21_agent.py")
     assert "get_weather({'city': 'Paris'}) -> 18 °C and rain in Paris" in told
     assert "get_population({'city': 'Paris'}) -> Paris has 2.1 million inhabitants" in told
-    assert told.count("  Topic 'general' (no topic's words); cost_weight 0.5.\n") == 2
+    assert told.count("  Topic 'general' (no topic's words); cost_weight 1e-06.\n") == 2
     *steps, total, bill = amounts(told)
     assert len(steps) == 2
     assert sum(steps) == total == bill

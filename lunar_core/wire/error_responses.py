@@ -83,7 +83,7 @@ def _reason(body: object) -> str:
         if isinstance(found, Mapping):
             inner = _reason(found)
             if inner:
-                return _with_code(inner, found)
+                return _with_code(_with_profiles(inner, found), found)
     return ""
 
 
@@ -94,6 +94,20 @@ def _field_fault(item: object) -> str:
     where, what = item.get("loc"), item.get("msg") or item.get("message") or ""
     place = ".".join(map(str, where)) if isinstance(where, (list, tuple)) else ""
     return f"{place}: {what}" if place else str(what)
+
+
+def _with_profiles(reason: str, body: Mapping[str, object]) -> str:
+    """``MISSING_PROFILES`` names beside its words which models have no routing profile, and which have one."""
+    missing, available = (
+        _names(body.get(f"{which}_profiles")) for which in ("missing", "available")
+    )
+    if missing and missing not in reason:
+        reason = f"{reason}: {missing}"
+    return f"{reason}; there are profiles of {available}" if available else reason
+
+
+def _names(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else ""
 
 
 def _with_code(reason: str, body: Mapping[str, object]) -> str:

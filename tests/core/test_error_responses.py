@@ -38,10 +38,11 @@ def error(status=500, body=b"", headers=None):
                 "detail": {
                     "error": "No profiles",
                     "code": "MISSING_PROFILES",
-                    "missing_profiles": ["a"],
+                    "missing_profiles": ["a", "b"],
+                    "available_profiles": ["c", "d"],
                 }
             },
-            "No profiles (MISSING_PROFILES)",
+            "No profiles: a, b; there are profiles of c, d (MISSING_PROFILES)",
         ),
         (
             {

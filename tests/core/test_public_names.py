@@ -14,7 +14,7 @@ from lunar_core import AsyncLunar, AsyncStream, Lunar, Stream, types
 NAMES = """
 __version__ APIConnectionError APIResponseValidationError APIStatusError APIStreamError
 APITimeoutError AsyncLunar AsyncStream Attempt AuthenticationError BadRequestError
-BudgetExceededError CallInfo CallStart ChatCompletion ChatCompletionChunk Completion CompletionChunk
+BREAK_TIES BudgetExceededError CallInfo CallStart ChatCompletion ChatCompletionChunk Completion CompletionChunk
 ConfigurationError ConflictError context_window current_tags Entry InternalServerError Ledger Limits
 Lunar LunarError Model NotFoundError observing Observer Outcome PermissionDeniedError Profiles Provider
 RateLimitError ResponseTooLargeError RoutedCompletion RoutingDecision Stream tags Timeout Totals

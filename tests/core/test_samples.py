@@ -52,7 +52,8 @@ def test_an_answer_parses_and_nothing_of_it_is_lost(path):
 
 
 REASONS = {
-    "400.observed": "Models without routing profiles: o3-mini (MISSING_PROFILES)",
+    "400.observed": "Models without profiles: o3-mini; there are profiles of gpt-4o, gpt-4o-mini "
+    "(MISSING_PROFILES)",
     "401.observed": "Authentication required. Provide either 'x-api-key' header or "
     "'Authorization: Bearer <token>'",
     "403.observed": "Unauthorized",
