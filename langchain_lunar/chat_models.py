@@ -25,9 +25,10 @@ from langchain_lunar.messages import to_result, to_wire
 from langchain_lunar.metadata import added_up, decision
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.profiles import KEYS, profile_of
-from langchain_lunar.router.route import DECIDED
-from langchain_lunar.router.sticky import Sticky, model_to_stay_with
+from langchain_lunar.router.route import DECISION
+from langchain_lunar.router.sticky import find_sticky_model
 from lunar_core.errors import LunarError
+from lunar_core.routing import Sticky
 from lunar_core.version import __version__
 from lunar_core.wire.api_requests import ROUTER
 
@@ -57,7 +58,7 @@ _SENT = (
 
 _KEPT = frozenset(
     {
-        DECIDED,
+        DECISION,
         "ls_structured_output_format",
         "sticky",
         "stream",
@@ -179,7 +180,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
             if not params.get(name, True):
                 del params[name]  # an empty list says nothing, and services refuse it
         if params["model"] == ROUTER:
-            stay = model_to_stay_with(messages, given.get("sticky", self.sticky))
+            stay = find_sticky_model(messages, given.get("sticky", self.sticky))
             params["model"] = stay or ROUTER
         params["messages"] = to_wire(messages)
         return params
@@ -195,10 +196,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
     ) -> ChatResult:
         params = self._params(messages, stop, kwargs)
         try:
-            answer = self._client().chat.completions.create(**params)
+            answer = self.clients.sync.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECIDED))
+        decided = decision(kwargs.get(DECISION))
         return to_result(answer, decided=decided, langsmith_cost=self.langsmith_cost)
 
     async def _agenerate(
@@ -210,10 +211,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
     ) -> ChatResult:
         params = self._params(messages, stop, kwargs)
         try:
-            answer = await self._async_client().chat.completions.create(**params)
+            answer = await self.clients.asynchronous.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECIDED))
+        decided = decision(kwargs.get(DECISION))
         return to_result(answer, decided=decided, langsmith_cost=self.langsmith_cost)
 
     def _stream(
@@ -226,10 +227,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
         params = self._stream_params(messages, stop, kwargs)
         failure: LunarError | None = None
         try:
-            stream = self._client().chat.completions.create(**params)
+            stream = self.clients.sync.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECIDED))
+        decided = decision(kwargs.get(DECISION))
         converter = ChunkConverter(stream.call.call_id, self.output_version, decided)
         with stream:
             try:
@@ -260,10 +261,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
         params = self._stream_params(messages, stop, kwargs)
         failure: LunarError | None = None
         try:
-            stream = await self._async_client().chat.completions.create(**params)
+            stream = await self.clients.asynchronous.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECIDED))
+        decided = decision(kwargs.get(DECISION))
         converter = ChunkConverter(stream.call.call_id, self.output_version, decided)
         async with stream:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.runnables.utils import AnyConfigurableField
@@ -22,33 +22,19 @@ from pydantic import (
 from typing_extensions import Self
 
 from langchain_lunar.migration import as_field, as_fields
+from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
-from lunar_core.observers import Observer
-from lunar_core.settings import Settings, Timeout, checked_timeout
+from lunar_core.observers import Observer, checked_observers
+from lunar_core.settings import SETTING_NAMES, Settings, Timeout, checked_timeout
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableSerializable
 
-    from lunar_core import AsyncLunar, Lunar
-
 Secret = str | SecretStr | Callable[[], str] | None
 """A string is kept as a SecretStr."""
 
-_SETTINGS = (
-    "api_key",
-    "jwt",
-    "base_url",
-    "timeout",
-    "max_retries",
-    "total_timeout",
-    "max_connections",
-    "fallbacks",
-    "default_headers",
-    "allow_http",
-)
-"""Fields that are settings of the core's clients, under the same names."""
-
-_OF_CLIENTS = frozenset({*_SETTINGS, "http_async_client", "http_client", "observers"})
+_CLIENT_FIELDS = frozenset({*SETTING_NAMES, "http_async_client", "http_client", "observers"})
+"""Fields that a client is made of: when one of them changes, the next call has new clients."""
 
 _NOT_COPIED = (
     "cache",
@@ -105,8 +91,8 @@ class LunarConnection(Serializable):
     # What was passed is not shown in errors: a key may be among it.
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    _clients: dict[str, Any] = PrivateAttr(default_factory=dict)
-    """Under ``sync`` and ``async``, each from its first call on. Shallow copies have the very same dict."""
+    _clients: ClientPair | None = PrivateAttr(default=None)
+    """Of the settings as they are; None after a change of theirs. Shallow copies have the very same."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -138,7 +124,7 @@ class LunarConnection(Serializable):
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        Settings.resolve(**self._settings())
+        self._clients = self._new_clients()
         return self
 
     def model_post_init(self, context: Any, /) -> None:
@@ -156,48 +142,41 @@ class LunarConnection(Serializable):
 
     # Clients -----------------------------------------------------------------------------------
 
-    def _settings(self) -> dict[str, Any]:
-        given = {name: self.__dict__[name] for name in _SETTINGS}
-        if given["jwt"] is not None and "api_key" not in self.model_fields_set:
-            given["api_key"] = None  # a token that was given goes before a key of the environment
-        return given
+    @property
+    def clients(self) -> ClientPair:
+        """The core's clients behind this model, for what LangChain has no words for.
 
-    def _client(self) -> Lunar:
-        made: Lunar | None = self._clients.get("sync")
-        if made is not None:
-            return made
-        from lunar_core import Lunar
+        >>> llm.clients.sync.models.list()  # doctest: +SKIP
+        """
+        if self._clients is None:
+            self._clients = self._new_clients()
+        return self._clients
 
-        client = Lunar(**self._settings(), observers=self.observers, http_client=self.http_client)
-        # Of threads that come at once, one's client is everybody's; the others' have opened nothing.
-        return cast("Lunar", self._clients.setdefault("sync", client))
-
-    def _async_client(self) -> AsyncLunar:
-        made: AsyncLunar | None = self._clients.get("async")
-        if made is not None:
-            return made
-        from lunar_core import AsyncLunar
-
-        client = AsyncLunar(
-            **self._settings(), observers=self.observers, http_client=self.http_async_client
+    def _new_clients(self) -> ClientPair:
+        """Clients of the fields as they are now. Nothing is opened yet."""
+        fields = {name: self.__dict__[name] for name in SETTING_NAMES}
+        if fields["jwt"] is not None and "api_key" not in self.model_fields_set:
+            fields["api_key"] = None  # a token that was given goes before a key of the environment
+        return ClientPair(
+            Settings.resolve(**fields),
+            checked_observers(self.observers),
+            self.http_client,
+            self.http_async_client,
         )
-        return cast("AsyncLunar", self._clients.setdefault("async", client))
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         self._forget_what_was_serialised()
-        if name in _OF_CLIENTS:
-            self._clients = {}  # the next call has a client of the new settings
+        if name in _CLIENT_FIELDS:
+            self._clients = None
 
     def close(self) -> None:
         """Close the connections of sync calls; later ones are refused. Shallow copies share them."""
-        if "sync" in self._clients:
-            self._clients["sync"].close()
+        self.clients.close()
 
     async def aclose(self) -> None:
         """Close the connections of async calls; later ones are refused. Shallow copies share them."""
-        if "async" in self._clients:
-            await self._clients["async"].aclose()
+        await self.clients.aclose()
 
     # Copies ------------------------------------------------------------------------------------
 
@@ -214,20 +193,18 @@ class LunarConnection(Serializable):
         """As in pydantic; what is to be other in the copy may go by its other names too (``model_name``)."""
         named = {as_field(name): value for name, value in (update or {}).items()}
         twin = super().model_copy(update=named, deep=deep)
-        if named.keys() & _OF_CLIENTS:
-            twin._clients = {}
+        if named.keys() & _CLIENT_FIELDS:
+            twin._clients = None
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         memo = {} if memo is None else memo
         memo |= {id(kept): kept for name in _NOT_COPIED if (kept := self.__dict__.get(name))}
-        apart = self.__copy__()
-        apart._clients = {}
-        return super(LunarConnection, apart).__deepcopy__(memo)
+        return super(LunarConnection, self.__copy__()).__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
         apart = self.__copy__()
-        apart._clients = {}
+        apart._clients = None
         apart.__dict__.update(http_client=None, http_async_client=None)
         if "api_key" not in self.model_fields_set:
             apart.__dict__["api_key"] = None

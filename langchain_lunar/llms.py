@@ -107,7 +107,7 @@ class LunarLLM(LunarConnection, BaseLLM):
         def ask(prompt: str) -> Completion:
             try:
                 params = model._params(prompt, stop)
-                answer: Completion = model._client().completions.create(**params)
+                answer: Completion = model.clients.sync.completions.create(**params)
             except LunarError as error:
                 raise model_error(error) from None
             return answer
@@ -127,7 +127,7 @@ class LunarLLM(LunarConnection, BaseLLM):
         model = self._with(kwargs)
 
         async def ask(prompt: str) -> Completion:
-            client = model._async_client()
+            client = model.clients.asynchronous
             try:
                 params = model._params(prompt, stop)
                 answer: Completion = await client.completions.create(**params)
@@ -151,7 +151,7 @@ class LunarLLM(LunarConnection, BaseLLM):
     ) -> Iterator[GenerationChunk]:
         try:
             params = self._with(kwargs)._stream_params(prompt, stop)
-            with self._client().completions.create(**params) as stream:
+            with self.clients.sync.completions.create(**params) as stream:
                 named = {"call_id": stream.call.call_id}
                 for chunk in stream.plain_chunks():
                     said = _said(chunk, named)
@@ -176,7 +176,7 @@ class LunarLLM(LunarConnection, BaseLLM):
     ) -> AsyncIterator[GenerationChunk]:
         try:
             params = self._with(kwargs)._stream_params(prompt, stop)
-            async with await self._async_client().completions.create(**params) as stream:
+            async with await self.clients.asynchronous.completions.create(**params) as stream:
                 named = {"call_id": stream.call.call_id}
                 async for chunk in stream.plain_chunks():
                     said = _said(chunk, named)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Awaitable,
     Callable,
     Generator,
     Iterator,
@@ -17,14 +18,14 @@ from typing import Any, Literal, cast
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import patch_config
-from pydantic import BaseModel
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.runnables.config import ensure_config, patch_config
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.connection import loadable
-from langchain_lunar.router.chooser import Deciding
-from langchain_lunar.router.route import TAG, Model, atell, tell
+from langchain_lunar.router.chooser import RouteChooser
+from langchain_lunar.router.route import TAG, Model, adispatch_decision, dispatch_decision
 from langchain_lunar.tools import (
     Method,
     Schema,
@@ -34,12 +35,12 @@ from langchain_lunar.tools import (
     tool_keywords,
     with_parser,
 )
-from lunar_core import ConfigurationError, LunarError
+from lunar_core import ConfigurationError, LunarError, RoutingDecision, bridge
 from lunar_core.wire.api_requests import ROUTER
 
 
 @loadable
-class LunarRouterChain(Deciding):
+class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     """Ask whichever model Lunar's router deems best for the prompt.
 
     ``llm``: a ChatLunar with settings of your own, asked as the model "router"; else one is made from the
@@ -65,7 +66,23 @@ class LunarRouterChain(Deciding):
     'gpt-4o-mini'
     """
 
-    # Here and not with the fields: type checkers take the constructor of the very class, else make one of the fields.
+    router: ChatLunar
+    """``llm``, by the name under which copies and ``load`` hand on what was made here."""
+    models: list[str] | None = None
+    """Whom to choose from."""
+    cost_weight: float | None = None
+    """From 0.0, which ignores cost; the higher, the cheaper the choice."""
+    candidates: dict[str, Any] | None = None
+    """Model objects that answer in Lunar's place, by Lunar's ids."""
+    on_routing_error: Literal["raise", "fallback"] = "raise"
+    """Whether ``default_model`` is asked when the router fails."""
+    default_model: str | None = None
+    """The model that is asked then; the first of the models by default."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    _candidate_models: dict[str, Model] = PrivateAttr(default_factory=dict)
+
     def __init__(
         self,
         llm: ChatLunar | None = None,
@@ -81,13 +98,13 @@ class LunarRouterChain(Deciding):
     ) -> None:
         if settings.get("model", ROUTER) != ROUTER:
             raise ConfigurationError("model: the router chooses it; see models and default_model")
-        given = llm or router
+        model = llm or router
         if llm is not None and models is not None:
             raise ConfigurationError("models: the llm has its own; give one of the two")
-        if given is not None and settings:
+        if model is not None and settings:
             raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the llm")
         fields: dict[str, Any] = {
-            "router": given or ChatLunar(**{**settings, "model": ROUTER}),
+            "router": model or ChatLunar(**{**settings, "model": ROUTER}),
             "models": None if models is None else list(models),
             "cost_weight": cost_weight,
             "candidates": None if candidates is None else dict(candidates),
@@ -96,7 +113,25 @@ class LunarRouterChain(Deciding):
             "name": name,
         }
         super().__init__(**fields)
-        self._check()
+        self.chooser.check()
+
+    @property
+    def llm(self) -> ChatLunar:
+        """The model that is asked: the one that was given, or the one that was made of the settings."""
+        return self.router
+
+    @property
+    def chooser(self) -> RouteChooser:
+        """What chooses by the settings as they are now."""
+        return RouteChooser(
+            llm=self.router,
+            models=self.models,
+            cost_weight=self.cost_weight,
+            candidates=self.candidates,
+            on_routing_error=self.on_routing_error,
+            default_model=self.default_model,
+            candidate_models=self._candidate_models,
+        )
 
     # Calls -------------------------------------------------------------------------------------
 
@@ -139,7 +174,58 @@ class LunarRouterChain(Deciding):
             async for chunk in open_chunks:
                 yield chunk
 
-    # The same in both colours ------------------------------------------------------------------
+    # Decisions ---------------------------------------------------------------------------------
+
+    def decide(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> RoutingDecision:
+        """Which model Lunar would choose, and why. Nothing is generated. ``models``, ``cost_weight``: for this call.
+
+        >>> decisions = RunnableLambda(chain.decide).batch(prompts)  # all at once
+        """
+        call = cast("Callable[..., RoutingDecision]", self._call_with_config)
+        return call(self._decide, input, self._configured(config), run_type="chain", **kwargs)
+
+    async def adecide(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> RoutingDecision:
+        """Which model Lunar would choose, and why. Nothing is generated. ``models``, ``cost_weight``: for this call."""
+        call = cast("Callable[..., Awaitable[RoutingDecision]]", self._acall_with_config)
+        return await call(
+            self._adecide, input, self._configured(config), run_type="chain", **kwargs
+        )
+
+    def _configured(self, config: RunnableConfig | None) -> RunnableConfig:
+        """``config`` with the chain's settings in the metadata, where traces and handlers find them."""
+        config = ensure_config(config)
+        metadata = {**self.chooser.settings_metadata(), **(config.get("metadata") or {})}
+        return {**config, "metadata": metadata}
+
+    # What a run does, sync and async --------------------------------------------------------------
+
+    def _decide(
+        self,
+        input_: LanguageModelInput,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> RoutingDecision:
+        config = patch_config(config, callbacks=run_manager.get_child(TAG))
+        decision = self.chooser.decide(input_, kwargs)
+        dispatch_decision(bridge.routing_dict(decision) or {}, config)
+        return decision
+
+    async def _adecide(
+        self,
+        input_: LanguageModelInput,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> RoutingDecision:
+        config = patch_config(config, callbacks=run_manager.get_child(TAG))
+        decision = await self.chooser.adecide(input_, kwargs)
+        await adispatch_decision(bridge.routing_dict(decision) or {}, config)
+        return decision
 
     def _invoke(
         self,
@@ -149,18 +235,19 @@ class LunarRouterChain(Deciding):
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        route = self._route(input_, config, kwargs)
+        chooser = self.chooser
+        route = chooser.route(input_, config, kwargs)
         while True:
             try:
                 answer: AIMessage = route.model.invoke(input_, config, **route.kwargs)
             except LunarError as error:
-                if not self._may_mend(error, route):
+                if not chooser.may_replace(error, route):
                     raise
-                route = self._instead(error, kwargs)
-                tell(route.news, config)
+                route = chooser.route_after(error, kwargs)
+                dispatch_decision(route.decision, config)
             else:
-                tell(route.news_in(answer), config)
-                return route.told_on(answer)
+                dispatch_decision(route.decision_in(answer), config)
+                return route.annotate(answer)
 
     async def _ainvoke(
         self,
@@ -170,18 +257,19 @@ class LunarRouterChain(Deciding):
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        route = await self._aroute(input_, config, kwargs)
+        chooser = self.chooser
+        route = await chooser.aroute(input_, config, kwargs)
         while True:
             try:
                 answer: AIMessage = await route.model.ainvoke(input_, config, **route.kwargs)
             except LunarError as error:
-                if not self._may_mend(error, route):
+                if not chooser.may_replace(error, route):
                     raise
-                route = self._instead(error, kwargs)
-                await atell(route.news, config)
+                route = chooser.route_after(error, kwargs)
+                await adispatch_decision(route.decision, config)
             else:
-                await atell(route.news_in(answer), config)
-                return route.told_on(answer)
+                await adispatch_decision(route.decision_in(answer), config)
+                return route.annotate(answer)
 
     def _stream(
         self,
@@ -192,21 +280,22 @@ class LunarRouterChain(Deciding):
     ) -> Iterator[AIMessage]:
         config = patch_config(config, callbacks=run_manager.get_child(TAG))
         input_ = next(inputs)
-        route = self._route(input_, config, kwargs)
+        chooser = self.chooser
+        route = chooser.route(input_, config, kwargs)
         while True:
-            begun = False
+            has_begun = False
             chunks = route.model.stream(input_, config, **route.kwargs)
             try:
                 with closing(cast("Generator[AIMessage, None, None]", chunks)):
                     for chunk in chunks:
-                        tell(route.news_in(chunk), config)
-                        yield chunk if begun else route.told_on(chunk)
-                        begun = True
+                        dispatch_decision(route.decision_in(chunk), config)
+                        yield chunk if has_begun else route.annotate(chunk)
+                        has_begun = True
             except LunarError as error:
-                if begun or not self._may_mend(error, route):
+                if has_begun or not chooser.may_replace(error, route):
                     raise
-                route = self._instead(error, kwargs)
-                tell(route.news, config)
+                route = chooser.route_after(error, kwargs)
+                dispatch_decision(route.decision, config)
             else:
                 return
 
@@ -219,21 +308,22 @@ class LunarRouterChain(Deciding):
     ) -> AsyncIterator[AIMessage]:
         config = patch_config(config, callbacks=run_manager.get_child(TAG))
         input_ = await anext(inputs)
-        route = await self._aroute(input_, config, kwargs)
+        chooser = self.chooser
+        route = await chooser.aroute(input_, config, kwargs)
         while True:
-            begun = False
+            has_begun = False
             chunks = route.model.astream(input_, config, **route.kwargs)
             try:
                 async with aclosing(cast("AsyncGenerator[AIMessage, None]", chunks)):
                     async for chunk in chunks:
-                        await atell(route.news_in(chunk), config)
-                        yield chunk if begun else route.told_on(chunk)
-                        begun = True
+                        await adispatch_decision(route.decision_in(chunk), config)
+                        yield chunk if has_begun else route.annotate(chunk)
+                        has_begun = True
             except LunarError as error:
-                if begun or not self._may_mend(error, route):
+                if has_begun or not chooser.may_replace(error, route):
                     raise
-                route = self._instead(error, kwargs)
-                await atell(route.news, config)
+                route = chooser.route_after(error, kwargs)
+                await adispatch_decision(route.decision, config)
             else:
                 return
 
@@ -252,11 +342,11 @@ class LunarRouterChain(Deciding):
 
         POST /v1/router knows no tools: the decision is asked for first then, in a request of its own.
         """
-        how = _given(
+        how = _without_none(
             tool_choice=tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
         )
         if self.candidates is not None:
-            return self._each(lambda model: model.bind_tools(tools, **how, **kwargs))
+            return self._with_candidates(lambda model: model.bind_tools(tools, **how, **kwargs))
         return self.bind(**tool_keywords(tools, **how), **kwargs)
 
     def with_structured_output(
@@ -274,19 +364,20 @@ class LunarRouterChain(Deciding):
         raw message with ``include_raw=True``.
         """
         if self.candidates is not None:
-            how = _given(method=method, strict=strict, include_raw=include_raw)
-            return self._each(lambda model: model.with_structured_output(schema, **how, **kwargs))
+            how = _without_none(method=method, strict=strict, include_raw=include_raw)
+            return self._with_candidates(
+                lambda model: model.with_structured_output(schema, **how, **kwargs)
+            )
         method = method or "function_calling"
         bound = self.bind(
             **structured_keywords(schema, method, strict=strict, tools=None), **kwargs
         )
         return with_parser(bound, parser_of(schema, method), include_raw=include_raw)
 
-    def _each(self, change: Callable[[Any], Model]) -> Runnable[Any, Any]:
+    def _with_candidates(self, change: Callable[[Any], Model]) -> Runnable[Any, Any]:
         """The chain with another form of each candidate."""
-        candidates = {
-            model_id: change(self._candidate(model_id)) for model_id in self.candidates or ()
-        }
+        candidate = self.chooser.candidate
+        candidates = {model_id: change(candidate(model_id)) for model_id in self.candidates or ()}
         return type(self)(**{**self.__dict__, "candidates": candidates})
 
     # What LangChain asks of a Runnable ---------------------------------------------------------
@@ -311,6 +402,12 @@ class LunarRouterChain(Deciding):
         """Where it is imported from, in dumps: not the file, which may move."""
         return ["langchain_lunar", "router"]
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Everything but the candidates that were made from strings: they are made again."""
+        state = super().__getstate__()
+        private = {**(state["__pydantic_private__"] or {}), "_candidate_models": {}}
+        return {**state, "__pydantic_private__": private}
 
-def _given(**keywords: Any) -> dict[str, Any]:
+
+def _without_none(**keywords: Any) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if value is not None}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from typing_extensions import NotRequired
 
 from langchain_lunar.chat_models import ChatLunar
@@ -77,15 +78,16 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
             )
         self.per = per
         self.chain = chain or LunarRouterChain(**settings)
+        candidate = self.chain.chooser.candidate
         for model_id in self.chain.candidates or ():
-            if not isinstance(self.chain._candidate(model_id), BaseChatModel):
+            if not isinstance(candidate(model_id), BaseChatModel):
                 raise ConfigurationError(f"candidates: {model_id!r}: an agent needs a chat model")
 
     def before_agent(
         self, state: LunarRoutingState, runtime: Runtime[Any]
     ) -> dict[str, Any] | None:
         """Decide for the whole run, if that is what is asked for."""
-        return {"lunar_routing": self._decide(state["messages"])} if self.per == "run" else None
+        return {"lunar_routing": self._choose(state["messages"])} if self.per == "run" else None
 
     async def abefore_agent(
         self, state: LunarRoutingState, runtime: Runtime[Any]
@@ -93,7 +95,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
         """Decide for the whole run, if that is what is asked for."""
         if self.per == "call":
             return None
-        return {"lunar_routing": await self._adecide(state["messages"])}
+        return {"lunar_routing": await self._achoose(state["messages"])}
 
     def wrap_model_call(
         self,
@@ -101,8 +103,8 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ModelResponse[Any]:
         """Have the chosen model asked."""
-        route = self._route(_of_run(request) or self._decide(_conversation(request)))
-        return _told(handler(_routed(request, route)), route)
+        route = self._route(_decision_of_run(request) or self._choose(_conversation(request)))
+        return _annotated(handler(_routed(request, route)), route)
 
     async def awrap_model_call(
         self,
@@ -110,28 +112,42 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Have the chosen model asked."""
-        route = self._route(_of_run(request) or await self._adecide(_conversation(request)))
-        return _told(await handler(_routed(request, route)), route)
-
-    def _decide(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
-        """The decision as plain JSON, in a run of its own. Who is asked if it fails, is in it too."""
-        chain = self.chain
-        call = cast("Callable[..., dict[str, Any]]", chain._call_with_config)
-        return call(chain._preview, list(messages), chain._configured(None), run_type="chain")
-
-    async def _adecide(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
-        chain = self.chain
-        call = cast("Callable[..., Awaitable[dict[str, Any]]]", chain._acall_with_config)
-        return await call(
-            chain._apreview, list(messages), chain._configured(None), run_type="chain"
+        route = self._route(
+            _decision_of_run(request) or await self._achoose(_conversation(request))
         )
+        return _annotated(await handler(_routed(request, route)), route)
+
+    def _choose(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+        """The decision as plain JSON, in a run of its own. Who is asked if it fails, is in it too."""
+        run: Runnable[Any, dict[str, Any]] = RunnableLambda(
+            self._decision, name=self.chain.get_name()
+        )
+        return run.invoke(messages, {"metadata": self.chain.chooser.settings_metadata()})
+
+    async def _achoose(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+        """The decision as plain JSON, in a run of its own. Who is asked if it fails, is in it too."""
+        run: Runnable[Any, dict[str, Any]] = RunnableLambda(
+            self._adecision, name=self.chain.get_name()
+        )
+        return await run.ainvoke(messages, {"metadata": self.chain.chooser.settings_metadata()})
+
+    def _decision(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any]:
+        route = self.chain.chooser.choose(messages, config, {})
+        return dict(route.decision)
+
+    async def _adecision(
+        self, messages: Sequence[BaseMessage], config: RunnableConfig
+    ) -> dict[str, Any]:
+        route = await self.chain.chooser.achoose(messages, config, {})
+        return dict(route.decision)
 
     def _route(self, decision: Mapping[str, Any]) -> Route:
-        failed = {key: decision[key] for key in ("routing_error",) if key in decision}
-        return self.chain._of(decision["selected_model"], {}, failed or {"routing": dict(decision)})
+        failure = {key: decision[key] for key in ("routing_error",) if key in decision}
+        metadata = failure or {"routing": dict(decision)}
+        return self.chain.chooser.route_to(decision["selected_model"], {}, metadata)
 
 
-def _of_run(request: ModelRequest[Any]) -> Mapping[str, Any] | None:
+def _decision_of_run(request: ModelRequest[Any]) -> Mapping[str, Any] | None:
     decision = cast("Mapping[str, Any]", request.state).get("lunar_routing")
     return decision if isinstance(decision, Mapping) else None
 
@@ -149,9 +165,9 @@ def _routed(request: ModelRequest[Any], route: Route) -> ModelRequest[Any]:
     return request.override(model=model, model_settings=settings)
 
 
-def _told(response: ModelResponse[Any], route: Route) -> ModelResponse[Any]:
+def _annotated(response: ModelResponse[Any], route: Route) -> ModelResponse[Any]:
     result = [
-        route.told_on(message) if isinstance(message, AIMessage) else message
+        route.annotate(message) if isinstance(message, AIMessage) else message
         for message in response.result
     ]
     return replace(response, result=result)

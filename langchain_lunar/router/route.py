@@ -16,8 +16,8 @@ from lunar_core import ConfigurationError
 EVENT = "lunar_routing"
 """The custom event of a decision. Its data is the decision; ``routing_error`` is in it when there was none."""
 
-DECIDED = "lunar_routing"
-"""The keyword by which ChatLunar is told of the decision that had it asked, so that its own run tells of it too."""
+DECISION = "lunar_routing"
+"""The keyword of a call by which ChatLunar gets the decision that had it asked, so that its own run shows it too."""
 
 TAG = "lunar_router"
 """LangChain's tag of the runs that a router chain starts."""
@@ -30,59 +30,61 @@ Model = Runnable[LanguageModelInput, Any]
 class Route:
     """Who is asked, and with which keywords.
 
-    ``told``: what the answer's ``response_metadata`` gets, as the model doesn't know it itself. ``is_open``: Lunar
-    decides as it answers, so the decision, or its failure, comes with the answer.
+    ``metadata``: what the answer's ``response_metadata`` gets, as the model doesn't know it itself. ``is_undecided``:
+    Lunar decides as it answers, so the decision, or its failure, comes with the answer.
     """
 
     model: Model
     kwargs: Mapping[str, Any]
     model_id: str = ""
-    told: Mapping[str, Any] = field(default_factory=dict)
-    is_open: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_undecided: bool = False
 
     @property
-    def news(self) -> Mapping[str, Any]:
+    def decision(self) -> Mapping[str, Any]:
         """What is known of the decision before anybody answers: the data of the event, empty without one."""
-        if "routing_error" in self.told:
-            return {"selected_model": self.model_id, **self.told}
-        return self.told.get("routing") or {}
+        if "routing_error" in self.metadata:
+            return {"selected_model": self.model_id, **self.metadata}
+        return self.metadata.get("routing") or {}
 
-    def news_in(self, answer: object) -> Mapping[str, Any]:
+    def decision_in(self, answer: object) -> Mapping[str, Any]:
         """The decision that came with an answer or a chunk of it; empty if it was known before, or isn't there."""
-        message = _message_in(answer) if self.is_open else None
+        message = _message_in(answer) if self.is_undecided else None
         return (message.response_metadata.get("routing") or {}) if message is not None else {}
 
-    def told_on(self, answer: A) -> A:
+    def annotate(self, answer: A) -> A:
         """The answer, saying how it came about. LangChain's caches may hold the same message: it is left alone."""
         message = _message_in(answer)
-        if not self.told or message is None:
+        if not self.metadata or message is None:
             return answer
-        told = {**message.response_metadata, **self.told}
-        twin = message.model_copy(update={"response_metadata": told})
+        metadata = {**message.response_metadata, **self.metadata}
+        twin = message.model_copy(update={"response_metadata": metadata})
         return cast(
             "A", twin if message is answer else {**cast("dict[str, Any]", answer), "raw": twin}
         )
 
 
-def tell(news: Mapping[str, Any], config: RunnableConfig) -> None:
+def dispatch_decision(decision: Mapping[str, Any], config: RunnableConfig) -> None:
     """Let the callbacks of ``config``, which must be those of a run, know of a decision."""
-    if news:
-        dispatch_custom_event(EVENT, dict(news), config=config)
+    if decision:
+        dispatch_custom_event(EVENT, dict(decision), config=config)
 
 
-async def atell(news: Mapping[str, Any], config: RunnableConfig) -> None:
+async def adispatch_decision(decision: Mapping[str, Any], config: RunnableConfig) -> None:
     """Let the callbacks of ``config``, which must be those of a run, know of a decision."""
-    if news:
-        await adispatch_custom_event(EVENT, dict(news), config=config)
+    if decision:
+        await adispatch_custom_event(EVENT, dict(decision), config=config)
 
 
-def matching(name: str, ids: Iterable[str]) -> str | None:
+def find_model(name: str, ids: Iterable[str]) -> str | None:
     """The one of ``ids`` that ``name`` means: with or without its provider in front, the same spelling first."""
     listed = list(ids)
     if name in listed:
         return name
     bare = name.partition("/")[2] or name
-    return next((known for known in listed if (known.partition("/")[2] or known) == bare), None)
+    return next(
+        (model_id for model_id in listed if (model_id.partition("/")[2] or model_id) == bare), None
+    )
 
 
 def chat_model(name: str) -> Model:
@@ -94,13 +96,13 @@ def chat_model(name: str) -> Model:
             f"candidates: {name!r} needs the package langchain: pip install 'lunar-integrations[agents]'"
         ) from None
     try:
-        made: Model = init_chat_model(name)
+        model: Model = init_chat_model(name)
     except (ImportError, ValueError) as error:
         raise ConfigurationError(f"candidates: {name!r}: {error}") from error
-    return made
+    return model
 
 
 def _message_in(answer: object) -> BaseMessage | None:
     """The message of an answer: itself, or the raw one of a structured output."""
-    found = answer.get("raw") if isinstance(answer, dict) else answer
-    return found if isinstance(found, BaseMessage) else None
+    message = answer.get("raw") if isinstance(answer, dict) else answer
+    return message if isinstance(message, BaseMessage) else None

@@ -122,13 +122,7 @@ def told():
     return Told()
 
 
-# The benchmarks of the standard suite: one of them plays a stream that was recorded from the sandbox.
-
-
-@pytest.fixture
-def benchmark():
-    """What they time only has to work here: tests/benchmarks measures."""
-    return lambda function: function()
+# The benchmark of the standard suite plays a stream that was recorded from the sandbox.
 
 
 @pytest.fixture(scope="module")

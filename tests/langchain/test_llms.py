@@ -354,6 +354,6 @@ def test_a_failed_call_leaves_nothing_for_the_collector(llm, no_collector):
         failing = llm(model="gpt-4o!503")
         with contextlib.suppress(InternalServerError):
             failing.generate(PROMPTS)
-        return weakref.ref(failing._client())
+        return weakref.ref(failing.clients.sync)
 
     assert fail()() is None

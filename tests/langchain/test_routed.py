@@ -11,7 +11,7 @@ from langchain_core.tools import tool
 import lunar_core
 from langchain_lunar import ChatLunar
 from langchain_lunar.chat_models import _SENT
-from langchain_lunar.router.sticky import model_to_stay_with
+from langchain_lunar.router.sticky import find_sticky_model
 
 MODELS = ["gpt-4o-mini", "mistral-small-latest"]
 
@@ -190,9 +190,9 @@ HISTORIES = {
 def test_which_model_a_conversation_stays_with(name):
     history, in_tools, in_conversation = HISTORIES[name]
     same = {"same": "mistral-small-latest", None: None}
-    assert model_to_stay_with(history, "tools") == same[in_tools]
-    assert model_to_stay_with(history, "conversation") == same[in_conversation]
-    assert model_to_stay_with(history, "off") is None
+    assert find_sticky_model(history, "tools") == same[in_tools]
+    assert find_sticky_model(history, "conversation") == same[in_conversation]
+    assert find_sticky_model(history, "off") is None
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_which_model_a_conversation_stays_with(name):
 )
 def test_it_stays_under_the_name_that_lunar_knows(answered_as, metadata, asked):
     history = [QUESTION, said(by=answered_as, calls=[CALL], **metadata), RESULT]
-    assert model_to_stay_with(history, "tools") == asked
+    assert find_sticky_model(history, "tools") == asked
 
 
 def test_a_tool_loop_stays_with_the_model_that_called(chat, way, lunar_sandbox):

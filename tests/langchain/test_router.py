@@ -583,6 +583,6 @@ def test_a_failed_call_leaves_nothing_for_the_collector(chain, no_collector):
         failing = chain(models=["gpt-4o!503", "gpt-4o-mini!503"])
         with contextlib.suppress(InternalServerError):
             list(failing.stream(EASY))
-        return weakref.ref(failing.llm._client())
+        return weakref.ref(failing.llm.clients.sync)
 
     assert fail()() is None

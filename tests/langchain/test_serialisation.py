@@ -93,7 +93,7 @@ SHOWN = {
     "fields": lambda model: str(model.model_dump()) + model.model_dump_json(),
     "identity": lambda model: str(model.asdict()),
     "cache": lambda model: model._get_llm_string(stop=None),
-    "client": lambda model: repr(model._client()) + repr(model._async_client()),
+    "client": lambda model: repr(model.clients.sync) + repr(model.clients.asynchronous),
 }
 
 
@@ -161,18 +161,18 @@ def test_a_copy_works_and_so_does_the_original(chat, way, how, after_use):
 
 def test_a_shallow_copy_shares_the_connections_and_a_deep_one_does_not(chat):
     model = chat()
-    client = model._client()
-    assert model.model_copy()._client() is client
-    assert model.model_copy(update={"temperature": 0.5})._client() is client
+    client = model.clients.sync
+    assert model.model_copy().clients.sync is client
+    assert model.model_copy(update={"temperature": 0.5}).clients.sync is client
     for how in ("pickle", "deepcopy", "deep model_copy"):
-        assert COPIES[how](model)._client() is not client
+        assert COPIES[how](model).clients.sync is not client
 
 
 def test_a_copy_with_other_settings_has_a_client_of_its_own(chat, lunar_sandbox):
     model = chat()
     model.invoke("hi")
     slow = model.model_copy(update={"base_url": "https://lunar.example"})
-    assert slow._client() is not model._client()
+    assert slow.clients.sync is not model.clients.sync
 
 
 @pytest.mark.parametrize("name", ["model", "model_name"])
@@ -204,9 +204,9 @@ def test_a_key_that_was_given_travels_in_a_pickle_and_one_of_the_environment_doe
     assert KEY.encode() in pickle.dumps(keyed())
     monkeypatch.setenv("LUNAR_API_KEY", "pk_environment")
     model = ChatLunar(model="m")
-    model._client()
+    assert model.clients.sync
     pickled = pickle.dumps(model)
     assert b"pk_environment" not in pickled
     monkeypatch.setenv("LUNAR_API_KEY", "pk_where_it_is_loaded")
-    key = pickle.loads(pickled)._client()._settings.credential.secret().get_secret_value()
+    key = pickle.loads(pickled).clients.sync._settings.credential.secret().get_secret_value()
     assert key == "pk_where_it_is_loaded"
