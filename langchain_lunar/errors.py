@@ -17,7 +17,6 @@ from langchain_core import exceptions as langchain
 from langchain_core.exceptions import ModelError
 
 import lunar_core as lunar
-from lunar_core.client.attempts import may_retry
 from lunar_core.errors import LunarError
 
 _BY_CLASS: tuple[tuple[type[LunarError], type[ModelError]], ...] = (
@@ -63,7 +62,9 @@ def model_error(error: LunarError) -> LunarError:
     twin = _both(type(error), kind)(error.message)
     vars(twin).update(vars(error))
     # A gateway may call it 502, and the core asks again then; but the prompt will be as long the next time.
-    cast("Any", twin).is_retryable = may_retry(error) and kind is not langchain.ContextOverflowError
+    cast("Any", twin).is_retryable = (
+        error.is_retryable and kind is not langchain.ContextOverflowError
+    )
     return twin
 
 
@@ -75,10 +76,8 @@ def lunar_retry_on(error: BaseException) -> bool:
 
     >>> graph.add_node("ask", ask, retry_policy=RetryPolicy(retry_on=lunar_retry_on))  # doctest: +SKIP
     """
-    if isinstance(error, ModelError):
+    if isinstance(error, (ModelError, LunarError)):
         return error.is_retryable
-    if isinstance(error, LunarError):
-        return may_retry(error)
     try:
         langgraph = import_module("langgraph.types")
     except ImportError:
@@ -92,9 +91,12 @@ def _kind(error: LunarError) -> type[ModelError]:
     told = isinstance(error, (lunar.APIStatusError, lunar.APIStreamError))
     if told and status not in _BY_STATUS and _TOO_LONG.search(error.message):
         return langchain.ContextOverflowError
-    for ours, theirs in _BY_CLASS:
-        if isinstance(error, ours):
-            return theirs
+    if not isinstance(
+        error, lunar.APIStreamError
+    ):  # what came with a 200 goes by the code that it bears
+        for ours, theirs in _BY_CLASS:
+            if isinstance(error, ours):
+                return theirs
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 400 <= status < 500:

@@ -119,7 +119,7 @@ def from_wire(message: wire.Message) -> AIMessage:
     invalid: list[InvalidToolCall] = []
     for call in message.tool_calls or ():
         name, text = call.function.name, call.function.arguments
-        arguments = bridge.arguments(text)
+        arguments = bridge.parse_arguments(text)
         if arguments is None:
             why = "the arguments are no JSON object"
             invalid.append(invalid_tool_call(name=name, args=text, id=call.id, error=why))

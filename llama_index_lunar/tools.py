@@ -107,7 +107,7 @@ def keep_first(response: ChatResponse) -> None:
 
 def arguments(text: str) -> JSONObject:
     """A JSON object, whole or cut off, as in a stream; {} for what is none. What follows it is not read."""
-    whole = bridge.arguments(text)
+    whole = bridge.parse_arguments(text)
     if whole is not None:
         return whole
     for read in (_beginning, _cut_off, parse_partial_json):

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lunar_core.errors import (
+    AnswerFailedError,
     APIConnectionError,
     APIResponseValidationError,
     APIStatusError,
@@ -21,14 +22,18 @@ from lunar_core.errors import (
     ConfigurationError,
     ConflictError,
     InternalServerError,
+    LunarCostWarning,
     LunarError,
     NotFoundError,
+    OutputTruncatedError,
     PermissionDeniedError,
     RateLimitError,
     ResponseTooLargeError,
+    ToolChoiceIgnoredError,
     UnprocessableEntityError,
 )
 from lunar_core.types.attempt import Attempt
+from lunar_core.types.upstream import UpstreamFailure
 from lunar_core.version import __version__
 
 if TYPE_CHECKING:
@@ -60,6 +65,7 @@ __all__ = [
     "APIStatusError",
     "APIStreamError",
     "APITimeoutError",
+    "AnswerFailedError",
     "AsyncLunar",
     "AsyncStream",
     "Attempt",
@@ -79,11 +85,13 @@ __all__ = [
     "Ledger",
     "Limits",
     "Lunar",
+    "LunarCostWarning",
     "LunarError",
     "Model",
     "NotFoundError",
     "Observer",
     "Outcome",
+    "OutputTruncatedError",
     "PermissionDeniedError",
     "Profiles",
     "Provider",
@@ -93,8 +101,10 @@ __all__ = [
     "RoutingDecision",
     "Stream",
     "Timeout",
+    "ToolChoiceIgnoredError",
     "Totals",
     "UnprocessableEntityError",
+    "UpstreamFailure",
     "Usage",
     "__version__",
     "context_window",

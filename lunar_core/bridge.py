@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from lunar_core.errors import ConfigurationError
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
+from lunar_core.wire.output import parse_json_output, parse_tool_arguments
 from lunar_core.wire.routes import find_provider
 
 COST_FIELDS = (
@@ -148,14 +148,23 @@ def _named(name: str, names: Sequence[str]) -> dict[str, object]:
     return {"type": "function", "function": {"name": name}}
 
 
-def arguments(text: str | None) -> dict[str, object] | None:
-    """The arguments of a tool call: {} for none at all, None for text that is no JSON object."""
-    if text is None or not text.strip():
-        return {}
-    try:
-        value = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return None
-    if value is None:
-        return {}
-    return value if isinstance(value, dict) else None
+def parse_arguments(
+    text: str | None, *, finish_reason: str | None = None
+) -> dict[str, object] | None:
+    """The arguments of a finished tool call; None where they are no whole JSON object, so that nothing runs on them.
+
+    {} for none at all, unless the token limit (``finish_reason`` "length") cut the answer off: then what was to
+    come is unknown.
+    """
+    return parse_tool_arguments(text, finish_reason=finish_reason)
+
+
+def parse_output(
+    text: str | None, *, finish_reason: str | None = None, token_limit: int | None = None
+) -> object:
+    """The value of a finished answer that was to be JSON: strict, and never mended.
+
+    ``token_limit`` is the ``max_tokens`` that was sent, for the words of the error. Raises OutputTruncatedError for
+    JSON that did not come whole, and ValueError for what is no JSON at all.
+    """
+    return parse_json_output(text, finish_reason=finish_reason, token_limit=token_limit)

@@ -16,10 +16,16 @@
   x APIResponseValidationError: status 200, but not the answer that was asked for
   x ResponseTooLargeError: past a bound of ``Limits``
   x APIStreamError: an error event, a malformed chunk, a cut or truncated stream
+    + AnswerFailedError: a 200, plain or streamed, that tells of a failure in place of its answer or beside it;
+      also an APIResponseValidationError
+  x OutputTruncatedError: an object or a tool call whose JSON did not come whole
+  x ToolChoiceIgnoredError: an answer without the tool call that was forced
   x BudgetExceededError: an observer refused the call
 
 A LunarError that is none of these is a bug: here, or in a hook of the caller's own HTTP client.
 Its text says where it was raised. It is neither retried nor put to another model.
+
+``LunarCostWarning`` is no error: Python's warnings tell of it once for each client.
 
 When every model of a call failed, the last model's own error is raised, with ``attempts`` telling
 of all of them: ``except RateLimitError`` works the same with and without fallbacks.
@@ -30,6 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lunar_core.types.attempt import Attempt
+from lunar_core.types.upstream import UpstreamFailure
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -44,10 +51,12 @@ class LunarError(Exception):
     ``body``: the decoded JSON of the error, or its text; ``attempts``: every request that was made;
     ``call_id``: the client's own name for the call, under which observers were told of it;
     ``partial``: what a stream had delivered before it failed, with its usage where that arrived;
-    ``was_sent``: False where it is certain that no byte of the request left.
+    ``was_sent``: False where it is certain that no byte of the request left;
+    ``upstream``: what the words of a gateway's error say that its provider's failure was, or None.
     """
 
     was_sent = True
+    upstream: UpstreamFailure | None = None
 
     def __init__(
         self,
@@ -66,6 +75,16 @@ class LunarError(Exception):
         self.partial = partial
         self.attempts: tuple[Attempt, ...] = ()
         self.call_id: str | None = None
+        self._is_retryable: bool | None = None
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same request may fare better in a moment. It may be set, by whoever knows better."""
+        return may_fare_better(self) if self._is_retryable is None else self._is_retryable
+
+    @is_retryable.setter
+    def is_retryable(self, value: bool) -> None:
+        self._is_retryable = value
 
 
 class ConfigurationError(LunarError, ValueError):
@@ -132,6 +151,43 @@ class APIStreamError(LunarError):
     """A stream broke: an error event, a malformed chunk, or an end before its time."""
 
 
+class AnswerFailedError(APIStreamError, APIResponseValidationError):
+    """The service answered 200 and told of a failure: an error beside the answer or in it, or in an event.
+
+    ``status_code`` is the code that the failure bears, or None; ``partial`` what had come, with its usage.
+    """
+
+
+class OutputTruncatedError(LunarError):
+    """What the model wrote as JSON, an object or a tool call's arguments, did not come whole.
+
+    ``output``: what had come of it; ``finish_reason``: why the model stopped, as far as the service said;
+    ``token_limit``: the ``max_tokens`` of the request, or None where the limit was the model's own.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        output: str = "",
+        finish_reason: str | None = None,
+        token_limit: int | None = None,
+        **details: Any,  # those of LunarError, whatever their types
+    ) -> None:
+        super().__init__(message, **details)
+        self.output = output
+        self.finish_reason = finish_reason
+        self.token_limit = token_limit
+
+
+class ToolChoiceIgnoredError(LunarError):
+    """The model answered without the tool call that ``tool_choice`` or a schema forced. ``partial`` is its answer."""
+
+
+class LunarCostWarning(UserWarning):
+    """The service stated no cost for a stream: what it took is unknown, and not zero."""
+
+
 class BudgetExceededError(LunarError):
     """An observer's ``before`` refused the call: it would have passed a budget. Nothing was sent.
 
@@ -165,6 +221,21 @@ class BudgetExceededError(LunarError):
         self.held = held
         self.asked = asked
         self.resets_at = resets_at
+
+
+def may_fare_better(error: LunarError) -> bool:
+    """Whether the same request, made again, may succeed. Pure: goes by the class, the status and the words."""
+    if isinstance(error, APIConnectionError):
+        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+    if error.upstream is not None:
+        return error.upstream.may_pass
+    if isinstance(error, APIStatusError):
+        return error.status_code in (408, 409, 429) or (error.status_code or 0) >= 500
+    return isinstance(error, APIStreamError) and error.status_code not in PERMANENT
+
+
+PERMANENT = frozenset({400, 401, 403, 404, 422})
+"""Statuses of requests that the service refused: the same request is refused again."""
 
 
 E = TypeVar("E", bound=LunarError)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from lunar_core.errors import (
+    PERMANENT,
     APIConnectionError,
     APIResponseValidationError,
     APIStatusError,
@@ -30,8 +31,6 @@ PATIENCE = 60.0
 """Seconds: a service that asks for a longer pause is told to the caller instead."""
 PATIENCE_WITH_FALLBACKS = 5.0
 """Seconds: past this, another model is quicker than waiting for this one."""
-
-_PERMANENT = {400, 401, 403, 404, 422}
 
 T = TypeVar("T")
 
@@ -93,21 +92,14 @@ def _describe(error: LunarError) -> str:
 Plan = Generator[Send, Reply[T], Reply[T]]
 
 
-def may_retry(error: LunarError) -> bool:
-    """Whether the same request may fare better in a moment."""
-    if isinstance(error, APIConnectionError):
-        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
-    if isinstance(error, APIStatusError):
-        return error.status_code in (408, 409, 429) or (error.status_code or 0) >= 500
-    return isinstance(error, APIStreamError) and error.status_code not in _PERMANENT
-
-
 def may_fall_back(error: LunarError) -> bool:
     """Whether another model may answer. Not after a mistake of the caller's: it must be seen, not paid for."""
+    if error.upstream is not None:
+        return error.upstream.may_fall_back
     if isinstance(error, APIStatusError):
         return error.status_code == 429 or (error.status_code or 0) >= 500
     if isinstance(error, APIStreamError):
-        return error.status_code not in _PERMANENT
+        return error.status_code not in PERMANENT
     return isinstance(error, (APIConnectionError, APIResponseValidationError))
 
 
@@ -127,7 +119,7 @@ def ask(requests: Sequence[APIRequest], policy: Policy) -> Plan[T]:
             policy.record(reply)
             if reply.error is None:
                 return reply
-            if retry == policy.max_retries or not may_retry(reply.error):
+            if retry == policy.max_retries or not reply.error.is_retryable:
                 break
             asked = reply.error.retry_after if isinstance(reply.error, APIStatusError) else None
             if asked is not None and asked > (PATIENCE_WITH_FALLBACKS if others_wait else PATIENCE):

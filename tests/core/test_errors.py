@@ -25,6 +25,9 @@ TREE = {
     "APIResponseValidationError": ("LunarError",),
     "ResponseTooLargeError": ("LunarError",),
     "APIStreamError": ("LunarError",),
+    "AnswerFailedError": ("APIStreamError", "APIResponseValidationError"),
+    "OutputTruncatedError": ("LunarError",),
+    "ToolChoiceIgnoredError": ("LunarError",),
     "BudgetExceededError": ("LunarError",),
 }
 KINDS = [
@@ -114,3 +117,36 @@ def test_an_attempt_is_a_value():
     attempt = Attempt("gpt-4o", None, "APITimeoutError: …", 5.0)
     assert attempt == Attempt("gpt-4o", None, "APITimeoutError: …", 5.0)
     assert pickle.loads(pickle.dumps(attempt)) == attempt
+
+
+# Whether asking again may help
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (errors.APIConnectionError("refused"), True),
+        (errors.APIConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED]"), False),
+        (errors.RateLimitError(status_code=429), True),
+        (errors.InternalServerError(status_code=503), True),
+        (errors.ConflictError(status_code=409), True),
+        (errors.BadRequestError(status_code=400), False),
+        (errors.APIStreamError("cut"), True),
+        (errors.APIStreamError("refused", status_code=404), False),
+        (errors.AnswerFailedError("died", status_code=502), True),
+        (errors.AnswerFailedError("refused", status_code=400), False),
+        (errors.APIResponseValidationError("no JSON"), False),
+        (errors.OutputTruncatedError("half"), False),
+        (errors.ToolChoiceIgnoredError("no call"), False),
+        (errors.ConfigurationError("top_p"), False),
+    ],
+    ids=repr,
+)
+def test_an_error_says_whether_the_same_request_may_fare_better(error, retryable):
+    assert error.is_retryable is retryable
+
+
+def test_whoever_knows_better_may_say_so():
+    error = errors.InternalServerError(status_code=502)
+    error.is_retryable = False
+    assert not pickle.loads(pickle.dumps(error)).is_retryable

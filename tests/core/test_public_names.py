@@ -12,13 +12,14 @@ import lunar_core
 from lunar_core import AsyncLunar, AsyncStream, Lunar, Stream, types
 
 NAMES = """
-__version__ APIConnectionError APIResponseValidationError APIStatusError APIStreamError
-APITimeoutError AsyncLunar AsyncStream Attempt AuthenticationError BadRequestError
-BREAK_TIES BudgetExceededError CallInfo CallStart ChatCompletion ChatCompletionChunk Completion CompletionChunk
-ConfigurationError ConflictError context_window current_tags Entry InternalServerError Ledger Limits
-Lunar LunarError Model NotFoundError observing Observer Outcome PermissionDeniedError Profiles Provider
-RateLimitError ResponseTooLargeError RoutedCompletion RoutingDecision Stream tags Timeout Totals
-UnprocessableEntityError Usage
+__version__ AnswerFailedError APIConnectionError APIResponseValidationError APIStatusError
+APIStreamError APITimeoutError AsyncLunar AsyncStream Attempt AuthenticationError BadRequestError
+BREAK_TIES BudgetExceededError CallInfo CallStart ChatCompletion ChatCompletionChunk Completion
+CompletionChunk ConfigurationError ConflictError context_window current_tags Entry
+InternalServerError Ledger Limits Lunar LunarCostWarning LunarError Model NotFoundError Observer
+observing Outcome OutputTruncatedError PermissionDeniedError Profiles Provider RateLimitError
+ResponseTooLargeError RoutedCompletion RoutingDecision Stream tags Timeout ToolChoiceIgnoredError
+Totals UnprocessableEntityError UpstreamFailure Usage
 """
 RESOURCES = {
     "chat.completions": {"create"},

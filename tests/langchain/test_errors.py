@@ -12,8 +12,7 @@ import lunar_core
 from langchain_lunar import lunar_retry_on
 from langchain_lunar.errors import model_error
 from lunar_core import APIStreamError, ConfigurationError, LunarError
-from lunar_core.client.attempts import may_retry
-from lunar_core.errors import class_for_status
+from lunar_core.errors import class_for_status, may_fare_better
 from tests.faults import nobody_listens
 from tests.faults_steps import completion, hang, reply, reset
 
@@ -152,7 +151,7 @@ def test_an_error_in_a_stream_is_what_its_status_says(status, theirs):
     error = model_error(raw)
     assert isinstance(error, theirs)
     assert isinstance(error, APIStreamError)
-    assert error.is_retryable is may_retry(raw)
+    assert error.is_retryable is may_fare_better(raw)
 
 
 EVERY_CLASS = [

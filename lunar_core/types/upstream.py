@@ -1,0 +1,41 @@
+"""What a gateway's error says of the provider behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+UpstreamKind = Literal[
+    "context_length",
+    "content_policy",
+    "bad_request",
+    "bad_image",
+    "authentication",
+    "permission",
+    "not_found",
+    "rate_limit",
+    "timeout",
+    "unavailable",
+]
+
+
+@dataclass(frozen=True)
+class UpstreamFailure:
+    """How the provider failed, read from the words of the gateway's error.
+
+    A gateway reports each failure of a provider as its own 502. ``kind`` is what the words tell of; ``status`` is
+    the HTTP status that the provider itself would have given for it.
+    """
+
+    kind: UpstreamKind
+    status: int
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same model may answer the same request in a moment."""
+        return self.kind in ("timeout", "unavailable")
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether another model may answer: not after a fault of the request itself."""
+        return self.kind not in ("bad_request", "bad_image")
