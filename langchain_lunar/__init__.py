@@ -39,7 +39,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name != "langchain_core":
             raise
@@ -47,8 +47,8 @@ def __getattr__(name: str) -> object:
             "langchain_lunar needs langchain-core: pip install 'lunar-integrations[langchain]'",
             name=error.name,
         ) from None
-    globals()[name] = found
-    return found
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

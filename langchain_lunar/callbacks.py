@@ -229,16 +229,16 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
         run_id: UUID,
         parent_run_id: UUID | None,
         name: str | None,
-        told: Mapping[str, Any],
+        kwargs: Mapping[str, Any],
     ) -> None:
         root = self._enter(run_id, parent_run_id, name)
-        metadata = dict(told.get("metadata") or {})
+        metadata = dict(kwargs.get("metadata") or {})
         labels: dict[str, object] = {
             "run_id": str(run_id),
             "run_name": name,
             "root_run_id": str(root.run_id),
             "root_run_name": root.name,
-            "tags": tuple(told.get("tags") or ()),
+            "tags": tuple(kwargs.get("tags") or ()),
             "metadata": metadata,
         }
         self._runs.put(run_id, Run(endpoint, labels, current_tags()))
@@ -317,10 +317,10 @@ class _Recent(Generic[V]):
             self._items.popitem(last=False)
 
 
-def _name(serialized: Mapping[str, Any] | None, told: Mapping[str, Any]) -> str | None:
+def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str | None:
     """The name of a run, as LangChain's own tracers find it."""
     parts = (serialized or {}).get("id") or (None,)
-    return told.get("name") or (serialized or {}).get("name") or parts[-1]
+    return kwargs.get("name") or (serialized or {}).get("name") or parts[-1]
 
 
 def _label(entry: Entry, name: str, default: Any) -> Any:

@@ -22,7 +22,7 @@ from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import to_result, to_wire
-from langchain_lunar.metadata import added_up, decision
+from langchain_lunar.metadata import added_up, read_decision
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.profiles import KEYS, profile_of
 from langchain_lunar.router.route import DECISION
@@ -148,20 +148,24 @@ class ChatLunar(LunarConnection, BaseChatModel):
     # What is sent ------------------------------------------------------------------------------
 
     def _params(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
-        params = self._asked(messages, stop, given)
+        params = self._common_params(messages, stop, keywords)
         params.pop("stream_options", None)  # of streams alone; providers refuse it elsewhere
         return params
 
     def _stream_params(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
-        usage = given.get("stream_usage", self.stream_usage)
-        return {**self._asked(messages, stop, given), "stream": True, "stream_usage": usage}
+        usage = keywords.get("stream_usage", self.stream_usage)
+        return {
+            **self._common_params(messages, stop, keywords),
+            "stream": True,
+            "stream_usage": usage,
+        }
 
-    def _asked(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
+    def _common_params(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
         params: dict[str, Any] = {"model": self.model}
         for name in _SENT:
@@ -169,7 +173,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
             if value is not None:
                 params[name] = value
         params.update(self.model_kwargs)
-        for name, value in given.items():
+        for name, value in keywords.items():
             if name == "extra_body" and value:
                 params[name] = {**(self.extra_body or {}), **value}
             elif name not in _KEPT:
@@ -180,7 +184,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
             if not params.get(name, True):
                 del params[name]  # an empty list says nothing, and services refuse it
         if params["model"] == ROUTER:
-            stay = find_sticky_model(messages, given.get("sticky", self.sticky))
+            stay = find_sticky_model(messages, keywords.get("sticky", self.sticky))
             params["model"] = stay or ROUTER
         params["messages"] = to_wire(messages)
         return params
@@ -199,8 +203,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
             answer = self.clients.sync.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECISION))
-        return to_result(answer, decided=decided, langsmith_cost=self.langsmith_cost)
+        decision = read_decision(kwargs.get(DECISION))
+        return to_result(answer, decision=decision, langsmith_cost=self.langsmith_cost)
 
     async def _agenerate(
         self,
@@ -214,8 +218,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
             answer = await self.clients.asynchronous.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECISION))
-        return to_result(answer, decided=decided, langsmith_cost=self.langsmith_cost)
+        decision = read_decision(kwargs.get(DECISION))
+        return to_result(answer, decision=decision, langsmith_cost=self.langsmith_cost)
 
     def _stream(
         self,
@@ -230,24 +234,24 @@ class ChatLunar(LunarConnection, BaseChatModel):
             stream = self.clients.sync.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECISION))
-        converter = ChunkConverter(stream.call.call_id, self.output_version, decided)
+        decision = read_decision(kwargs.get(DECISION))
+        converter = ChunkConverter(stream.call.call_id, self.output_version, decision)
         with stream:
             try:
                 for chunk in stream.plain_chunks():
-                    said = converter.feed(chunk)
-                    if said is not None:
+                    piece = converter.feed(chunk)
+                    if piece is not None:
                         if run_manager is not None:
-                            run_manager.on_llm_new_token(said.text, chunk=said)
-                        yield said
+                            run_manager.on_llm_new_token(piece.text, chunk=piece)
+                        yield piece
             except LunarError as error:
                 failure = model_error(error)
         # Callbacks learn what a stream took from its chunks alone, also when it broke off.
         if failure is None or converter.has_usage:
-            said = converter.last(stream.call, position="last" if failure is None else None)
+            piece = converter.last(stream.call, position="last" if failure is None else None)
             if run_manager is not None:
-                run_manager.on_llm_new_token("", chunk=said)
-            yield said
+                run_manager.on_llm_new_token("", chunk=piece)
+            yield piece
         if failure is not None:
             raise failure
 
@@ -264,24 +268,24 @@ class ChatLunar(LunarConnection, BaseChatModel):
             stream = await self.clients.asynchronous.chat.completions.create(**params)
         except LunarError as error:
             raise model_error(error) from None
-        decided = decision(kwargs.get(DECISION))
-        converter = ChunkConverter(stream.call.call_id, self.output_version, decided)
+        decision = read_decision(kwargs.get(DECISION))
+        converter = ChunkConverter(stream.call.call_id, self.output_version, decision)
         async with stream:
             try:
                 async for chunk in stream.plain_chunks():
-                    said = converter.feed(chunk)
-                    if said is not None:
+                    piece = converter.feed(chunk)
+                    if piece is not None:
                         if run_manager is not None:
-                            await run_manager.on_llm_new_token(said.text, chunk=said)
-                        yield said
+                            await run_manager.on_llm_new_token(piece.text, chunk=piece)
+                        yield piece
             except LunarError as error:
                 failure = model_error(error)
         # After this one nothing is left to wait for: a loop that closes right then finds the run ended.
         if failure is None or converter.has_usage:
-            said = converter.last(stream.call, position="last" if failure is None else None)
+            piece = converter.last(stream.call, position="last" if failure is None else None)
             if run_manager is not None:
-                await run_manager.on_llm_new_token("", chunk=said)
-            yield said
+                await run_manager.on_llm_new_token("", chunk=piece)
+            yield piece
         if failure is not None:
             raise failure
 

@@ -10,7 +10,7 @@ from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_lunar.messages import additional_kwargs, text_of
-from langchain_lunar.metadata import decision, generation_info, usage_metadata, with_extra
+from langchain_lunar.metadata import generation_info, read_decision, usage_metadata, with_extra
 from lunar_core import bridge
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
@@ -39,10 +39,10 @@ class ChunkConverter:
         self,
         call_id: str,
         output_version: str | None = None,
-        decided: RoutingDecision | None = None,
+        decision: RoutingDecision | None = None,
     ) -> None:
-        self._to_tell: JSONObject = {"call_id": call_id}  # on the next chunk
-        self._told: set[str] = set()
+        self._next_metadata: JSONObject = {"call_id": call_id}  # on the next chunk
+        self._sent_keys: set[str] = set()
         self._first_slot = APART if output_version == "v1" else 0
         self._slots = ToolCallSlots()
         self._started: set[int] = set()  # tool calls whose id and name were handed on
@@ -52,21 +52,21 @@ class ChunkConverter:
         self._finish_reason: str | None = None
         self._route: RoutingDecision | None = None
         self._plain = bridge.PlainTexts()
-        self._take_route(decided)
+        self._take_route(decision)
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
         """What ``chunk`` adds to the message, or None if that is nothing to show yet."""
-        text = None if self._to_tell else self._plain.text(chunk)
+        text = None if self._next_metadata else self._plain.text(chunk)
         if text is not None:
             return ChatGenerationChunk(message=AIMessageChunk(content=text))
-        for each in self._plain.unread(chunk):
-            self._note(each)
+        for read_chunk in self._plain.unread(chunk):
+            self._note(read_chunk)
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             # A last word on tokens must not wipe out the cost that an earlier chunk stated.
             self._usage.update({key: value for key, value in usage.items() if value is not None})
         if self._route is None and "routing" in chunk:
-            self._take_route(decision(chunk["routing"]))
+            self._take_route(read_decision(chunk["routing"]))
         choice = chunk["choices"][0]
         if choice.get("index"):
             choice = _first(chunk["choices"])
@@ -74,7 +74,7 @@ class ChunkConverter:
         if isinstance(reason, str) and reason:
             self._finish_reason = reason
         delta = choice.get("delta")
-        return self._said(delta if isinstance(delta, dict) else {}, choice.get("logprobs"))
+        return self._message_chunk(delta if isinstance(delta, dict) else {}, choice.get("logprobs"))
 
     def _note(self, chunk: JSONObject) -> None:
         for name in chunk.keys() - _READ_APART:
@@ -84,9 +84,9 @@ class ChunkConverter:
     def _take_route(self, route: RoutingDecision | None) -> None:
         if route is not None:
             self._route = route
-            self._to_tell["routing"] = bridge.routing_dict(route)
+            self._next_metadata["routing"] = bridge.routing_dict(route)
 
-    def _said(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
+    def _message_chunk(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
         text = content if type(content) is str else text_of(content)
         calls = self._tool_calls(delta.get("tool_calls"))
@@ -95,13 +95,13 @@ class ChunkConverter:
         likely = {name: tokens for name, tokens in likely.items() if isinstance(tokens, list)}
         if not (text or calls or reasoning or likely):
             return None
-        told, self._to_tell = self._to_tell, {}
-        self._told |= told.keys()
+        metadata, self._next_metadata = self._next_metadata, {}
+        self._sent_keys |= metadata.keys()
         message = AIMessageChunk(
             content=text,
             additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
             tool_call_chunks=calls,
-            response_metadata=told,
+            response_metadata=metadata,
         )
         return ChatGenerationChunk(
             message=message, generation_info={"logprobs": likely} if likely else None
@@ -146,10 +146,10 @@ class ChunkConverter:
         self, call: CallInfo, *, position: Literal["last"] | None = "last"
     ) -> ChatGenerationChunk:
         """The chunk that ends the message: no text, but all that is known of the call."""
-        for each in self._plain.unread():
-            self._note(each)
+        for read_chunk in self._plain.unread():
+            self._note(read_chunk)
         usage = parsing.validate_leniently(Usage, dict(self._usage)) if self._usage else None
-        known = bridge.metadata(
+        stated = bridge.metadata(
             call=call,
             model=_text(self._stated.pop("model", None)),
             answer_id=_text(self._stated.pop("id", None)),
@@ -158,12 +158,12 @@ class ChunkConverter:
             routing=self._route,
             extra=self._stated,
         )
-        metadata = with_extra(known, self._stated)
+        metadata = with_extra(stated, self._stated)
         info = generation_info(metadata)
         message = AIMessageChunk(
             content="",
             additional_kwargs=self._beside,
-            response_metadata={k: v for k, v in metadata.items() if k not in self._told},
+            response_metadata={k: v for k, v in metadata.items() if k not in self._sent_keys},
             usage_metadata=usage_metadata(usage),
             chunk_position=position,
         )
@@ -175,8 +175,8 @@ def _text(value: object) -> str | None:
 
 
 def _objects(values: object) -> list[JSONObject]:
-    found = values if isinstance(values, list) else []
-    return [value for value in found if isinstance(value, dict)]
+    listed = values if isinstance(values, list) else []
+    return [value for value in listed if isinstance(value, dict)]
 
 
 def _first(choices: object) -> JSONObject:

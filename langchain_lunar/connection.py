@@ -106,8 +106,8 @@ class LunarConnection(Serializable):
 
     @model_validator(mode="before")
     @classmethod
-    def _translate_names(cls, given: Any) -> Any:
-        return as_fields(given, cls.model_fields) if isinstance(given, dict) else given
+    def _translate_names(cls, values: Any) -> Any:
+        return as_fields(values, cls.model_fields) if isinstance(values, dict) else values
 
     @field_validator("api_key", "jwt", mode="before")
     @classmethod

@@ -29,17 +29,17 @@ class Run:
     endpoint: str
     labels: Mapping[str, object]
     tags: Mapping[str, str]
-    told: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     """What a stream has told so far of its call."""
     tokens: dict[str, Any] = field(default_factory=dict)
 
     def hear(self, chunk: Generation) -> None:
         """Keep what ``chunk`` tells: not every way to leave a stream has LangChain hand it on at the end."""
-        told, tokens = _facts_of(chunk)
-        self.told.update(told)
+        metadata, tokens = _facts_of(chunk)
+        self.metadata.update(metadata)
         self.tokens.update(tokens)
 
-    def asked(self, key: str) -> str | None:
+    def stated_at_start(self, key: str) -> str | None:
         """What the model said of itself when it was asked: ``ls_model_name``, ``ls_provider``."""
         metadata = self.labels.get("metadata")
         return _text(metadata.get(key)) if isinstance(metadata, Mapping) else None
@@ -62,7 +62,7 @@ class Report:
     @classmethod
     def of_error(cls, run: Run, error: BaseException, response: LLMResult | None) -> Report:
         info, usage = _facts(response)
-        info, usage = {**run.told, **info}, usage or run.tokens
+        info, usage = {**run.metadata, **info}, usage or run.tokens
         if not isinstance(error, LunarError):
             status: Status = "aborted" if isinstance(error, _ABORTED) else "failed"
             return cls(_entry(run, status, info, usage))
@@ -76,8 +76,8 @@ class Report:
 
         An observer of the client reports the same call without a run.
         """
-        known = first.labels.get("run_id") if first is not None else None
-        return self.from_cache or known not in {None, self.entry.labels["run_id"]}
+        run_id = first.labels.get("run_id") if first is not None else None
+        return self.from_cache or run_id not in {None, self.entry.labels["run_id"]}
 
     def as_hit(self) -> Entry:
         """The answer of an earlier call, handed out again for nothing."""
@@ -99,17 +99,17 @@ def _entry(run: Run, status: Status, info: Mapping[str, Any], usage: Mapping[str
     cost = info.get("total_cost_usd")
     prompt = _count(usage, "input_tokens", "prompt_tokens")
     completion = _count(usage, "output_tokens", "completion_tokens")
-    asked = run.asked("ls_model_name") or ""
+    requested = run.stated_at_start("ls_model_name") or ""
     route = info.get("routing") or {}  # of a stream that was left, often all that was told
     call_id = _text(info.get("call_id"))
     provider = _text(info.get("provider")) or _text(route.get("selected_provider"))
     if provider is None and call_id is None:  # another vendor's model
-        provider = _text(info.get("model_provider")) or run.asked("ls_provider")
+        provider = _text(info.get("model_provider")) or run.stated_at_start("ls_provider")
     return Entry(
         call_id=call_id or str(run.labels["run_id"]),
-        model=_text(info.get("model_name")) or _text(route.get("selected_model")) or asked,
+        model=_text(info.get("model_name")) or _text(route.get("selected_model")) or requested,
         endpoint=run.endpoint,
-        requested_model=_text(info.get("requested_model")) or asked,
+        requested_model=_text(info.get("requested_model")) or requested,
         provider=provider,
         status=status,
         prompt_tokens=prompt,

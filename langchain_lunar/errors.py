@@ -88,8 +88,8 @@ def lunar_retry_on(error: BaseException) -> bool:
 
 def _kind(error: LunarError) -> type[ModelError]:
     status = error.status_code or 0
-    told = isinstance(error, (lunar.APIStatusError, lunar.APIStreamError))
-    if told and status not in _BY_STATUS and _TOO_LONG.search(error.message):
+    is_answer = isinstance(error, (lunar.APIStatusError, lunar.APIStreamError))
+    if is_answer and status not in _BY_STATUS and _TOO_LONG.search(error.message):
         return langchain.ContextOverflowError
     if not isinstance(
         error, lunar.APIStreamError
@@ -106,7 +106,7 @@ def _kind(error: LunarError) -> type[ModelError]:
     return ModelError  # too large, over budget, redirected: nothing that a provider did
 
 
-_made: dict[tuple[type[LunarError], type[ModelError]], type[LunarError]] = {}
+_CLASSES: dict[tuple[type[LunarError], type[ModelError]], type[LunarError]] = {}
 
 
 def _both(ours: type[LunarError], theirs: type[ModelError]) -> type[LunarError]:
@@ -115,16 +115,16 @@ def _both(ours: type[LunarError], theirs: type[ModelError]) -> type[LunarError]:
     def reduce(self: LunarError) -> tuple[object, ...]:
         return _rebuilt, (ours, theirs, self.message), vars(self)
 
-    if (ours, theirs) not in _made:
+    if (ours, theirs) not in _CLASSES:
         body = {
             "__module__": ours.__module__,
             "__qualname__": ours.__qualname__,
             "__doc__": ours.__doc__,
             "__reduce__": reduce,
         }
-        made = cast("type[LunarError]", type(ours.__name__, (ours, theirs), body))
-        _made.setdefault((ours, theirs), made)
-    return _made[ours, theirs]
+        cls = cast("type[LunarError]", type(ours.__name__, (ours, theirs), body))
+        _CLASSES.setdefault((ours, theirs), cls)
+    return _CLASSES[ours, theirs]
 
 
 def _rebuilt(ours: type[LunarError], theirs: type[ModelError], message: str) -> LunarError:

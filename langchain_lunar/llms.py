@@ -135,12 +135,12 @@ class LunarLLM(LunarConnection, BaseLLM):
                 raise model_error(error) from None
             return answer
 
-        asked = [asyncio.ensure_future(ask(prompt)) for prompt in prompts]
+        tasks = [asyncio.ensure_future(ask(prompt)) for prompt in prompts]
         try:
-            return _result(await asyncio.gather(*asked))
+            return _result(await asyncio.gather(*tasks))
         finally:
-            while asked:  # when one has failed, the others need not go on spending
-                asked.pop().cancel()
+            while tasks:  # when one has failed, the others need not go on spending
+                tasks.pop().cancel()
 
     def _stream(
         self,
@@ -154,12 +154,12 @@ class LunarLLM(LunarConnection, BaseLLM):
             with self.clients.sync.completions.create(**params) as stream:
                 named = {"call_id": stream.call.call_id}
                 for chunk in stream.plain_chunks():
-                    said = _said(chunk, named)
-                    if said is not None:
+                    piece = _text_chunk(chunk, named)
+                    if piece is not None:
                         named = {}
                         if run_manager is not None:
-                            run_manager.on_llm_new_token(said.text, chunk=said)
-                        yield said
+                            run_manager.on_llm_new_token(piece.text, chunk=piece)
+                        yield piece
                 last = _last(stream.get_final_completion(), named)
                 if run_manager is not None:
                     run_manager.on_llm_new_token("", chunk=last)
@@ -179,12 +179,12 @@ class LunarLLM(LunarConnection, BaseLLM):
             async with await self.clients.asynchronous.completions.create(**params) as stream:
                 named = {"call_id": stream.call.call_id}
                 async for chunk in stream.plain_chunks():
-                    said = _said(chunk, named)
-                    if said is not None:
+                    piece = _text_chunk(chunk, named)
+                    if piece is not None:
                         named = {}
                         if run_manager is not None:
-                            await run_manager.on_llm_new_token(said.text, chunk=said)
-                        yield said
+                            await run_manager.on_llm_new_token(piece.text, chunk=piece)
+                        yield piece
                 last = _last(await stream.get_final_completion(), named)
                 if run_manager is not None:
                     await run_manager.on_llm_new_token("", chunk=last)
@@ -261,19 +261,23 @@ class LunarLLM(LunarConnection, BaseLLM):
         if named.get("extra_body"):
             named["extra_body"] = {**(self.extra_body or {}), **named["extra_body"]}
         fields = {name: value for name, value in named.items() if name in {"model", *_SENT}}
-        others = {**self.model_kwargs, **named}
-        kept = {name: value for name, value in others.items() if name not in fields}
+        extra = {**self.model_kwargs, **named}
+        kept = {name: value for name, value in extra.items() if name not in fields}
         return self.model_copy(update={**fields, "model_kwargs": kept})
 
     def _params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
-        params = self._asked(prompt, stop)
+        params = self._common_params(prompt, stop)
         params.pop("stream_options", None)  # of streams alone; providers refuse it elsewhere
         return params
 
     def _stream_params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
-        return {"stream_usage": self.stream_usage, **self._asked(prompt, stop), "stream": True}
+        return {
+            "stream_usage": self.stream_usage,
+            **self._common_params(prompt, stop),
+            "stream": True,
+        }
 
-    def _asked(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
+    def _common_params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
         params = self._identifying_params
         if stop is not None:
             params["stop"] = stop
@@ -297,8 +301,8 @@ class LunarLLM(LunarConnection, BaseLLM):
     def _identifying_params(self) -> dict[str, Any]:
         """What tells two models apart, for caches and traces: no key, and no address."""
         named = {name: getattr(self, name) for name in _SENT}
-        given = {name: value for name, value in named.items() if value is not None}
-        return {"model": self.model, **given, **self.model_kwargs}
+        fields = {name: value for name, value in named.items() if value is not None}
+        return {"model": self.model, **fields, **self.model_kwargs}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -313,9 +317,9 @@ def _result(answers: Sequence[Completion]) -> LLMResult:
         "model_name": answers[0].model,
     }
     costs = [answer.usage.cost if answer.usage is not None else None for answer in answers]
-    known = [cost for cost in costs if cost is not None]
-    if len(known) == len(costs):
-        output["total_cost_usd"] = float(sum(known))
+    stated = [cost for cost in costs if cost is not None]
+    if len(stated) == len(costs):
+        output["total_cost_usd"] = float(sum(stated))
     return LLMResult(generations=[_generations(answer) for answer in answers], llm_output=output)
 
 
@@ -338,7 +342,7 @@ def _info(answer: Completion, choice: TextChoice | None, *, spent: bool = True) 
     return info
 
 
-def _said(chunk: Mapping[str, Any], named: Mapping[str, Any]) -> GenerationChunk | None:
+def _text_chunk(chunk: Mapping[str, Any], named: Mapping[str, Any]) -> GenerationChunk | None:
     """The text that a chunk brings, or None. A stream has one text: that of the first choice.
 
     ``named``: what the first of them says of the call, so that it is known of streams which are left early.

@@ -141,11 +141,11 @@ def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
 
     Reasoning is ``reasoning_content``, by whichever of its two names it came: LangChain's content blocks read that.
     """
-    found = {key: value for key, value in message.items() if value and key not in _SPOKEN}
-    if isinstance(found.get("reasoning"), str):
-        found.setdefault("reasoning_content", found.pop("reasoning"))
-        found.pop("reasoning", None)
-    return found
+    extra = {key: value for key, value in message.items() if value and key not in _SPOKEN}
+    if isinstance(extra.get("reasoning"), str):
+        extra.setdefault("reasoning_content", extra.pop("reasoning"))
+        extra.pop("reasoning", None)
+    return extra
 
 
 def text_of(content: object) -> str:
@@ -160,14 +160,14 @@ def text_of(content: object) -> str:
 def to_result(
     answer: wire.ChatCompletion,
     *,
-    decided: wire.RoutingDecision | None = None,
+    decision: wire.RoutingDecision | None = None,
     langsmith_cost: bool = False,
 ) -> ChatResult:
     """A whole answer. Usage and cost are the call's: with several choices they are told once, with the first."""
     generations: list[ChatGeneration] = []
     for choice in answer.choices:
         first = not generations
-        metadata = metadata_of(answer, choice.finish_reason, decided=decided, spent=first)
+        metadata = metadata_of(answer, choice.finish_reason, decision=decision, spent=first)
         message = from_wire(choice.message)
         message.response_metadata = metadata
         message.usage_metadata = (
@@ -177,10 +177,10 @@ def to_result(
         if choice.logprobs:
             info["logprobs"] = choice.logprobs
         generations.append(ChatGeneration(message=message, generation_info=info))
-    told = dict(generations[0].message.response_metadata)
-    told.pop("finish_reason", None)
+    metadata = dict(generations[0].message.response_metadata)
+    metadata.pop("finish_reason", None)
     return ChatResult(
-        generations=generations, llm_output={**told, "token_usage": token_usage(answer.usage)}
+        generations=generations, llm_output={**metadata, "token_usage": token_usage(answer.usage)}
     )
 
 

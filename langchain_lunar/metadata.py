@@ -18,12 +18,12 @@ def metadata_of(
     answer: ChatCompletion | Completion,
     finish_reason: str | None,
     *,
-    decided: RoutingDecision | None = None,
+    decision: RoutingDecision | None = None,
     spent: bool = True,
 ) -> dict[str, Any]:
     """Everything known of an answer but its tokens and its text.
 
-    ``decided``: the decision that was made before it was asked for. ``spent``: with what it cost and how long it took.
+    ``decision``: the decision that was made before it was asked for. ``spent``: with what it cost and how long it took.
     """
     routing = answer.routing if isinstance(answer, ChatCompletion) else None
     return with_extra(
@@ -33,7 +33,7 @@ def metadata_of(
             answer_id=answer.id,
             finish_reason=finish_reason,
             usage=answer.usage if spent else None,
-            routing=routing or decided,
+            routing=routing or decision,
             extra=answer.model_extra,
         ),
         answer.model_extra,
@@ -46,7 +46,7 @@ def with_extra(metadata: Mapping[str, Any], extra: Mapping[str, Any] | None) -> 
     return {**beyond, **metadata}
 
 
-def decision(route: object) -> RoutingDecision | None:
+def read_decision(route: object) -> RoutingDecision | None:
     """What a dict says of a decision, or None if it says nothing of the kind."""
     if not isinstance(route, dict):
         return None
@@ -104,45 +104,47 @@ def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata 
     """
     if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
         return None
-    sent, said = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    found = UsageMetadata(
-        input_tokens=sent, output_tokens=said, total_tokens=usage.total_tokens or sent + said
+    prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    counts = UsageMetadata(
+        input_tokens=prompt,
+        output_tokens=completion,
+        total_tokens=usage.total_tokens or prompt + completion,
     )
     read_in, written = _input_details(usage), _output_details(usage)
     if read_in:
-        found["input_token_details"] = read_in
+        counts["input_token_details"] = read_in
     if written:
-        found["output_token_details"] = written
+        counts["output_token_details"] = written
     if cost:
-        found.update(_costs(usage))  # type: ignore[typeddict-item]  # LangSmith's keys, beside core's
-    return found
+        counts.update(_costs(usage))  # type: ignore[typeddict-item]  # LangSmith's keys, beside core's
+    return counts
 
 
 def _input_details(usage: Usage) -> InputTokenDetails:
-    given, stated = usage.prompt_tokens_details, usage.model_extra or {}
-    beside = (given.model_extra or {}) if given else {}
-    found = {
-        "cache_read": given.cached_tokens if given else None,
+    details, stated = usage.prompt_tokens_details, usage.model_extra or {}
+    beside = (details.model_extra or {}) if details else {}
+    counts = {
+        "cache_read": details.cached_tokens if details else None,
         "cache_creation": beside.get("cache_creation_tokens", beside.get("cache_write_tokens")),
-        "audio": given.audio_tokens if given else None,
+        "audio": details.audio_tokens if details else None,
     }
-    if found["cache_read"] is None:
-        found["cache_read"] = stated.get("cache_read_input_tokens")
-    if found["cache_creation"] is None:
-        found["cache_creation"] = stated.get("cache_creation_input_tokens")
-    return cast("InputTokenDetails", _counts(found))
+    if counts["cache_read"] is None:
+        counts["cache_read"] = stated.get("cache_read_input_tokens")
+    if counts["cache_creation"] is None:
+        counts["cache_creation"] = stated.get("cache_creation_input_tokens")
+    return cast("InputTokenDetails", _counts(counts))
 
 
 def _output_details(usage: Usage) -> OutputTokenDetails:
-    given = usage.completion_tokens_details
-    if given is None:
+    details = usage.completion_tokens_details
+    if details is None:
         return OutputTokenDetails()
-    found = {"reasoning": given.reasoning_tokens, "audio": given.audio_tokens}
-    return cast("OutputTokenDetails", _counts(found))
+    counts = {"reasoning": details.reasoning_tokens, "audio": details.audio_tokens}
+    return cast("OutputTokenDetails", _counts(counts))
 
 
-def _counts(found: Mapping[str, object]) -> dict[str, int]:
-    return {key: int(n) for key, n in found.items() if isinstance(n, (int, float)) and n >= 0}
+def _counts(counts: Mapping[str, object]) -> dict[str, int]:
+    return {key: int(n) for key, n in counts.items() if isinstance(n, (int, float)) and n >= 0}
 
 
 def _costs(usage: Usage) -> dict[str, float]:

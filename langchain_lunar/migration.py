@@ -102,18 +102,18 @@ _CALLER = 6
 """Frames from here to whoever made the model: two of ours, pydantic's and langchain-core's ``__init__``, ours."""
 
 
-def as_fields(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+def as_fields(keywords: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
     """The keywords of a constructor under the names of ``fields``.
 
     What no model of Lunar's can use is dropped, what nobody knows goes to ``model_kwargs``; both with a warning.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     parameters: dict[str, Any] = {}
     unknown: list[str] = []
-    for key, value in given.items():
+    for key, value in keywords.items():
         name = key if key in fields else as_field(key)
         if name in fields:
-            found[name] = value
+            values[name] = value
         elif key in _WITHOUT_MEANING or key.endswith(
             "_api_key"
         ):  # another service's key is no parameter
@@ -130,8 +130,8 @@ def as_fields(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict
             stacklevel=_CALLER,
         )
     if parameters:
-        found["model_kwargs"] = {**(found.get("model_kwargs") or {}), **parameters}
-    return found
+        values["model_kwargs"] = {**(values.get("model_kwargs") or {}), **parameters}
+    return values
 
 
 def as_parameter(name: str) -> str:

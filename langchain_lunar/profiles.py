@@ -78,22 +78,24 @@ def profile_of(model: str, candidates: Sequence[str] | None = None) -> ModelProf
     Of "router": what all of its ``candidates`` can do, since any of them may answer.
     """
     if model == ROUTER:
-        found = [_known(name) for name in candidates or ROUTED]
-        common = None if None in found else reduce(_common, cast("list[dict[str, Any]]", found))
+        profiles = [_profile(name) for name in candidates or ROUTED]
+        common = (
+            None if None in profiles else reduce(_common, cast("list[dict[str, Any]]", profiles))
+        )
     else:
-        common = _known(model)
+        common = _profile(model)
     return None if common is None else cast("ModelProfile", dict(common))
 
 
 @cache
-def _known(model: str) -> dict[str, Any] | None:
+def _profile(model: str) -> dict[str, Any] | None:
     name = model.rsplit("/", 1)[-1].lower()
-    known = [key for key in _PROFILES if name == key or name.startswith((f"{key}-", f"{key}:"))]
-    if not known:
+    names = [key for key in _PROFILES if name == key or name.startswith((f"{key}-", f"{key}:"))]
+    if not names:
         return None
     window = context_window(name)
     size = {} if window is None else {"max_input_tokens": window}
-    return {"name": name, **size, **_PROFILES[max(known, key=len)]}
+    return {"name": name, **size, **_PROFILES[max(names, key=len)]}
 
 
 def _common(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

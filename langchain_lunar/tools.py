@@ -42,12 +42,12 @@ def tool_keywords(
     """``tools`` and ``tool_choice`` in the form of the API. Raises ConfigurationError for a choice of no such tool."""
     described = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
     names = [tool["function"]["name"] for tool in described if "function" in tool]
-    found = {
+    keywords = {
         "tools": described,
         "tool_choice": bridge.tool_choice(tool_choice, names),
         "parallel_tool_calls": parallel_tool_calls,
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in keywords.items() if value is not None}
 
 
 def structured_keywords(
@@ -59,24 +59,24 @@ def structured_keywords(
     if method == "json_mode":
         if strict is not None:
             raise ConfigurationError("strict: json_mode has no schema to be strict about")
-        asked: dict[str, Any] = {"response_format": {"type": "json_object"}}
+        keywords: dict[str, Any] = {"response_format": {"type": "json_object"}}
     elif schema is None:
         raise ConfigurationError(f"schema: {method} needs one")
     elif method == "json_schema":
-        asked = {"response_format": response_format(schema, strict=strict)}
+        keywords = {"response_format": response_format(schema, strict=strict)}
     else:
         name = convert_to_openai_tool(schema)["function"]["name"]
-        asked = tool_keywords([schema], name, strict=strict)
+        keywords = tool_keywords([schema], name, strict=strict)
     if tools:
         if method == "function_calling":
             raise ConfigurationError(
                 "tools: function_calling forces a tool of its own; use json_schema"
             )
-        asked |= tool_keywords(tools, strict=strict)
+        keywords |= tool_keywords(tools, strict=strict)
     if schema is None:
-        return asked
-    told = {"kwargs": {"method": method, "strict": strict}, "schema": _described(schema)}
-    return {**asked, "ls_structured_output_format": told}
+        return keywords
+    shown = {"kwargs": {"method": method, "strict": strict}, "schema": _described(schema)}
+    return {**keywords, "ls_structured_output_format": shown}
 
 
 def response_format(schema: Schema, *, strict: bool | None) -> dict[str, Any]:

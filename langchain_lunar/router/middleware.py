@@ -87,7 +87,9 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
         self, state: LunarRoutingState, runtime: Runtime[Any]
     ) -> dict[str, Any] | None:
         """Decide for the whole run, if that is what is asked for."""
-        return {"lunar_routing": self._choose(state["messages"])} if self.per == "run" else None
+        if self.per == "call":
+            return None
+        return {"lunar_routing": self._choose(state["messages"])}
 
     async def abefore_agent(
         self, state: LunarRoutingState, runtime: Runtime[Any]

@@ -1,0 +1,113 @@
+"""Names say what a thing is, so that a stranger reads a line once.
+
+A bare participle or adverb names a moment and no thing: `desk.asked(told)` makes a riddle of each line, though each of
+them is fine by itself. Functions are verbs, values are nouns, booleans are claims; files are named for what they hold.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("lunar_core", "langchain_lunar", "llama_index_lunar")
+
+NO_NAMES = {
+    "asked": "`request` or `params` is what was asked, `requested_model` whom",
+    "each": "the thing itself: `choice`, `chunk`, `entry`",
+    "found": "what was found: `message`, `counts`, `fields`",
+    "given": "`keywords`, `settings`, `arguments`: whoever gave them",
+    "instead": "a verb says what is done in its place: `route_after(error)`",
+    "known": "what is known: `metadata`, `facts`",
+    "made": "what was made: `client`, `model`",
+    "news": "what is new: `chunk`, `decision`",
+    "of": "a verb says what comes of it: `route_of(decision)`, `find_model(name)`",
+    "others": "which others: `fallbacks`, `candidates`",
+    "said": "who says what: `text`, `chunk`, `stated`",
+    "told": "what was told: `metadata`, `settings`",
+    "wanted": "what is wanted: `names`, `options`",
+}
+"""Words that may not be a whole name, leading underscores aside, and what to write in their place."""
+
+NO_FILES = {"deciding", "door", "hints", "news", "refused"}
+"""Moods and moments that files were named by."""
+
+PUBLIC = {
+    "lunar_core/cost/entries.py": {"of"},
+    "lunar_core/cost/ledger.py": {"of"},
+    "lunar_core/cost/totals.py": {"of"},
+    "lunar_core/errors.py": {"asked"},
+}
+"""Names that users have in their programs: `Totals.of(entries)`."""
+
+UNTIL_MENDED = {
+    "llama_index_lunar": {"asked", "each", "found", "given", "known", "of", "said", "told"},
+    "lunar_core": {"each", "found", "given", "said"},
+    "lunar_core/cli": {"asked", "found", "told", "wanted"},
+    "lunar_core/client": {"asked", "found", "given", "made", "others", "wanted"},
+    "lunar_core/sandbox": {"asked", "each", "found", "known", "said", "told", "wanted"},
+    "lunar_core/wire": {"found", "known", "news"},
+}
+"""By room, the words that are left of old: nothing may be added here, and each goes with its last name."""
+
+
+def bound_names(source):
+    """Every name that a file gives: to functions, classes, parameters, variables and attributes."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def room_of(name):
+    """The folder of a file in the core, or the package."""
+    package, *rest = name.split("/")
+    return f"{package}/{rest[0]}" if package == "lunar_core" and len(rest) > 1 else package
+
+
+def bare_words(source):
+    return {name.strip("_").lower() for name in bound_names(source)} & NO_NAMES.keys()
+
+
+FILES = {
+    str(path.relative_to(ROOT)): path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_no_name_is_a_bare_participle(name):
+    allowed = PUBLIC.get(name, set()) | UNTIL_MENDED.get(room_of(name), set())
+    words = bare_words(FILES[name].read_text(encoding="utf-8")) - allowed
+    assert words == set(), {word: NO_NAMES[word] for word in words}
+
+
+def test_no_file_is_named_by_a_mood():
+    assert {path.stem for path in FILES.values()} & NO_FILES == set()
+
+
+def test_lists_of_exceptions_name_rooms_that_are_there():
+    assert UNTIL_MENDED.keys() <= {room_of(name) for name in FILES}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def _told(): ...", {"told"}),
+        ("class Given: ...", {"given"}),
+        ("for each in entries: ...", {"each"}),
+        ("def f(*, found): ...", {"found"}),
+        ("self._made = 1", {"made"}),
+        ("metadata_of = given_keys = told.found", set()),
+    ],
+)
+def test_a_bare_word_is_seen_wherever_it_is_bound(source, words):
+    assert bare_words(source) == words
