@@ -17,7 +17,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
-from langchain_lunar import tokens
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
@@ -30,6 +29,7 @@ from langchain_lunar.router.sticky import find_sticky_model
 from lunar_core.errors import LunarError
 from lunar_core.routing import Sticky
 from lunar_core.version import __version__
+from lunar_core.wire import tokens
 from lunar_core.wire.api_requests import ROUTER
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from langchain_lunar import tokens
 from langchain_lunar.connection import LunarConnection, loadable
 from langchain_lunar.errors import model_error
 from langchain_lunar.metadata import added_up, metadata_of, token_usage
@@ -27,6 +26,7 @@ from langchain_lunar.migration import as_parameter
 from lunar_core import Completion, LunarError
 from lunar_core.types.completions import TextChoice
 from lunar_core.version import __version__
+from lunar_core.wire import tokens
 
 _SENT = (
     "temperature",

@@ -22,6 +22,7 @@ from lunar_core.errors import (
     ConfigurationError,
     ConflictError,
     InternalServerError,
+    LedgerError,
     LunarCostWarning,
     LunarError,
     NotFoundError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from lunar_core.client.sync import Lunar
     from lunar_core.client.sync_stream import Stream
     from lunar_core.cost.ledger import Entry, Ledger, Totals
+    from lunar_core.cost.prices import Prices
     from lunar_core.observers import CallStart, Observer, Outcome, current_tags, observing, tags
     from lunar_core.routing import BREAK_TIES
     from lunar_core.settings import Limits, Timeout
@@ -83,6 +85,7 @@ __all__ = [
     "Entry",
     "InternalServerError",
     "Ledger",
+    "LedgerError",
     "Limits",
     "Lunar",
     "LunarCostWarning",
@@ -93,6 +96,7 @@ __all__ = [
     "Outcome",
     "OutputTruncatedError",
     "PermissionDeniedError",
+    "Prices",
     "Profiles",
     "Provider",
     "RateLimitError",
@@ -123,6 +127,7 @@ _HOMES = {
         "client.sync": ("Lunar",),
         "client.sync_stream": ("Stream",),
         "cost.ledger": ("Entry", "Ledger", "Totals"),
+        "cost.prices": ("Prices",),
         "observers": ("CallStart", "Observer", "Outcome", "current_tags", "observing", "tags"),
         "routing": ("BREAK_TIES",),
         "settings": ("Limits", "Timeout"),

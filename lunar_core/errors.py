@@ -21,6 +21,7 @@
   x OutputTruncatedError: an object or a tool call whose JSON did not come whole
   x ToolChoiceIgnoredError: an answer without the tool call that was forced
   x BudgetExceededError: an observer refused the call
+  x LedgerError: a stored ledger could not be opened, read or written
 
 A LunarError that is none of these is a bug: here, or in a hook of the caller's own HTTP client.
 Its text says where it was raised. It is neither retried nor put to another model.
@@ -245,6 +246,10 @@ def unsent(error: E) -> E:
     """``error``, which came before any byte of the request had left."""
     error.was_sent = False
     return error
+
+
+class LedgerError(LunarError):
+    """A stored ledger could not be opened, read or written: the text names it, without any password."""
 
 
 _BY_STATUS: dict[int, type[APIStatusError]] = {

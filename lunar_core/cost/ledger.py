@@ -1,198 +1,306 @@
-"""What was spent, on what, for whom: one Entry per call, and exact sums over them."""
+"""What was spent, on what, for whom: a Ledger keeps one Entry per call, and reads as exact sums over them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
-from typing import TypeVar
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
-from lunar_core.observers import CallStart, Outcome, Status
-from lunar_core.types.attempt import Attempt
+from typing_extensions import Self
+
+from lunar_core.cost.book import Book, Groups, MemoryBook
+from lunar_core.cost.entries import Entry, Estimate
+from lunar_core.cost.prices import Prices, checked_prices
+from lunar_core.cost.selection import EVERYTHING, Selection, checked_groups
+from lunar_core.cost.totals import Sums, Totals
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import CallStart, Endpoint, Outcome, Status
+from lunar_core.settings import checked_count
+
+if TYPE_CHECKING:
+    from lunar_core.cost.store.book import StoredBook
+
+__all__ = ["Entry", "Estimate", "Ledger", "LedgerView", "Totals"]
 
 K = TypeVar("K")
+Moment = datetime | timedelta | float
+"""A ``datetime`` with a time zone, epoch seconds, or a ``timedelta`` for so long ago."""
 
-# Wide enough for the sum of any floats: no digit that the service wrote is ever rounded away.
-_EXACT = Context(prec=1_200, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
+class LedgerView:
+    """Some entries of a ledger, to be read. It is as current as the ledger at each look.
 
-@dataclass(frozen=True)
-class Entry:
-    """One call, as the service billed it. ``cost`` is USD, None when the service stated none.
-
-    ``saved`` is what a cache spared: the cost of the answer when it was first paid for. An entry
-    with ``endpoint == "router.decide"`` is a decision alone, which is not billed as an answer: without
-    a cost it does not count as unpriced.
+    On a stored ledger, reading raises LedgerError where the store cannot be asked.
     """
 
-    call_id: str
-    model: str
-    endpoint: str = "chat.completions"
-    requested_model: str = ""
-    provider: str | None = None
-    status: Status = "ok"
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cost: Decimal | None = None
-    saved: Decimal | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, object] = field(default_factory=dict)
-    """What a framework said of the call: names and ids of runs, its own tags and metadata."""
-    attempts: tuple[Attempt, ...] = ()
-    latency_ms: float | None = None
-    ttft_ms: float | None = None
-    at: float = field(default_factory=time.time)
-    """Seconds since the epoch."""
+    def __init__(self, book: Book, selection: Selection) -> None:
+        self._book = book
+        self._selection = selection
+
+    def where(
+        self,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tags: Mapping[str, str | None] | None = None,
+        model: str | None = None,
+        endpoint: Endpoint | str | None = None,
+        status: Status | str | None = None,
+    ) -> LedgerView:
+        """The entries of some calls alone.
+
+        ``since`` is included and ``until`` is not: a ``datetime`` with a time zone, epoch seconds, or a
+        ``timedelta`` for so long ago. ``tags``: all of them must be there with these values; None means
+        without the tag. ``model`` with its provider or without it means the same. Raises ConfigurationError,
+        which names the argument that cannot work.
+
+        >>> ledger = Ledger()
+        >>> ledger.add(Entry("call_1", "gpt-4o", cost="0.25", tags={"user": "u1"}))
+        True
+        >>> ledger.where(since=timedelta(hours=1), tags={"user": "u1"}).total_cost
+        Decimal('0.25')
+        """
+        chosen = Selection.of(
+            since=since, until=until, tags=tags, model=model, endpoint=endpoint, status=status
+        )
+        return LedgerView(self._book, chosen.within(self._selection))
+
+    def group(self, *names: str) -> Groups:
+        """Totals by each combination of ``names``, at least one.
+
+        A name is ``model`` (as in ``by_model``), ``requested_model``, ``provider``, ``endpoint``, ``status``,
+        ``hour``, ``day``, ``week``, ``month`` (in UTC: ``2026-03-01T10``, ``2026-03-01``, a week by its Monday,
+        ``2026-03``), ``tag:NAME`` or ``label:NAME``. A part of a key is None where an entry has no such thing.
+        Raises ConfigurationError for any other name.
+
+        >>> ledger = Ledger()
+        >>> ledger.add(Entry("call_1", "gpt-4o", cost="0.25", tags={"user": "u1"}, at=1772360000))
+        True
+        >>> ledger.group("tag:user", "month")[("u1", "2026-03")].cost
+        Decimal('0.25')
+        """
+        return self._book.groups(self._selection, checked_groups(names))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self._book.entries(self._selection)
+
+    def __len__(self) -> int:
+        return self._book.count(self._selection)
 
     @property
-    def unpriced(self) -> bool:
-        """Whether an answer, or a part of one, came or may have come without a word on its cost."""
-        if self.cost is not None or self.saved is not None or self.endpoint == "router.decide":
-            return False
-        return self.status != "failed" or any(attempt.may_be_billed for attempt in self.attempts)
+    def total(self) -> Totals:
+        """The sums over all."""
+        return self._book.totals(self._selection)
 
-    @classmethod
-    def of(cls, outcome: Outcome) -> Entry:
-        usage, call = outcome.usage, outcome.call
-        prompt = (usage and usage.prompt_tokens) or 0
-        completion = (usage and usage.completion_tokens) or 0
-        return cls(
-            call_id=call.call_id,
-            model=outcome.model,
-            endpoint=outcome.endpoint,
-            requested_model=call.requested_model,
-            provider=outcome.provider,
-            status=outcome.status,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=(usage and usage.total_tokens) or prompt + completion,
-            cost=usage.cost if usage is not None else None,
-            tags=outcome.tags,
-            attempts=call.attempts,
-            latency_ms=call.latency_ms,
-            ttft_ms=call.ttft_ms,
-        )
+    @property
+    def total_cost(self) -> Decimal:
+        """USD over all entries whose cost is known; ``unpriced`` tells how many are not."""
+        return self.total.cost
 
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of prompts and answers together."""
+        return self.total.total_tokens
 
-@dataclass(frozen=True)
-class Totals:
-    """Sums over some entries. ``cost`` is a lower bound when ``unpriced`` is not 0."""
+    @property
+    def unpriced(self) -> int:
+        """How many answers came without their cost."""
+        return self.total.unpriced
 
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cost: Decimal = Decimal(0)
-    saved: Decimal = Decimal(0)
-    unpriced: int = 0
+    @property
+    def by_model(self) -> dict[str, Totals]:
+        """By the model that answered, without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one."""
+        return {name or "": totals for (name,), totals in self.group("model").items()}
 
-    @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Totals:
-        """Exact, whatever the order. A decision alone is no call of its own here."""
-        listed = list(entries)
-        return cls(
-            calls=sum(entry.endpoint != "router.decide" for entry in listed),
-            prompt_tokens=sum(entry.prompt_tokens for entry in listed),
-            completion_tokens=sum(entry.completion_tokens for entry in listed),
-            total_tokens=sum(entry.total_tokens for entry in listed),
-            cost=_exact_sum(entry.cost for entry in listed),
-            saved=_exact_sum(entry.saved for entry in listed),
-            unpriced=sum(entry.unpriced for entry in listed),
-        )
+    @property
+    def by_provider(self) -> dict[str | None, Totals]:
+        """By who served the answer; None where nobody said."""
+        return {name: totals for (name,), totals in self.group("provider").items()}
+
+    def by_tag(self, name: str) -> dict[str | None, Totals]:
+        """By the value of one tag; None for the calls without it."""
+        return {
+            value: totals
+            for (value,), totals in self._book.groups(self._selection, (f"tag:{name}",)).items()
+        }
+
+    def by(self, key: Callable[[Entry], K]) -> dict[K, Totals]:
+        """By anything that can be told from an entry."""
+        groups: dict[K, Sums] = {}
+        for entry in self:
+            groups.setdefault(key(entry), Sums()).add(entry)
+        return {name: sums.totals() for name, sums in groups.items()}
+
+    def __repr__(self) -> str:
+        total = self.total
+        return f"{type(self).__name__}(calls={total.calls}, total_cost={total.cost:f}, unpriced={total.unpriced})"
 
 
-class Ledger:
-    """An in-memory record of calls. It is an Observer: give it to a client, or let a handler keep one.
+class Ledger(LedgerView):
+    """A record of calls. It is an Observer: give it to a client, or let a handler keep one.
 
-    Safe to share between threads and event loops. Entries with a ``call_id`` that is there already
-    are ignored, so that a call is counted once however many handlers report it.
+    ``Ledger()`` is in memory: it keeps the last ``keep`` entries one by one, for iteration, ``by``, ``where``,
+    ``group`` and for counting each call once; ``total``, ``by_model`` and ``by_tag`` are over all that ever came,
+    and ``dropped`` counts those that are in these totals alone. ``Ledger.open`` is one that lasts. ``prices``: what
+    answers without a stated cost are estimated with.
+
+    Safe to share between threads and event loops. Entries with a ``call_id`` that is there already are ignored, so
+    that a call is counted once however many handlers report it.
 
     >>> ledger = Ledger()
-    >>> ledger.add(Entry("call_1", "gpt-4o-mini", cost=Decimal("0.000045"), tags={"user": "u1"}))
+    >>> ledger.add(Entry("call_1", "gpt-4o-mini", cost="0.000045", tags={"user": "u1"}))
     True
     >>> ledger.total_cost, ledger.by_tag("user")["u1"].calls, ledger.unpriced
     (Decimal('0.000045'), 1, 0)
     """
 
-    def __init__(self) -> None:
-        # A dict alone, no lock: a stream that is dropped reports from the garbage collector, which
-        # may run while this very thread is in here.
-        self._entries: dict[str, Entry] = {}
+    def __init__(self, keep: int = 100_000, prices: Prices | None = None) -> None:
+        book = MemoryBook(checked_count(keep, "keep"), checked_prices(prices))
+        super().__init__(book, EVERYTHING)
+        self._memory: MemoryBook | None = book
+        self._stored: StoredBook | None = None
+        # What the client calls for each outcome; a bound method less.
+        self._record = book.record
+
+    @classmethod
+    def open(
+        cls,
+        where: str | os.PathLike[str],
+        *,
+        prices: Prices | None = None,
+        flush_seconds: float = 0.1,
+        read_only: bool = False,
+    ) -> Ledger:
+        """A ledger that is kept in a database and shared by all processes that open it. Needs the extra ``sql``.
+
+        ``where``: the path of an SQLite file, which is made if it is not there, or a URL of SQLite or PostgreSQL
+        (extra ``postgres``). What is read is what every process wrote, in that order, and this one's own entries at
+        once. Entries are written in batches, every ``flush_seconds``, by a thread; when ``flush()`` has returned they
+        survive a power failure. While the store cannot be written, calls go on, and up to 100,000 entries wait;
+        of more, ``lost`` counts. ``read_only`` makes and writes nothing.
+
+        Raises ConfigurationError for what can be no store, and LedgerError for one that is none, was made by a
+        newer version, or cannot be reached.
+
+        >>> with Ledger.open("costs.db") as ledger:
+        ...     Lunar(observers=[ledger]).chat.completions.create(model="gpt-4o-mini", messages=messages)
+        ...     ledger.total_cost
+        Decimal('0.000045')
+        """
+        try:
+            from lunar_core.cost.store.book import open_book
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"where: a stored ledger needs {error.name}: pip install 'lunar-integrations[sql]'"
+            ) from None
+
+        ledger = cls.__new__(cls)
+        book = open_book(where, checked_prices(prices), flush_seconds, read_only=read_only)
+        LedgerView.__init__(ledger, book, EVERYTHING)
+        ledger._memory, ledger._stored, ledger._record = None, book, book.record
+        book.outlive(ledger)
+        return ledger
 
     def before(self, call: CallStart, /) -> None:
         """A ledger only records."""
+        if self._stored is not None:
+            self._stored.wake()
 
     def after(self, outcome: Outcome, /) -> None:
         """Record how a call ended. One that was refused before it was sent is none."""
         if outcome.status != "refused":
-            self.add(Entry.of(outcome))
+            self._record(outcome)
 
     def add(self, entry: Entry) -> bool:
-        """Record ``entry``; False if its call is there already."""
-        if entry.call_id in self._entries:
-            return False
-        return self._entries.setdefault(entry.call_id, entry) is entry
+        """Record ``entry``; False if its call is there already, whichever process recorded it.
+
+        On a stored ledger it may ask the store, and wait for room. Raises LedgerError if that is read-only or closed.
+        """
+        if not isinstance(entry, Entry):
+            raise ConfigurationError(f"entry: expected an Entry, not {type(entry).__name__}")
+        return self._book.add(entry)
 
     def get(self, call_id: str) -> Entry | None:
         """The entry of one call, if there is one."""
-        return self._entries.get(call_id)
+        return self._book.get(call_id)
 
     def label(self, call_id: str, labels: Mapping[str, object]) -> None:
         """Add what a framework says of a call that is there: the client, whose observer this is, doesn't know it."""
-        entry = self._entries.get(call_id)
-        if entry is not None:
-            self._entries[call_id] = replace(entry, labels={**entry.labels, **labels})
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(list(self._entries.values()))
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        self._book.label(call_id, labels)
 
     @property
-    def total(self) -> Totals:
-        return Totals.of(self)
+    def prices(self) -> Prices | None:
+        """What answers without a stated cost are estimated with."""
+        return (self._stored or self._in_memory()).prices
 
     @property
-    def total_cost(self) -> Decimal:
-        """USD over all entries whose cost is known; ``unpriced`` tells how many are not."""
-        return _exact_sum(entry.cost for entry in self)
+    def dropped(self) -> int:
+        """How many entries are in the totals alone, because ``keep`` newer ones came. 0 on a stored ledger."""
+        if self._memory is None:
+            return 0
+        self._memory.totals(EVERYTHING)
+        return self._memory.dropped
 
     @property
-    def total_tokens(self) -> int:
-        return sum(entry.total_tokens for entry in self)
-
-    @property
-    def unpriced(self) -> int:
-        """How many answers came without their cost."""
-        return sum(entry.unpriced for entry in self)
+    def lost(self) -> int:
+        """How many entries could neither be written nor kept waiting. 0 in memory."""
+        return 0 if self._stored is None else self._stored.lost
 
     @property
     def by_model(self) -> dict[str, Totals]:
-        """By the model that answered."""
-        return self.by(lambda entry: entry.model)
-
-    @property
-    def by_provider(self) -> dict[str | None, Totals]:
-        return self.by(lambda entry: entry.provider)
+        """By the model that answered, without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one."""
+        return super().by_model if self._memory is None else self._memory.by_model()
 
     def by_tag(self, name: str) -> dict[str | None, Totals]:
         """By the value of one tag; None for the calls without it."""
-        return self.by(lambda entry: entry.tags.get(name))
+        return super().by_tag(name) if self._memory is None else self._memory.by_tag(name)
 
-    def by(self, key: Callable[[Entry], K]) -> dict[K, Totals]:
-        """By anything that can be told from an entry."""
-        groups: dict[K, list[Entry]] = {}
-        for entry in self:
-            groups.setdefault(key(entry), []).append(entry)
-        return {name: Totals.of(entries) for name, entries in groups.items()}
+    def flush(self) -> None:
+        """Wait until all entries of this process are in the store. Raises LedgerError if something is not."""
+        if self._stored is not None:
+            self._stored.flush()
+
+    def close(self) -> None:
+        """Flush, and leave no connection open. Twice is fine. Raises LedgerError if something could not be written."""
+        if self._stored is not None:
+            self._stored.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Ledger], tuple[object, ...]]:
+        if self._stored is not None:
+            return _reopened, self._stored.address()
+        return _remade, (self._memory,)
+
+    def __repr__(self) -> str:
+        return (
+            super().__repr__() if self._stored is None else f"Ledger.open({self._stored.shown!r})"
+        )
+
+    def _in_memory(self) -> MemoryBook:
+        if self._memory is None:
+            raise TypeError("a ledger is in memory or stored")
+        return self._memory
 
 
-def _exact_sum(amounts: Iterable[Decimal | None]) -> Decimal:
-    total = Decimal(0)
-    for amount in amounts:
-        if amount is not None:
-            total = _EXACT.add(total, amount)
-    return total
+def _reopened(where: str, prices: Prices | None, flush_seconds: float, read_only: bool) -> Ledger:  # noqa: FBT001  # pickle's
+    return Ledger.open(where, prices=prices, flush_seconds=flush_seconds, read_only=read_only)
+
+
+def _remade(book: MemoryBook) -> Ledger:
+    ledger = Ledger()
+    ledger._book = ledger._memory = book
+    ledger._record = book.record
+    return ledger

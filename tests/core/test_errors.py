@@ -29,6 +29,7 @@ TREE = {
     "OutputTruncatedError": ("LunarError",),
     "ToolChoiceIgnoredError": ("LunarError",),
     "BudgetExceededError": ("LunarError",),
+    "LedgerError": ("LunarError",),
 }
 KINDS = [
     kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, LunarError)

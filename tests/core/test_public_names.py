@@ -16,8 +16,8 @@ __version__ AnswerFailedError APIConnectionError APIResponseValidationError APIS
 APIStreamError APITimeoutError AsyncLunar AsyncStream Attempt AuthenticationError BadRequestError
 BREAK_TIES BudgetExceededError CallInfo CallStart ChatCompletion ChatCompletionChunk Completion
 CompletionChunk ConfigurationError ConflictError context_window current_tags Entry
-InternalServerError Ledger Limits Lunar LunarCostWarning LunarError Model NotFoundError Observer
-observing Outcome OutputTruncatedError PermissionDeniedError Profiles Provider RateLimitError
+InternalServerError Ledger LedgerError Limits Lunar LunarCostWarning LunarError Model NotFoundError Observer
+observing Outcome OutputTruncatedError PermissionDeniedError Prices Profiles Provider RateLimitError
 ResponseTooLargeError RoutedCompletion RoutingDecision Stream tags Timeout ToolChoiceIgnoredError
 Totals UnprocessableEntityError UpstreamFailure Usage
 """

@@ -1,0 +1,249 @@
+"""What models cost, and what an answer without a stated cost may have cost: an estimate, marked as one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal, localcontext
+from typing import Any, Protocol
+
+from lunar_core.cost.amounts import EXACT
+from lunar_core.cost.counting import counted_tokens
+from lunar_core.cost.entries import Entry, Estimate, model_name
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import Outcome
+from lunar_core.settings import checked_count
+from lunar_core.wire.catalogue import Model, ModelPrices
+from lunar_core.types.usage import exact_usd
+
+_PER_MILLION = Decimal("1e-6")
+
+
+class _Source(Protocol):
+    """One list of prices. ``name`` is what an Estimate's ``source`` says."""
+
+    @property
+    def name(self) -> str: ...
+    def cost(self, model: str, prompt: int, completion: int, cached: int, /) -> Decimal | None: ...
+
+
+class Prices:
+    """What models cost. ``a | b`` asks ``a`` first, and ``b`` for what ``a`` does not know.
+
+    >>> prices = Prices.of([Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6)])
+    >>> prices.cost("openai/gpt-4o-mini", prompt_tokens=1000, completion_tokens=100)
+    Decimal('0.00021')
+    """
+
+    def __init__(self, *sources: _Source) -> None:
+        self._sources = sources
+
+    @classmethod
+    def of(cls, models: Sequence[Model]) -> Prices:
+        """The service's own prices, from ``client.models.prices()``. Raises ConfigurationError for anything else."""
+        if not isinstance(models, (list, tuple)) or not all(isinstance(m, Model) for m in models):
+            raise ConfigurationError(
+                "models: expected a list of Model, as client.models.prices() gives it"
+            )
+        return cls(_ServicePrices.of(models))
+
+    @classmethod
+    def bundled(cls) -> Prices:
+        """The prices of the package genai-prices (extra ``prices``), which asks nobody.
+
+        Loading them takes a second. Raises ConfigurationError where the package is not installed.
+        """
+        return cls(_bundled())
+
+    def cost(
+        self, model: str, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0
+    ) -> Decimal | None:
+        """What so many tokens cost, in USD; None where a price that it takes is not known.
+
+        ``cached_tokens`` are those of the prompt that the provider had in its cache. ``provider/model`` is looked up
+        at that provider first, else as ``model``. Raises ConfigurationError for what is no count.
+        """
+        priced = self._priced(model, prompt_tokens, completion_tokens, cached_tokens)
+        return None if priced is None else priced[0]
+
+    def _priced(
+        self, model: str, prompt: int, completion: int, cached: int
+    ) -> tuple[Decimal, str] | None:
+        """The cost, and the name of the list that knew it."""
+        if not isinstance(model, str):
+            raise ConfigurationError("model: expected text")
+        checked_count(prompt, "prompt_tokens")
+        checked_count(completion, "completion_tokens")
+        if checked_count(cached, "cached_tokens") > prompt:
+            raise ConfigurationError(
+                "cached_tokens: more than prompt_tokens, which they are part of"
+            )
+        for source in self._sources:
+            cost = source.cost(model, prompt, completion, cached)
+            if cost is not None:
+                return cost, source.name
+        return None
+
+    def estimate(
+        self,
+        model: str,
+        prompt: int,
+        completion: int,
+        cached: int = 0,
+        *,
+        tokens_estimated: bool = False,
+    ) -> Estimate | None:
+        """The same as an Estimate, which says whose prices these are; None where none is known."""
+        priced = self._priced(model, prompt, completion, min(cached, prompt))
+        if priced is None:
+            return None
+        return Estimate(priced[0], prompt, completion, tokens_estimated, priced[1])
+
+    def __or__(self, other: Prices) -> Prices:
+        if not isinstance(other, Prices):
+            return NotImplemented
+        return Prices(*self._sources, *other._sources)
+
+    def __repr__(self) -> str:
+        return f"Prices({' | '.join(source.name for source in self._sources)})"
+
+
+def checked_prices(value: object) -> Prices | None:
+    """``value`` if it is Prices or None. Raises ConfigurationError."""
+    if value is not None and not isinstance(value, Prices):
+        raise ConfigurationError("prices: expected Prices or None")
+    return value
+
+
+def with_estimate(entry: Entry, outcome: Outcome, prices: Prices | None) -> Entry:
+    """``entry`` with an estimate, if its answer came without a cost and ``prices`` know its model."""
+    if prices is None or not entry.unpriced:
+        return entry
+    prompt, completion, counted = entry.prompt_tokens, entry.completion_tokens, False
+    if (
+        outcome.usage is None
+        or outcome.usage.prompt_tokens is None
+        or outcome.usage.completion_tokens is None
+    ):
+        found = counted_tokens(outcome)
+        if found is None:
+            return entry
+        prompt, completion, counted = *found, True
+    model = (
+        entry.model
+        if entry.provider is None or "/" in entry.model
+        else f"{entry.provider}/{entry.model}"
+    )
+    estimate = prices.estimate(
+        model, prompt, completion, entry.cached_tokens or 0, tokens_estimated=counted
+    )
+    return entry if estimate is None else replace(entry, estimate=estimate)
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """USD per million tokens."""
+
+    input: Decimal | None
+    output: Decimal | None
+    cached: Decimal | None
+
+    @classmethod
+    def of(cls, listed: Model | ModelPrices) -> _Rates:
+        return cls(
+            exact_usd(listed.input_per_million),
+            exact_usd(listed.output_per_million),
+            exact_usd(listed.cache_input_per_million),
+        )
+
+    def cost(self, prompt: int, completion: int, cached: int) -> Decimal | None:
+        parts = (
+            (prompt - cached, self.input),
+            (cached, self.cached if self.cached is not None else self.input),
+            (completion, self.output),
+        )
+        total = Decimal(0)
+        for tokens, rate in parts:
+            if tokens and rate is None:
+                return None
+            if tokens and rate is not None:
+                total = EXACT.add(total, EXACT.multiply(rate, tokens))
+        known = self.input is not None or self.output is not None
+        return EXACT.multiply(total, _PER_MILLION) if known else None
+
+
+@dataclass(frozen=True)
+class _ServicePrices:
+    """By ``provider/model`` and by ``model``."""
+
+    rates: Mapping[str, _Rates]
+    name: str = "service"
+
+    @classmethod
+    def of(cls, models: Iterable[Model]) -> _ServicePrices:
+        rates: dict[str, _Rates] = {}
+        for model in models:
+            rates[model.id] = _Rates.of(model)
+            for provider in model.providers or ():
+                if provider.id is not None:
+                    rates[f"{provider.id}/{model.id}"] = _Rates.of(provider)
+        return cls(rates)
+
+    def cost(self, model: str, prompt: int, completion: int, cached: int) -> Decimal | None:
+        for name in (model, model_name(model)):
+            rates = self.rates.get(name)
+            cost = None if rates is None else rates.cost(prompt, completion, cached)
+            if cost is not None:
+                return cost
+        return None
+
+
+@dataclass(frozen=True)
+class _BundledPrices:
+    """The lists of genai-prices, whatever version is installed."""
+
+    name: str
+
+    def cost(self, model: str, prompt: int, completion: int, cached: int) -> Decimal | None:
+        provider, slash, short = model.partition("/")
+        places = [(short, provider), (short, None)] if slash else []
+        for name, provider_id in [*places, (model, None)]:
+            cost = _bundled_cost(name, provider_id, prompt, completion, cached)
+            if cost is not None:
+                return cost
+        return None
+
+
+def _bundled() -> _BundledPrices:
+    return _BundledPrices(f"genai-prices {_genai_prices().__version__}")
+
+
+def _genai_prices() -> Any:  # its types moved between the versions that the extra allows
+    try:
+        return importlib.import_module("genai_prices")
+    except ImportError:
+        raise ConfigurationError(
+            "prices: the bundled ones need genai-prices: pip install 'lunar-integrations[prices]'"
+        ) from None
+
+
+def _bundled_cost(
+    model: str, provider: str | None, prompt: int, completion: int, cached: int
+) -> Decimal | None:
+    package = _genai_prices()
+    try:
+        with localcontext(EXACT):
+            usage = package.Usage(
+                input_tokens=prompt, output_tokens=completion, cache_read_tokens=cached
+            )
+            found = package.calc_price(usage, model, provider_id=provider)
+            rates = found.model_price
+            if cached and rates.cache_read_mtok is None:  # then they cost what the others do
+                usage = package.Usage(input_tokens=prompt, output_tokens=completion)
+                found = package.calc_price(usage, model, provider_id=provider)
+    except (LookupError, ValueError):
+        return None  # no such model, or no such provider
+    if (prompt and rates.input_mtok is None) or (completion and rates.output_mtok is None):
+        return None
+    return EXACT.add(found.input_price, found.output_price)

@@ -1,0 +1,66 @@
+"""Where a store is: a path or a URL as callers write it, and how it is shown without its password. Pure."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from lunar_core.errors import ConfigurationError
+
+_POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
+_SQLITE = ("sqlite", "sqlite+pysqlite")
+
+
+@dataclass(frozen=True)
+class Address:
+    """The place of a store. ``path`` is there for SQLite, ``url`` for PostgreSQL."""
+
+    given: str = field(repr=False)
+    shown: str
+    """For messages: no password."""
+    path: Path | None = None
+    url: URL | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, where: object) -> Address:
+        """Read ``Ledger.open``'s first argument. Raises ConfigurationError for what can be no store."""
+        if isinstance(where, str) and "://" in where:
+            return cls._of_url(where)
+        if not isinstance(where, (str, os.PathLike)) or not isinstance(os.fspath(where), str):
+            raise ConfigurationError("where: expected a path, or a URL of SQLite or PostgreSQL")
+        return cls._of_path(os.fspath(where))
+
+    @classmethod
+    def _of_path(cls, text: str) -> Address:
+        if text in ("", ":memory:"):
+            raise ConfigurationError("where: expected a path; a ledger in memory is Ledger()")
+        if "\0" in text:
+            raise ConfigurationError("where: a path has no NUL in it")
+        path = Path(text).absolute()
+        return cls(str(path), str(path), path=path)
+
+    @classmethod
+    def _of_url(cls, text: str) -> Address:
+        try:
+            url = make_url(text)
+        except (ArgumentError, ValueError):
+            raise ConfigurationError(
+                "where: expected a URL such as postgresql://user@host/name"
+            ) from None
+        if url.drivername in _SQLITE:
+            return cls._of_path(url.database or "")
+        if url.drivername in _POSTGRES:
+            url = url.set(drivername="postgresql+psycopg")
+            return cls(text, url.render_as_string(hide_password=True), url=url)
+        raise ConfigurationError(
+            f"where: a ledger is kept in SQLite, or in PostgreSQL by psycopg 3, not in {url.drivername}"
+        )
+
+    def hide_password(self, text: str) -> str:
+        """``text`` without the password, should a driver have put it there."""
+        password = self.url.password if self.url is not None else None
+        return text.replace(str(password), "***") if password else text

@@ -1,0 +1,117 @@
+"""How a batch is written: all of it in one transaction, and nothing in it holds up the rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, Insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
+
+from lunar_core.cost.store.database import Database
+from lunar_core.cost.store.items import Labels, Recorded, Work
+from lunar_core.cost.store.rows import dumped, row_of
+from lunar_core.cost.store.schema import entries
+
+logger = logging.getLogger("lunar_core")
+
+# What one item is to blame for. Anything else is the store's, and the whole batch is tried again.
+_OF_AN_ITEM = (
+    ArithmeticError,
+    AttributeError,
+    DataError,
+    IntegrityError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
+
+def write_batch(database: Database, batch: Sequence[Recorded | Labels | Work]) -> int:
+    """Write ``batch``, and give how many of its entries no database takes: these are logged.
+
+    Raises what the database raises when it is out of reach or full; nothing of the batch is written then.
+    """
+    rows, lost = _rows(database, batch)
+    try:
+        with database.writing() as connection:
+            if rows:
+                connection.execute(_insertion(connection), rows)
+            for item in batch:
+                _write_other(connection, item)
+    except _OF_AN_ITEM:  # one of them: each by itself, then
+        with database.writing() as connection:
+            for row in rows:
+                lost += not _write_alone(
+                    database, connection, f"the entry of call {row['call_id']}", _row_writer(row)
+                )
+            for item in batch:
+                name = f"what was to be written with the entries ({type(item).__name__})"
+                _write_alone(database, connection, name, _item_writer(item))
+    return lost
+
+
+def _rows(
+    database: Database, batch: Sequence[Recorded | Labels | Work]
+) -> tuple[list[dict[str, object]], int]:
+    """The rows of the entries, and how many cannot be one."""
+    rows, lost = [], 0
+    for item in batch:
+        if isinstance(item, Recorded):
+            try:
+                rows.append(row_of(item.entry))
+            except Exception as error:  # noqa: BLE001  # an entry may hold anything: it holds up no other
+                _tell(database, f"the entry of call {item.call_id}", error)
+                lost += 1
+    return rows, lost
+
+
+def _write_other(connection: Connection, item: Recorded | Labels | Work) -> None:
+    if isinstance(item, Labels):
+        _add_labels(connection, item)
+    elif not isinstance(item, Recorded):
+        item.write(connection)
+
+
+def _row_writer(row: dict[str, object]) -> Callable[[Connection], object]:
+    return lambda connection: connection.execute(_insertion(connection), row)
+
+
+def _item_writer(item: Recorded | Labels | Work) -> Callable[[Connection], object]:
+    return lambda connection: _write_other(connection, item)
+
+
+def _write_alone(
+    database: Database, connection: Connection, name: str, write: Callable[[Connection], object]
+) -> bool:
+    """Write one thing, or tell why it cannot be."""
+    try:
+        with connection.begin_nested():
+            write(connection)
+    except _OF_AN_ITEM as error:
+        _tell(database, name, error)
+        return False
+    return True
+
+
+def _tell(database: Database, name: str, error: Exception) -> None:
+    logger.error(
+        "%s: %s cannot be written: %s", database.address.shown, name, database.words_of(error)
+    )
+
+
+def _insertion(connection: Connection) -> Insert:
+    """The unique ``call_id`` decides: a call that any process has recorded stays as it is."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(entries).on_conflict_do_nothing(index_elements=["call_id"])
+    return sqlite.insert(entries).on_conflict_do_nothing(index_elements=["call_id"])
+
+
+def _add_labels(connection: Connection, item: Labels) -> None:
+    row = entries.c.call_id == item.call_id
+    found = connection.execute(select(entries.c.labels).where(row).with_for_update()).scalar()
+    if found is not None:
+        merged = {**json.loads(found), **json.loads(dumped(item.labels))}
+        connection.execute(update(entries).where(row).values(labels=dumped(merged)))

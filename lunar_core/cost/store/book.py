@@ -1,0 +1,217 @@
+"""A ledger's book in a database: what it reads, what it adds, and what waits to be written."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from lunar_core.cost.book import Groups
+from lunar_core.cost.entries import Entry
+from lunar_core.cost.prices import Prices
+from lunar_core.cost.selection import Selection
+from lunar_core.cost.store import queries
+from lunar_core.cost.store.address import Address
+from lunar_core.cost.store.database import Database
+from lunar_core.cost.store.items import Recorded
+from lunar_core.cost.store.rows import call_key
+from lunar_core.cost.store.writer import Writer
+from lunar_core.cost.totals import Sums, Totals
+from lunar_core.errors import ConfigurationError, LedgerError
+from lunar_core.observers import Outcome
+from lunar_core.settings import checked_seconds
+
+
+def open_book(
+    where: object, prices: Prices | None, flush_seconds: object, *, read_only: object
+) -> StoredBook:
+    """Open a store for a ledger. Raises ConfigurationError and LedgerError, as ``Ledger.open`` says."""
+    seconds = checked_seconds(flush_seconds, "flush_seconds")
+    if seconds is None:
+        raise ConfigurationError("flush_seconds: expected a number of seconds")
+    if not isinstance(read_only, bool):
+        raise ConfigurationError("read_only: expected True or False")
+    database = Database(Address.of(where), read_only=read_only)
+    database.open()
+    return StoredBook(database, prices, seconds)
+
+
+class StoredBook:
+    """The entries of all processes that write to one store. Read, it is a snapshot with this process's own in it."""
+
+    def __init__(self, database: Database, prices: Prices | None, flush_seconds: float) -> None:
+        self.database = database
+        self.prices = prices
+        self.writer = Writer(database, prices, flush_seconds)
+        self._flush_seconds = flush_seconds
+        self._closed = False
+        self._calls = _CallQuestions(database)
+        database.on_child(self._calls.begin)
+        if not database.read_only:
+            self.writer.wake()
+
+    @property
+    def shown(self) -> str:
+        return self.database.address.shown
+
+    @property
+    def lost(self) -> int:
+        return self.writer.lost
+
+    def address(self) -> tuple[str, Prices | None, float, bool]:
+        """What opens it again elsewhere."""
+        return (
+            self.database.address.given,
+            self.prices,
+            self._flush_seconds,
+            self.database.read_only,
+        )
+
+    def outlive(self, ledger: object) -> None:
+        """End the thread when nobody has the ledger any more; what was put is written first."""
+        weakref.finalize(ledger, self.writer.stop).atexit = False
+
+    # Writing
+
+    def wake(self) -> None:
+        """Have the writer's thread running in this process."""
+        self.writer.wake()
+
+    def record(self, outcome: Outcome) -> None:
+        self._check_open()
+        self.writer.put(outcome)
+
+    def add(self, entry: Entry) -> bool:
+        self._check_open()
+        if self.writer.known(entry.call_id) is not None or self._is_stored(entry.call_id):
+            return False
+        self.writer.wait_for_room()
+        recorded = Recorded(entry)
+        self.writer.put(recorded)
+        return self.writer.known(entry.call_id) is recorded
+
+    def label(self, call_id: str, labels: Mapping[str, object]) -> None:
+        self._check_open()
+        self.writer.relabel(call_id, labels)
+
+    def flush(self) -> None:
+        if not self.database.read_only:
+            self._check_open()
+            self.writer.flush()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self.database.read_only:
+                self.writer.close()
+        finally:
+            self.database.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerError(f"{self.shown} is closed")
+        if self.database.read_only:
+            raise LedgerError(f"{self.shown} was opened to be read only")
+
+    def _is_stored(self, call_id: str) -> bool:
+        # While nothing can be written, nothing is asked either: handlers must not wait for each call.
+        return not self.writer.is_failing and self._calls.knows(call_key(call_id))
+
+    # Reading
+
+    def get(self, call_id: str) -> Entry | None:
+        if self._closed:
+            raise LedgerError(f"{self.shown} is closed")
+        known = self.writer.known(call_id)
+        if known is not None:
+            return known.entry
+        with self.database.reading() as connection:
+            return queries.read_one(connection, call_key(call_id))
+
+    def entries(self, selection: Selection) -> Iterator[Entry]:
+        after: int | None = 0
+        while after is not None:
+            # A page, then no connection: whoever reads on may take as long as he likes, and fork meanwhile.
+            with self._snapshot() as (connection, unwritten):
+                page, after = queries.read_page(connection, selection, after)
+                rest = unwritten if after is None else []
+            yield from page
+            yield from filter(selection.holds, rest)
+
+    def count(self, selection: Selection) -> int:
+        with self._snapshot() as (connection, unwritten):
+            return queries.read_count(connection, selection) + sum(map(selection.holds, unwritten))
+
+    def totals(self, selection: Selection) -> Totals:
+        return self.groups(selection, ()).get((), Sums().totals())
+
+    def groups(self, selection: Selection, names: tuple[str, ...]) -> Groups:
+        with self._snapshot() as (connection, unwritten):
+            found = queries.read_sums(connection, selection, names)
+        return queries.with_unwritten(found, list(filter(selection.holds, unwritten)), names)
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[tuple[Connection, list[Entry]]]:
+        """The store at one moment, and this process's own entries that cannot be written for now."""
+        if self._closed:
+            raise LedgerError(f"{self.shown} is closed")
+        waiting: list[Recorded] = []
+        if not self.database.read_only:
+            with contextlib.suppress(LedgerError):
+                self.writer.flush()
+            waiting = self.writer.unwritten()
+        with self.database.reading() as connection:
+            # What waits may be written by now; or another process has recorded the call.
+            ids = [recorded.call_id for recorded in waiting]
+            known = queries.known_calls(connection, ids) if ids else set()
+            yield connection, [each.entry for each in waiting if each.call_id not in known]
+
+
+class _CallQuestions:
+    """Asks whether a call is in the store, on a connection of the driver that is kept: a hundred microseconds less."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._mark = "?" if database.is_sqlite else "%s"
+        self._connection: Any = None
+        self.begin()
+        database.on_close(self._drop)
+
+    def begin(self) -> None:
+        self._lock = threading.RLock()
+        self._asking = False
+
+    def knows(self, call_id: str) -> bool:
+        """Whether the call is there. False if that cannot be told now: when it is written, the store decides."""
+        with self._lock:
+            if (
+                self._asking
+            ):  # the garbage collector, in the middle of this: the connection is in use
+                return False
+            self._asking = True
+            try:
+                return self._ask(call_id)
+            except Exception:  # noqa: BLE001  # a driver's own, whichever: it may work again with another connection
+                self._drop()
+                return False
+            finally:
+                self._asking = False
+
+    def _ask(self, call_id: str) -> bool:
+        with self._database.gate:
+            if self._connection is None:
+                self._connection = self._database.connect_driver()
+            statement = f"SELECT 1 FROM lunar_entries WHERE call_id = {self._mark}"  # noqa: S608  # a mark of ours
+            return self._connection.execute(statement, (call_id,)).fetchone() is not None
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()

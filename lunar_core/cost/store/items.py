@@ -1,0 +1,64 @@
+"""What is handed to the writer's thread: calls, labels of calls, and whatever else is written beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from lunar_core.cost.entries import Entry
+from lunar_core.cost.prices import Prices, with_estimate
+from lunar_core.cost.store.rows import call_key
+from lunar_core.observers import Outcome
+
+
+class Work(Protocol):
+    """Something that is written in the same transaction as the entries of its moment: a budget's settlement, say.
+
+    Hand it to ``Writer.put``, which takes no lock and never waits, so that an observer's ``after`` may do it. It is
+    written in the order in which it was put, within ``flush_seconds``, or before ``Writer.flush`` returns.
+    """
+
+    def write(self, connection: Connection, /) -> None:
+        """Write it, in the writer's thread. Called again after a transaction that failed: change nothing else."""
+
+    def written(self) -> None:
+        """The transaction is on disk. In the writer's thread; what it raises is logged."""
+
+
+class Recorded:
+    """A call that is to be written: its outcome until somebody needs the entry, then the entry."""
+
+    __slots__ = ("_entry", "_outcome", "_prices", "call_id")
+
+    def __init__(self, told: Outcome | Entry, prices: Prices | None = None) -> None:
+        self._outcome = told if isinstance(told, Outcome) else None
+        self._entry = told if isinstance(told, Entry) else None
+        self._prices = prices
+        self.call_id = call_key(told.call.call_id if isinstance(told, Outcome) else told.call_id)
+
+    @property
+    def entry(self) -> Entry:
+        """Made at the first look, with an estimate where it takes one."""
+        entry, outcome = self._entry, self._outcome
+        if entry is None:
+            if outcome is None:  # another thread has just made it
+                return self.entry
+            entry = with_estimate(Entry.of(outcome), outcome, self._prices)
+        self.replace(entry)
+        return entry
+
+    def replace(self, entry: Entry) -> None:
+        """Have another entry of the same call written."""
+        self._entry, self._outcome = entry, None
+
+
+class Labels:
+    """What is to be added to the labels of a call."""
+
+    __slots__ = ("call_id", "labels")
+
+    def __init__(self, call_id: str, labels: Mapping[str, object]) -> None:
+        self.call_id = call_key(call_id)
+        self.labels = labels

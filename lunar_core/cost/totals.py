@@ -1,0 +1,110 @@
+"""Sums over entries: exact, and the same whatever the order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from lunar_core.cost.amounts import EXACT
+from lunar_core.cost.entries import Entry
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over some entries. ``cost`` is a lower bound when ``unpriced`` is not 0.
+
+    ``estimated``: USD that the entries without a stated cost may have cost, of those with an estimate.
+    ``unknown``: how many of the ``unpriced`` have no estimate either.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    saved: Decimal = Decimal(0)
+    unpriced: int = 0
+    estimated: Decimal = Decimal(0)
+    unknown: int = 0
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Totals:
+        """Exact, whatever the order. A decision alone is no call of its own here."""
+        sums = Sums()
+        for entry in entries:
+            sums.add(entry)
+        return sums.totals()
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as plain JSON, amounts as strings.
+
+        >>> Totals(calls=1, cost=Decimal("0.000045")).to_dict()["cost"]
+        '0.000045'
+        """
+        return {
+            name: format(value, "f") if isinstance(value, Decimal) else value
+            for name, value in vars(self).items()
+        }
+
+
+class Sums:
+    """Totals that grow by an entry at a time. ``entries`` counts them all, decisions too."""
+
+    __slots__ = (
+        "calls",
+        "completion_tokens",
+        "cost",
+        "entries",
+        "estimated",
+        "prompt_tokens",
+        "saved",
+        "total_tokens",
+        "unknown",
+        "unpriced",
+    )
+
+    def __init__(self) -> None:
+        self.entries = self.calls = self.unpriced = self.unknown = 0
+        self.prompt_tokens = self.completion_tokens = self.total_tokens = 0
+        self.cost = self.saved = self.estimated = Decimal(0)
+
+    def add(self, entry: Entry) -> None:
+        """Count one more entry."""
+        self.entries += 1
+        self.calls += entry.endpoint != "router.decide"
+        self.prompt_tokens += entry.prompt_tokens
+        self.completion_tokens += entry.completion_tokens
+        self.total_tokens += entry.total_tokens
+        if entry.cost is not None:
+            self.cost = EXACT.add(self.cost, entry.cost)
+        elif entry.estimate is not None:
+            self.estimated = EXACT.add(self.estimated, entry.estimate.cost)
+        if entry.saved is not None:
+            self.saved = EXACT.add(self.saved, entry.saved)
+        if entry.unpriced:
+            self.unpriced += 1
+            self.unknown += entry.estimate is None
+
+    def plus(self, other: Sums) -> Sums:
+        """The sums of both."""
+        return self._combined(other, 1)
+
+    def minus(self, other: Sums) -> Sums:
+        """What is in these sums and not in ``other``, which is a part of them."""
+        return self._combined(other, -1)
+
+    def _combined(self, other: Sums, sign: int) -> Sums:
+        both = Sums()
+        for name in self.__slots__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Decimal):
+                combine = EXACT.add if sign > 0 else EXACT.subtract
+                setattr(both, name, combine(mine, theirs))
+            else:
+                setattr(both, name, mine + sign * theirs)
+        return both
+
+    def totals(self) -> Totals:
+        """What they amount to now."""
+        return Totals(**{name: getattr(self, name) for name in self.__slots__ if name != "entries"})
