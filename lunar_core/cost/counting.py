@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from lunar_core.observers import Outcome
-from lunar_core.wire import tokens
 from lunar_core.types.completions import ChatCompletion, Completion
+from lunar_core.wire import tokens
 
 _PER_WORD = 1.25
 

@@ -14,8 +14,8 @@ from lunar_core.cost.entries import Entry, Estimate, model_name
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Outcome
 from lunar_core.settings import checked_count
-from lunar_core.wire.catalogue import Model, ModelPrices
 from lunar_core.types.usage import exact_usd
+from lunar_core.wire.catalogue import Model, ModelPrices
 
 _PER_MILLION = Decimal("1e-6")
 
