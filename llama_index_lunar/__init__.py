@@ -14,7 +14,7 @@ try:
         lunar_cost,
     )
     from llama_index_lunar.llm import LunarLLM
-    from llama_index_lunar.reporting import LunarUsageEvent
+    from llama_index_lunar.usage_event import LunarUsageEvent
 except ModuleNotFoundError as error:
     if error.name not in {"llama_index", "llama_index.core"}:
         raise

@@ -18,8 +18,8 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
-from llama_index_lunar.late import LEDGERS
-from llama_index_lunar.reporting import KeepsLedger, LunarUsageEvent
+from llama_index_lunar.attribution import LEDGERS, KeepsLedger
+from llama_index_lunar.usage_event import LunarUsageEvent
 from lunar_core import observers
 from lunar_core.cost.ledger import Entry, Ledger, Totals
 from lunar_core.types.usage import exact_usd
@@ -142,9 +142,9 @@ class LunarCostCallback(_Costs, KeepsLedger, BaseCallbackHandler):
         if event_type != CBEventType.LLM or not payload:
             return
         response = payload.get(EventPayload.RESPONSE) or payload.get(EventPayload.COMPLETION)
-        known = getattr(response, "additional_kwargs", None)
-        if isinstance(known, Mapping) and ("call_id" in known or "total_cost_usd" in known):
-            self.ledger.add(_entry(known, event_id))
+        metadata = getattr(response, "additional_kwargs", None)
+        if isinstance(metadata, Mapping) and metadata.keys() & {"call_id", "total_cost_usd"}:
+            self.ledger.add(_entry(metadata, event_id))
 
     def start_trace(self, trace_id: str | None = None) -> None:
         """Traces make no difference."""
@@ -191,18 +191,18 @@ def lunar_cost(
         LEDGERS.reset(token)
 
 
-def _entry(known: Mapping[str, Any], event_id: str) -> Entry:
-    prompt, completion = known.get("prompt_tokens") or 0, known.get("completion_tokens") or 0
+def _entry(metadata: Mapping[str, Any], event_id: str) -> Entry:
+    prompt, completion = metadata.get("prompt_tokens") or 0, metadata.get("completion_tokens") or 0
     return Entry(
-        call_id=known.get("call_id") or event_id,
-        model=known.get("model") or "",
-        requested_model=known.get("requested_model") or "",
-        provider=known.get("provider"),
+        call_id=metadata.get("call_id") or event_id,
+        model=metadata.get("model") or "",
+        requested_model=metadata.get("requested_model") or "",
+        provider=metadata.get("provider"),
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=known.get("total_tokens") or prompt + completion,
-        cost=exact_usd(known.get("total_cost_usd")),
+        total_tokens=metadata.get("total_tokens") or prompt + completion,
+        cost=exact_usd(metadata.get("total_cost_usd")),
         tags=observers.current_tags(),
-        latency_ms=known.get("latency_ms"),
-        ttft_ms=known.get("ttft_ms"),
+        latency_ms=metadata.get("latency_ms"),
+        ttft_ms=metadata.get("ttft_ms"),
     )

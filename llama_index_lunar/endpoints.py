@@ -1,28 +1,28 @@
 """What stands around an endpoint: LlamaIndex's events, and for streams their tags and their end.
 
-LlamaIndex stamps on each event the tags of whoever reads the stream; here they are those of whoever asked for it.
-And it tells its event handlers of the exception that ends a stream, GeneratorExit included. A handler that keeps its
-events keeps the exception's frames alive, and in them the stream: nothing would close it until the handler goes. So
-``closing`` frees the connection at once, whoever still holds on to what ended the stream.
+LlamaIndex stamps on each event the tags of whoever reads the stream; here they are those of whoever called the
+endpoint. And it tells its event handlers of the exception that ends a stream, GeneratorExit included. A handler that
+keeps its events keeps the exception's frames alive, and in them the stream: nothing would close it until the handler
+goes. So ``closing_stream`` frees the connection at once, whoever still holds on to what ended the stream.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 
-from llama_index_lunar.late import aread_within, read_within
+from llama_index_lunar.attribution import aread_within, read_within
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
-_OPENED: ContextVar[list[Any]] = ContextVar("lunar_opened")
+_STREAMS: ContextVar[list[Any]] = ContextVar("lunar_streams")
 
 
 def chat_events(method: F) -> F:
@@ -35,58 +35,57 @@ def completion_events(method: F) -> F:
     return cast("F", llm_completion_callback()(method))
 
 
-def opened(stream: R) -> R:
-    """Hand a stream, anything with ``close`` or ``aclose``, to the ``closing`` method that it is opened for."""
-    _OPENED.get().append(stream)
+def close_at_end(stream: R) -> R:
+    """Have a stream closed by the ``closing_stream`` method that it is opened for: anything with (a)``close``."""
+    _STREAMS.get().append(stream)
     return stream
 
 
-def closing(method: F) -> F:
+def closing_stream(method: F) -> F:
     """A method whose responses are read under the tags it was called with and, once left, close their stream."""
 
     @functools.wraps(method)
-    def with_closing(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
+    def endpoint(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
         streams: list[Any] = []
-        token = _OPENED.set(streams)
+        token = _STREAMS.set(streams)
         try:
             responses = method(*args, **kwargs)
         finally:
-            _OPENED.reset(token)
+            _STREAMS.reset(token)
         stream = streams.pop()  # the list may live on, in contexts that were copied meanwhile
         if tags := active_instrument_tags.get():
             responses = read_within(lambda: instrument_tags(tags), responses)
 
-        def until_left() -> Generator[Any, None, None]:
-            try:
-                yield from responses
-            finally:
-                stream.close()
+        def read() -> Generator[Any, None, None]:
+            with closing(stream), closing(responses):
+                for response in responses:  # noqa: UP028  # as its async twin
+                    yield response
 
-        return until_left()
+        return read()
 
-    return cast("F", with_closing)
+    return cast("F", endpoint)
 
 
-def aclosing_method(method: F) -> F:
+def aclosing_stream(method: F) -> F:
     """The same for asyncio."""
 
     @functools.wraps(method)
-    async def with_closing(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    async def endpoint(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         streams: list[Any] = []
-        token = _OPENED.set(streams)
+        token = _STREAMS.set(streams)
         try:
             responses = await method(*args, **kwargs)
         finally:
-            _OPENED.reset(token)
-        stream = streams.pop()
+            _STREAMS.reset(token)
+        stream = streams.pop()  # the list may live on, in contexts that were copied meanwhile
         if tags := active_instrument_tags.get():
             responses = aread_within(lambda: instrument_tags(tags), responses)
 
-        async def until_left() -> AsyncGenerator[Any, None]:
+        async def read() -> AsyncGenerator[Any, None]:
             async with aclosing(stream), aclosing(responses):
                 async for response in responses:
                     yield response
 
-        return until_left()
+        return read()
 
-    return cast("F", with_closing)
+    return cast("F", endpoint)

@@ -1,11 +1,11 @@
-"""LunarLLM: LlamaIndex's eight endpoints, tools and routing on Lunar."""
+"""LunarLLM: any model of Lunar, or its router, wherever LlamaIndex takes an LLM."""
 
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -15,34 +15,67 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     CompletionResponseAsyncGen,
     CompletionResponseGen,
-    MessageRole,
+    LLMMetadata,
 )
-from llama_index.core.bridge.pydantic import SecretStr
+from llama_index.core.bridge.pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    WithJsonSchema,
+    field_serializer,
+)
 from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.structured_llm import StructuredLLM
+from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools.types import BaseTool
 from llama_index.core.types import BaseOutputParser, PydanticProgramMode
+from typing_extensions import Self
 
 from llama_index_lunar import tools as toolbox
-from llama_index_lunar.calls import merged
-from llama_index_lunar.endpoints import aclosing_method, chat_events, closing, completion_events
-from llama_index_lunar.messages import to_wire
-from llama_index_lunar.reporting import attributed
-from llama_index_lunar.responses import as_chat, as_completion
-from llama_index_lunar.structured import LunarStructured
+from llama_index_lunar.arguments import check_names, drop_meaningless, split_additional
+from llama_index_lunar.attribution import attributed
+from llama_index_lunar.endpoints import (
+    aclosing_stream,
+    chat_events,
+    close_at_end,
+    closing_stream,
+    completion_events,
+)
+from llama_index_lunar.messages import to_message
+from llama_index_lunar.reporter import Reporter
+from llama_index_lunar.requests import ClientCall, Requests, merge_kwargs
+from llama_index_lunar.responses import Responses
+from llama_index_lunar.routes import Routes
+from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
+from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer
-from lunar_core.routing import text_turns
+from lunar_core.routing import Sticky
+from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout
 from lunar_core.types.completions import RoutingDecision
 from lunar_core.wire.api_requests import ROUTER
+from lunar_core.wire.model_facts import ROUTED, context_window
 
 JSONObject = dict[str, Any]
+A = TypeVar("A", bound=ChatResponse | CompletionResponse)
+M = TypeVar("M", bound=BaseModel)
 
-# Arguments of OpenAI's, OpenRouter's and the vendor's classes that are about their own services.
-_WITHOUT_MEANING = ("api_type", "order", "allow_fallbacks", "environment")
+Secret = Annotated[SecretStr | Callable[[], str] | None, WithJsonSchema({"type": "string"})]
+
+UNKNOWN_WINDOW = 128_000
+"""Tokens that a model is taken to hold of which nothing is known: what nearly all chat models hold today."""
+
+# The fields that decide how the service is reached: ``base_url`` is called as in OpenAILike.
+_SETTINGS = {"api_base" if name == "base_url" else name: name for name in SETTING_NAMES}
+
+# Each call asks several times, for its events.
+_window_of = lru_cache(maxsize=1_000)(context_window)
 
 
-class LunarLLM(LunarStructured):
+class LunarLLM(FunctionCallingLLM):
     """Any model of Lunar, or its router, wherever LlamaIndex takes an LLM.
 
     ``model``: a Lunar id (``gpt-4o-mini``), ``provider/model``, or ``router``: then the service chooses among
@@ -92,6 +125,52 @@ class LunarLLM(LunarStructured):
     ('hello', 0.0000045, 'gpt-4o-mini')
     """
 
+    model: str = Field(
+        description='A Lunar model id, "provider/model", or "router" to let the service choose.'
+    )
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    max_tokens: int | None = Field(default=None, gt=0)
+    top_p: float | None = Field(default=None, ge=0.0, le=1.0)
+    stop: list[str] | None = None
+    n: int | None = Field(default=None, gt=0)
+    presence_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
+    frequency_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    reasoning_effort: str | None = None
+    modalities: list[str] | None = None
+    audio_config: dict[str, Any] | None = None
+    additional_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    models: list[str] | None = None
+    cost_weight: float | None = Field(default=None, ge=0.0)
+    sticky: Sticky = "tools"
+    provider: str | None = None
+    fallbacks: list[str] | None = None
+
+    api_key: Secret = Field(default=None, exclude=True, repr=False)
+    jwt: Secret = Field(default=None, exclude=True, repr=False)
+    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    api_base: str | None = None
+    api_version: str | None = None
+    max_retries: int = Field(default=2, ge=0)
+    timeout: Any = None
+    total_timeout: float | None = None
+    max_connections: int = Field(default=1000, gt=0)
+    allow_http: bool = False
+    reuse_client: bool = True
+
+    context_window: int | None = Field(default=None, gt=0)
+    is_chat_model: bool = True
+    is_function_calling_model: bool = True
+    should_use_structured_outputs: bool = False
+    strict: bool = False
+    tokenizer: Any = Field(default=None, exclude=True, repr=False)
+
+    _clients: ClientPair = PrivateAttr()
+    _settings_of_clients: dict[str, Any] = PrivateAttr()
+    _routes: Routes = PrivateAttr(default_factory=Routes)
+
     def __init__(
         self,
         model: str,
@@ -131,134 +210,224 @@ class LunarLLM(LunarStructured):
     ) -> None:
         if "max_new_tokens" in kwargs:  # as OpenAILike takes it
             max_tokens = kwargs.pop("max_new_tokens")
-        extra = merged(additional_kwargs or {}, {"extra_body": extra_body} if extra_body else {})
-        # Headers may be secrets: they are kept where nothing shows them.
-        headers = {**(default_headers or {}), **(extra.pop("extra_headers", None) or {})}
-        _drop(
-            {
-                "openai_client": openai_client,
-                "async_openai_client": async_openai_client,
-                "additional_kwargs['extra_query']": extra.pop("extra_query", None),
-                **{name: kwargs.pop(name, None) for name in _WITHOUT_MEANING},
-            }
-        )
-        unknown = kwargs.keys() - type(self).model_fields.keys()
-        if unknown:
-            raise ConfigurationError(
-                f"{type(self).__name__}: unknown argument {', '.join(sorted(unknown))}. "
-                "Fields of the API that have no argument go into additional_kwargs={...}"
-            )
-        fields: JSONObject = {
-            "model": model,
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-            "additional_kwargs": extra,
-            "max_retries": max_retries,
-            "timeout": tuple(timeout) if isinstance(timeout, list) else timeout,
-            "reuse_client": reuse_client,
-            "api_key": api_key,
-            "jwt": jwt,
-            "api_base": base_url if api_base is None else api_base,
-            "api_version": api_version,
-            "callback_manager": callback_manager or CallbackManager([]),
-            "default_headers": headers or None,
-            "system_prompt": system_prompt,
-            "messages_to_prompt": messages_to_prompt,
-            "completion_to_prompt": completion_to_prompt,
-            "pydantic_program_mode": pydantic_program_mode,
-            "output_parser": output_parser,
-            "strict": strict,
-            "reasoning_effort": reasoning_effort,
-            "modalities": modalities,
-            "audio_config": audio_config,
-            "stop": [stop] if isinstance(stop, str) else stop,
-            "models": models,
-            "fallbacks": fallbacks,
+        if extra_body:
+            additional_kwargs = merge_kwargs(additional_kwargs or {}, {"extra_body": extra_body})
+        additional, headers = split_additional(additional_kwargs or {}, default_headers)
+        arguments = {
             **kwargs,
+            "openai_client": openai_client,
+            "async_openai_client": async_openai_client,
         }
-        super().__init__(**fields)  # pydantic checks and converts them
+        arguments = drop_meaningless(arguments)
+        check_names(arguments, type(self).model_fields, type(self).__name__)
+        # pydantic checks and converts them.
+        super().__init__(
+            model=model,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            additional_kwargs=additional,
+            max_retries=max_retries,
+            timeout=tuple(timeout) if isinstance(timeout, list) else timeout,
+            reuse_client=reuse_client,
+            api_key=api_key,
+            jwt=jwt,
+            api_base=base_url if api_base is None else api_base,
+            api_version=api_version,
+            callback_manager=callback_manager or CallbackManager([]),
+            default_headers=headers,
+            system_prompt=system_prompt,
+            messages_to_prompt=messages_to_prompt,
+            completion_to_prompt=completion_to_prompt,
+            pydantic_program_mode=pydantic_program_mode,
+            output_parser=output_parser,
+            strict=strict,
+            reasoning_effort=reasoning_effort,
+            modalities=modalities,
+            audio_config=audio_config,
+            stop=[stop] if isinstance(stop, str) else stop,
+            models=models,
+            fallbacks=fallbacks,
+            **arguments,
+        )
         if self.model == ROUTER and not self.is_chat_model:
             raise ConfigurationError(
                 "is_chat_model: the router takes chats only; name a model for text completions"
             )
-        self._make_clients(observers, http_client, async_http_client)
+        self._settings_of_clients = self._settings()
+        # The caller's observers come first: a call that they refuse is not reported.
+        everyone = (*observers, Reporter())
+        settings = Settings.resolve(**self._settings_of_clients)
+        self._clients = ClientPair(settings, everyone, http_client, async_http_client)
 
-    # The framework's endpoints: each is decorated once, and calls nothing that is decorated too, so that an
-    # answer ends one event and one span.
+    # LlamaIndex's endpoints: each is decorated once, and calls nothing that is decorated too, so that an answer
+    # ends one event and one span.
 
     @chat_events
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask, and wait for the whole answer."""
-        if self._chats(kwargs):
-            return self._chat(messages, kwargs)
-        return as_chat(self._text(self._prompt(messages), kwargs))
-
-    @closing
-    @chat_events
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
-        if self._chats(kwargs):
-            return self._stream_chat(messages, kwargs)
-        return (as_chat(each) for each in self._stream_text(self._prompt(messages), kwargs))
-
-    @completion_events
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Complete a text: a chat's answer to it, or with ``is_chat_model=False`` its continuation."""
-        prompt = self._formatted(prompt, formatted)
-        if self._chats(kwargs):
-            return as_completion(self._chat(_user(prompt), kwargs))
-        return self._text(prompt, kwargs)
-
-    @closing
-    @completion_events
-    def stream_complete(
-        self, prompt: str, formatted: bool = False, **kwargs: Any
-    ) -> CompletionResponseGen:
-        """Complete a text, and read the answer as it comes."""
-        prompt = self._formatted(prompt, formatted)
-        if self._chats(kwargs):
-            return (as_completion(each) for each in self._stream_chat(_user(prompt), kwargs))
-        return self._stream_text(prompt, kwargs)
+        return self._answer(Requests(self).for_chat(messages, kwargs))
 
     @chat_events
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask, and wait for the whole answer."""
-        if self._chats(kwargs):
-            return await self._achat(messages, kwargs)
-        return as_chat(await self._atext(self._prompt(messages), kwargs))
+        return await self._aanswer(Requests(self).for_chat(messages, kwargs))
 
-    @aclosing_method
+    @closing_stream
+    @chat_events
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
+        return self._stream(Requests(self).for_chat(messages, kwargs, stream=True))
+
+    @aclosing_stream
     @chat_events
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        """Ask, and read the answer as it comes."""
-        if self._chats(kwargs):
-            return await self._astream_chat(messages, kwargs)
-        texts = await self._astream_text(self._prompt(messages), kwargs)
-        return (as_chat(each) async for each in texts)
+        """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
+        return await self._astream(Requests(self).for_chat(messages, kwargs, stream=True))
+
+    @completion_events
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Complete a text: a chat's answer to it, or with ``is_chat_model=False`` its continuation."""
+        return self._answer(Requests(self).for_completion(prompt, kwargs, formatted=formatted))
 
     @completion_events
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
-        """Complete a text."""
-        prompt = self._formatted(prompt, formatted)
-        if self._chats(kwargs):
-            return as_completion(await self._achat(_user(prompt), kwargs))
-        return await self._atext(prompt, kwargs)
+        """Complete a text: a chat's answer to it, or with ``is_chat_model=False`` its continuation."""
+        return await self._aanswer(
+            Requests(self).for_completion(prompt, kwargs, formatted=formatted)
+        )
 
-    @aclosing_method
+    @closing_stream
+    @completion_events
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        """Complete a text, and read the answer as it comes. The request is made at once, not at the first read."""
+        return self._stream(
+            Requests(self).for_completion(prompt, kwargs, formatted=formatted, stream=True)
+        )
+
+    @aclosing_stream
     @completion_events
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
-        """Complete a text, and read the answer as it comes."""
-        prompt = self._formatted(prompt, formatted)
-        if self._chats(kwargs):
-            answers = await self._astream_chat(_user(prompt), kwargs)
-            return (as_completion(each) async for each in answers)
-        return await self._astream_text(prompt, kwargs)
+        """Complete a text, and read the answer as it comes. The request is made at once, not at the first read."""
+        return await self._astream(
+            Requests(self).for_completion(prompt, kwargs, formatted=formatted, stream=True)
+        )
+
+    # How they are carried out
+
+    def _answer(self, call: ClientCall[A]) -> A:
+        responses = Responses(call, self._remember_route)
+        with attributed(self.callback_manager):
+            client = self._current_clients().sync
+            answer = call.resource(client).create(**call.params)
+        return responses.whole(answer)
+
+    async def _aanswer(self, call: ClientCall[A]) -> A:
+        responses = Responses(call, self._remember_route)
+        with attributed(self.callback_manager):
+            client = self._current_clients().asynchronous
+            answer = await call.resource(client).create(**call.params)
+        return responses.whole(answer)
+
+    def _stream(self, call: ClientCall[A]) -> Generator[A, None, None]:
+        responses = Responses(call, self._remember_route)
+        with attributed(self.callback_manager):
+            client = self._current_clients().sync
+            stream = close_at_end(call.resource(client).create(stream=True, **call.params))
+
+        def read() -> Generator[A, None, None]:
+            for chunk in stream.plain_chunks():
+                for response in responses.feed(chunk):  # noqa: UP028  # as its async twin
+                    yield response
+            yield responses.last(stream)
+
+        return read()
+
+    async def _astream(self, call: ClientCall[A]) -> AsyncGenerator[A, None]:
+        responses = Responses(call, self._remember_route)
+        with attributed(self.callback_manager):
+            client = self._current_clients().asynchronous
+            stream = close_at_end(await call.resource(client).create(stream=True, **call.params))
+
+        async def read() -> AsyncGenerator[A, None]:
+            async for chunk in stream.plain_chunks():
+                for response in responses.feed(chunk):  # as its async twin
+                    yield response
+            yield responses.last(stream)
+
+        return read()
+
+    @field_serializer("timeout")
+    def _timeout_as_json(self, timeout: object) -> object:
+        """Seconds, or those of each step: what a stored LLM can be made from again."""
+        if timeout is None or isinstance(timeout, (int, float)):
+            return timeout
+        return list(vars(checked_timeout(timeout)).values())
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex stores it."""
+        return "LunarLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex goes by: how much fits into a prompt, whether tools may be used."""
+        return LLMMetadata(
+            context_window=self.context_window or self._window(),
+            num_output=self.max_tokens or -1,
+            is_chat_model=self.is_chat_model,
+            is_function_calling_model=self.is_function_calling_model,
+            model_name=self.model,
+        )
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Who is asked before each call and told of its outcome."""
+        everyone = self._clients.observers
+        return tuple(observer for observer in everyone if not isinstance(observer, Reporter))
+
+    def to_payload(self) -> JSONObject:
+        """What events and callbacks are shown of this LLM: neither key nor headers."""
+        shown = ("api_base", "provider", "models", "cost_weight", "sticky", "fallbacks")
+        return {
+            "class_name": self.class_name(),
+            **self.metadata.model_dump(),
+            **{name: value for name in shown if (value := getattr(self, name)) is not None},
+        }
+
+    def _window(self) -> int:
+        """The smallest of those that may answer: what the router chooses must hold the prompt."""
+        candidates = (self.models or ROUTED) if self.model == ROUTER else (self.model,)
+        return min(_window_of(model) or UNKNOWN_WINDOW for model in candidates)
+
+    def _current_clients(self) -> ClientPair:
+        """The clients, made anew when a field that they depend on has changed."""
+        settings = self._settings()
+        if settings != self._settings_of_clients:
+            self._clients = self._clients.with_settings(Settings.resolve(**settings))
+            self._settings_of_clients, self._routes = settings, Routes()
+        return self._clients
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, field) for field, name in _SETTINGS.items()}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # A copy asks and tells the same people: its costs must reach the ledger that its owner reads.
+        shared = (self.callback_manager, getattr(self, "rate_limiter", None))
+        memo = {} if memo is None else memo
+        memo |= {id(part): part for part in shared if part is not None}
+        return super().__deepcopy__(memo)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        # BaseComponent would run __init__ again, which asks for a key that a pickle need not carry.
+        BaseModel.__setstate__(self, state)
 
     # Tools
 
@@ -274,17 +443,16 @@ class LunarLLM(LunarStructured):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> JSONObject:
-        arguments = toolbox.chat_arguments(
+        return Requests(self).with_tools(
             tools,
             user_msg,
             chat_history,
-            model=kwargs.get("model") or self.model,
-            parallel=allow_parallel_tool_calls,
-            required=tool_required,
-            choice=tool_choice,
-            strict=self.strict if strict is None else strict,
+            allow_parallel_tool_calls=allow_parallel_tool_calls,
+            tool_required=tool_required,
+            tool_choice=tool_choice,
+            strict=strict,
+            **kwargs,
         )
-        return {**arguments, **kwargs}
 
     def _validate_chat_with_tools_response(
         self,
@@ -301,10 +469,60 @@ class LunarLLM(LunarStructured):
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
         """The tools that the model wants called. Raises ValueError if there are none, unless told not to."""
-        found = toolbox.selections(response)
-        if not found and error_on_no_tool_call:
+        calls = toolbox.selections(response)
+        if not calls and error_on_no_tool_call:
             raise ValueError("Expected at least one tool call, but got 0 tool calls.")
-        return found
+        return calls
+
+    # Structured output
+
+    def structured_predict(
+        self,
+        output_cls: type[M],
+        prompt: BasePromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> M:
+        """Fill ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
+        return StructuredOutput(self).predict(output_cls, prompt, llm_kwargs, prompt_args)
+
+    async def astructured_predict(
+        self,
+        output_cls: type[M],
+        prompt: BasePromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> M:
+        """Fill ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
+        return await StructuredOutput(self).apredict(output_cls, prompt, llm_kwargs, prompt_args)
+
+    def stream_structured_predict(
+        self,
+        output_cls: type[M],
+        prompt: BasePromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        """Fill ``output_cls`` as the answer comes: objects with more and more fields, at last a whole one.
+
+        The request is made at once, not at the first read. Raises ValueError at the end of an answer of which
+        nothing could be read.
+        """
+        return StructuredOutput(self).stream(output_cls, prompt, llm_kwargs, prompt_args)
+
+    async def astream_structured_predict(
+        self,
+        output_cls: type[M],
+        prompt: BasePromptTemplate,
+        llm_kwargs: JSONObject | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        """As ``stream_structured_predict``, for asyncio."""
+        return await StructuredOutput(self).astream(output_cls, prompt, llm_kwargs, prompt_args)
+
+    def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> StructuredLLM:
+        """An LLM whose every answer is an ``output_cls``, in JSON and as ``raw``."""
+        return LunarStructuredLLM(llm=self, output_cls=output_cls, **kwargs)
 
     # Routing
 
@@ -315,20 +533,22 @@ class LunarLLM(LunarStructured):
         'gpt-4o'
         """
         with attributed(self.callback_manager):
-            return self._current_clients().sync.router.decide(
-                **self._route_params(messages, kwargs)
-            )
+            client = self._current_clients().sync
+            return client.router.decide(**Requests(self).for_decision(messages, kwargs))
 
     async def aroute(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
         """The same for asyncio."""
         with attributed(self.callback_manager):
-            params = self._route_params(messages, kwargs)
-            return await self._current_clients().asynchronous.router.decide(**params)
+            client = self._current_clients().asynchronous
+            return await client.router.decide(**Requests(self).for_decision(messages, kwargs))
 
-    def _route_params(self, messages: str | Sequence[ChatMessage], given: JSONObject) -> JSONObject:
-        asked = _user(messages) if isinstance(messages, str) else messages
-        own = {"models": self.models, "cost_weight": self.cost_weight}
-        return {**own, **given, "messages": text_turns(to_wire(asked))}
+    def find_route(self, messages: Sequence[Mapping[str, Any]]) -> JSONObject | None:
+        """The earlier decision to which a conversation, in the form of the API, keeps (``sticky``); None without."""
+        return self._routes.find(messages, self.sticky)
+
+    def _remember_route(self, answer: ChatMessage, route: JSONObject) -> None:
+        if self.sticky != "off":
+            self._routes.remember(to_message(answer), route, self.sticky)
 
     # Life
 
@@ -342,18 +562,7 @@ class LunarLLM(LunarStructured):
         await self._clients.aclose()
 
 
-def _user(prompt: str) -> list[ChatMessage]:
-    return [ChatMessage(prompt, role=MessageRole.USER)]
-
-
 # LlamaIndex looks these signatures up with every call; kept, they cost it next to nothing.
 for _name in ("chat", "stream_chat", "complete", "stream_complete"):
     for _method in (vars(LunarLLM)[_name].__wrapped__, vars(LunarLLM)[f"a{_name}"].__wrapped__):
         _method.__signature__ = inspect.signature(_method)
-
-
-def _drop(given: Mapping[str, object]) -> None:
-    """Warn of arguments that cannot be followed, where they were given."""
-    for name, value in given.items():
-        if value is not None:
-            warnings.warn(f"{name} has no meaning for Lunar: dropped", stacklevel=3)

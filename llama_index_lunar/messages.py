@@ -102,10 +102,10 @@ def tool_calls_of(message: ChatMessage) -> list[JSONObject]:
             _call(block.tool_call_id, block.tool_name, cast("object", block.tool_kwargs))
             for block in blocks
         ]
-    listed = message.additional_kwargs.get("tool_calls")
-    if not isinstance(listed, (list, tuple)):
-        listed = [message.additional_kwargs.get("function_call")]  # as OpenAI's models once had it
-    return [call for call in map(_plain_call, listed) if call is not None]
+    values = message.additional_kwargs.get("tool_calls")
+    if not isinstance(values, (list, tuple)):
+        values = [message.additional_kwargs.get("function_call")]  # as OpenAI's models once had it
+    return [call for call in map(_plain_call, values) if call is not None]
 
 
 def _plain_call(call: object) -> JSONObject | None:
@@ -143,17 +143,21 @@ def _paired(wire: list[JSONObject]) -> list[JSONObject]:
                 call["id"] = call["id"] or f"call_{number}_{position}"
                 waiting.append((call["id"], call["function"]["name"]))
         elif message["role"] == "tool":
-            told = message["tool_call_id"]
-            found = next((w for w in waiting if w[0] == told), None)
-            if found is None:
-                named = (told, message.get("name"))
-                found = next((w for w in waiting if w[1] in named), None)
-            if found is None and not told and waiting:
-                found = waiting[0]
-            if found is not None:
-                waiting.remove(found)
-                message["tool_call_id"] = found[0]
+            call_of_result = _match(waiting, message["tool_call_id"], message.get("name"))
+            if call_of_result is not None:
+                waiting.remove(call_of_result)
+                message["tool_call_id"] = call_of_result[0]
     return wire
+
+
+def _match(
+    waiting: Sequence[tuple[str, str]], call_id: str, name: str | None
+) -> tuple[str, str] | None:
+    """The call that a result belongs to: of the same id, else of the same name, else the first that waits."""
+    by_id = [call for call in waiting if call[0] == call_id]
+    by_name = [call for call in waiting if call[1] in (call_id, name)]
+    in_order = [] if call_id else waiting
+    return next(iter([*by_id, *by_name, *in_order]), None)
 
 
 def _mark_cached(parts: list[JSONObject], point: CachePoint) -> None:

@@ -43,10 +43,10 @@ def chat_arguments(
         if isinstance(user_msg, str):
             user_msg = ChatMessage(user_msg, role=MessageRole.USER)
         messages.append(user_msg)
-    specs = [spec(tool, strict=strict) for tool in tools]
+    specs = [describe_tool(tool, strict=strict) for tool in tools]
     arguments: JSONObject = {"messages": messages, "tools": None, "tool_choice": None}
     if specs:
-        names = [each["function"]["name"] for each in specs]
+        names = [spec["function"]["name"] for spec in specs]
         chosen = bridge.tool_choice(choice, names)
         arguments["tools"] = specs
         arguments["tool_choice"] = chosen or ("required" if required else "auto")
@@ -55,25 +55,25 @@ def chat_arguments(
     return arguments
 
 
-def spec(tool: BaseTool, *, strict: bool) -> JSONObject:
+def describe_tool(tool: BaseTool, *, strict: bool) -> JSONObject:
     """One tool as the API describes tools."""
     described: JSONObject = tool.metadata.to_openai_tool(skip_length_check=True)
     if strict:
         described["function"]["strict"] = True
-        described["function"]["parameters"] = closed(described["function"]["parameters"])
+        described["function"]["parameters"] = close_schema(described["function"]["parameters"])
     return described
 
 
-def closed(schema: Any) -> Any:
+def close_schema(schema: Any) -> Any:
     """``schema`` as strict mode wants it: every field of every object required, and no others allowed."""
     if isinstance(schema, list):
-        return [closed(each) for each in schema]
+        return [close_schema(item) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
     shut = {
-        name: {key: closed(value) for key, value in inner.items()}
+        name: {key: close_schema(value) for key, value in inner.items()}
         if name in ("properties", "$defs", "definitions") and isinstance(inner, Mapping)
-        else closed(inner)
+        else close_schema(inner)
         for name, inner in schema.items()
         if name != "default"
     }
@@ -112,16 +112,16 @@ def arguments(text: str) -> JSONObject:
         return whole
     for read in (_beginning, _cut_off, parse_partial_json):
         try:
-            found: object = read(text)
+            value: object = read(text)
         except (ValueError, TypeError, RecursionError):
             continue
-        return found if isinstance(found, dict) else {}
+        return value if isinstance(value, dict) else {}
     return {}
 
 
 def _beginning(text: str) -> object:
-    found, _ = json.JSONDecoder(strict=False).raw_decode(text)
-    return found
+    value, _ = json.JSONDecoder(strict=False).raw_decode(text)
+    return value
 
 
 def _cut_off(text: str) -> object:

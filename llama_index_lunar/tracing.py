@@ -19,10 +19,12 @@ from lunar_core.observers import Outcome
 
 def install() -> None:
     """OpenInference warns of each event that it doesn't know: ours has told it all by other means."""
-    logging.getLogger("openinference.instrumentation.llama_index._handler").addFilter(_is_news)
+    logging.getLogger("openinference.instrumentation.llama_index._handler").addFilter(
+        _is_not_of_usage
+    )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_not_of_usage(record: logging.LogRecord) -> bool:
     return not record.getMessage().endswith("LunarUsageEvent")
 
 
@@ -36,8 +38,8 @@ def current_span() -> Any:
         return None
     span = _opened_for(call) or trace.get_current_span()
     # Tracers name their spans after the framework's: "LunarLLM.chat" for "LunarLLM.chat-<uuid>".
-    named = str(getattr(span, "name", "")).startswith(call.partition("-")[0])
-    return span if named and span.is_recording() else None
+    is_of_call = str(getattr(span, "name", "")).startswith(call.partition("-")[0])
+    return span if is_of_call and span.is_recording() else None
 
 
 def _opened_for(call: str) -> Any:
@@ -54,7 +56,7 @@ def describe(span: Any, outcome: Outcome) -> None:
     if not span.is_recording():
         return
     usage = outcome.usage
-    told: dict[str, object] = {
+    facts: dict[str, object] = {
         "call_id": outcome.call.call_id,
         "model": outcome.model,
         "provider": outcome.provider,
@@ -65,7 +67,7 @@ def describe(span: Any, outcome: Outcome) -> None:
         "llm.cost.prompt": usage and usage.input_cost_usd,
         "llm.cost.completion": usage and usage.output_cost_usd,
     }
-    metadata = {name: value for name, value in told.items() if value is not None}
+    metadata = {name: value for name, value in facts.items() if value is not None}
     span.set_attributes(
         {name: cost for name, cost in costs.items() if cost is not None}
         | {"metadata": json.dumps({**_metadata(span), **metadata})}
@@ -75,7 +77,7 @@ def describe(span: Any, outcome: Outcome) -> None:
 def _metadata(span: Any) -> dict[str, object]:
     """What the caller has put there: it stays."""
     try:
-        found = json.loads(span.attributes["metadata"])
+        metadata = json.loads(span.attributes["metadata"])
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}

@@ -23,6 +23,11 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST_FILE = 420
 """Lines. Past about 400 a file is asked which two things it is."""
 
+LONGER_FILES = {
+    "llama_index_lunar/llm.py": "one class: LunarLLM with its fields, its constructor and its eight endpoints",
+}
+"""Files that may be longer, each with the one thing that it is."""
+
 BLOCKER = """
 import sys
 
@@ -137,7 +142,8 @@ def test_packages_say_that_they_are_typed(package: str) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_grows_too_long(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+    is_long = len(path.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE
+    assert is_long == (path.relative_to(ROOT).as_posix() in LONGER_FILES)
 
 
 def test_no_file_tells_where_it_was_written() -> None:

@@ -43,7 +43,6 @@ PUBLIC = {
 """Names that users have in their programs: `Totals.of(entries)`."""
 
 UNTIL_MENDED = {
-    "llama_index_lunar": {"asked", "each", "found", "given", "known", "of", "said", "told"},
     "lunar_core": {"each", "found", "given", "said"},
     "lunar_core/cli": {"asked", "found", "told", "wanted"},
     "lunar_core/client": {"asked", "found", "given", "made", "others", "wanted"},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_lunar.responses import ChatChunks, TextChunks
+from llama_index_lunar.chunks import ChatChunks, TextChunks
 from lunar_core.types.completions import CallInfo
 from tests.faults_steps import DONE, chunk, completion, reply, sse
 from tests.llama_index.support import ask

@@ -1,0 +1,54 @@
+"""The constructor's arguments → the fields of a LunarLLM. Those of OpenAILike are understood."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lunar_core.errors import ConfigurationError
+
+JSONObject = dict[str, Any]
+
+# Arguments of OpenAI's, OpenRouter's and the vendor's classes that are about their own services.
+_WITHOUT_MEANING = (
+    "openai_client",
+    "async_openai_client",
+    "api_type",
+    "order",
+    "allow_fallbacks",
+    "environment",
+)
+
+
+def split_additional(
+    additional_kwargs: Mapping[str, Any], default_headers: Mapping[str, str] | None
+) -> tuple[JSONObject, dict[str, str] | None]:
+    """``additional_kwargs`` without headers, and all the headers: those may be secrets, and are kept out of sight."""
+    additional = dict(additional_kwargs)
+    headers = {**(default_headers or {}), **(additional.pop("extra_headers", None) or {})}
+    _warn_of("additional_kwargs['extra_query']", additional.pop("extra_query", None))
+    return additional, headers or None
+
+
+def drop_meaningless(arguments: JSONObject) -> JSONObject:
+    """``arguments`` without those that mean nothing for Lunar. Warns of each that has a value."""
+    for name in _WITHOUT_MEANING:
+        _warn_of(name, arguments.get(name))
+    return {name: value for name, value in arguments.items() if name not in _WITHOUT_MEANING}
+
+
+def check_names(arguments: Iterable[str], fields: Iterable[str], class_name: str) -> None:
+    """Raises ConfigurationError for an argument that is no field."""
+    unknown = sorted(set(arguments) - set(fields))
+    if unknown:
+        raise ConfigurationError(
+            f"{class_name}: unknown argument {', '.join(unknown)}. "
+            "Fields of the API that have no argument go into additional_kwargs={...}"
+        )
+
+
+def _warn_of(name: str, value: object) -> None:
+    if value is not None:
+        # The caller's line: above this are its own caller here, and the constructor.
+        warnings.warn(f"{name} has no meaning for Lunar: dropped", stacklevel=4)

@@ -1,0 +1,62 @@
+"""What is known of an answer beside its words → where LlamaIndex, its handlers and its tracers look for it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lunar_core import bridge
+from lunar_core.types.completions import CallInfo, RoutingDecision
+from lunar_core.types.usage import Usage
+
+JSONObject = dict[str, Any]
+
+
+def complete_raw(raw: JSONObject, usage: Usage | None, routing: JSONObject | None) -> JSONObject:
+    """``raw`` with the whole of what the service stated on tokens, cost and route."""
+    if usage is not None:
+        raw["usage"] = usage.model_dump(mode="json", exclude_none=True)
+    if routing is not None:
+        raw["routing"] = routing
+        raw["model"] = raw.get("model") or routing.get("selected_model")
+    return raw
+
+
+def answer_metadata(
+    raw: JSONObject,
+    call: CallInfo,
+    usage: Usage | None,
+    route: RoutingDecision | None,
+    finish_reason: str | None,
+) -> JSONObject:
+    """``additional_kwargs`` of a response: tokens, USD, ms and the rest, flat, absent where unknown."""
+    metadata: JSONObject = {}
+    if usage is not None:
+        prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+        if total is None and prompt is not None and completion is not None:
+            total = prompt + completion
+        counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+        metadata = {name: count for name, count in counts.items() if count is not None}
+    metadata |= bridge.metadata(
+        call=call,
+        model=_string(raw.get("model")),
+        answer_id=_string(raw.get("id")),
+        finish_reason=finish_reason,
+        usage=usage,
+        routing=route,
+        extra=raw,
+    )
+    metadata["model"] = metadata.pop("model_name", None) or call.requested_model
+    metadata.pop("model_provider")
+    if raw.get("routing"):
+        metadata["routing"] = raw["routing"]
+    return metadata
+
+
+def reasoning_tokens(usage: Usage | None) -> int | None:
+    """How many tokens of the answer were the model's reasoning; None where nobody said."""
+    details = usage and usage.completion_tokens_details
+    return details.reasoning_tokens if details else None
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,87 @@
+"""The event that LlamaIndex's handlers get for each call that may be billed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index_instrumentation.base import BaseEvent
+
+from lunar_core.cost.ledger import Entry
+from lunar_core.observers import Status
+from lunar_core.types.attempt import Attempt
+from lunar_core.types.usage import exact_usd
+
+
+class LunarUsageEvent(BaseEvent):
+    """What one call used and cost: emitted once for each, also for streams that were left early and for decisions.
+
+    ``tags`` are those of the moment the call was made (``instrument_tags`` and ``lunar_core.tags``), even if a
+    stream is read elsewhere; ``span_id`` is that of the LLM's own span. ``usage`` and ``routing`` are what the service
+    said, None where it said nothing; costs are USD. ``partial``: the answer did not arrive whole.
+
+    >>> class Printer(BaseEventHandler):
+    ...     def handle(self, event, **kwargs):
+    ...         if isinstance(event, LunarUsageEvent):
+    ...             print(event.model, event.total_cost_usd, event.tags)
+    """
+
+    call_id: str
+    endpoint: str
+    """``chat.completions``, ``completions``, ``router`` or ``router.decide``."""
+    model: str
+    """The model that answered; the one that was asked where none did."""
+    requested_model: str = ""
+    provider: str | None = None
+    agent: str | None = None
+    """The agent whose step made the call."""
+    status: Status = "ok"
+    """``ok``, ``failed`` or ``aborted``."""
+    partial: bool = False
+    streamed: bool = False
+    usage: dict[str, Any] | None = None
+    routing: dict[str, Any] | None = None
+    attempts: list[dict[str, Any]] = Field(default_factory=list)
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    error: str | None = None
+
+    @property
+    def total_cost_usd(self) -> float | None:
+        """What the service billed, in USD; None if it did not say."""
+        return (self.usage or {}).get("total_cost_usd")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The event's name, as handlers and stores know it."""
+        return "LunarUsageEvent"
+
+    @property
+    def entry(self) -> Entry:
+        """The same as an entry of a ledger."""
+        usage = self.usage or {}
+        prompt = usage.get("prompt_tokens") or 0
+        completion = usage.get("completion_tokens") or 0
+        return Entry(
+            call_id=self.call_id,
+            model=self.model,
+            endpoint=self.endpoint,
+            requested_model=self.requested_model,
+            provider=self.provider,
+            status=self.status,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=usage.get("total_tokens") or prompt + completion,
+            cost=exact_usd(self.total_cost_usd),
+            tags={str(name): str(value) for name, value in self.tags.items()},
+            labels=entry_labels(self.span_id, self.agent),
+            attempts=tuple(Attempt(**attempt) for attempt in self.attempts),
+            latency_ms=self.latency_ms,
+            ttft_ms=self.ttft_ms,
+        )
+
+
+def entry_labels(span_id: str | None, agent: str | None) -> dict[str, object]:
+    """What LlamaIndex knows of a call, as an entry's labels; absent where unknown."""
+    labels = {"span_id": span_id, "agent": agent}
+    return {name: value for name, value in labels.items() if value is not None}
