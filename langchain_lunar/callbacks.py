@@ -22,6 +22,7 @@ from langchain_core.tracers.context import register_configure_hook
 
 from langchain_lunar.entries import Report, Run
 from lunar_core import Entry, Ledger, Totals, current_tags
+from lunar_core.cost.view import CostView
 
 MAX_RUNS = 10_000
 """Runs that are remembered while they are under way. Of more, those not seen for longest are forgotten."""
@@ -29,7 +30,7 @@ MAX_RUNS = 10_000
 V = TypeVar("V")
 
 
-class LunarCostCallbackHandler(BaseCallbackHandler):
+class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
     """Adds up what every model call under it cost, in sync and async code alike.
 
     Give it to a model, to a call (``config={"callbacks": [handler]}``) or to both: a call counts once.
@@ -57,38 +58,9 @@ class LunarCostCallbackHandler(BaseCallbackHandler):
         self._ended: _Recent[UUID] = _Recent()
 
     @property
-    def total_cost(self) -> Decimal:
-        """USD over all calls whose cost is known; ``unpriced`` tells how many are not."""
-        return self.ledger.total_cost
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of prompts and answers together. An answer from the cache used none."""
-        return self.ledger.total_tokens
-
-    @property
-    def unpriced(self) -> int:
-        """How many answers came without their cost."""
-        return self.ledger.unpriced
-
-    @property
     def saved(self) -> Decimal:
         """USD that the answers from LangChain's cache would have cost again."""
         return self.ledger.total.saved
-
-    @property
-    def by_model(self) -> dict[str, Totals]:
-        """By the model that answered."""
-        return self.ledger.by_model
-
-    @property
-    def by_provider(self) -> dict[str | None, Totals]:
-        """By who served the answer."""
-        return self.ledger.by_provider
-
-    def by_tag(self, name: str) -> dict[str | None, Totals]:
-        """By the value that ``lunar_core.tags(name=value)`` gave; None for calls outside of such a block."""
-        return self.ledger.by_tag(name)
 
     @property
     def by_run_tag(self) -> dict[str, Totals]:

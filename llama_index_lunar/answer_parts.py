@@ -69,15 +69,6 @@ def make_message(
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
 
 
-def find_reasoning(message: JSONObject) -> str:
-    """What a reasoning model says to itself. Upstreams name the field in two ways."""
-    for name in ("reasoning_content", "reasoning"):
-        reasoning = message.get(name)
-        if isinstance(reasoning, str) and reasoning:
-            return reasoning
-    return ""
-
-
 def read_logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
     """For each token the alternatives that the model had; the token alone where the service names none."""
     logprobs = choice.get("logprobs")

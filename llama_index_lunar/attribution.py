@@ -11,18 +11,13 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 
 from lunar_core.cost.ledger import Ledger
+from lunar_core.cost.view import CostView
 from lunar_core.observers import current_tags, tags
 
 R = TypeVar("R")
 
 LEDGERS: ContextVar[tuple[Ledger, ...]] = ContextVar("lunar_ledgers", default=())
 """The ledgers that want to hear of the calls made here."""
-
-
-class KeepsLedger:
-    """A handler of the CallbackManager that is told of each call directly, streams that were left early included."""
-
-    ledger: Ledger
 
 
 @contextmanager
@@ -34,7 +29,7 @@ def attributed(callbacks: CallbackManager | None) -> Iterator[None]:
     own = current_tags()
     theirs = {str(name): value for name, value in active_instrument_tags.get().items()}
     handlers = getattr(callbacks, "handlers", None) or ()
-    ledgers = tuple(h.ledger for h in handlers if isinstance(h, KeepsLedger))
+    ledgers = tuple(h.ledger for h in handlers if isinstance(h, CostView))
     token = LEDGERS.set((*LEDGERS.get(), *ledgers))
     try:
         names = theirs.keys() - own.keys()

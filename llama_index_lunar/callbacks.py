@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.callbacks import CBEventType, EventPayload
@@ -18,56 +17,22 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
-from llama_index_lunar.attribution import LEDGERS, KeepsLedger
+from llama_index_lunar.attribution import LEDGERS
 from llama_index_lunar.usage_event import LunarUsageEvent
 from lunar_core import observers
-from lunar_core.cost.ledger import Entry, Ledger, Totals
-from lunar_core.types.usage import exact_usd
+from lunar_core.cost.entries import Entry, entry_from_metadata
+from lunar_core.cost.ledger import Ledger
+from lunar_core.cost.totals import Totals
+from lunar_core.cost.view import CostView
 
 
-class _Costs:
-    """The sums of a ledger. Costs are exact USD, as the service billed them."""
-
-    if TYPE_CHECKING:
-        ledger: Ledger
-
-    @property
-    def total_cost(self) -> Decimal:
-        """USD over all calls whose cost is known; ``unpriced`` tells how many are not."""
-        return self.ledger.total_cost
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of prompts and answers together."""
-        return self.ledger.total_tokens
-
-    @property
-    def unpriced(self) -> int:
-        """How many answers, or parts of one, came without their cost."""
-        return self.ledger.unpriced
-
-    @property
-    def by_model(self) -> dict[str, Totals]:
-        """By the model that answered."""
-        return self.ledger.by_model
-
-    @property
-    def by_provider(self) -> dict[str | None, Totals]:
-        """By who served the answer."""
-        return self.ledger.by_provider
+class _AgentCosts(CostView):
+    """The sums of a ledger, by agent too."""
 
     @property
     def by_agent(self) -> dict[str | None, Totals]:
         """By the agent whose step made the call; None for calls outside of agents."""
         return self.ledger.by(_agent_of)
-
-    def by_tag(self, name: str) -> dict[str | None, Totals]:
-        """By the value of one tag; None for the calls without it.
-
-        Tags are those of ``lunar_cost(tags=…)``, ``lunar_core.tags`` and ``instrument_tags``. Workflows and agents
-        add ``llamaindex.run_id``, one for each run.
-        """
-        return self.ledger.by_tag(name)
 
 
 def _agent_of(entry: Entry) -> str | None:
@@ -75,7 +40,7 @@ def _agent_of(entry: Entry) -> str | None:
     return agent if isinstance(agent, str) else None
 
 
-class LunarCostHandler(_Costs, BaseEventHandler):
+class LunarCostHandler(_AgentCosts, BaseEventHandler):
     """An event handler that adds up what all LunarLLMs cost, wherever they are called.
 
     Each call counts once: with retries and fallbacks, in structured output and in streams that were left early.
@@ -101,7 +66,7 @@ class LunarCostHandler(_Costs, BaseEventHandler):
             self.ledger.add(event.entry)
 
 
-class LunarCostCallback(_Costs, KeepsLedger, BaseCallbackHandler):
+class LunarCostCallback(_AgentCosts, BaseCallbackHandler):
     """The same for a CallbackManager: what the LunarLLMs that it is given to cost.
 
     >>> costs = LunarCostCallback()
@@ -144,7 +109,8 @@ class LunarCostCallback(_Costs, KeepsLedger, BaseCallbackHandler):
         response = payload.get(EventPayload.RESPONSE) or payload.get(EventPayload.COMPLETION)
         metadata = getattr(response, "additional_kwargs", None)
         if isinstance(metadata, Mapping) and metadata.keys() & {"call_id", "total_cost_usd"}:
-            self.ledger.add(_entry(metadata, event_id))
+            tags = observers.current_tags()
+            self.ledger.add(entry_from_metadata(metadata, call_id=event_id, tags=tags))
 
     def start_trace(self, trace_id: str | None = None) -> None:
         """Traces make no difference."""
@@ -155,7 +121,7 @@ class LunarCostCallback(_Costs, KeepsLedger, BaseCallbackHandler):
         """Traces make no difference."""
 
 
-class LunarCosts(_Costs):
+class LunarCosts(_AgentCosts):
     """What ``lunar_cost()`` yields."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -189,20 +155,3 @@ def lunar_cost(
             yield costs
     finally:
         LEDGERS.reset(token)
-
-
-def _entry(metadata: Mapping[str, Any], event_id: str) -> Entry:
-    prompt, completion = metadata.get("prompt_tokens") or 0, metadata.get("completion_tokens") or 0
-    return Entry(
-        call_id=metadata.get("call_id") or event_id,
-        model=metadata.get("model") or "",
-        requested_model=metadata.get("requested_model") or "",
-        provider=metadata.get("provider"),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=metadata.get("total_tokens") or prompt + completion,
-        cost=exact_usd(metadata.get("total_cost_usd")),
-        tags=observers.current_tags(),
-        latency_ms=metadata.get("latency_ms"),
-        ttft_ms=metadata.get("ttft_ms"),
-    )

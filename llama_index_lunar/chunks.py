@@ -14,7 +14,6 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_lunar.answer_parts import (
     AnswerToolCall,
-    find_reasoning,
     first_choice,
     make_message,
     new_call_id,
@@ -80,7 +79,7 @@ class ChatChunks:
         text = content if isinstance(content, str) else text_of_parts(content)
         if text or content == "":
             self._text = text if self._text is None else self._text + text
-        reasoning = find_reasoning(delta)
+        reasoning = bridge.find_reasoning(delta)
         self._reasoning += reasoning
         pieces = objects(delta.get("tool_calls"))
         for piece in pieces:

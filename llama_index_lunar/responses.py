@@ -19,7 +19,6 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_lunar.answer_parts import (
     AnswerToolCall,
-    find_reasoning,
     make_message,
     read_logprobs,
     string,
@@ -82,7 +81,7 @@ def chat_response(answer: ChatCompletion, routing: JSONObject | None = None) -> 
     audio: JSONObject = sound if isinstance(sound, dict) else {}
     message = make_message(
         text or string(audio.get("transcript")) or text,
-        find_reasoning(content),
+        bridge.find_reasoning(content),
         calls,
         reasoning_tokens(answer.usage),
     )

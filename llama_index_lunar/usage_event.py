@@ -7,10 +7,9 @@ from typing import Any
 from llama_index.core.bridge.pydantic import Field
 from llama_index_instrumentation.base import BaseEvent
 
-from lunar_core.cost.ledger import Entry
+from lunar_core.cost.entries import Entry, entry_from_metadata
 from lunar_core.observers import Status
 from lunar_core.types.attempt import Attempt
-from lunar_core.types.usage import exact_usd
 
 
 class LunarUsageEvent(BaseEvent):
@@ -60,24 +59,18 @@ class LunarUsageEvent(BaseEvent):
     def entry(self) -> Entry:
         """The same as an entry of a ledger."""
         usage = self.usage or {}
-        prompt = usage.get("prompt_tokens") or 0
-        completion = usage.get("completion_tokens") or 0
-        return Entry(
+        facts = {"model": self.model, "provider": self.provider, "routing": self.routing}
+        times = {"latency_ms": self.latency_ms, "ttft_ms": self.ttft_ms}
+        return entry_from_metadata(
+            {**usage, **facts, **times},
             call_id=self.call_id,
-            model=self.model,
             endpoint=self.endpoint,
             requested_model=self.requested_model,
-            provider=self.provider,
             status=self.status,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=usage.get("total_tokens") or prompt + completion,
-            cost=exact_usd(self.total_cost_usd),
             tags={str(name): str(value) for name, value in self.tags.items()},
             labels=entry_labels(self.span_id, self.agent),
             attempts=tuple(Attempt(**attempt) for attempt in self.attempts),
-            latency_ms=self.latency_ms,
-            ttft_ms=self.ttft_ms,
+            streamed=self.streamed,
         )
 
 

@@ -104,6 +104,15 @@ class PlainTexts:
         return [each for each in (passed, chunk) if each is not None]
 
 
+def find_reasoning(message: Mapping[str, object]) -> str:
+    """What a reasoning model says to itself, in a message or a delta; "" without. Upstreams name it in two ways."""
+    for name in ("reasoning_content", "reasoning"):
+        reasoning = message.get(name)
+        if isinstance(reasoning, str) and reasoning:
+            return reasoning
+    return ""
+
+
 def routing_dict(routing: RoutingDecision | None) -> dict[str, object] | None:
     """A decision as plain JSON, without what the service left open."""
     return None if routing is None else routing.model_dump(mode="json", exclude_none=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lunar_core.bridge import PlainTexts
+from lunar_core.bridge import PlainTexts, find_reasoning
 
 
 def chunk(text="a", *, delta=None, finish=None, **fields):
@@ -63,3 +63,17 @@ def test_the_last_chunk_that_was_passed_over_is_looked_at_before_the_next():
     assert plain.text(second) == "2"
     assert plain.unread(third) == [second, third]
     assert plain.unread() == []
+
+
+@pytest.mark.parametrize(
+    ("message", "reasoning"),
+    [
+        ({"reasoning_content": "hm"}, "hm"),
+        ({"reasoning": "hm"}, "hm"),
+        ({"reasoning_content": "", "reasoning": "hm"}, "hm"),
+        ({"reasoning_content": {"parts": []}}, ""),
+        ({}, ""),
+    ],
+)
+def test_reasoning_goes_by_two_names(message, reasoning):
+    assert find_reasoning(message) == reasoning

@@ -1,0 +1,47 @@
+"""What both frameworks' cost handlers show of their ledger, under the same names."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from lunar_core.cost.totals import Totals
+
+if TYPE_CHECKING:
+    from lunar_core.cost.ledger import Ledger
+
+
+class CostView:
+    """The sums of a ``ledger``. Costs are exact USD, as the service billed them."""
+
+    if TYPE_CHECKING:  # pydantic, on which some handlers stand, would make it a field of its own
+        ledger: Ledger
+
+    @property
+    def total_cost(self) -> Decimal:
+        """USD over all calls whose cost is known; ``unpriced`` tells how many are not."""
+        return self.ledger.total_cost
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of prompts and answers together. An answer from a cache used none."""
+        return self.ledger.total_tokens
+
+    @property
+    def unpriced(self) -> int:
+        """How many answers, or parts of one, came without their cost."""
+        return self.ledger.unpriced
+
+    @property
+    def by_model(self) -> dict[str, Totals]:
+        """By the model that answered."""
+        return self.ledger.by_model
+
+    @property
+    def by_provider(self) -> dict[str | None, Totals]:
+        """By who served the answer."""
+        return self.ledger.by_provider
+
+    def by_tag(self, name: str) -> dict[str | None, Totals]:
+        """By the value of one tag (``lunar_core.tags``); None for the calls without it."""
+        return self.ledger.by_tag(name)
