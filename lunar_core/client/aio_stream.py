@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -66,6 +67,12 @@ class AsyncStream(Generic[C]):
     def usage(self) -> Usage | None:
         """Tokens and cost, once the service has stated them: usually at the very end."""
         return self._state.usage
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the service billed so far, in USD; None while, or where, it has not said: never the same as 0."""
+        usage = self._state.usage
+        return None if usage is None else usage.cost
 
     def __aiter__(self) -> AsyncIterator[C]:
         return _Chunks(self, self._parse)

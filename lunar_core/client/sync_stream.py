@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -66,6 +67,12 @@ class Stream(Generic[C]):
     def usage(self) -> Usage | None:
         """Tokens and cost, once the service has stated them: usually at the very end."""
         return self._state.usage
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the service billed so far, in USD; None while, or where, it has not said: never the same as 0."""
+        usage = self._state.usage
+        return None if usage is None else usage.cost
 
     def __iter__(self) -> Iterator[C]:
         return _Chunks(self, self._parse)

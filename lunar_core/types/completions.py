@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from lunar_core.types.attempt import Attempt
 from lunar_core.types.usage import Usage
@@ -56,10 +63,32 @@ class FunctionCall(WireModel):
     arguments: str = ""
 
 
+class CustomCall(WireModel):
+    """A tool that takes free text, and no arguments."""
+
+    name: str = ""
+    input: str = ""
+
+
 class ToolCall(WireModel):
+    """A call that the model makes. ``id`` is made up where the upstream gave none: a result must name it.
+
+    Of ``type`` "custom" it has ``custom`` in place of ``function``.
+    """
+
     id: str | None = None
     type: str = "function"
-    function: FunctionCall
+    function: FunctionCall = FunctionCall()
+    custom: CustomCall | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_halves(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # A call is sent back as it came: with a function, or with what stands in its place.
+        fields: dict[str, object] = handler(self)
+        for half in ("function", "custom"):
+            if half not in self.model_fields_set:
+                fields.pop(half, None)
+        return fields
 
 
 class Message(WireModel):
@@ -105,6 +134,11 @@ class ChatCompletion(Answer):
     usage: Usage | None = None
     routing: RoutingDecision | None = None
 
+    @property
+    def cost(self) -> Decimal | None:
+        """What the service billed, in USD; None where it did not say, which is never the same as 0."""
+        return None if self.usage is None else self.usage.cost
+
 
 class RoutedCompletion(ChatCompletion):
     """POST /v1/router. With ``execute=False`` there is a decision but ``choices`` is empty."""
@@ -117,6 +151,11 @@ class FunctionCallDelta(WireModel):
     arguments: str | None = None
 
 
+class CustomCallDelta(WireModel):
+    name: str | None = None
+    input: str | None = None
+
+
 class ToolCallDelta(WireModel):
     """A piece of the tool call number ``index``; pieces of several calls may come interleaved."""
 
@@ -124,6 +163,7 @@ class ToolCallDelta(WireModel):
     id: str | None = None
     type: str | None = None
     function: FunctionCallDelta | None = None
+    custom: CustomCallDelta | None = None
 
 
 class Delta(WireModel):
@@ -169,6 +209,11 @@ class Completion(Answer):
     model: str | None = None
     choices: list[TextChoice]
     usage: Usage | None = None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the service billed, in USD; None where it did not say, which is never the same as 0."""
+        return None if self.usage is None else self.usage.cost
 
 
 class TextChunkChoice(WireModel):

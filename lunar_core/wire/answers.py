@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from lunar_core.types.completions import ChatCompletion, Completion, RoutedCompletion
+from lunar_core.types.completions import (
+    ChatCompletion,
+    Choice,
+    Completion,
+    RoutedCompletion,
+    ToolCall,
+)
 from lunar_core.wire.parsing import parse_as, parse_json, validate_leniently
+from lunar_core.wire.tool_calls import make_call_id
 
 
 def read_chat(payload: bytes) -> ChatCompletion:
-    return _with_choices(parse_as(ChatCompletion, payload))
+    return _with_call_ids(_with_choices(parse_as(ChatCompletion, payload)))
 
 
 def read_text(payload: bytes) -> Completion:
@@ -18,7 +25,7 @@ def read_text(payload: bytes) -> Completion:
 
 def read_routed(payload: bytes) -> RoutedCompletion:
     """An executed route: it has choices."""
-    return _with_choices(parse_as(RoutedCompletion, payload))
+    return _with_call_ids(_with_choices(parse_as(RoutedCompletion, payload)))
 
 
 def read_decision(payload: bytes) -> RoutedCompletion:
@@ -40,3 +47,33 @@ def _with_choices(answer: _C) -> _C:
     if not answer.choices:
         raise ValueError("there are no choices")
     return answer
+
+
+_Chat = TypeVar("_Chat", ChatCompletion, RoutedCompletion)
+
+
+def _with_call_ids(answer: _Chat) -> _Chat:
+    """``answer``, in which each tool call has an id: its result must name one."""
+    if not any(call.id in (None, "") for choice in answer.choices for call in _calls_of(choice)):
+        return answer
+    choices = [_with_ids_in(choice, answer.id) for choice in answer.choices]
+    return answer.model_copy(update={"choices": choices})
+
+
+def _with_ids_in(choice: Choice, answer_id: str | None) -> Choice:
+    calls = [
+        call if call.id else call.model_copy(update={"id": _call_id(call, place, answer_id)})
+        for place, call in enumerate(_calls_of(choice))
+    ]
+    message = choice.message.model_copy(update={"tool_calls": calls}) if calls else choice.message
+    return choice.model_copy(update={"message": message})
+
+
+def _call_id(call: ToolCall, place: int, answer_id: str | None) -> str:
+    if call.custom is not None:
+        return make_call_id(answer_id, place, call.custom.name, call.custom.input)
+    return make_call_id(answer_id, place, call.function.name, call.function.arguments)
+
+
+def _calls_of(choice: Choice) -> list[ToolCall]:
+    return choice.message.tool_calls or []

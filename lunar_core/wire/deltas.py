@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from lunar_core.types.completions import ChatCompletion, Completion
+from lunar_core.wire.tool_calls import ToolCallAssembler, with_call_ids
 
 _FOLD_AT_BYTES = 512 * 1024
 
 
 class ToolCallSlots:
-    """Which tool call a piece belongs to, whatever the upstream's habits.
+    """Which tool call a piece belongs to. Gives way to ``tool_calls.ToolCallAssembler``, which also says what it adds.
 
     Pieces name their call by ``index``; some upstreams repeat the id with each piece, some number
     every call 0, some leave the index out. LangChain, LlamaIndex and ``Assembly`` all ask here.
@@ -45,37 +46,11 @@ class ToolCallSlots:
         return max(self._ids, default=-1) + 1
 
 
-class _ToolCall:
-    def __init__(self) -> None:
-        self.fields: dict[str, object] = {}
-        self.name = ""
-        self.arguments: list[str] = []
-
-    def add(self, piece: Mapping[str, object]) -> None:
-        function = piece.get("function")
-        for key, value in piece.items():
-            if key not in ("index", "function") and value is not None:
-                self.fields.setdefault(key, value)
-        if isinstance(function, Mapping):
-            name, arguments = function.get("name"), function.get("arguments")
-            if isinstance(name, str) and name != self.name:
-                self.name += name
-            if isinstance(arguments, str):
-                self.arguments.append(arguments)
-            elif arguments is not None:
-                self.arguments.append(to_json(arguments).decode())
-
-    def value(self) -> dict[str, object]:
-        function = {"name": self.name, "arguments": "".join(self.arguments)}
-        return {"type": "function", **self.fields, "function": function}
-
-
 class _Choice:
     def __init__(self) -> None:
         self.texts: dict[str, list[str]] = {}
         self.fields: dict[str, object] = {}
-        self.tool_calls: dict[int, _ToolCall] = {}
-        self.slots = ToolCallSlots()
+        self.tool_calls = ToolCallAssembler()
         self.outer: dict[str, object] = {}
 
     def add(self, choice: Mapping[str, object]) -> None:
@@ -92,8 +67,7 @@ class _Choice:
     def _add_delta(self, delta: Mapping[str, object]) -> None:
         for key, value in delta.items():
             if key == "tool_calls" and isinstance(value, list):
-                for piece in value:
-                    self._tool_call(piece)
+                self.tool_calls.feed(value)
             elif key == "role" and value:
                 self.fields["role"] = value
             elif isinstance(value, str):
@@ -105,24 +79,19 @@ class _Choice:
         if value:
             self.texts.setdefault(key, []).append(value)
 
-    def _tool_call(self, piece: object) -> None:
-        if isinstance(piece, Mapping):
-            function = piece.get("function")
-            name = function.get("name") if isinstance(function, Mapping) else None
-            slot = self.slots.slot(piece.get("index"), piece.get("id"), name)
-            self.tool_calls.setdefault(slot, _ToolCall()).add(piece)
-
     @property
     def has_content(self) -> bool:
         return bool(self.texts or self.tool_calls or self.outer.get("finish_reason"))
 
-    def value(self, index: int, kind: type[ChatCompletion | Completion]) -> dict[str, object]:
+    def value(
+        self, index: int, kind: type[ChatCompletion | Completion], answer_id: object
+    ) -> dict[str, object]:
         texts = {key: "".join(pieces) for key, pieces in self.texts.items()}
         if kind is Completion:
             return {"index": index, "text": "", "finish_reason": None, **self.outer, **texts}
         message: dict[str, object] = {"role": "assistant", "content": None, **self.fields, **texts}
         if self.tool_calls:
-            message["tool_calls"] = [call.value() for _, call in sorted(self.tool_calls.items())]
+            message["tool_calls"] = with_call_ids(self.tool_calls.calls(), answer_id)
         return {"index": index, "message": message, "finish_reason": None, **self.outer}
 
 
@@ -205,7 +174,8 @@ class Assembly:
         """The completion so far, as JSON would have it."""
         self._fold()
         choices = [
-            choice.value(index, self._kind) for index, choice in sorted(self._choices.items())
+            choice.value(index, self._kind, self._fields.get("id"))
+            for index, choice in sorted(self._choices.items())
         ]
         return {**self._fields, "choices": choices}
 

@@ -176,7 +176,6 @@ def test_a_tool_calls_arguments_are_text_whatever_the_upstream_made_of_them(func
         b'{"choices": [{"message": "Hello!"}]}',
         b'{"choices": [{"message": {"content": {"a": 1}}}]}',
         b'{"choices": [{"message": {"tool_calls": "f"}}]}',
-        b'{"choices": [{"message": {"tool_calls": [{"id": "call_1"}]}}]}',
         b'{"detail": "All providers failed"}',
         b'{"error": {"message": "overloaded"}}',
         b'data: {"choices": []}\n\n',
@@ -195,6 +194,20 @@ def test_half_of_a_surrogate_pair_in_an_answer_becomes_a_character_that_can_be_w
     content = answers.read_chat(body).choices[0].message.content
     assert content == "\ufffd and 😀"
     content.encode()
+
+
+def test_one_odd_tool_call_spoils_nothing_around_it():
+    odd = {"id": "c1", "type": "custom", "custom": {"name": "run", "input": "1"}}
+    plain = {"id": "c2", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "Hi", "tool_calls": [odd, plain, {"id": "c3"}]}
+    read = read_chat(choices=[{"index": 0, "message": message}], usage={"total_cost_usd": 0.001})
+    custom, function, empty = read.choices[0].message.tool_calls
+    assert (custom.custom.name, custom.custom.input) == ("run", "1")
+    assert (function.function.name, empty.function.name) == ("f", "")
+    assert read.choices[0].message.model_dump(exclude_unset=True) == message
+    sent_back = read.choices[0].message.model_dump(exclude_none=True)["tool_calls"]
+    assert sent_back[:2] == [odd, plain]
+    assert str(read.cost) == "0.001"
 
 
 def test_a_text_completion_is_read_as_the_reference_shows_it():
