@@ -25,6 +25,7 @@ def main(
         from lunar_core.sandbox.dialects import DIALECTS
         from lunar_core.sandbox.router import Router, TableRouter
         from lunar_core.sandbox.server import end_on_signals, listen, serve
+        from lunar_core.sandbox.terminal import show
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         sys.exit(f"The sandbox needs {package}: pip install 'lunar-integrations[sandbox]'")
@@ -41,14 +42,28 @@ def main(
         try:
             sock = listen(options.port)
         except OSError as error:
-            sys.exit(f"Port {options.port} on 127.0.0.1 can't be opened: {error.strerror}")
+            sys.exit(
+                f"Port {options.port} on 127.0.0.1 can't be opened: {error.strerror}."
+                " --port 0 takes a free one."
+            )
         upstream: Source | None = None
         if options.upstream:
             from lunar_core.sandbox.upstream import KEY_VARIABLE, Upstream
 
             key = os.environ.get(KEY_VARIABLE)
-            upstream = Upstream(options.upstream, key=key, model=options.upstream_model)
-        app = make_app(DIALECTS[options.dialect], router, upstream=upstream, delay=options.delay)
+            upstream = Upstream(
+                options.upstream,
+                key=key,
+                model=options.upstream_model,
+                empty_is_text=DIALECTS[options.dialect].empty_is_text,
+            )
+        app = make_app(
+            DIALECTS[options.dialect],
+            router,
+            upstream=upstream,
+            delay=options.delay,
+            show=None if options.quiet or options.json else show,
+        )
         port = sock.getsockname()[1]
         facts = {
             "url": f"http://127.0.0.1:{port}",
@@ -96,7 +111,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--upstream-model", metavar="MODEL", help="ask the upstream for this model, always"
     )
-    parser.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
+    parser.add_argument("--quiet", action="store_true", help="no line for each request")
+    parser.add_argument(
+        "--json", action="store_true", help="say where it is as one line of JSON, and nothing more"
+    )
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",

@@ -20,6 +20,7 @@ from lunar_core.sandbox.catalogue import MODELS, PROVIDERS, Model, split_provide
 from lunar_core.sandbox.connections import Abort, Hang
 from lunar_core.sandbox.dialects import NO_KEY, Documented
 from lunar_core.sandbox.errors import ServiceError
+from lunar_core.sandbox.provider_errors import provider_error, too_long_by_one
 from lunar_core.sandbox.requests import check
 
 if TYPE_CHECKING:
@@ -116,8 +117,11 @@ class Admission:
         """Let a fault strike that needs no answer to be generated first."""
         if fault is None:
             return
-        reason = self._dialect.failed(model, "upstream error", kind)
-        if error := faults.error_response(fault, self._detail(fault.status, model, reason)):
+        if fault.name == "context-length":
+            raise self._dialect.context_exceeded(model, too_long_by_one(model), kind)
+        reason = fault.reason(model)
+        detail = self._detail(fault.status, model, self._dialect.failed(model, reason, kind))
+        if error := faults.error_response(fault, detail):
             raise FaultError(Response(error.body, error.status, error.headers))
         event = self._dialect.error_event(self._dialect.head(kind, model), reason)
         if not stream and (body := faults.error_body(fault, event)) is not None:
@@ -137,11 +141,14 @@ class Admission:
             provider, name = None, base
         provider = forced or provider
         model = MODELS.get(name)
-        providers = model.providers if model else PROVIDERS
-        if provider is not None and provider not in providers:
-            raise ServiceError(404, self._dialect.provider_missing(provider, name))
+        providers = model.providers if model else PROVIDERS if self._any_model else ()
+        if provider in self._dialect.direct_providers and provider not in providers:
+            reason = provider_error("no-model", f"{provider}/{name}")
+            raise ServiceError(502, self._dialect.failed(name, reason))
         if model is None and not self._any_model:
             raise ServiceError(404, self._dialect.model_missing(requested_name))
+        if provider is not None and provider not in providers:
+            raise ServiceError(404, self._dialect.provider_missing(provider, name))
         return Target(
             requested_name, name, model, provider or (model.owner if model else "upstream")
         )

@@ -21,11 +21,15 @@ from lunar_core.sandbox.admission import FaultError
 from lunar_core.sandbox.errors import ServiceError, seconds
 from lunar_core.sandbox.faults import FAULTS
 from lunar_core.sandbox.log import Log
+from lunar_core.sandbox.pages import Pages
 from lunar_core.sandbox.requests import check
 from lunar_core.sandbox.script import ScriptRequest, Scripts
 from lunar_core.sandbox.service import Service
+from lunar_core.sandbox.terminal import request_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,16 +41,40 @@ _SESSION = re.compile(r"/session/([^/]+)(/.*)?")
 
 
 def make_app(
-    dialect: Documented, router: Router, *, upstream: Source | None = None, delay: float = 0.0
+    dialect: Documented,
+    router: Router,
+    *,
+    upstream: Source | None = None,
+    delay: float = 0.0,
+    show: Callable[[str], None] | None = None,
 ) -> ASGIApp:
-    """Build the application; its state is its own."""
+    """Build the application; its state is its own.
+
+    Args:
+        dialect: how it speaks.
+        router: who chooses among models.
+        upstream: who answers instead of the built-in models.
+        delay: seconds between streamed words.
+        show: is given a line for each request that isn't the sandbox's own.
+    """
     log = Log()
     scripts = Scripts()
     service = Service(dialect, router, log, scripts, upstream=upstream, delay=delay)
     own = _Own(log, scripts, {"dialect": dialect.name, "router": router.name, "delay": delay})
     own.facts["engine_version"] = router.version
     own.facts["generation"] = "upstream" if upstream else "built-in"
+    pages = Pages(dialect, own.facts)
     post, get = ["POST"], ["GET"]
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        """Answer 404 and 405 as FastAPI does."""
+        failure = cast("HTTPException", error)
+        try:
+            service.refuse_stranger(request)
+        except ServiceError as refusal:
+            return await _service_error(request, refusal)
+        return JSONResponse({"detail": failure.detail}, failure.status_code, failure.headers)
+
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", service.chat, methods=post),
@@ -56,6 +84,11 @@ def make_app(
             Route("/v1/providers", service.providers, methods=get),
             Route("/v1/models", service.models, methods=get),
             Route("/v1/pricing/models", service.pricing, methods=get),
+            Route("/v1/pricing/{provider}/{model}", service.price, methods=get),
+            Route("/", pages.home, methods=get),
+            Route("/docs", pages.docs, methods=get),
+            Route("/openapi.json", pages.openapi, methods=get),
+            Route("/health", pages.health, methods=get),
             Route("/sandbox", own.about, methods=get),
             Route("/sandbox/requests", own.requests, methods=get),
             Route("/sandbox/billed", own.billed, methods=get),
@@ -66,10 +99,10 @@ def make_app(
         exception_handlers={
             ServiceError: _service_error,
             FaultError: _fault,
-            HTTPException: _http_error,
+            HTTPException: http_error,
         },
     )
-    return Recorded(app, log)
+    return Recorded(app, log, show)
 
 
 class _Own:
@@ -124,9 +157,10 @@ class _Own:
 class Recorded:
     """Records every request to ``/v1``, and keeps sessions apart by the path's prefix."""
 
-    def __init__(self, app: ASGIApp, log: Log) -> None:
+    def __init__(self, app: ASGIApp, log: Log, show: Callable[[str], None] | None) -> None:
         self._app = app
         self._log = log
+        self._show = show
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -138,24 +172,31 @@ class Recorded:
         if prefixed := _SESSION.fullmatch(scope["path"]):
             session = prefixed[1]
             scope = {**scope, "path": prefixed[2] or "/"}
-        state: dict[str, Any] = {"session": session, "started": time.perf_counter()}
-        scope["state"] = {**scope.get("state", {}), **state}
-        if not scope["path"].startswith("/v1/"):
-            await self._app(scope, receive, send)
-            return
         method, path, query = scope["method"], scope["path"], scope["query_string"].decode("latin1")
-        record = self._log.request(session, method, path, query, headers)
-        extra_headers: dict[str, str] = {"x-request-id": record["request_id"]}
-        scope["state"].update(record=record, headers=extra_headers)
+        record: dict[str, Any] = {}
+        extra_headers: dict[str, str] = {}
+        if path.startswith("/v1/"):
+            record = self._log.request(session, method, path, query, headers)
+            extra_headers["x-request-id"] = record["request_id"]
+        started = time.perf_counter()
+        state = {"session": session, "started": started, "record": record, "headers": extra_headers}
+        scope["state"] = {**scope.get("state", {}), **state}
+        status: int | None = None
 
         async def sending(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                record["status"] = message["status"]
+                status = record["status"] = message["status"]
                 extra = [(name.encode(), value.encode()) for name, value in extra_headers.items()]
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
-        await self._app(scope, receive, sending)
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            if self._show and not path.startswith("/sandbox"):
+                took, bill = time.perf_counter() - started, scope["state"].get("bill")
+                self._show(request_line(method, path, status, took, record=record, bill=bill))
 
 
 def _session_in(request: Request) -> str | None:
@@ -165,14 +206,8 @@ def _session_in(request: Request) -> str | None:
 
 async def _service_error(_request: Request, error: Exception) -> Response:
     failure = cast("ServiceError", error)
-    return JSONResponse({"detail": failure.detail}, failure.status)
+    return JSONResponse(failure.body, failure.status)
 
 
 async def _fault(_request: Request, error: Exception) -> Response:
     return cast("FaultError", error).response
-
-
-async def _http_error(_request: Request, error: Exception) -> Response:
-    """Answer 404 and 405 as FastAPI does."""
-    failure = cast("HTTPException", error)
-    return JSONResponse({"detail": failure.detail}, failure.status_code, failure.headers)

@@ -62,6 +62,16 @@ class Bill:
             before.reasoning + piece.reasoning,
         )
 
+    @property
+    def tokens(self) -> Tokens:
+        """What was counted so far."""
+        return self._tokens
+
+    @property
+    def cost(self) -> float | None:
+        """What that costs in USD; None where the model has no price."""
+        return costs(self._tokens, self._target.model).get("total_cost_usd")
+
     def usage(self, dialect: Documented) -> dict[str, Any]:
         """Form the ``usage`` of what was counted so far."""
         ended = self._ended or time.perf_counter()

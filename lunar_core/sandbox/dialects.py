@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from lunar_core.sandbox import requests
-from lunar_core.sandbox.catalogue import MODELS, Model
+from lunar_core.sandbox.catalogue import MODELS, split_provider
+from lunar_core.sandbox.errors import ServiceError
 from lunar_core.sandbox.generate import Answer, Piece
+from lunar_core.sandbox.provider_errors import provider_error
 from lunar_core.sandbox.usage import COST_NAMES, Tokens
 
 if TYPE_CHECKING:
@@ -72,6 +74,14 @@ class Documented:
     """Whether a body is read as JSON whatever its Content-Type says."""
     text_tokens: int | None = 1024
     """How long a text completion may be that doesn't say."""
+    direct_providers: frozenset[str] = frozenset()
+    """Providers that are asked for a model of any name, where the name has them for a prefix."""
+    tells_reasoning = True
+    """Whether answers say what a model thought before, and thoughts count as tokens."""
+    empty_is_text = False
+    """Whether a provider's answer without choices or text is an empty text, and not a failure."""
+    guards_unknown_paths = False
+    """Whether a path that doesn't exist wants a key before it is 404."""
 
     bodies: Mapping[str, type[BaseModel]] = {
         "chat": requests.ChatRequest,
@@ -141,9 +151,9 @@ class Documented:
             return "last"
         return "closing" if include_usage else "none"
 
-    def error_event(self, head: Head, message: str) -> Json:
-        """Form the event that ends a stream which failed."""
-        del head
+    def error_event(self, head: Head, reason: str) -> Json:
+        """Form the event that ends a stream which failed, for a provider's ``reason``."""
+        message = self.failed(head.model, reason, head.kind)
         return {"error": {"message": message, "type": "server_error"}}
 
     # Errors
@@ -161,14 +171,28 @@ class Documented:
         """Say that no such provider has the model."""
         return self.failed(model, f"Provider '{provider}' not found")
 
+    def context_exceeded(self, model: str, too_long: str, kind: str) -> ServiceError:
+        """Say that a prompt doesn't fit: as OpenAI does."""
+        del model, kind
+        error = {"message": too_long, "type": "invalid_request_error", "param": "messages"}
+        body = {"error": {**error, "code": "context_length_exceeded"}}
+        return ServiceError(400, too_long, body=body)
+
     def profiles_missing(self, missing: list[str], available: list[str]) -> Any:
         """Say that some of the router's ``models`` can't be routed to."""
         return f"No routing profile for {', '.join(missing)}; there are {', '.join(available)}"
 
     # Catalogue
 
-    def providers(self, model: Model) -> Any:
-        """Form the list of a model's providers."""
+    def providers(self, name: str) -> Any:
+        """Form the list of a model's providers.
+
+        Raises:
+            ServiceError: 404, for a model that doesn't exist.
+        """
+        model = MODELS.get(split_provider(name)[1])
+        if model is None:
+            raise ServiceError(404, self.model_missing(name))
         return [
             {"id": name, "type": "backup" if number else "primary", "enabled": True, "params": {}}
             for number, name in enumerate(model.providers)
@@ -206,6 +230,13 @@ class Observed(Documented):
     candidates_have_providers = False
     reads_any_type = False
     text_tokens = None
+    direct_providers = frozenset(
+        {"anthropic", "bedrock", "cerebras", "cohere", "deepseek", "gemini", "groq", "mistral"}
+        | {"openai", "perplexity", "sambanova"}
+    )
+    tells_reasoning = False
+    empty_is_text = True
+    guards_unknown_paths = True
 
     bodies: Mapping[str, type[BaseModel]] = {
         "chat": requests.ObservedChatRequest,
@@ -235,8 +266,8 @@ class Observed(Documented):
         return "none"
 
     @override
-    def error_event(self, head: Head, message: str) -> Json:
-        error = {"message": message, "type": "server_error"}
+    def error_event(self, head: Head, reason: str) -> Json:
+        error = {"message": reason, "type": "error"}
         return {"id": head.id, "object": "error", "error": error}
 
     @override
@@ -247,11 +278,17 @@ class Observed(Documented):
 
     @override
     def model_missing(self, model: str) -> str:
-        return f"Model '{model}' not found. Available models: {', '.join(MODELS)}"
+        name = split_provider(model)[1]
+        return f"Model '{name}' not found (expected {name}.yaml)."
 
     @override
     def provider_missing(self, provider: str, model: str) -> str:
         return f"Provider '{provider}' not found for model '{model}'"
+
+    @override
+    def context_exceeded(self, model: str, too_long: str, kind: str) -> ServiceError:
+        reason = provider_error("context", model, too_long=too_long)
+        return ServiceError(502, self.failed(model, reason, kind))
 
     @override
     def profiles_missing(self, missing: list[str], available: list[str]) -> Any:
@@ -263,11 +300,18 @@ class Observed(Documented):
         }
 
     @override
-    def providers(self, model: Model) -> Any:
-        rows = super().providers(model)
-        for provider in rows[2:]:  # `type` is an open string: not only primary and backup.
-            provider["type"] = "overflow"
-        return {"providers": rows}
+    def providers(self, name: str) -> Any:
+        if name not in MODELS:  # Also one with a provider's prefix.
+            raise ServiceError(404, f"Model '{name}' not found.")
+        return [
+            {
+                "id": provider,
+                "type": provider if provider == "bedrock" else f"{provider}_litellm",
+                "enabled": True,
+                "params": {"model_name": name},
+            }
+            for provider in MODELS[name].providers
+        ]
 
     @override
     def _frame(self, head: Head, suffix: str = "") -> Json:

@@ -7,12 +7,12 @@ from typing import Any
 
 
 class ServiceError(Exception):
-    """Ends a request with ``{"detail": …}`` and a status."""
+    """Ends a request with a status and ``{"detail": …}``, or with a body of another form."""
 
-    def __init__(self, status: int, detail: Any) -> None:
+    def __init__(self, status: int, detail: Any, *, body: Any = None) -> None:
         super().__init__(status, detail)
         self.status = status
-        self.detail = detail
+        self.body: Any = {"detail": detail} if body is None else body
 
 
 def seconds(text: str) -> float:

@@ -24,6 +24,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from lunar_core.sandbox import provider_errors
 from lunar_core.sandbox.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ FAULTS: Mapping[str, str] = {
     "STATUS-list": "any of the statuses; FastAPI's list of {type, loc, msg, input}",
     "STATUS-html": "any of the statuses; a proxy's HTML page",
     "STATUS-empty": "any of the statuses; no body",
+    "context-length": "what the dialect says of a prompt that is too long: 400, or a 502 around it",
+    **{
+        f"502-{kind}": f"502 with what the backend says of a provider's own failure: {kind}"
+        for kind in provider_errors.KINDS
+    },
     "fail-twice": "the same as 503*2: fail twice, then work",
     "slow": "work, after VALUE seconds (default 1)",
     "hang": "accept the request and never answer",
@@ -89,6 +95,12 @@ class Fault:
         """The HTTP status, for faults that are one."""
         match = _STATUS.fullmatch(self.name)
         return int(match[1]) if match else None
+
+    def reason(self, model: str) -> str:
+        """Write why the provider of ``model`` failed: litellm's words for ``502-KIND``."""
+        kind = self.name.partition("-")[2]
+        is_own = self.status == 502 and kind in provider_errors.KINDS
+        return provider_errors.provider_error(kind, model) if is_own else "upstream error"
 
 
 @dataclass(frozen=True)
@@ -161,7 +173,7 @@ def error_response(fault: Fault, detail: Any) -> ErrorResponse | None:
             return _rate_limit_response(
                 form, 1.0 if fault.value is None else fault.value, str(detail)
             )
-        return _status_response(status, form, detail)
+        return _status_response(status, "" if form in provider_errors.KINDS else form, detail)
     if fault.name == "html":
         return ErrorResponse(200, _HTML.encode(), {"content-type": "text/html"})
     if fault.name == "empty":

@@ -243,31 +243,34 @@ class _ObservedMessage(_Body):
 
 
 class ObservedChatRequest(_Body):
-    """What the backend was seen to read. The rest is accepted and ignored."""
+    """What the backend was seen to check. The rest is accepted, whatever it is, and ignored."""
 
-    model: Annotated[str, Field(min_length=1)]
-    messages: Annotated[list[_ObservedMessage], Field(min_length=1)]
+    model: str
+    messages: list[_ObservedMessage]
     stream: StrictBool | None = None
-    temperature: Temperature | None = None
-    stop: list[str] | None = None
 
 
 class ObservedTextRequest(_Body):
-    model: Annotated[str, Field(min_length=1)]
+    """The backend checks the limits of a text, and ignores them."""
+
+    model: str
     prompt: str
     stream: StrictBool | None = None
-    temperature: Temperature | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
     stop: list[str] | None = None
 
 
 class ObservedRouterRequest(_Body):
+    """The backend checks the limits of a routed answer, and ignores them."""
+
     messages: Annotated[list[_ObservedMessage], Field(min_length=1)]
     execute: bool = True
     models: Annotated[list[str], Field(min_length=2)] | None = None
     cost_weight: Annotated[float, Field(ge=0)] = 0.0
     stream: bool = False
+    max_tokens: Positive | None = None
     temperature: Temperature | None = None
-    stop: list[str] | None = None
 
 
 def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from lunar_core.sandbox.catalogue import MODELS, PROFILED, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
 from lunar_core.sandbox.errors import ServiceError, seconds
 from lunar_core.sandbox.generate import last_prompt
-from lunar_core.sandbox.sources import BuiltIn, Source, SourceError, Task
+from lunar_core.sandbox.provider_errors import context_exceeded
+from lunar_core.sandbox.sources import BuiltIn, Source, SourceError, Task, prompt_size
 from lunar_core.sandbox.streams import EventStream, events, interrupt
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Service:
             request,
             "chat",
             target,
-            payload["messages"],
+            payload["messages"] or [{"role": "user", "content": ""}],
             self._options(payload),
             fault=fault,
             stream=bool(payload.get("stream")),
@@ -153,15 +154,12 @@ class Service:
         """``GET /v1/providers``."""
         fault = await self._begin(request, router=True)
         name = request.query_params.get("model", "gpt-4o-mini")
-        model = MODELS.get(split_provider(name)[1])
-        if model is None:
-            raise ServiceError(404, self._dialect.model_missing(name))
-        return _json_response(self._dialect.providers(model), fault)
+        return _json_response(self._dialect.providers(name), fault)
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``."""
         if not self._dialect.has_models:
-            raise HTTPException(404)
+            raise HTTPException(404)  # As for any path that doesn't exist.
         fault = await self._begin(request)
         data = [{"id": m.id, "object": "model", "owned_by": m.owner} for m in MODELS.values()]
         return _json_response({"object": "list", "data": data}, fault)
@@ -170,6 +168,24 @@ class Service:
         """``GET /v1/pricing/models``, which needs no key."""
         fault = await self._apply_fault(request)
         return _json_response([_price_row(model) for model in MODELS.values()], fault)
+
+    async def price(self, request: Request) -> Response:
+        """``GET /v1/pricing/{provider}/{model}``, which needs no key either."""
+        fault = await self._apply_fault(request)
+        model = MODELS.get(request.path_params["model"])
+        if model is None or request.path_params["provider"] not in model.providers:
+            raise ServiceError(404, "Price not found")
+        row = {"ModelId": model.id, "UpdatedAt": None, **_prices(model)}
+        return _json_response(row, fault)
+
+    def refuse_stranger(self, request: Request) -> None:
+        """Ask a request to a path that doesn't exist for its key, where the dialect does.
+
+        Raises:
+            ServiceError: 401 or 403.
+        """
+        if self._dialect.guards_unknown_paths:
+            self._admission.authenticate(request, router=True)
 
     async def _begin(self, request: Request, *, router: bool = False) -> faults.Fault | None:
         self._admission.authenticate(request, router=router)
@@ -218,12 +234,21 @@ class Service:
                 await self._admission.strike(fault, kind, target.requested_name, stream=stream)
         source = self._built_in if script else self._source
         head = dialect.head(kind, target.requested_name, route)
-        task = Task(kind, target.name, target.model, messages, options, record["session"], script)
+        model = target.model
+        if model and not dialect.tells_reasoning:
+            model = replace(model, reasons=False)
+        task = Task(kind, target.name, model, messages, options, record["session"], script)
+        if source is self._built_in:  # An upstream has windows of its own.
+            self._check_window(task, target.requested_name)
         tags = [tag for tag, true in (("streamed", stream), ("routed", route)) if true]
 
         def bill(tokens: Tokens) -> Bill:
             started = request.state.started
-            return Bill(self._log, record, head, target, tokens=tokens, started=started, tags=tags)
+            opened = Bill(
+                self._log, record, head, target, tokens=tokens, started=started, tags=tags
+            )
+            request.state.bill = opened
+            return opened
 
         if not stream:
             answer = await self._generated(head, source.answer(task))
@@ -245,12 +270,26 @@ class Service:
             bill=bill(tokens),
         )
         if fault:
-            error = dialect.error_event(
-                head, dialect.failed(target.requested_name, "upstream error", kind)
-            )
+            error = dialect.error_event(head, fault.reason(head.model))
             flow = interrupt(fault, flow, error, done_after_error=dialect.done_after_error)
         headers = route.as_headers() if route and dialect.route_in_headers else {}
         return EventStream(flow, delay=delay, headers=headers)
+
+    def _check_window(self, task: Task, requested_name: str) -> None:
+        """Refuse a prompt that doesn't fit into the model's window together with its answer.
+
+        Raises:
+            ServiceError: as the dialect says it.
+        """
+        if task.model is None:
+            return
+        is_text = task.kind == "text"
+        prompt = prompt_size(task)
+        limits = (task.options.get(name) for name in ("max_tokens", "max_completion_tokens"))
+        completion = next((limit for limit in limits if limit), 0)
+        if prompt + completion > task.model.window:
+            sentence = context_exceeded(task.model.window, prompt, completion, is_text=is_text)
+            raise self._dialect.context_exceeded(requested_name, sentence, task.kind)
 
     async def _next_step(self, request: Request) -> Step | None:
         return await self._scripts.take(request.state.record["session"], request.state.payload)
@@ -283,11 +322,16 @@ def _json_response(content: Any, fault: faults.Fault | None) -> Response:
     return Abort(half, len(body), reset=fault.name == "reset-mid")
 
 
-def _price_row(model: Model) -> dict[str, Any]:
-    prices = {
+def _prices(model: Model) -> dict[str, float]:
+    """Write the prices of a million tokens in USD."""
+    return {
         "input_per_million": float(model.input),
         "output_per_million": float(model.output),
         "cache_input_per_million": float(model.cached),
     }
+
+
+def _price_row(model: Model) -> dict[str, Any]:
+    prices = _prices(model)
     providers = [{"id": name, "model_id": model.id, **prices} for name in model.providers]
     return {"id": model.id, "owned_by": model.owner, "providers": providers, **prices}

@@ -13,6 +13,7 @@ from lunar_core.sandbox.generate import (
     PrefixCache,
     cut,
     generate,
+    prompt_tokens,
 )
 from lunar_core.sandbox.usage import Tokens, count
 
@@ -40,6 +41,13 @@ class Task:
     session: str
     script: Draft | None = None
     """What is to be answered, whatever the rules say."""
+
+
+def prompt_size(task: Task) -> int:
+    """Count the tokens that a task's model reads."""
+    if task.kind == "text":
+        return count(str(task.messages[0]["content"]))
+    return prompt_tokens(task.messages, task.options)
 
 
 class SourceError(Exception):
@@ -74,8 +82,7 @@ class BuiltIn:
             options = {name: options[name] for name in _TEXT_OPTIONS if name in options}
         answer = generate(task.model, task.messages, options, cached, task.script)
         if task.kind == "text":  # A bare prompt has no message round it.
-            tokens = replace(answer.tokens, prompt=count(str(task.messages[0]["content"])))
-            answer = replace(answer, tokens=tokens)
+            answer = replace(answer, tokens=replace(answer.tokens, prompt=prompt_size(task)))
         return answer
 
     async def stream(self, task: Task) -> tuple[Tokens, AsyncGenerator[Piece, None]]:

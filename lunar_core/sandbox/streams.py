@@ -80,8 +80,7 @@ async def events(
         yield DONE, "end"
     except SourceError as error:
         bill.close(aborted=True)
-        reason = dialect.failed(head.model, str(error), head.kind)
-        yield encode(dialect.error_event(head, reason)), "end"
+        yield encode(dialect.error_event(head, str(error))), "end"
         if dialect.done_after_error:
             yield DONE, "end"
     finally:

@@ -29,11 +29,27 @@ _OURS = frozenset(
 
 
 class Upstream:
-    """Forwards generation to an OpenAI-compatible server."""
+    """Forwards generation to an OpenAI-compatible server.
 
-    def __init__(self, url: str, *, key: str | None = None, model: str | None = None) -> None:
+    Args:
+        url: its base URL, with or without ``/v1``.
+        key: its key, if it wants one.
+        model: the model to ask for, whichever was named.
+        empty_is_text: whether an answer without choices or text is an empty text, as the hosted
+            backend has it, and not a failure.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        empty_is_text: bool = False,
+    ) -> None:
         base = url.rstrip("/")
         self._model = model
+        self._empty_is_text = empty_is_text
         self._client = httpx.AsyncClient(
             base_url=base if base.endswith("/v1") else f"{base}/v1",
             headers={"authorization": f"Bearer {key}"} if key else {},
@@ -48,6 +64,8 @@ class Upstream:
         except httpx.HTTPError as error:
             raise SourceError(f"{type(error).__name__}: {error}") from error
         reply = _read_reply(response.status_code, response.content)
+        if self._empty_is_text and not _has_text(reply):
+            return Answer([_EMPTY], _tokens(reply.get("usage")) or Tokens(_prompt(task), 0))
         try:
             choices = [_choice(task, choice) for choice in reply["choices"]]
             written = sum(prompt_tokens([choice.message]) - PER_MESSAGE for choice in choices)
@@ -84,6 +102,18 @@ class Upstream:
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return body
+
+
+def _has_text(reply: Mapping[str, Any]) -> bool:
+    """Say whether an answer has a first choice with a text in it."""
+    try:
+        choice = reply["choices"][0]
+        return bool(choice.get("text") or choice["message"]["content"])
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return False
+
+
+_EMPTY = Choice({"role": "assistant", "content": ""}, "stop")
 
 
 def _path(task: Task) -> str:

@@ -350,7 +350,7 @@ def test_tool_calls_and_results_must_meet(
     assert chat(lunar_sandbox, messages=messages).status == 400
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nope", "/v1/chat/completions/x"])
+@pytest.mark.parametrize("path", ["/nope", "/v1", "/v1/nope", "/v1/chat/completions/x"])
 def test_an_unknown_path_is_fastapis_404(lunar_sandbox: Sandbox, path: str) -> None:
     reply = get(lunar_sandbox, path)
     assert (reply.status, reply.body) == (404, b'{"detail":"Not Found"}')

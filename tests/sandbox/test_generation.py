@@ -210,6 +210,7 @@ def test_a_schema_in_the_prompt_is_obeyed_too(lunar_sandbox: Sandbox) -> None:
 
 
 def test_megabytes_go_in_and_out(lunar_sandbox: Sandbox) -> None:
-    answer = ask(lunar_sandbox, "Write 300000 words. " + "word " * 1_000_000)
+    prompt = "Write 300000 words. " + "word " * 1_000_000
+    answer = ask(lunar_sandbox, prompt, model="gpt-4.1")
     assert answer["usage"]["prompt_tokens"] == 3 + 3 + 1_000_000
     assert answer["usage"]["completion_tokens"] == 300_000

@@ -88,7 +88,7 @@ def test_a_routed_stream_tells_its_route_in_headers_only(observed: Sandbox) -> N
         {"provider": "nope"},
         {"stop": ["help"]},
         {"logprobs": True},
-        {"max_tokens": "many"},
+        {"stop": "x"},
         {"reasoning_effort": "high"},
     ],
     ids=repr,
@@ -114,22 +114,50 @@ def test_a_body_is_json_where_its_type_says_so(observed: Sandbox) -> None:
         assert (refused.status, refused.json()["detail"][0]["loc"]) == (422, ["body"])
 
 
+CHAT, TEXT, ROUTER = "/v1/chat/completions", "/v1/completions", "/v1/router"
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {"model": "gpt-4o", "messages": HELLO},
+    TEXT: {"model": "gpt-4o", "prompt": "Hello"},
+    ROUTER: {"messages": HELLO},
+}
+
+
 @pytest.mark.parametrize(
-    "refused",
+    ("path", "field", "value"),
     [
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
-        {"messages": [{"role": "user", "content": None}]},
-        {"messages": []},
-        {"stop": "x"},
-        {"temperature": 2.5},
+        (CHAT, "messages", [{"role": "user", "content": [{"type": "text", "text": "x"}]}]),
+        (CHAT, "messages", [{"role": "user", "content": None}]),
+        (ROUTER, "messages", [{"role": "user", "content": None}]),
+        (ROUTER, "messages", []),
+        (ROUTER, "temperature", 2.5),
+        (ROUTER, "max_tokens", 0),
+        (TEXT, "stop", "x"),
+        (TEXT, "max_tokens", "many"),
     ],
     ids=repr,
 )
-def test_what_it_reads_it_checks(observed: Sandbox, refused: dict[str, Any]) -> None:
-    for path, model in (("/v1/chat/completions", {"model": "gpt-4o"}), ("/v1/router", {})):
-        reply = post(observed, path, {"messages": HELLO, **model, **refused})
-        assert reply.status == 422
-        assert reply.json()["detail"][0]["loc"][1] == next(iter(refused))
+def test_what_it_reads_it_checks(observed: Sandbox, path: str, field: str, value: Any) -> None:
+    reply = post(observed, path, {**BODIES[path], field: value})
+    assert reply.status == 422
+    assert reply.json()["detail"][0]["loc"][1] == field
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        (CHAT, "temperature", 3),
+        (CHAT, "stop", "x"),
+        (CHAT, "max_tokens", 0),
+        (CHAT, "messages", []),
+        (TEXT, "temperature", 3),
+        (ROUTER, "stop", "x"),
+    ],
+    ids=repr,
+)
+def test_what_it_does_not_read_it_does_not_check(
+    observed: Sandbox, path: str, field: str, value: Any
+) -> None:
+    assert post(observed, path, {**BODIES[path], field: value}).status == 200
 
 
 def test_too_few_models_and_negative_weights_are_422(observed: Sandbox) -> None:
@@ -174,30 +202,87 @@ def test_chat_takes_either(observed: Sandbox) -> None:
 
 
 def test_unknown_models_and_providers_are_404(observed: Sandbox) -> None:
-    reply = chat(observed, model="nope")
-    assert reply.status == 404
-    assert reply.json()["detail"].startswith("Model 'nope' not found")
-    reply = chat(observed, model="nope/gpt-4o")
-    detail = {"detail": "Provider 'nope' not found for model 'gpt-4o'"}
-    assert (reply.status, reply.json()) == (404, detail)
+    for model, detail in {
+        "nope": "Model 'nope' not found (expected nope.yaml).",
+        "": "Model '' not found (expected .yaml).",
+        "nope/gpt-9": "Model 'gpt-9' not found (expected gpt-9.yaml).",
+        "nope/gpt-4o": "Provider 'nope' not found for model 'gpt-4o'",
+    }.items():
+        reply = chat(observed, model=model)
+        assert (reply.status, reply.json()) == (404, {"detail": detail})
+
+
+@pytest.mark.parametrize(
+    ("model", "brand"), [("mistral/gpt-4o", "Mistral"), ("openai/gpt-9", "OpenAI")]
+)
+def test_a_provider_that_is_named_is_asked_for_models_that_it_does_not_have(
+    observed: Sandbox, model: str, brand: str
+) -> None:
+    provider, name = model.split("/")
+    reply = chat(observed, model=model)
+    assert reply.status == 502
+    assert reply.json()["detail"] == (
+        f"All providers failed for model '{name}': {provider} error: litellm.NotFoundError:"
+        f" NotFoundError: {brand}Exception - The model `{name}` does not exist."
+    )
+
+
+def test_a_candidate_with_a_providers_prefix_has_no_profile(observed: Sandbox) -> None:
+    models = ["openai/gpt-4o", "gpt-4o-mini"]
+    reply = post(observed, ROUTER, {"messages": HELLO, "models": models})
+    assert (reply.status, reply.json()["detail"]["missing_profiles"]) == (400, ["openai/gpt-4o"])
+
+
+def test_an_answer_is_its_text_alone_even_a_reasoning_models(observed: Sandbox) -> None:
+    answer = chat(observed, model="o3-mini").json()
+    assert list(answer["choices"][0]["message"]) == ["role", "content"]
+    assert answer["usage"]["completion_tokens"] == len(
+        ["Hello!", "How", "can", "I", "help", "you", "today?"]
+    )
+    reply = chat(observed, model="o3-mini", stream=True)
+    deltas = [event["choices"][0]["delta"] for event in reply.events()[:-2]]
+    assert {name for delta in deltas for name in delta} == {"content"}
 
 
 def test_there_is_no_list_of_models_but_of_prices(observed: Sandbox) -> None:
-    assert get(observed, "/v1/models").status == 404
+    assert get(observed, "/v1/models", KEY).status == 404
     assert get(observed, "/v1/pricing/models", {}).json()[0]["id"] == "gpt-4o"
 
 
-def test_providers_come_in_an_object_and_are_of_any_type(observed: Sandbox) -> None:
-    answer = get(observed, "/v1/providers?model=llama-3.1-8b", KEY).json()
-    assert list(answer) == ["providers"]
-    types = [provider["type"] for provider in answer["providers"]]
-    assert types == ["primary", "backup", "overflow"]
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/nothing", "/nothing"])
+def test_a_path_that_does_not_exist_wants_a_key_first(observed: Sandbox, path: str) -> None:
+    missing = {"detail": "Missing x-api-key header"}
+    assert (get(observed, path, {}).status, get(observed, path, {}).json()) == (401, missing)
+    assert get(observed, path, {"x-api-key": "bad"}).status == 403
+    assert get(observed, path, KEY).json() == {"detail": "Not Found"}
+
+
+def test_one_price_can_be_asked_for(observed: Sandbox) -> None:
+    price = get(observed, "/v1/pricing/openai/gpt-4o", {})
+    assert price.status == 200
+    prices = {"input_per_million": 2.5, "output_per_million": 10.0, "cache_input_per_million": 1.25}
+    assert price.json() == {"ModelId": "gpt-4o", "UpdatedAt": None, **prices}
+    for path in ("mistral/gpt-4o", "openai/gpt-9"):
+        reply = get(observed, f"/v1/pricing/{path}", {})
+        assert (reply.status, reply.json()) == (404, {"detail": "Price not found"})
+
+
+def test_providers_come_in_a_bare_list_and_are_of_any_type(observed: Sandbox) -> None:
+    answer = get(observed, "/v1/providers?model=claude-3-haiku", KEY).json()
+    params = {"model_name": "claude-3-haiku"}
+    assert answer == [
+        {"id": "anthropic", "type": "anthropic_litellm", "enabled": True, "params": params},
+        {"id": "bedrock", "type": "bedrock", "enabled": True, "params": params},
+    ]
+    assert get(observed, "/v1/providers?model=openai/gpt-4o", KEY).json() == {
+        "detail": "Model 'openai/gpt-4o' not found."
+    }
 
 
 def test_an_error_in_a_stream_is_followed_by_done(observed: Sandbox) -> None:
     *_, error, done = chat(observed, model="gpt-4o!error-mid", stream=True).events()
     assert error["object"] == "error"
-    assert error["error"]["message"].startswith("All providers failed for model")
+    assert error["error"] == {"message": "upstream error", "type": "error"}
     assert {"id", "object", "error"} == error.keys()
     assert done == "[DONE]"
 
