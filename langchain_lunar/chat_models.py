@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from langchain_lunar.chunks import ChunkConverter
-from langchain_lunar.connection import LunarConnection, loadable
+from langchain_lunar.connection import LunarConnection
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import to_result, to_wire
 from langchain_lunar.metadata import added_up, read_decision
@@ -26,14 +26,20 @@ from langchain_lunar.migration import as_parameter
 from langchain_lunar.profiles import KEYS, profile_of
 from langchain_lunar.router.route import DECISION
 from langchain_lunar.router.sticky import find_sticky_model
+from langchain_lunar.tools import (
+    Method,
+    Schema,
+    Tool,
+    parser_of,
+    structured_keywords,
+    tool_keywords,
+    with_parser,
+)
 from lunar_core.errors import LunarError
 from lunar_core.routing import Sticky
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
 from lunar_core.wire.api_requests import ROUTER
-
-if TYPE_CHECKING:
-    from langchain_lunar.tools import Method, Schema, Tool
 
 _SENT = (
     "temperature",
@@ -69,7 +75,6 @@ _KEPT = frozenset(
 """Keywords of a call that are for LangChain or for this class, and never sent."""
 
 
-@loadable
 class ChatLunar(LunarConnection, BaseChatModel):
     """A chat model that Lunar serves, or ``model="router"``: Lunar chooses the model for each prompt.
 
@@ -108,19 +113,27 @@ class ChatLunar(LunarConnection, BaseChatModel):
     max_tokens: int | None = None
     """Tokens to generate at most."""
     top_p: float | None = None
+    """Sample from the likeliest tokens that make up this share, from 0 to 1."""
     stop: list[str] | str | None = None
     """Texts at which generation ends."""
     n: int | None = None
     """Answers to one prompt. ``generate`` returns them all, ``invoke`` and streams the first."""
     presence_penalty: float | None = None
+    """From -2 to 2: above 0, what was said at all is said less."""
     frequency_penalty: float | None = None
+    """From -2 to 2: above 0, what was said often is said less."""
     seed: int | None = None
+    """The same seed, the same answer, as far as the provider can."""
     logprobs: bool | None = None
     """Ask for log probabilities: they are in ``response_metadata["logprobs"]``."""
     top_logprobs: int | None = None
+    """With ``logprobs``: how many of the likeliest tokens to tell at each place."""
     logit_bias: dict[int | str, float] | None = None
+    """By token id, from -100 (never) to 100 (only)."""
     reasoning_effort: str | None = None
+    """How long reasoning models may think: "low", "medium", "high", or what the provider knows."""
     user: str | None = None
+    """The end user, for the provider's abuse checks."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Parameters that have no field here, sent as they are."""
     extra_body: dict[str, Any] | None = None
@@ -310,8 +323,6 @@ class ChatLunar(LunarConnection, BaseChatModel):
         also as a dict. ``strict``: the arguments shall fit the schema exactly. Raises ConfigurationError for the
         name of no tool.
         """
-        from langchain_lunar.tools import tool_keywords
-
         bound = tool_keywords(
             tools, tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
         )
@@ -333,8 +344,6 @@ class ChatLunar(LunarConnection, BaseChatModel):
         providers' own structured output (there ``tools`` may be given too); "json_mode" asks for some JSON, and the
         prompt has to say which. ``include_raw``: dicts with ``raw``, ``parsed`` and ``parsing_error`` instead.
         """
-        from langchain_lunar.tools import parser_of, structured_keywords, with_parser
-
         bound = structured_keywords(schema, method, strict=strict, tools=tools)
         return with_parser(
             self.bind(**bound, **kwargs), parser_of(schema, method), include_raw=include_raw

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from langchain_core.load.serializable import Serializable
+from langchain_core.load.serializable import (
+    Serializable,
+    SerializedConstructor,
+    SerializedNotImplemented,
+)
+from langchain_core.runnables import RunnableSerializable
 from langchain_core.runnables.utils import AnyConfigurableField
 from langchain_core.utils import from_env, secret_from_env
 from pydantic import (
@@ -21,14 +25,12 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from langchain_lunar.compat import allow_loading, describe_fields, forget_serialized
 from langchain_lunar.migration import as_field, as_fields
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import SETTING_NAMES, Settings, Timeout, checked_timeout
-
-if TYPE_CHECKING:
-    from langchain_core.runnables import RunnableSerializable
 
 Secret = str | SecretStr | Callable[[], str] | None
 """A string is kept as a SecretStr."""
@@ -45,9 +47,6 @@ _NOT_COPIED = (
     "rate_limiter",
 )
 """Things that a model is given, not parts of it: a deep copy of the model uses the very same."""
-
-# ``from langchain_core.load import load`` would be the function of that name.
-_load = importlib.import_module("langchain_core.load.load")
 
 
 class LunarConnection(Serializable):
@@ -89,10 +88,17 @@ class LunarConnection(Serializable):
     """Whether ``base_url`` may be plain http to another machine."""
 
     # What was passed is not shown in errors: a key may be among it.
-    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     _clients: ClientPair | None = PrivateAttr(default=None)
     """Of the settings as they are; None after a change of theirs. Shallow copies have the very same."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        describe_fields(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -166,7 +172,7 @@ class LunarConnection(Serializable):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        self._forget_what_was_serialised()
+        forget_serialized(self)
         if name in _CLIENT_FIELDS:
             self._clients = None
 
@@ -182,12 +188,8 @@ class LunarConnection(Serializable):
 
     def __copy__(self) -> Self:
         twin = super().__copy__()
-        twin._forget_what_was_serialised()  # model_copy(update=…) goes on from here
+        forget_serialized(twin)  # model_copy(update=…) goes on from here
         return twin
-
-    def _forget_what_was_serialised(self) -> None:
-        """langchain-core keeps it for its caches, which would answer with another model's words."""
-        self.__dict__.pop("_serialized", None)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As in pydantic; what is to be other in the copy may go by its other names too (``model_name``)."""
@@ -217,6 +219,11 @@ class LunarConnection(Serializable):
         """Yes: ``dumpd`` and ``load`` carry all but keys, headers and clients."""
         return True
 
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        """As in langchain-core; what was dumped may then be loaded with ``allowed_objects="all"`` too."""
+        allow_loading(type(self))
+        return super().to_json()
+
     @property
     def lc_secrets(self) -> dict[str, str]:
         """Where a model that is loaded finds its key."""
@@ -227,21 +234,6 @@ class LunarConnection(Serializable):
         named = {as_field(name): field for name, field in fields.items()}
         configurable: RunnableSerializable[Any, Any] = super().configurable_fields(**named)  # type: ignore[misc]  # of the Runnable beside this
         return configurable
-
-
-C = TypeVar("C", bound=type[Serializable])
-
-
-def loadable(cls: C) -> C:
-    """Count ``cls`` among the partners' classes, which ``load(…, allowed_objects="all")`` allows.
-
-    langchain-core keeps a closed list of them, and has no other door to it. ``allowed_objects=[ChatLunar]`` needs
-    none of this.
-    """
-    path = tuple(cls.lc_id())
-    _load.ALL_SERIALIZABLE_MAPPINGS.setdefault(path, path)
-    getattr(_load, "_default_class_paths_cache", {}).pop("all", None)
-    return cls
 
 
 def _refused_setting(error: ValidationError) -> ConfigurationError | None:

@@ -19,7 +19,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from langchain_lunar.connection import LunarConnection, loadable
+from langchain_lunar.connection import LunarConnection
 from langchain_lunar.errors import model_error
 from langchain_lunar.metadata import added_up, metadata_of, token_usage
 from langchain_lunar.migration import as_parameter
@@ -50,7 +50,6 @@ _OF_RUNS = ("metadata", "run_id", "run_name", "tags")
 """Keywords of ``generate`` that are for LangChain."""
 
 
-@loadable
 class LunarLLM(LunarConnection, BaseLLM):
     """Text completions on Lunar, each with its cost in ``generation_info``.
 
@@ -72,13 +71,19 @@ class LunarLLM(LunarConnection, BaseLLM):
     max_tokens: int | None = None
     """Tokens to generate at most; the service's default is 1024."""
     top_p: float | None = None
+    """Sample from the likeliest tokens that make up this share, from 0 to 1."""
     stop: list[str] | str | None = None
+    """Texts at which generation ends."""
     n: int | None = None
     """Answers to each prompt. They are billed as one call."""
     presence_penalty: float | None = None
+    """From -2 to 2: above 0, what was said at all is said less."""
     frequency_penalty: float | None = None
+    """From -2 to 2: above 0, what was said often is said less."""
     seed: int | None = None
+    """The same seed, the same answer, as far as the provider can."""
     user: str | None = None
+    """The end user, for the provider's abuse checks."""
     provider: str | None = None
     """Who shall serve the model, when it isn't said by ``provider/model``."""
     stream_usage: bool = True

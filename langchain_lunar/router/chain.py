@@ -17,13 +17,14 @@ from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import ensure_config, patch_config
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from langchain_lunar.chat_models import ChatLunar
-from langchain_lunar.connection import loadable
+from langchain_lunar.compat import allow_loading, describe_fields
 from langchain_lunar.router.chooser import RouteChooser
 from langchain_lunar.router.route import TAG, Model, adispatch_decision, dispatch_decision
 from langchain_lunar.tools import (
@@ -39,7 +40,6 @@ from lunar_core import ConfigurationError, LunarError, RoutingDecision, bridge
 from lunar_core.wire.api_requests import ROUTER
 
 
-@loadable
 class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     """Ask whichever model Lunar's router deems best for the prompt.
 
@@ -57,8 +57,6 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     The decision is in ``response_metadata["routing"]``, in what callbacks get at the end of the model's run and of
     the chain's, and in the custom event ``lunar_routing``; the chain's settings are in the runs' metadata. Raises
     the errors of ``lunar_core``, each of which is a ``langchain_core`` ModelError too.
-
-    https://api.pureai-api.com, POST /v1/router
 
     >>> chain = LunarRouterChain(models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
     >>> answer = chain.invoke("Write a haiku about the sea")
@@ -79,7 +77,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     default_model: str | None = None
     """The model that is asked then; the first of the models by default."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     _candidate_models: dict[str, Model] = PrivateAttr(default_factory=dict)
 
@@ -392,6 +390,11 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         """A message."""
         return self.router.OutputType
 
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        """As in langchain-core; what was dumped may then be loaded with ``allowed_objects="all"`` too."""
+        allow_loading(type(self))
+        return super().to_json()
+
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """Yes, as far as the candidates are."""
@@ -407,6 +410,9 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         state = super().__getstate__()
         private = {**(state["__pydantic_private__"] or {}), "_candidate_models": {}}
         return {**state, "__pydantic_private__": private}
+
+
+describe_fields(LunarRouterChain)
 
 
 def _without_none(**keywords: Any) -> dict[str, Any]:

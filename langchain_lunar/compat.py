@@ -1,0 +1,74 @@
+"""Everything of langchain-core that is used here and is not public, so that a new version is checked in one place.
+
+``tests/langchain/test_compat.py`` looks for each name, on the lowest version and on the newest.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from langchain_core.load.serializable import Serializable
+from pydantic import BaseModel
+
+PRIVATE_NAMES = {
+    "langchain_core.load.load": ("ALL_SERIALIZABLE_MAPPINGS",),
+    "langchain_core.language_models.base.BaseLanguageModel": ("_add_version",),
+    "langchain_core.language_models.chat_models.BaseChatModel": (
+        "_check_profile_keys",
+        "_combine_llm_outputs",
+        "_get_ls_params",
+        "_resolve_model_profile",
+        "_serialized",
+    ),
+    "langchain_core.language_models.llms.BaseLLM": ("_get_ls_params", "_serialized"),
+    "langchain_core.runnables.base.Runnable": (
+        "_acall_with_config",
+        "_atransform_stream_with_config",
+        "_call_with_config",
+        "_transform_stream_with_config",
+    ),
+}
+"""What is called or overridden, by where it is."""
+
+
+def allow_loading(cls: type[Serializable]) -> None:
+    """Count ``cls`` among the partners' classes, which ``load(…, allowed_objects="all")`` allows.
+
+    langchain-core keeps a closed list of them, and has no other door to it. Done at the first dump of an object, so
+    that importing changes nothing. ``allowed_objects=[ChatLunar]`` needs none of this.
+    """
+    # ``from langchain_core.load import load`` would be the function of that name.
+    module = importlib.import_module("langchain_core.load.load")
+    path = tuple(cls.lc_id())
+    if path not in module.ALL_SERIALIZABLE_MAPPINGS:
+        module.ALL_SERIALIZABLE_MAPPINGS[path] = path
+        getattr(module, "_default_class_paths_cache", {}).pop("all", None)
+
+
+def forget_serialized(model: Serializable) -> None:
+    """Have ``model`` dumped anew for langchain-core's caches, which would answer with another model's words."""
+    model.__dict__.pop("_serialized", None)
+
+
+FIELD_DESCRIPTIONS = {
+    "cache": "A cache of LangChain's for whole answers; True: the global one; False: none.",
+    "callbacks": "Callback handlers of every run of this model.",
+    "custom_get_token_ids": "A tokenizer to count with, in place of the estimate.",
+    "disable_streaming": 'True: never stream; "tool_calling": not where tools are bound.',
+    "metadata": "Metadata of every run of this model, for callbacks and tracers.",
+    "name": "The name of the runs, in traces.",
+    "output_version": 'The form of ``content``: "v0", or "v1" for lists of standard content blocks.',
+    "profile": "What the model can take and give; looked up by its name where it is not given.",
+    "rate_limiter": "A rate limiter of LangChain's, asked before each request.",
+    "tags": "Tags of every run of this model, for callbacks and tracers.",
+    "verbose": "Whether LangChain prints what is sent and what comes.",
+}
+"""What langchain-core's own fields are: its classes carry no descriptions that a program can read."""
+
+
+def describe_fields(cls: type[BaseModel]) -> None:
+    """Describe the fields that ``cls`` has of langchain-core."""
+    for name, description in FIELD_DESCRIPTIONS.items():
+        field = cls.model_fields.get(name)
+        if field is not None and field.description is None:
+            field.description = description

@@ -1,0 +1,99 @@
+"""langchain-core's manners: what is used of its private names is there, and importing changes nothing of its own."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+
+import langchain_lunar
+from langchain_lunar import ChatLunar, middleware
+from langchain_lunar.compat import PRIVATE_NAMES
+
+IMPORTS = """
+import copy, importlib
+module = importlib.import_module("langchain_core.load.load")
+def state():
+    return dict(module.ALL_SERIALIZABLE_MAPPINGS), copy.copy(getattr(module, "_default_class_paths_cache", {}))
+before = state()
+import langchain_lunar
+[getattr(langchain_lunar, name) for name in langchain_lunar.__all__]
+langchain_lunar.ChatLunar(model="m", api_key="pk_test")
+print(state() == before)
+"""
+
+
+def find(path):
+    """The module or class at a path."""
+    module, _, name = path.rpartition(".")
+    return (
+        getattr(importlib.import_module(module), name)
+        if name[0].isupper()
+        else importlib.import_module(path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(owner, name) for owner, names in PRIVATE_NAMES.items() for name in names]
+)
+def test_a_private_name_that_is_used_is_there(owner, name):
+    assert hasattr(find(owner), name)
+
+
+def test_importing_and_making_a_model_changes_nothing_of_langchains():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "True\n"
+
+
+# langchain-core asks for the types of methods at run time: with_fallbacks(…).bind_tools(…), say.
+
+PUBLIC = [getattr(langchain_lunar, name) for name in langchain_lunar.__all__]
+CLASSES = [value for value in PUBLIC if inspect.isclass(value)]
+AGENTS = [getattr(middleware, name) for name in middleware.__all__]
+FUNCTIONS = [value for value in PUBLIC if inspect.isfunction(value)]
+METHODS = {
+    f"{cls.__name__}.{name}": method
+    for cls in [*CLASSES, *AGENTS]
+    for name, method in inspect.getmembers(cls, inspect.isroutine)
+    if not name.startswith("_")
+    and (getattr(method, "__module__", None) or "").startswith("langchain_lunar")
+}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_the_types_of_every_public_method_can_be_had(name):
+    assert typing.get_type_hints(METHODS[name]) is not None
+
+
+@pytest.mark.parametrize("value", [*CLASSES, *FUNCTIONS], ids=lambda value: value.__name__)
+def test_the_types_of_every_exported_name_can_be_had(value):
+    assert typing.get_type_hints(value) is not None
+
+
+def test_fallbacks_take_tools_and_schemas_like_the_models_they_are_made_of(chat):
+    safe = chat("gpt-4o!503").with_fallbacks([chat("gpt-4o-mini")])
+    tools = safe.bind_tools([{"name": "multiply", "description": "Multiply", "parameters": {}}])
+    schema = {
+        "title": "City",
+        "description": "A city",
+        "type": "object",
+        "properties": {"name": {"type": "string"}},
+    }
+    assert tools.invoke("hi").response_metadata["model_name"] == "gpt-4o-mini"
+    assert safe.with_structured_output(schema).invoke("name = Lisbon") == {"name": "Lisbon"}
+
+
+def test_every_field_of_a_model_is_described():
+    undescribed = {
+        f"{cls.__name__}.{name}"
+        for cls in (ChatLunar, langchain_lunar.LunarLLM, langchain_lunar.LunarRouterChain)
+        for name, field in cls.model_fields.items()
+        if not field.description
+    }
+    assert undescribed == set()
