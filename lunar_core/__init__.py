@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from lunar_core.client.aio_stream import AsyncStream
     from lunar_core.client.sync import Lunar
     from lunar_core.client.sync_stream import Stream
+    from lunar_core.cost.budget import Budget
+    from lunar_core.cost.budget_words import BudgetState
     from lunar_core.cost.ledger import Entry, Ledger, Totals
     from lunar_core.cost.prices import Prices
     from lunar_core.observers import CallStart, Observer, Outcome, current_tags, observing, tags
@@ -73,7 +75,9 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "Budget",
     "BudgetExceededError",
+    "BudgetState",
     "CallInfo",
     "CallStart",
     "ChatCompletion",
@@ -126,6 +130,8 @@ _HOMES = {
         "client.aio_stream": ("AsyncStream",),
         "client.sync": ("Lunar",),
         "client.sync_stream": ("Stream",),
+        "cost.budget": ("Budget",),
+        "cost.budget_words": ("BudgetState",),
         "cost.ledger": ("Entry", "Ledger", "Totals"),
         "cost.prices": ("Prices",),
         "observers": ("CallStart", "Observer", "Outcome", "current_tags", "observing", "tags"),

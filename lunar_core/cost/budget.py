@@ -1,0 +1,395 @@
+"""Budgets: an observer that refuses a call before it is sent, and counts what it came to once it is known."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta, timezone, tzinfo
+from decimal import Decimal
+from functools import partial
+from typing import Any, Literal
+
+from lunar_core.cost.budget_amounts import (
+    FIRST_OUTPUT,
+    WORST_OUTPUT,
+    checked_limit,
+    checked_reserve,
+    shown,
+    worst_case,
+)
+from lunar_core.cost.budget_calls import CallsUnderWay
+from lunar_core.cost.budget_counters import Counters, Hold, MemoryCounters, Settlement, Sums
+from lunar_core.cost.budget_weight import BudgetWeight, checked_share
+from lunar_core.cost.budget_windows import Calendar, Windows
+from lunar_core.cost.budget_words import BudgetState, Warnings, describe_refusal, title
+from lunar_core.cost.ledger import Ledger
+from lunar_core.cost.prices import Prices, checked_prices
+from lunar_core.errors import BudgetExceededError, ConfigurationError
+from lunar_core.observers import CallStart, Outcome, current_tags
+
+OnExceed = Literal["raise", "warn"] | Callable[[BudgetExceededError], bool]
+
+_RELEASED_AFTER = 3_600.0
+"""Seconds: an older hold may be that of a process that died."""
+
+
+class Budget:
+    """Refuses calls that would pass a limit, before anything is sent. An observer: give it to a client.
+
+    Exactly one of ``usd``, ``tokens`` and ``calls`` is the limit. ``per``: a tag, each value of which has the whole
+    limit to itself. ``window``: "hour", "day", "week" (from Monday) or "month" of the ``timezone``'s calendar, a
+    timedelta for a rolling one, or None: for ever. ``ledger``: one that is stored keeps the budget too, under
+    ``name``, for every process that opens it; without it, the budget lives in this object.
+
+    A call is let through if what is spent, what is held for calls under way and what it may take itself fit the
+    limit together; then that much is held, in the same step, so that no number of calls at once can pass the limit.
+    ``reserve`` says how much that is: an amount; "worst" (the prompt, and ``max_tokens`` or else 4,096 tokens of
+    output, at the dearest model that may answer); None: the dearest of the key's last 20 calls. ``prices`` are
+    for that, and for answers that state no cost: the ledger's, else those of genai-prices where it is installed.
+    ``unpriced``: "refuse" or "allow" a call of which nobody can tell what it may take.
+
+    ``on_exceed``: "raise" BudgetExceededError, "warn" in the log and send the call, or a function of the error that
+    returns True to send it. ``warn_at``: a share of the limit that is warned of once in each window. ``clock``
+    returns seconds since the epoch. Raises ConfigurationError for what cannot work.
+
+    >>> budget = Budget(usd="5", per="user", window="day")
+    >>> budget.state("u1").remaining
+    Decimal('5')
+    """
+
+    def __init__(
+        self,
+        usd: Decimal | str | float | None = None,
+        *,
+        tokens: int | None = None,
+        calls: int | None = None,
+        name: str = "budget",
+        per: str | None = None,
+        window: Calendar | timedelta | None = None,
+        timezone: tzinfo | str = timezone.utc,
+        ledger: Ledger | None = None,
+        reserve: Decimal | str | float | None = None,
+        prices: Prices | None = None,
+        unpriced: Literal["refuse", "allow"] = "refuse",
+        on_exceed: OnExceed = "raise",
+        warn_at: float | None = 0.8,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.unit, self._limit = checked_limit(usd, tokens, calls)
+        self.name = _checked_name(name, "name")
+        self.per = None if per is None else _checked_name(per, "per")
+        self._windows = Windows.of(window, timezone)
+        self._reserved = checked_reserve(reserve, self.unit)
+        if unpriced not in {"refuse", "allow"}:
+            raise ConfigurationError(f"unpriced: expected 'refuse' or 'allow', not {unpriced!r}")
+        self._is_lenient = unpriced == "allow"
+        if on_exceed not in {"raise", "warn"} and not callable(on_exceed):
+            raise ConfigurationError("on_exceed: expected 'raise', 'warn' or a function")
+        self._on_exceed = on_exceed
+        self._warn_at = None if warn_at is None else checked_share(warn_at, "warn_at")
+        if not callable(clock):
+            raise ConfigurationError(
+                "clock: expected a function that returns seconds since the epoch"
+            )
+        self._clock = clock
+        if ledger is not None and not isinstance(ledger, Ledger):
+            raise ConfigurationError("ledger: expected a Ledger or None")
+        self._prices = checked_prices(prices) or (None if ledger is None else ledger.prices)
+        self._has_looked_for_prices = self._prices is not None or self.unit != "usd"
+        self._counters: Counters = MemoryCounters(self._windows)
+        self._begin()
+        _BUDGETS.add(self)
+
+    def _begin(self) -> None:
+        """What belongs to one process: a forked child and an unpickled copy begin anew."""
+        self._calls = CallsUnderWay(self.unit)
+        self._settling = threading.Lock()
+        self._warnings = Warnings()
+
+    @property
+    def limit(self) -> Decimal | int:
+        """USD, tokens or calls, as ``unit`` says."""
+        return shown(self._limit, self.unit)
+
+    # The observer
+
+    def before(self, call: CallStart, /) -> None:
+        """Hold what the call may take, or refuse it.
+
+        Raises BudgetExceededError, and LedgerError if the store of the budget cannot be asked.
+        """
+        if self._wants_prices:
+            self._find_prices()
+        counters, undo = self._counters, partial(self._undo, call.call_id)
+        refused = counters.run(partial(self._reserve, call), undo)
+        if refused is not None:
+            is_sent = self._passes(refused)
+            counters.run(partial(self._conclude, refused.hold, is_sent), undo)
+            if not is_sent:
+                raise refused.error
+
+    async def abefore(self, call: CallStart, /) -> None:
+        """The same for the async client: its event loop does not wait for a store, nor for prices to load."""
+        if self._wants_prices:
+            await asyncio.to_thread(self._find_prices)
+        counters, undo = self._counters, partial(self._undo, call.call_id)
+        refused = await counters.arun(partial(self._reserve, call), undo)
+        if refused is not None:
+            is_sent = self._passes(refused)
+            await counters.arun(partial(self._conclude, refused.hold, is_sent), undo)
+            if not is_sent:
+                raise refused.error
+
+    def after(self, outcome: Outcome, /) -> None:
+        """Take down how a call ended. What it came to is counted later."""
+        self._calls.put(outcome)
+
+    def _reserve(self, call: CallStart) -> _Refused | None:
+        """Let the call through and hold what it may take; or why not."""
+        self._settle()
+        now = self._now()
+        key = self._key(call.tags)
+        amount = self._amount(call, key)
+        is_call = call.endpoint != "router.decide"
+        hold = Hold(call.call_id, key, self._windows.start(now), amount or 0, now, is_call)
+        if amount is None and not self._is_lenient:
+            self._settle_now()
+            return _Refused(hold, self._refusal(hold, None, self._counters.sums(key, now)))
+        is_admitted, sums = self._counters.reserve(hold, self._limit)
+        if not is_admitted:  # what has ended meanwhile may have made room
+            self._settle_now()
+            is_admitted, sums = self._counters.reserve(hold, self._limit)
+        if not is_admitted:
+            return _Refused(hold, self._refusal(hold, hold.amount, sums))
+        self._calls.begin(hold)
+        self._warn_of_share(hold, sums)
+        return None
+
+    def _amount(self, call: CallStart, key: str | None) -> int | None:
+        """What a call may take, in whole units; None if nobody can tell."""
+        if call.endpoint == "router.decide":
+            return 0
+        if self.unit == "calls":
+            return 1
+        if isinstance(self._reserved, int):
+            return self._reserved
+        if self._reserved == "worst":
+            return worst_case(call, self.unit, self._prices, output=WORST_OUTPUT)
+        dearest = self._calls.dearest(key)
+        if dearest is not None:
+            return dearest
+        return worst_case(call, self.unit, self._prices, output=FIRST_OUTPUT)
+
+    def _passes(self, refused: _Refused) -> bool:
+        """Whether a call that does not fit is sent all the same."""
+        if self._on_exceed == "warn":
+            self._warn(refused.hold, "exceeded", str(refused.error))
+            return True
+        return callable(self._on_exceed) and self._on_exceed(refused.error) is True
+
+    def _conclude(self, hold: Hold, is_sent: bool) -> None:  # noqa: FBT001  # what _passes said
+        """Hold what the call may take though it does not fit, or count it as refused."""
+        if is_sent:
+            self._counters.reserve(hold, None)
+            self._calls.begin(hold)
+        else:
+            self._counters.refuse(hold)
+
+    def _undo(self, call_id: str) -> None:
+        """The call was cancelled while the store was asked: nobody else will say that it is over."""
+        hold = self._calls.forget(call_id)
+        if hold is not None:
+            self._counters.settle([Settlement(hold)])
+
+    def _settle(self) -> None:
+        """Count what has ended by now."""
+        with self._settling:
+            settlements = self._calls.settle(self._prices)
+            if settlements:
+                self._counters.settle(settlements)
+
+    def _settle_now(self) -> None:
+        """The same, and have it written, so that the next look sees it."""
+        self._settle()
+        self._counters.write_settled()
+
+    # Reading
+
+    def state(self, key: str | None = None) -> BudgetState:
+        """How the budget stands for one value of the tag ``per``; None: for the calls without it."""
+        self._prepare_look()
+        now = self._now()
+        return self._state(key, self._counters.sums(key, now), now)
+
+    def states(self) -> dict[str | None, BudgetState]:
+        """The same for every key that has used the budget in this window."""
+        self._prepare_look()
+        now = self._now()
+        return {
+            key: self._state(key, sums, now) for key, sums in self._counters.all_sums(now).items()
+        }
+
+    def release(self, key: str | None = None) -> int:
+        """Give back what is held for the key's calls older than an hour, and return how many they were.
+
+        For holds of a process that died. One that is alive and ends its call later still counts it.
+        """
+        self._prepare_look()
+        return self._counters.release(key, self._now() - _RELEASED_AFTER)
+
+    def cost_weight(
+        self, base: float = 0.0, *, start: float = 0.5, top: float = 100.0
+    ) -> BudgetWeight:
+        """A function for ``cost_weight``: the more of this budget is used, the more a router shall mind the price.
+
+        ``base`` until the share ``start`` is used, for the key of the call's tags; then straight up to ``top`` when
+        all is. Weights are those of the router. Raises ConfigurationError for what cannot work.
+
+        >>> budget = Budget(usd=5)
+        >>> budget.cost_weight(base=1)()
+        1.0
+        """
+        return BudgetWeight(self, base, start, top)
+
+    def used(self) -> float:
+        """The share of the limit that is spent or held, for the key of the current tags; 1.0 of a limit of 0.
+
+        Of a stored budget: as this process last saw it. Only the first look asks the store.
+        """
+        self._settle()
+        return self._share(self._counters.last_seen(self._key(current_tags()), self._now()))
+
+    def _prepare_look(self) -> None:
+        if self._wants_prices:
+            self._find_prices()
+        self._settle_now()
+
+    def _share(self, sums: Sums) -> float:
+        return (sums.spent + sums.held) / self._limit if self._limit else 1.0
+
+    def _key(self, tags: Mapping[str, str]) -> str | None:
+        return None if self.per is None else tags.get(self.per)
+
+    def _state(self, key: str | None, sums: Sums, now: float) -> BudgetState:
+        self._warn_of_share(Hold("", key, self._windows.start(now), 0, now), sums)
+        starts_at, resets_at = self._windows.bounds(now, sums.oldest)
+        return BudgetState(
+            name=self.name,
+            key=key,
+            unit=self.unit,
+            limit=self.limit,
+            spent=shown(sums.spent, self.unit),
+            assumed=shown(sums.assumed, self.unit),
+            held=shown(sums.held, self.unit),
+            remaining=shown(max(0, self._limit - sums.spent - sums.held), self.unit),
+            calls=sums.calls,
+            refused=sums.refused,
+            starts_at=starts_at,
+            resets_at=resets_at,
+        )
+
+    def _refusal(self, hold: Hold, amount: int | None, sums: Sums) -> BudgetExceededError:
+        state = self._state(hold.key, sums, hold.at)
+        asked = None if amount is None else shown(amount, self.unit)
+        return BudgetExceededError(
+            describe_refusal(state, self.per, asked),
+            budget=self.name,
+            key=state.key,
+            unit=self.unit,
+            limit=state.limit,
+            spent=state.spent,
+            held=state.held,
+            asked=asked,
+            resets_at=state.resets_at,
+        )
+
+    def _warn_of_share(self, hold: Hold, sums: Sums) -> None:
+        if self._warn_at is not None and self._share(sums) >= self._warn_at:
+            used = shown(sums.spent + sums.held, self.unit)
+            which = title(self.name, self.per, hold.key)
+            self._warn(hold, "share", f"{which}: {used} of {self.limit} {self.unit} used")
+
+    def _warn(self, hold: Hold, kind: str, text: str) -> None:
+        self._warnings.warn_once((hold.key, kind), self._windows.ordinal(hold.at), text)
+
+    # Prices and time
+
+    @property
+    def _wants_prices(self) -> bool:
+        """Whether the bundled prices are needed by now: finding them takes a second."""
+        return not self._has_looked_for_prices and (
+            self._calls.has_unpriced or not isinstance(self._reserved, int)
+        )
+
+    def _find_prices(self) -> None:
+        try:
+            self._prices = Prices.bundled()
+        except ConfigurationError:
+            self._prices = None  # not installed
+        self._has_looked_for_prices = True
+
+    def _now(self) -> float:
+        now = self._clock()
+        if not math.isfinite(now):
+            raise ConfigurationError(f"clock: expected seconds since the epoch, not {now}")
+        return now
+
+    # Copies
+
+    def __repr__(self) -> str:
+        what = (
+            f"{self.unit}={str(self.limit)!r}"
+            if self.unit == "usd"
+            else f"{self.unit}={self.limit}"
+        )
+        per = "" if self.per is None else f", per={self.per!r}"
+        return f"Budget({what}, name={self.name!r}{per})"
+
+    def __copy__(self) -> Budget:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Budget:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            f"the budget {self.name!r} lives in this object and cannot be pickled; "
+            "one with ledger=Ledger.open(...) can"
+        )
+
+    def _begin_child(self) -> None:
+        """In a forked child: the calls under way are its parent's, and a lock may be held by a thread of it."""
+        self._begin()
+        self._counters.begin_child()
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A call that does not fit, and what is to be said of it."""
+
+    hold: Hold
+    error: BudgetExceededError
+
+
+def _checked_name(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ConfigurationError(f"{name}: expected a word")
+    return value
+
+
+_BUDGETS: weakref.WeakSet[Budget] = weakref.WeakSet()
+
+
+def _begin_children() -> None:
+    for budget in list(_BUDGETS):
+        budget._begin_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_children)

@@ -1,0 +1,212 @@
+"""What a call may take from a budget, and what it took in the end. Pure.
+
+Amounts are whole numbers: 10⁻¹² USD, rounded up, or tokens, or calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any, Literal
+
+from pydantic_core import to_json
+
+from lunar_core.cost.amounts import EXACT, checked_amount
+from lunar_core.cost.counting import counted_tokens
+from lunar_core.cost.entries import Entry
+from lunar_core.cost.prices import Prices, with_estimate
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import CallStart, Outcome
+from lunar_core.settings import checked_count
+from lunar_core.types.attempt import Attempt
+from lunar_core.wire import model_facts, tokens
+from lunar_core.wire.api_requests import ROUTER
+
+Unit = Literal["usd", "tokens", "calls"]
+
+MOST = 9_000_000 * 10**12
+"""Counters have 64 bits: they stop here."""
+
+WORST_OUTPUT = 4_096
+"""Tokens of output that a call without ``max_tokens`` is taken to have at the worst."""
+FIRST_OUTPUT = 1_024
+"""The same, for the calls of which nothing is known yet where nobody asked for the worst."""
+
+_PICO = 12
+
+
+def whole(amount: Decimal, *, up: bool = True) -> int:
+    """USD as a counter has it."""
+    scaled = EXACT.scaleb(amount, _PICO)
+    return min(int(scaled.to_integral_value(ROUND_CEILING if up else ROUND_FLOOR, EXACT)), MOST)
+
+
+def shown(amount: int, unit: Unit) -> Decimal | int:
+    """A counter as callers read it: USD as Decimal, tokens and calls as whole numbers."""
+    if unit != "usd":
+        return amount
+    return Decimal(f"{amount // 10**_PICO}.{amount % 10**_PICO:0{_PICO}d}".rstrip("0").rstrip("."))
+
+
+def checked_limit(usd: object, tokens: object, calls: object) -> tuple[Unit, int]:
+    """The one limit of a Budget, and its unit. Raises ConfigurationError."""
+    given = {"usd": usd, "tokens": tokens, "calls": calls}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) != 1:
+        what = " and ".join(named) or "none of them"
+        raise ConfigurationError(
+            f"usd, tokens, calls: a budget has exactly one of them, not {what}"
+        )
+    if usd is not None:
+        return "usd", _limit(EXACT.scaleb(checked_amount(usd, "usd"), _PICO), "usd")
+    unit: Unit = "tokens" if tokens is not None else "calls"
+    return unit, _limit(Decimal(checked_count(given[unit], unit)), unit)
+
+
+def checked_reserve(value: object, unit: Unit) -> int | Literal["worst"] | None:
+    """A Budget's ``reserve``. Raises ConfigurationError."""
+    if value is None or value == "worst":
+        return value
+    if isinstance(value, str) and not value[:1].isdigit() and value[:1] not in ".+-":
+        raise ConfigurationError(f"reserve: expected an amount, 'worst' or None, not {value!r}")
+    if unit == "usd":
+        return whole(checked_amount(value, "reserve"))
+    amount = checked_count(value, "reserve")
+    if unit == "calls" and amount != 1:
+        raise ConfigurationError("reserve: a call counts as 1")
+    return min(amount, MOST)
+
+
+def _limit(amount: Decimal, unit: Unit) -> int:
+    if amount > MOST:
+        most = "9,000,000 USD" if unit == "usd" else f"{MOST}"
+        raise ConfigurationError(f"{unit}: a limit of more than {most} cannot be counted")
+    return int(amount.to_integral_value(ROUND_FLOOR, EXACT))
+
+
+# Before a call
+
+
+def worst_case(call: CallStart, unit: Unit, prices: Prices | None, *, output: int) -> int | None:
+    """The most that a call may take; None where a price that it takes is not known.
+
+    ``output``: tokens of each answer where the call has no ``max_tokens``.
+    """
+    if unit == "calls":
+        return 1
+    prompt = _prompt_tokens(call.params)
+    asked = [_count(call.params.get(name)) for name in ("max_tokens", "max_completion_tokens")]
+    completion = (max(asked) or output) * (_count(call.params.get("n")) or 1)
+    if unit == "tokens":
+        return min(prompt + completion, MOST)
+    if prices is None:
+        return None
+    costs = [
+        prices.cost(model, prompt_tokens=prompt, completion_tokens=completion)
+        for model in _may_answer(call)
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return whole(max(known)) if known and len(known) == len(costs) else None
+
+
+def _may_answer(call: CallStart) -> tuple[str, ...]:
+    if not call.models:
+        return model_facts.ROUTED if call.model == ROUTER else (call.model,)
+    provider = call.params.get("provider")
+    if not isinstance(provider, str):
+        return call.models
+    return tuple(model if "/" in model else f"{provider}/{model}" for model in call.models)
+
+
+def _prompt_tokens(params: Mapping[str, object]) -> int:
+    prompt, messages, tools = params.get("prompt"), params.get("messages"), params.get("tools")
+    if prompt is not None:
+        return tokens.in_text(prompt if isinstance(prompt, str) else _as_text(prompt))
+    listed: Any = messages  # of whatever form: the service shall say what is wrong with it
+    with contextlib.suppress(AttributeError, KeyError, TypeError):
+        return tokens.in_messages(listed, tools if isinstance(tools, (list, tuple)) else ())
+    return tokens.in_text(_as_text(messages)) + tokens.in_text(_as_text(tools))
+
+
+def _as_text(value: object) -> str:
+    return "" if value is None else to_json(value, fallback=str).decode()
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+# After it
+
+
+class Count:
+    """What a call came to: ``spent``, of which ``assumed`` was not stated. ``typical``: what the next may come to."""
+
+    __slots__ = ("assumed", "spent", "typical")
+
+    def __init__(self, spent: int = 0, assumed: int = 0, typical: int | None = None) -> None:
+        self.spent = min(spent, MOST)
+        self.assumed = min(assumed, MOST)
+        self.typical = typical
+
+
+def count_outcome(outcome: Outcome, reserved: int, unit: Unit, prices: Prices | None) -> Count:
+    """What a call came to for which so much was reserved.
+
+    What was stated; else the estimate of a whole answer; else, of an answer that broke off, was left, or has no
+    price, the larger of the reservation and the estimate. An earlier attempt that may be billed adds a reservation.
+    """
+    if outcome.endpoint == "router.decide":
+        return Count(0 if unit == "calls" else _stated(outcome, unit) or 0)
+    if outcome.status == "refused":
+        return Count()
+    attempts = [each for each in outcome.call.attempts if not _is_decision(each, outcome)]
+    repeated = reserved * sum(attempt.may_be_billed for attempt in attempts[:-1])
+    if not _may_be_billed(outcome, attempts):
+        return Count(repeated, repeated)
+    stated = _stated(outcome, unit)
+    if stated is not None:
+        return Count(stated + repeated, repeated, stated)
+    estimate = _estimate(outcome, unit, prices)
+    if estimate is not None and outcome.status == "ok":
+        return Count(estimate + repeated, repeated, estimate)
+    larger = max(reserved, estimate or 0)
+    return Count(larger + repeated, larger + repeated, larger)
+
+
+def _stated(outcome: Outcome, unit: Unit) -> int | None:
+    usage = outcome.usage
+    if unit == "calls":
+        return 1
+    if usage is None:
+        return None
+    if unit == "usd":
+        return None if usage.cost is None else whole(usage.cost)
+    if usage.total_tokens is not None:
+        return usage.total_tokens
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    return usage.prompt_tokens + usage.completion_tokens
+
+
+def _estimate(outcome: Outcome, unit: Unit, prices: Prices | None) -> int | None:
+    if unit == "tokens":
+        counted = counted_tokens(outcome)
+        return None if counted is None else sum(counted)
+    estimate = with_estimate(Entry.of(outcome), outcome, prices).estimate
+    return None if estimate is None else whole(estimate.cost)
+
+
+def _may_be_billed(outcome: Outcome, attempts: list[Attempt]) -> bool:
+    """Whether the last attempt may have cost anything: not one that was refused, or of which no byte left."""
+    if outcome.status == "ok" or outcome.usage is not None:
+        return True
+    if not attempts:
+        return outcome.status == "aborted"
+    return attempts[-1].may_be_billed or attempts[-1].error is None
+
+
+def _is_decision(attempt: Attempt, outcome: Outcome) -> bool:
+    """Of a decide-then-call, the request for the decision: it is an outcome of its own, and is not billed."""
+    return outcome.endpoint == "chat.completions" and attempt.model == ROUTER

@@ -1,0 +1,84 @@
+"""The calls of this process that a budget let through: what is held for each, and what they came to.
+
+``put`` may run in the garbage collector, in the middle of any other line here: it takes no lock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from queue import Empty, SimpleQueue
+
+from lunar_core.cost.budget_amounts import Unit, count_outcome
+from lunar_core.cost.budget_counters import Hold, Settlement
+from lunar_core.cost.prices import Prices
+from lunar_core.observers import Outcome
+
+_REMEMBERED = 20
+"""Settled calls of a key, of which the dearest says what the next may take."""
+_KEYS = 10_000
+"""For so many keys that is remembered."""
+
+
+class CallsUnderWay:
+    """From ``begin`` to ``put`` a call is open; ``settle`` says what those that have ended came to, each once."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.has_unpriced = False
+        """Whether one ended without a stated cost."""
+        self._unit = unit
+        self._ended: SimpleQueue[Outcome] = SimpleQueue()
+        self._open: dict[str, Hold] = {}
+        self._decisions: dict[str, int] = {}  # what the routing of an open call cost
+        self._typical: OrderedDict[str | None, deque[int]] = OrderedDict()
+
+    def begin(self, hold: Hold) -> None:
+        self._open[hold.call_id] = hold
+
+    def forget(self, call_id: str) -> Hold | None:
+        """Take back ``begin``: the call was cancelled before anybody was told that it may be sent."""
+        return self._open.pop(call_id, None)
+
+    def put(self, outcome: Outcome) -> None:
+        """A call has ended."""
+        if outcome.usage is None or outcome.usage.total_cost_usd is None:
+            self.has_unpriced = True
+        self._ended.put(outcome)
+
+    def settle(self, prices: Prices | None) -> list[Settlement]:
+        """What the calls came to that have ended since the last time. For one thread at a time."""
+        settlements: list[Settlement] = []
+        while True:
+            try:
+                outcome = self._ended.get_nowait()
+            except Empty:
+                return settlements
+            settlement = self._settlement(outcome, prices)
+            if settlement is not None:
+                settlements.append(settlement)
+
+    def dearest(self, key: str | None) -> int | None:
+        """The dearest of the key's last settled calls; None where there was none, or each was refused."""
+        typical = self._typical.get(key)
+        return max(typical) if typical else None
+
+    def _settlement(self, outcome: Outcome, prices: Prices | None) -> Settlement | None:
+        call_id = outcome.call.call_id
+        whole_call = call_id.removesuffix(".route")
+        if whole_call != call_id and whole_call in self._open:
+            # The decision of a decide-then-call is told of before the call, under a name made of the call's.
+            decision = count_outcome(outcome, 0, self._unit, prices)
+            self._decisions.setdefault(whole_call, decision.spent)
+            return None
+        hold = self._open.pop(call_id, None)
+        if hold is None:
+            return None  # settled before, or begun by a parent of this process
+        count = count_outcome(outcome, hold.amount, self._unit, prices)
+        if count.typical is not None:
+            self._remember(hold.key, count.typical)
+        return Settlement(hold, count.spent + self._decisions.pop(call_id, 0), count.assumed)
+
+    def _remember(self, key: str | None, amount: int) -> None:
+        self._typical.setdefault(key, deque(maxlen=_REMEMBERED)).append(amount)
+        self._typical.move_to_end(key)
+        if len(self._typical) > _KEYS:
+            self._typical.popitem(last=False)

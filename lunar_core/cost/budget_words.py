@@ -1,0 +1,88 @@
+"""What a budget says of itself: its state, its errors and its warnings."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+
+from lunar_core.cost.budget_amounts import Unit
+
+logger = logging.getLogger("lunar_core")
+
+_REMEMBERED = 20_000
+"""Of so many keys it is known that they were warned of."""
+
+
+@dataclass(frozen=True)
+class BudgetState:
+    """A budget for one key, in its current window. Amounts are USD (Decimal), tokens or calls, as ``unit`` says.
+
+    ``spent`` is what settled calls came to; ``assumed``, a part of it, is what nobody stated. ``held`` is reserved
+    for calls under way. ``remaining`` is what is left, at least 0. ``calls`` were let through in this window and
+    ``refused`` were not. ``starts_at`` and ``resets_at`` are seconds since the epoch, or None for never.
+    """
+
+    name: str
+    key: str | None
+    unit: Unit
+    limit: Decimal | int
+    spent: Decimal | int
+    assumed: Decimal | int
+    held: Decimal | int
+    remaining: Decimal | int
+    calls: int
+    refused: int
+    starts_at: float | None
+    resets_at: float | None
+
+
+def title(name: str, per: str | None, key: str | None) -> str:
+    """Which budget, and whose."""
+    if per is None:
+        return f"budget {name!r}"
+    return f"budget {name!r}, {per} {key!r}" if key is not None else f"budget {name!r}, no {per}"
+
+
+def describe_refusal(state: BudgetState, per: str | None, asked: Decimal | int | None) -> str:
+    """Why a call was not let through, and what can be done about it."""
+    which, unit = title(state.name, per, state.key), state.unit
+    if asked is None:
+        return (
+            f"{which}: nobody can tell what this call may take. Pass reserve= (an amount), or prices= with its "
+            "model (client.models.prices(), or the extra 'prices'), or unpriced='allow'"
+        )
+    text = (
+        f"{which}: this call may take {asked} {unit}, and of {state.limit} {unit} {state.spent} are spent "
+        f"and {state.held} held for calls under way"
+    )
+    if state.resets_at is None:
+        return text
+    return f"{text}; {_moment(state.resets_at)}"
+
+
+def _moment(seconds: float) -> str:
+    try:
+        at = datetime.fromtimestamp(seconds, timezone.utc)
+    except (ValueError, OverflowError, OSError):  # a clock of the caller's own
+        return f"it resets at {seconds}"
+    return f"it resets at {at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class Warnings:
+    """Warnings in the log, each once for a key and a window."""
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[tuple[str | None, str], float] = OrderedDict()
+
+    def warn_once(self, key: tuple[str | None, str], window: float, text: str) -> None:
+        """Log ``text``, unless there was such a warning for ``key`` in this window."""
+        if self._windows.get(key) == window:
+            return
+        self._windows[key] = window
+        self._windows.move_to_end(key)
+        if len(self._windows) > _REMEMBERED:
+            self._windows.popitem(last=False)
+        logger.warning("%s", text)
