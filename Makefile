@@ -39,6 +39,14 @@ demo: $(READY) engine ## See a chain answer through Lunar: routed, streamed and 
 test: $(READY) engine ## Pass the tests.
 	$(BIN)/python -m pytest --numprocesses=logical --dist=worksteal $(ARGS)
 
+.PHONY: test-ecosystem
+test-ecosystem: ## Pass the tests beside tracers, mocks and recorders, in an environment with all of them.
+	$(MAKE) test-ecosystem-here SET=ecosystem
+
+.PHONY: test-ecosystem-here
+test-ecosystem-here: $(READY)
+	$(BIN)/python -m pytest tests/ecosystem $(ARGS)
+
 .PHONY: check
 check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.
 
@@ -107,6 +115,7 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 	.venv-uv/bin/python -m pip install --quiet uv
 	$(COMPILE) --extra all --group dev --output-file requirements/dev.txt
 	$(COMPILE) --extra all --group bench --output-file requirements/bench.txt
+	$(COMPILE) --extra all --group ecosystem --output-file requirements/ecosystem.txt
 	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
 	$(COMPILE) --extra sandbox --group core --resolution lowest-direct --output-file requirements/lowest-core.txt
 
