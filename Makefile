@@ -128,6 +128,9 @@ $(READY): pyproject.toml $(filter-out requirements/newest.txt,requirements/$(SET
 	@test -n "$(PYTHON)" || { \
 	echo "This needs a Python >= 3.10 with venv (on Debian: python3-venv). None found; say where: make PYTHON=/path/to/python3" >&2; \
 	exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	echo "This needs a Python >= 3.10; $(PYTHON) is $$("$(PYTHON)" -V 2>/dev/null || echo not there). Say where one is: make PYTHON=/path/to/python3" >&2; \
+	exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 ifeq ($(SET),newest)
 	$(PIP) install --upgrade pip
