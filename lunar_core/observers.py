@@ -120,6 +120,8 @@ class Outcome:
     """The models among which the router was to choose; () where it was not told, or not asked."""
     cost_weight: float | None = None
     """What the router was told of it."""
+    from_finalizer: bool = False
+    """Whether a dropped stream tells of it, perhaps from the garbage collector: take no lock then, hand it over."""
     read_answer: Callable[[], ChatCompletion | Completion | None] | None = field(
         default=None, repr=False, compare=False
     )

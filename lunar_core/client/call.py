@@ -85,6 +85,8 @@ class Call:
     """The key of the last request."""
     started: float = 0.0
     first_content: float | None = None
+    is_finalized: bool = False
+    """Whether a finalizer ends it, of a stream that was dropped."""
     _is_reported: bool = False
 
     def __post_init__(self) -> None:
@@ -238,6 +240,7 @@ class Call:
             error=error,
             streamed=self.stream,
             tags=self.tags,
+            from_finalizer=self.is_finalized,
             params=self.params,
             candidates=self.candidates,
             cost_weight=self.cost_weight,

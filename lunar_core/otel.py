@@ -1,0 +1,370 @@
+"""Spans and metrics of OpenTelemetry for every call, with its cost and its route. Needs the extra ``otel``.
+
+Names follow OpenTelemetry's conventions for generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/). They
+have none for cost yet: there the names are OpenInference's. All of them stand in the tables below.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from lunar_core.cost.entries import Entry
+from lunar_core.cost.prices import Prices, checked_prices, with_estimate
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import CallStart, Endpoint, Outcome
+from lunar_core.types.completions import ChatCompletion, Completion
+from lunar_core.version import __version__
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.context import Context, get_current
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"lunar_core.otel needs {error.name}: pip install 'lunar-integrations[otel]'",
+        name=error.name,
+    ) from None
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+Value = str | bool | int | float | list[str]
+
+PROVIDER = "lunar"
+OPERATIONS: Mapping[Endpoint, str] = {
+    "chat.completions": "chat",
+    "router": "chat",
+    "completions": "text_completion",
+    "router.decide": "route",
+}
+"""``gen_ai.operation.name`` by endpoint. A decision alone generates nothing; the conventions have no word for it."""
+
+PARAMETERS = {
+    "max_tokens": "gen_ai.request.max_tokens",
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+    "stop": "gen_ai.request.stop_sequences",
+    "seed": "gen_ai.request.seed",
+    "n": "gen_ai.request.choice.count",
+}
+TOKEN_COUNTS = {
+    "prompt_tokens": "gen_ai.usage.input_tokens",
+    "completion_tokens": "gen_ai.usage.output_tokens",
+    "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
+"""By the field of ``usage`` or of its details."""
+
+COSTS = {
+    "total_cost_usd": "llm.cost.total",
+    "input_cost_usd": "llm.cost.prompt",
+    "output_cost_usd": "llm.cost.completion",
+}
+"""USD, as the service billed them, by the field of ``usage``."""
+
+LLM_OPERATIONS = ("chat", "text_completion", "generate_content")
+"""A current span with one of these, or of OpenInference's kind ``LLM``, is this call's own span already."""
+
+SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+TOKENS = [4**power for power in range(14)]
+"""Bounds of the histograms, as the conventions advise them."""
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """Where and when a call began. ``host``: the span of an LLM that ran then, which is given what we know."""
+
+    context: Context
+    host: Span | None
+    at: int
+
+
+class LunarTelemetry:
+    """An observer that tells OpenTelemetry of each call: one span, and its tokens, time and cost as metrics.
+
+    ``tracer_provider``, ``meter_provider``: else the global ones. ``record_content=True`` puts prompts and answers on
+    the spans; without it no text is recorded. ``prices``: to estimate what an answer cost whose bill never came.
+    Where the current span is that of an LLM (a framework's instrumentation made it), it gets cost and route, and no
+    second span is made. Safe to share between clients, threads and event loops.
+
+    Raises ConfigurationError for an argument that cannot work, ModuleNotFoundError without the extra ``otel``.
+
+    >>> from lunar_core import Lunar
+    >>> client = Lunar("pk_live_...", observers=[LunarTelemetry()])
+    """
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        *,
+        record_content: bool = False,
+        prices: Prices | None = None,
+    ) -> None:
+        if not isinstance(record_content, bool):
+            raise ConfigurationError("record_content: expected True or False")
+        self._tracer = trace.get_tracer("lunar_core", __version__, tracer_provider)
+        self._instruments = _Instruments(meter_provider)
+        self._record_content = record_content
+        self._prices = checked_prices(prices)
+        self._beginnings: dict[str, _Beginning] = {}
+        self._late = _LateOutcomes()
+
+    def before(self, call: CallStart, /) -> None:
+        """Remember the current span."""
+        self._late.start()
+        current = trace.get_current_span()
+        host = current if current.is_recording() and _is_of_llm(current) else None
+        self._beginnings[call.call_id] = _Beginning(get_current(), host, time.time_ns())
+
+    def after(self, outcome: Outcome, /) -> None:
+        """Make the span. A finalizer only hands the outcome over: OpenTelemetry's locks may be held in this thread."""
+        beginning = self._beginnings.pop(outcome.call.call_id, None)
+        if beginning is None:
+            return  # the decision inside a call, or a call that another observer refused before
+        ended = time.time_ns()
+        if outcome.from_finalizer:
+            self._late.put(lambda: self._tell(outcome, beginning, ended))
+        else:
+            self._tell(outcome, beginning, ended)
+
+    def flush(self) -> None:
+        """Wait until the spans of dropped streams are made, too."""
+        self._late.flush()
+
+    def _tell(self, outcome: Outcome, beginning: _Beginning, ended: int) -> None:
+        operation = OPERATIONS[outcome.endpoint]
+        money_and_route = dict(_cost_and_route(outcome, self._prices))
+        if beginning.host is not None:
+            beginning.host.set_attributes(money_and_route)
+        else:
+            answer = outcome.answer()
+            span = self._tracer.start_span(
+                f"{operation} {outcome.call.requested_model}",
+                beginning.context,
+                SpanKind.CLIENT,
+                {
+                    **dict(_request_attributes(outcome, operation)),
+                    **dict(_response_attributes(outcome, answer)),
+                    **money_and_route,
+                    **(dict(_content(outcome, answer)) if self._record_content else {}),
+                },
+                start_time=beginning.at,
+            )
+            if outcome.error is not None:
+                span.set_status(Status(StatusCode.ERROR, type(outcome.error).__name__))
+            span.end(ended)
+        self._instruments.record(outcome, operation, (ended - beginning.at) / 1e9)
+
+
+class _Instruments:
+    """The metrics of calls."""
+
+    def __init__(self, provider: MeterProvider | None) -> None:
+        meter = metrics.get_meter("lunar_core", __version__, provider)
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            "{token}",
+            "Tokens of a call, by kind.",
+            explicit_bucket_boundaries_advisory=TOKENS,
+        )
+        self._seconds = meter.create_histogram(
+            "gen_ai.client.operation.duration",
+            "s",
+            "How long a call took.",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self._first_chunk = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk",
+            "s",
+            "How long the first content of a stream took.",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self._cost = meter.create_counter(
+            "lunar.client.cost", "{USD}", "What calls cost, as billed."
+        )
+
+    def record(self, outcome: Outcome, operation: str, seconds: float) -> None:
+        names: dict[str, Value] = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": PROVIDER,
+            "gen_ai.request.model": outcome.call.requested_model,
+        }
+        if outcome.error is None:
+            names["gen_ai.response.model"] = outcome.model
+            self._seconds.record(seconds, names)
+        else:
+            self._seconds.record(seconds, {**names, "error.type": type(outcome.error).__name__})
+        if outcome.call.ttft_ms is not None and outcome.streamed:
+            self._first_chunk.record(outcome.call.ttft_ms / 1000, names)
+        usage = outcome.usage
+        if usage is None:
+            return
+        if usage.prompt_tokens is not None:
+            self._tokens.record(usage.prompt_tokens, {**names, "gen_ai.token.type": "input"})
+        if usage.completion_tokens is not None:
+            self._tokens.record(usage.completion_tokens, {**names, "gen_ai.token.type": "output"})
+        if usage.total_cost_usd is not None:
+            self._cost.add(usage.total_cost_usd, names)
+
+
+class _LateOutcomes:
+    """What finalizers hand over, carried out by a thread of its own in each process."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._pid: int | None = None
+        weakref.finalize(self, self._queue.put, None)
+
+    def start(self) -> None:
+        """Have the thread run. Not in ``put``: starting one takes a lock that a finalizer may not wait for."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            threading.Thread(
+                target=_carry_out, args=(self._queue,), name="lunar-telemetry", daemon=True
+            ).start()
+
+    def put(self, work: Callable[[], None]) -> None:
+        self._queue.put(work)
+
+    def flush(self) -> None:
+        if self._pid == os.getpid():
+            reached = threading.Event()
+            self._queue.put(reached.set)
+            reached.wait(10)
+
+
+def _carry_out(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (work := queue.get()) is not None:
+        work()
+
+
+def _is_of_llm(span: Span) -> bool:
+    """Whether a framework's instrumentation made this span for the very call. Agents' and tools' spans are others."""
+    attributes = getattr(span, "attributes", None)  # the SDK's spans can be read; the API's cannot
+    if not isinstance(attributes, Mapping):
+        return False
+    return (
+        attributes.get("openinference.span.kind") == "LLM"
+        or attributes.get("gen_ai.operation.name") in LLM_OPERATIONS
+    )
+
+
+def _request_attributes(outcome: Outcome, operation: str) -> Iterator[tuple[str, Value]]:
+    yield "gen_ai.operation.name", operation
+    yield "gen_ai.provider.name", PROVIDER
+    yield "gen_ai.request.model", outcome.call.requested_model
+    yield "gen_ai.request.stream", outcome.streamed
+    for name, attribute in PARAMETERS.items():
+        value = outcome.params.get(name)
+        if isinstance(value, (int, float)):
+            yield attribute, value
+        elif isinstance(value, list):
+            yield attribute, [str(item) for item in value]
+
+
+def _response_attributes(
+    outcome: Outcome, answer: ChatCompletion | Completion | None
+) -> Iterator[tuple[str, Value]]:
+    yield "lunar.call_id", outcome.call.call_id
+    if outcome.error is not None:
+        yield "error.type", type(outcome.error).__name__
+    if outcome.call.ttft_ms is not None and outcome.streamed:
+        yield "gen_ai.response.time_to_first_chunk", outcome.call.ttft_ms / 1000
+    if answer is not None:
+        yield "gen_ai.response.model", outcome.model
+        if answer.id:
+            yield "gen_ai.response.id", answer.id
+        reasons = [choice.finish_reason for choice in answer.choices if choice.finish_reason]
+        if reasons:
+            yield "gen_ai.response.finish_reasons", reasons
+    if outcome.usage is not None:
+        yield from _present(outcome.usage, TOKEN_COUNTS)
+        if outcome.usage.prompt_tokens_details is not None:
+            yield from _present(outcome.usage.prompt_tokens_details, TOKEN_COUNTS)
+        if outcome.usage.completion_tokens_details is not None:
+            yield from _present(outcome.usage.completion_tokens_details, TOKEN_COUNTS)
+
+
+def _cost_and_route(outcome: Outcome, prices: Prices | None) -> Iterator[tuple[str, Value]]:
+    if outcome.usage is not None:
+        yield from _present(outcome.usage, COSTS)
+    if prices is not None and (outcome.usage is None or outcome.usage.cost is None):
+        estimate = with_estimate(Entry.of(outcome), outcome, prices).estimate
+        if estimate is not None:
+            yield "lunar.cost.estimated", float(estimate.cost)
+    if outcome.provider is not None:
+        yield "lunar.provider", outcome.provider
+    if outcome.routing is not None:
+        yield "lunar.routing.selected_model", outcome.routing.selected_model
+        if outcome.routing.expected_error is not None:
+            yield "lunar.routing.expected_error", outcome.routing.expected_error
+    if outcome.cost_weight is not None:
+        yield "lunar.cost_weight", outcome.cost_weight
+
+
+def _present(stated: object, names: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
+    """What of ``names`` the service stated, under the attributes' names."""
+    for name, attribute in names.items():
+        value = getattr(stated, name, None)
+        if value is not None:
+            yield attribute, value
+
+
+def _content(
+    outcome: Outcome, answer: ChatCompletion | Completion | None
+) -> Iterator[tuple[str, Value]]:
+    """Prompts and answers in the form of the conventions: JSON of messages, each with its parts."""
+    messages = outcome.params.get("messages", outcome.params.get("prompt"))
+    sent = messages if isinstance(messages, list) else [{"role": "user", "content": messages}]
+    yield "gen_ai.input.messages", _as_json([_message(message) for message in sent])
+    if answer is not None:
+        received = [
+            {**_message(_spoken(choice)), "finish_reason": choice.finish_reason or ""}
+            for choice in answer.choices
+        ]
+        yield "gen_ai.output.messages", _as_json(received)
+
+
+def _spoken(choice: object) -> Mapping[str, object]:
+    message = getattr(choice, "message", None)
+    if message is None:
+        return {"role": "assistant", "content": getattr(choice, "text", "")}
+    return message.model_dump(exclude_none=True)  # type: ignore[no-any-return]  # pydantic's dump is a dict
+
+
+def _message(message: object) -> dict[str, object]:
+    if not isinstance(message, Mapping):
+        return {"role": "user", "parts": [{"type": "text", "content": str(message)}]}
+    content, calls = message.get("content"), message.get("tool_calls")
+    texts = content if isinstance(content, list) else [content] if content else []
+    parts: list[object] = [
+        {"type": "text", "content": text} if isinstance(text, str) else text for text in texts
+    ]
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if isinstance(function, Mapping):
+            parts.append(
+                {
+                    "type": "tool_call",
+                    "id": call.get("id"),
+                    "name": function.get("name"),
+                    "arguments": function.get("arguments"),
+                }
+            )
+    return {"role": message.get("role", "user"), "parts": parts}
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

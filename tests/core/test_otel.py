@@ -1,0 +1,296 @@
+"""Spans and metrics of OpenTelemetry: one span a call, with its tokens, its cost and its route, and no text unasked."""
+
+import gc
+import json
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from lunar_core import (
+    AsyncLunar,
+    BadRequestError,
+    BudgetExceededError,
+    ConfigurationError,
+    Lunar,
+    LunarError,
+    Prices,
+)
+from lunar_core.otel import LunarTelemetry
+from lunar_core.wire.catalogue import Model
+
+SECRET = "the-words-of-this-test"
+HELLO = [{"role": "user", "content": f"Say hello to {SECRET}"}]
+
+
+class Recorder:
+    """A telemetry whose spans and metrics stay in memory."""
+
+    def __init__(self, **settings):
+        self._exporter, self._reader = InMemorySpanExporter(), InMemoryMetricReader()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+        meters = MeterProvider([self._reader])
+        self.telemetry = LunarTelemetry(self.tracers, meters, **settings)
+
+    def spans(self):
+        self.telemetry.flush()
+        return self._exporter.get_finished_spans()
+
+    def span(self):
+        (span,) = self.spans()
+        return span
+
+    def metrics(self):
+        """Each metric's points, by name."""
+        data = self._reader.get_metrics_data()
+        return {
+            metric.name: list(metric.data.data_points)
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def new_client(lunar_sandbox):
+    def new(*observers, **settings):
+        return Lunar(
+            lunar_sandbox.api_key, base_url=lunar_sandbox.url, observers=observers, **settings
+        )
+
+    return new
+
+
+def test_a_call_is_one_client_span_with_its_tokens_and_its_bill(recorder, new_client):
+    answer = new_client(recorder.telemetry).chat.completions.create(
+        model="gpt-4o-mini", messages=HELLO, temperature=0.5, max_tokens=50, stop=["END"]
+    )
+    span = recorder.span()
+    assert (span.name, span.kind) == ("chat gpt-4o-mini", SpanKind.CLIENT)
+    expected = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "lunar",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.max_tokens": 50,
+        "gen_ai.request.stop_sequences": ("END",),
+        "gen_ai.request.stream": False,
+        "gen_ai.response.id": answer.id,
+        "gen_ai.response.model": answer.model,
+        "gen_ai.response.finish_reasons": (answer.choices[0].finish_reason,),
+        "gen_ai.usage.input_tokens": answer.usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": answer.usage.completion_tokens,
+        "llm.cost.total": answer.usage.total_cost_usd,
+        "llm.cost.prompt": answer.usage.input_cost_usd,
+        "llm.cost.completion": answer.usage.output_cost_usd,
+        "lunar.call_id": answer.call.call_id,
+    }
+    assert expected.items() <= dict(span.attributes).items()
+
+
+def test_no_text_is_recorded_unless_asked(new_client):
+    for asked in (False, True):
+        recorder = Recorder(record_content=asked)
+        answer = new_client(recorder.telemetry).chat.completions.create(
+            model="gpt-4o-mini", messages=HELLO
+        )
+        text = json.dumps(dict(recorder.span().attributes), default=str)
+        assert (SECRET in text, answer.choices[0].message.content in text) == (asked, asked)
+
+
+def test_content_has_the_conventions_form(new_client):
+    recorder = Recorder(record_content=True)
+    answer = new_client(recorder.telemetry).completions.create(model="gpt-4o-mini", prompt="Once")
+    attributes = recorder.span().attributes
+    assert json.loads(attributes["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": "Once"}]}
+    ]
+    (message,) = json.loads(attributes["gen_ai.output.messages"])
+    assert message["parts"] == [{"type": "text", "content": answer.choices[0].text}]
+    assert recorder.span().name == "text_completion gpt-4o-mini"
+
+
+@pytest.mark.parametrize("extra", [{}, {"stop": ["END"]}], ids=["one request", "decide first"])
+def test_a_routed_call_is_one_span_with_its_route(recorder, new_client, extra):
+    answer = new_client(recorder.telemetry).chat.completions.create(
+        model="router", messages=HELLO, cost_weight=5.0, **extra
+    )
+    span = recorder.span()
+    assert span.name == "chat router"
+    assert span.attributes["lunar.routing.selected_model"] == answer.routing.selected_model
+    assert span.attributes["lunar.routing.expected_error"] == answer.routing.expected_error
+    assert span.attributes["lunar.cost_weight"] == 5.0
+    assert span.attributes["gen_ai.response.model"] == answer.model
+
+
+def test_a_decision_alone_is_a_span_of_its_own_kind(recorder, new_client):
+    new_client(recorder.telemetry).router.decide(messages=HELLO)
+    assert recorder.span().attributes["gen_ai.operation.name"] == "route"
+
+
+async def test_a_stream_tells_when_its_first_content_came(recorder, lunar_sandbox):
+    async with AsyncLunar(
+        lunar_sandbox.api_key, base_url=lunar_sandbox.url, observers=[recorder.telemetry]
+    ) as client:
+        stream = await client.chat.completions.create(
+            model="gpt-4o-mini", messages=HELLO, stream=True, stream_usage=True
+        )
+        async for _ in stream:
+            pass
+    span = recorder.span()
+    assert span.attributes["gen_ai.request.stream"] is True
+    first = span.attributes["gen_ai.response.time_to_first_chunk"]
+    assert first == stream.call.ttft_ms / 1000
+    assert span.attributes["llm.cost.total"] == stream.usage.total_cost_usd
+    (point,) = recorder.metrics()["gen_ai.client.operation.time_to_first_chunk"]
+    assert point.sum == first
+
+
+def test_a_failure_is_named_by_its_class(recorder, new_client):
+    with pytest.raises(BadRequestError):
+        new_client(recorder.telemetry).chat.completions.create(
+            model="gpt-4o-mini!400", messages=HELLO
+        )
+    span = recorder.span()
+    assert span.attributes["error.type"] == "BadRequestError"
+    assert span.status.status_code is StatusCode.ERROR
+    assert "llm.cost.total" not in span.attributes
+    (duration,) = recorder.metrics()["gen_ai.client.operation.duration"]
+    assert duration.attributes["error.type"] == "BadRequestError"
+
+
+class Refusing:
+    def before(self, call):
+        raise BudgetExceededError("no more")
+
+    def after(self, outcome):
+        raise AssertionError("never told")
+
+
+def test_a_call_that_a_later_observer_refuses_is_named_too(recorder, new_client):
+    with pytest.raises(LunarError):
+        new_client(recorder.telemetry, Refusing()).chat.completions.create(
+            model="gpt-4o-mini", messages=HELLO
+        )
+    assert recorder.span().attributes["error.type"] == "BudgetExceededError"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"openinference.span.kind": "LLM"},
+        {"gen_ai.operation.name": "chat"},
+        {"gen_ai.operation.name": "text_completion"},
+        {"gen_ai.operation.name": "generate_content"},
+    ],
+    ids=str,
+)
+def test_a_frameworks_own_span_gets_cost_and_route_in_place_of_a_second(recorder, new_client, kind):
+    tracer = recorder.tracers.get_tracer("framework")
+    with tracer.start_as_current_span("ChatLunar", attributes=kind):
+        answer = new_client(recorder.telemetry).chat.completions.create(
+            model="router", messages=HELLO
+        )
+    span = recorder.span()
+    assert span.name == "ChatLunar"
+    assert span.attributes["llm.cost.total"] == answer.usage.total_cost_usd
+    assert span.attributes["lunar.routing.selected_model"] == answer.routing.selected_model
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{"openinference.span.kind": "AGENT"}, {"gen_ai.operation.name": "execute_tool"}, {}],
+    ids=str,
+)
+def test_an_agents_or_a_tools_span_is_a_parent(recorder, new_client, kind):
+    tracer = recorder.tracers.get_tracer("framework")
+    with tracer.start_as_current_span("outer", attributes=kind):
+        new_client(recorder.telemetry).chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    ours, outer = recorder.spans()
+    assert (ours.name, outer.name) == ("chat gpt-4o-mini", "outer")
+    assert ours.parent.span_id == outer.context.span_id
+
+
+def test_metrics_add_up_tokens_time_and_cost(recorder, new_client):
+    client = new_client(recorder.telemetry)
+    answers = [
+        client.chat.completions.create(model="gpt-4o-mini", messages=HELLO) for _ in range(3)
+    ]
+    metrics = recorder.metrics()
+    (cost,) = metrics["lunar.client.cost"]
+    assert cost.value == pytest.approx(sum(answer.usage.total_cost_usd for answer in answers))
+    tokens = {
+        point.attributes["gen_ai.token.type"]: point.sum
+        for point in metrics["gen_ai.client.token.usage"]
+    }
+    assert tokens == {
+        "input": sum(answer.usage.prompt_tokens for answer in answers),
+        "output": sum(answer.usage.completion_tokens for answer in answers),
+    }
+    (duration,) = metrics["gen_ai.client.operation.duration"]
+    assert duration.count == 3
+
+
+def test_an_estimate_is_told_apart_from_a_bill(lunar_sandbox_factory):
+    prices = Prices.of([Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6)])
+    recorder = Recorder(prices=prices)
+    box = lunar_sandbox_factory(dialect="observed")
+    client = Lunar(box.api_key, base_url=box.url, observers=[recorder.telemetry])
+    for _ in client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, stream=True):
+        pass
+    attributes = recorder.span().attributes
+    assert attributes["lunar.cost.estimated"] > 0
+    assert "llm.cost.total" not in attributes
+
+
+class CollectingProcessor(SimpleSpanProcessor):
+    """Drops a stream inside OpenTelemetry's own code, where its locks are held."""
+
+    def __init__(self, exporter, drop):
+        super().__init__(exporter)
+        self._drop = drop
+
+    def on_start(self, span, parent_context=None):
+        self._drop()
+
+
+def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(new_client):
+    recorder = Recorder()
+    held = []
+
+    def drop():
+        held.clear()
+        gc.collect()
+
+    recorder.tracers.add_span_processor(CollectingProcessor(InMemorySpanExporter(), drop))
+    client = new_client(recorder.telemetry)
+    stream = client.chat.completions.create(
+        model="gpt-4o-mini", messages=[{"role": "user", "content": "Count to fifty."}], stream=True
+    )
+    next(stream)
+    cycle = [stream]
+    cycle.append(cycle)
+    held.append(cycle)
+    del stream, cycle
+    client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    assert sorted(span.attributes["gen_ai.request.stream"] for span in recorder.spans()) == [
+        False,
+        True,
+    ]
+
+
+def test_what_cannot_work_is_refused_by_name():
+    with pytest.raises(ConfigurationError, match="record_content"):
+        LunarTelemetry(record_content="yes")
+    with pytest.raises(ConfigurationError, match="prices"):
+        LunarTelemetry(prices={})
