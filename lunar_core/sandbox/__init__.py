@@ -18,8 +18,11 @@ Where things are, along the way of a request:
   ``prompt`` and ``formats``) or an ``upstream``.
 - ``dialects`` gives an answer its form, ``streams`` its events; ``usage`` counts and prices it,
   ``bills`` charges it.
-- ``errors`` has the answer that is an error; ``faults`` are failures on demand, and ``connections``
-  hangs up.
+- ``errors`` has the answer that is an error; ``faults`` are failures on demand,
+  ``provider_errors`` what providers say of theirs, and ``connections`` hangs up.
+- ``terminal`` shows a line for each request, ``pages`` what a browser and OpenAPI's tools read.
+
+``README.md`` beside this file says where the two dialects differ, and both from the service.
 """
 
 from lunar_core.sandbox.handle import Sandbox, SandboxError, run
