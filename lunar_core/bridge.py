@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from lunar_core.errors import ConfigurationError
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
 from lunar_core.wire.output import parse_json_output, parse_tool_arguments
 from lunar_core.wire.routes import find_provider
+from lunar_core.wire.text import join_all_surrogates
 
 COST_FIELDS = (
     "total_cost_usd",
@@ -166,6 +170,22 @@ def parse_arguments(
     come is unknown.
     """
     return parse_tool_arguments(text, finish_reason=finish_reason)
+
+
+def write_arguments(arguments: object, place: str) -> str:
+    """The arguments of a tool call as JSON text, with dates, sets, bytes and objects as pydantic writes them.
+
+    NaN and infinities become null. ``place`` says where in the conversation they are. Raises ConfigurationError for
+    what JSON cannot carry.
+
+    >>> write_arguments({"days": {1}}, "messages[2]")
+    '{"days": [1]}'
+    """
+    try:
+        plain = to_jsonable_python(arguments, inf_nan_mode="null")
+        return json.dumps(join_all_surrogates(plain), ensure_ascii=False)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{place}: arguments that JSON cannot carry: {error}") from None
 
 
 def parse_output(

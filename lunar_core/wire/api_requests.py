@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from lunar_core.errors import ConfigurationError
+from lunar_core.wire.replay import without_signed_fields
+from lunar_core.wire.text import join_all_surrogates
 
 ROUTER = "router"
 """The model name that lets the service choose."""
@@ -39,8 +41,10 @@ class APIRequest:
     stream: bool = False
 
     def for_model(self, model: str) -> APIRequest:
-        """The same request of another model."""
+        """The same request of another model, without what the first one signed in the conversation."""
         params = {**self.params, "model": model}
+        if model != self.model and "messages" in params:
+            params["messages"] = without_signed_fields(params["messages"])
         if "/" in model:
             params.pop("provider", None)  # ``provider/model`` says it already, and may say another
         return replace(self, model=model, params=params, body=_encode(params))
@@ -242,10 +246,20 @@ def _encode(params: Mapping[str, object]) -> bytes:
     try:
         body = to_json(params, fallback=_as_dict)
     except (PydanticSerializationError, ValueError, RecursionError):
-        _name_the_unencodable(params)
+        body = _encode_without_surrogates(params)
     if b"NaN" in body or b"Infinity" in body:  # perhaps only in a text: JSON itself has neither
         _refuse_nan(params)
     return body
+
+
+def _encode_without_surrogates(params: Mapping[str, object]) -> bytes:
+    """A conversation must not end because a tool gave back the name of an old file, or a model half an emoji."""
+    texts = {name: params[name] for name in ("messages", "prompt") if name in params}
+    try:
+        mended = {name: join_all_surrogates(value) for name, value in texts.items()}
+        return to_json({**params, **mended}, fallback=_as_dict)
+    except (PydanticSerializationError, ValueError, RecursionError):
+        _name_the_unencodable(params)
 
 
 def _as_dict(value: object) -> object:

@@ -11,6 +11,7 @@ import json
 from pydantic_core import from_json
 
 from lunar_core.errors import OutputTruncatedError
+from lunar_core.wire.text import join_all_surrogates
 
 SHOWN = 500
 """Characters of a truncated output that its error shows."""
@@ -83,6 +84,7 @@ def make_truncated_error(
 def _parse_whole(text: str) -> object:
     """JSON, strict but for line breaks inside strings, which models write and which change nothing."""
     try:
-        return json.loads(text, strict=False)
+        value = json.loads(text, strict=False)
+        return join_all_surrogates(value) if "\\u" in text else value
     except RecursionError:
         raise ValueError("nested too deeply") from None

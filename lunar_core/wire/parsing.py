@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lunar_core.wire.text import join_all_surrogates
+
 # Without these an answer is no answer. Any other field that the service garbles is dropped (None).
 _ESSENTIAL = {
     "choices",
@@ -27,20 +29,10 @@ def parse_json(payload: bytes) -> object:
     """JSON, or ValueError: also for nesting, numbers and characters that json alone trips over."""
     try:
         value = json.loads(payload.decode("utf-8-sig", "replace"))
-        return _without_surrogates(value) if rb"\ud" in payload or rb"\uD" in payload else value
+        # Half of a surrogate pair is legal JSON and illegal text: no later encoder would take it.
+        return join_all_surrogates(value) if rb"\ud" in payload or rb"\uD" in payload else value
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def _without_surrogates(value: object) -> object:
-    # Half of a surrogate pair is legal JSON and illegal text: no later encoder would take it.
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _without_surrogates(item) for key, item in value.items()}
-    return value
 
 
 def parse_as(kind: type[M], payload: bytes) -> M:

@@ -357,9 +357,31 @@ def test_nan_is_refused_wherever_it_hides(number, wrapped):
         chat(x_of_tomorrow=wrapped(number))
 
 
-def test_half_of_a_surrogate_pair_is_refused_with_its_place():
-    with pytest.raises(ConfigurationError, match=r"^messages\[1\]: "):
-        chat(messages=[*HELLO, {"role": "user", "content": "half \ud83d of a face"}])
+def test_half_of_a_surrogate_pair_in_a_conversation_becomes_a_replacement_character():
+    halves = {"role": "user", "content": "half \ud83d of a face, and both: \ud83d\ude00"}
+    (_, message) = sent(chat(messages=[*HELLO, halves]))["messages"]
+    assert message["content"] == "half \ufffd of a face, and both: \U0001f600"
+
+
+def test_half_of_a_surrogate_pair_elsewhere_is_refused_by_its_field():
+    with pytest.raises(ConfigurationError, match=r"^user: "):
+        chat(user="half \ud83d of a face")
+
+
+def test_another_model_gets_the_conversation_without_what_the_first_one_signed():
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    answer = {"role": "assistant", "content": "", "tool_calls": [call]}
+    signed_call = {**call, "extra_content": {"google": {"thought_signature": "S"}}}
+    signed = {
+        **answer,
+        "tool_calls": [signed_call],
+        "reasoning_content": "hm",
+        "reasoning_details": [1],
+    }
+    request = chat(messages=[*HELLO, signed])
+    assert sent(request)["messages"] == [*HELLO, signed]
+    assert sent(request.for_model("gpt-4o"))["messages"] == [*HELLO, answer]
+    assert sent(request.for_model("gpt-4o-mini"))["messages"] == [*HELLO, signed]
 
 
 @pytest.mark.parametrize("value", [object(), lambda: 1])

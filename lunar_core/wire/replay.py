@@ -1,0 +1,97 @@
+"""What a model wrote beside its words goes back to it in the next request, and to no other model. Pure.
+
+Providers sign tool calls and reasoning: Gemini refuses a tool loop whose ``extra_content`` is missing, DeepSeek and
+Kimi one whose ``reasoning_content`` is. Mistral and Groq refuse what another model wrote there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+SIGNED_FIELDS = ("extra_content", "provider_specific_fields", "reasoning_details")
+"""Fields of an assistant's message that go back as they came."""
+
+REASONING_FIELD = "reasoning_content"
+"""Goes back while the results of the tools that it led to are being read, see ``find_open_tool_loop``."""
+
+_CALL_FIELDS = {"id", "type", "index", "function", "custom"}
+_FUNCTION_FIELDS = {"name", "arguments", "input"}
+
+
+def read_call_extra(call: Mapping[str, object]) -> dict[str, object]:
+    """The fields beside the known ones of a tool call of the API, and under ``function`` those of its function.
+
+    >>> read_call_extra({"id": "c1", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"google": 1}})
+    {'extra_content': {'google': 1}}
+    """
+    extra = {key: value for key, value in call.items() if key not in _CALL_FIELDS}
+    function = call.get("function")
+    if isinstance(function, Mapping):
+        inner = {key: value for key, value in function.items() if key not in _FUNCTION_FIELDS}
+        if inner:
+            extra["function"] = inner
+    return {key: value for key, value in extra.items() if value is not None}
+
+
+def add_call_extra(call: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+    """``call`` with what ``read_call_extra`` found on it when it came."""
+    function, inner = call.get("function"), extra.get("function")
+    merged = {**call, **{key: value for key, value in extra.items() if key != "function"}}
+    if isinstance(function, Mapping) and isinstance(inner, Mapping):
+        merged["function"] = {**function, **inner}
+    return merged
+
+
+def find_open_tool_loop(roles: Sequence[str]) -> int:
+    """Where the tool loop that is being answered begins: the place behind the last user's message.
+
+    ``len(roles)`` where the conversation does not end with the result of a tool.
+
+    >>> find_open_tool_loop(["user", "assistant", "tool"]), find_open_tool_loop(["user", "assistant", "user"])
+    (1, 3)
+    """
+    if not roles or roles[-1] != "tool":
+        return len(roles)
+    users = [place for place, role in enumerate(roles) if role == "user"]
+    return users[-1] + 1 if users else 0
+
+
+def is_same_model(name: str, other: str) -> bool:
+    """Whether two names mean one model: with or without its provider in front, or a version behind.
+
+    >>> is_same_model("gpt-4o", "openai/gpt-4o-2024-08-06"), is_same_model("gpt-4o", "gpt-4o-mini")
+    (True, False)
+    """
+    first, second = name.rpartition("/")[2], other.rpartition("/")[2]
+    return any(
+        re.fullmatch(rf"{re.escape(short)}([-@:](\d[\d.-]*|latest|preview))?", long)
+        for short, long in ((first, second), (second, first))
+    )
+
+
+def without_signed_fields(messages: object) -> object:
+    """``messages`` for another model than the one that they were written for: without anything that one signed."""
+    if not isinstance(messages, (list, tuple)):
+        return messages
+    return [_unsigned(m) if isinstance(m, Mapping) else m for m in messages]
+
+
+def _unsigned(message: Mapping[str, object]) -> Mapping[str, object]:
+    if message.get("role") != "assistant":
+        return message
+    fields = {k: v for k, v in message.items() if k not in {*SIGNED_FIELDS, REASONING_FIELD}}
+    calls = fields.get("tool_calls")
+    if isinstance(calls, (list, tuple)):
+        fields["tool_calls"] = [
+            _bare(call) if isinstance(call, Mapping) else call for call in calls
+        ]
+    return fields
+
+
+def _bare(call: Mapping[str, object]) -> dict[str, object]:
+    fields = {key: value for key, value in call.items() if key in _CALL_FIELDS}
+    function = fields.get("function")
+    if isinstance(function, Mapping):
+        fields["function"] = {k: v for k, v in function.items() if k in _FUNCTION_FIELDS}
+    return fields
