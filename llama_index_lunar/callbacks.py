@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from llama_index.core.bridge.pydantic import Field
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
+from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
+from llama_index_lunar import query_streams
 from llama_index_lunar.attribution import LEDGERS
 from llama_index_lunar.usage_event import LunarUsageEvent
 from lunar_core import observers
@@ -46,14 +48,33 @@ class LunarCostHandler(_AgentCosts, BaseEventHandler):
     Each call counts once: with retries and fallbacks, in structured output and in streams that were left early.
     ``ledger``: one to share with others, else a new one.
 
+    As long as it is open, the calls of query engines' streams are booked where the query was made. ``close()`` ends
+    that; what it has added up stays.
+
     >>> costs = LunarCostHandler()
     >>> get_dispatcher().add_event_handler(costs)
     >>> answer = query_engine.query("Which moons has Mars?")
     >>> costs.total_cost
     Decimal('0.000045')
+    >>> costs.close()
     """
 
     ledger: Ledger = Field(default_factory=Ledger)
+    _is_open: bool = PrivateAttr(default=False)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Have query engines' streams keep where they were asked for."""
+        super().model_post_init(context)
+        self._is_open = True
+        query_streams.IN_USE.add()
+
+    def close(self) -> None:
+        """Record nothing more, and leave LlamaIndex's dispatcher as it was found."""
+        if self._is_open:
+            self._is_open = False
+            query_streams.IN_USE.remove()
+            handlers = get_dispatcher().event_handlers
+            handlers[:] = [handler for handler in handlers if handler is not self]
 
     @classmethod
     def class_name(cls) -> str:
@@ -135,8 +156,9 @@ def lunar_cost(
     """Add up what the calls made in this block cost, and book them on ``tags``.
 
     It counts the calls of this block alone, whatever else runs beside it, and a stream that is read after the
-    block still counts. Blocks nest: an inner block's calls count in the outer ones, and its tags win. Tasks,
-    agents and query engines that are started inside carry the block along.
+    block still counts, a query engine's too. Blocks nest: an inner block's calls count in the outer ones, and its
+    tags win. Tasks, agents and query engines that are started inside carry the block along. (``lunar_core.tags``
+    alone does not reach a query engine's stream that is read after its block: such a stream asks when it is read.)
 
     >>> with lunar_cost(tags={"tenant": "acme"}) as costs:
     ...     answer = query_engine.query("Which moons has Mars?")
@@ -146,6 +168,7 @@ def lunar_cost(
     costs = LunarCosts(Ledger() if ledger is None else ledger)
     named = {str(name): value for name, value in (tags or {}).items()}
     token = LEDGERS.set((*LEDGERS.get(), costs.ledger))
+    query_streams.IN_USE.add()
     try:
         # As LlamaIndex's own tags too, so that all its events carry them.
         with (
@@ -154,4 +177,5 @@ def lunar_cost(
         ):
             yield costs
     finally:
+        query_streams.IN_USE.remove()
         LEDGERS.reset(token)

@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.base import BaseEvent
 
 
 def extend_messages(llm: LLM, messages: list[ChatMessage]) -> list[ChatMessage]:
@@ -32,3 +38,44 @@ def current_agent() -> str | None:
     worker = step.get(None) if isinstance(step, ContextVar) else None
     name = getattr(getattr(worker, "event", None), "current_agent_name", None)
     return name if isinstance(name, str) else None
+
+
+def find_openinference_span(span_id: str) -> Any:
+    """What OpenInference keeps for an open span of LlamaIndex; None without it.
+
+    It takes attributes by key, and writes them on the tracer's span at its end, over whatever is there by then.
+    """
+    for handler in get_dispatcher().span_handlers:
+        span = handler.open_spans.get(span_id)
+        if hasattr(span, "_otel_span"):
+            return span
+    return None
+
+
+def otel_span_of(openinference_span: Any) -> Any:
+    """The tracer's own span of what ``find_openinference_span`` found."""
+    return openinference_span._otel_span
+
+
+def openinference_reads_streams() -> bool:
+    """Whether OpenInference traces: then a query engine's stream is read in its own context already."""
+    return any(hasattr(handler, "_pending_streams") for handler in get_dispatcher().span_handlers)
+
+
+@contextmanager
+def without_openinference_warning(event: type[BaseEvent]) -> Iterator[None]:
+    """A block in which OpenInference does not log that it knows no such event: tracers are told by other means."""
+    module = "openinference.instrumentation.llama_index._handler"
+    if module not in sys.modules:
+        yield
+        return
+
+    def is_of_another_event(record: logging.LogRecord) -> bool:
+        return not record.getMessage().endswith(event.__name__)
+
+    logger = logging.getLogger(module)
+    logger.addFilter(is_of_another_event)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_of_another_event)

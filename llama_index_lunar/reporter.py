@@ -11,7 +11,7 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags, instr
 from llama_index_instrumentation.event_handlers import NullEventHandler
 from llama_index_instrumentation.span import active_span_id
 
-from llama_index_lunar import compat, query_streams, tracing
+from llama_index_lunar import compat, tracing
 from llama_index_lunar.attribution import LEDGERS
 from llama_index_lunar.usage_event import LunarUsageEvent, entry_labels
 from lunar_core import bridge
@@ -27,7 +27,7 @@ class _Moment:
 
     tags: Mapping[str, Any]
     span_id: str | None
-    span: Any
+    span: tracing.CallSpan | None
     agent: str | None
     ledgers: Sequence[Ledger]
 
@@ -37,8 +37,6 @@ class Reporter:
 
     def __init__(self) -> None:
         self._moments: dict[str, _Moment] = {}
-        query_streams.install()
-        tracing.install()
 
     def __reduce__(self) -> tuple[type[Reporter], tuple[()]]:
         return Reporter, ()  # the calls that are under way are not a copy's
@@ -57,7 +55,7 @@ class Reporter:
     def after(self, outcome: Outcome, /) -> None:
         moment = self._moment(outcome)
         if moment.span is not None and outcome.endpoint != "router.decide":
-            tracing.describe(moment.span, outcome)
+            moment.span.describe(outcome)
         if not _may_be_billed(outcome):
             return
         if moment.ledgers:
@@ -66,7 +64,10 @@ class Reporter:
                 ledger.add(entry)
         if _has_listeners():
             # The dispatcher would stamp the tags of *this* moment on it.
-            with instrument_tags(dict(moment.tags)):
+            with (
+                instrument_tags(dict(moment.tags)),
+                compat.without_openinference_warning(LunarUsageEvent),
+            ):
                 dispatcher.event(_event(outcome, moment))
 
     def _moment(self, outcome: Outcome) -> _Moment:

@@ -16,8 +16,10 @@ from llama_index.core.response_synthesizers import ResponseMode, get_response_sy
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.selectors import LLMSingleSelector, PydanticSingleSelector
 from llama_index.core.tools import QueryEngineTool
+from llama_index_instrumentation import get_dispatcher
 
-from llama_index_lunar import lunar_cost
+from llama_index_lunar import LunarCostHandler, lunar_cost
+from lunar_core import tags
 from tests.faults_steps import completion, reply
 from tests.llama_index.support import assert_booked, request_body
 from tests.llama_index.test_tools import tool_call
@@ -282,3 +284,49 @@ def test_settings_may_hold_the_llm(index, llm, lunar_sandbox):
     Settings.llm = llm
     assert str(index.as_query_engine().query(ASKED["mars"]))
     assert len(lunar_sandbox.requests()) == 1
+
+
+def span_handlers():
+    return [type(handler).__name__ for handler in get_dispatcher().span_handlers]
+
+
+def test_constructing_and_calling_an_llm_installs_nothing(llm):
+    before = span_handlers()
+    llm.complete("Say hi")
+    assert span_handlers() == before
+
+
+def test_a_block_takes_away_what_it_installs_when_the_last_of_them_ends():
+    before = span_handlers()
+    with lunar_cost():
+        with lunar_cost():
+            assert span_handlers() == [*before, "QueryStreams"]
+        assert span_handlers() == [*before, "QueryStreams"]
+    assert span_handlers() == before
+
+
+def test_a_handler_that_is_closed_leaves_the_dispatcher_as_it_was(index, llm):
+    spans, events = span_handlers(), list(get_dispatcher().event_handlers)
+    costs = LunarCostHandler()
+    get_dispatcher().add_event_handler(costs)
+    assert span_handlers() == [*spans, "QueryStreams"]
+    llm.complete("Say hi")
+    costs.close()
+    costs.close()
+    assert span_handlers() == spans
+    assert get_dispatcher().event_handlers == events
+    llm.complete("Say hi")
+    assert costs.ledger.total.calls == 1
+
+
+def test_an_open_handler_books_late_streams_where_the_query_was_made(index, llm):
+    costs = LunarCostHandler()
+    get_dispatcher().add_event_handler(costs)
+    try:
+        with tags(tenant="acme"):
+            answer = index.as_query_engine(llm=llm, streaming=True).query("Moons?")
+        with tags(tenant="other"):
+            assert "".join(answer.response_gen)
+    finally:
+        costs.close()
+    assert costs.by_tag("tenant").keys() == {"acme"}

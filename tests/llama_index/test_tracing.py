@@ -80,7 +80,8 @@ async def test_the_route_stands_on_openinferences_span(
     (span,) = exporter.get_finished_spans()
     metadata = json.loads(span.attributes["metadata"])
     assert metadata["routing"] == last.additional_kwargs["routing"]
-    assert metadata["model"] == "gpt-4-turbo"
+    assert metadata["model"] == span.attributes["llm.model_name"] == "gpt-4-turbo"
+    assert metadata["requested_model"] == "router"
     assert span.attributes["llm.cost.total"] == last.additional_kwargs["total_cost_usd"]
 
 
