@@ -47,6 +47,10 @@ test-ecosystem: ## Pass the tests beside tracers, mocks and recorders, in an env
 test-ecosystem-here: $(READY)
 	$(BIN)/python -m pytest tests/ecosystem $(ARGS)
 
+.PHONY: test-system
+test-system: $(READY) ## Pass the tests of stored ledgers on PostgreSQL too; install it if need be (Debian's package).
+	$(BIN)/python scripts/postgres.py $(BIN)/python -m pytest tests/ledger $(ARGS)
+
 .PHONY: check
 check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.
 

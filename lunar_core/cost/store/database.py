@@ -117,12 +117,22 @@ class Database:
         return True
 
     def _check_only(self) -> int | None:
+        """The version of what is there. Changes nothing; raises LedgerError for what is no ledger."""
+        size = self._size()
         engine = self._make_engine(read_only=True)
         with engine.connect() as connection, connection.begin():
             version = schema.version_of(connection, self.address.shown)
+        # SQLite takes a file of a few bytes for an empty one. One that is made just now has a size, and then a version.
+        if version is None and min(size, self._size()):
+            raise LedgerError(
+                f"{self.address.shown} is no ledger: it holds other data, and no table lunar_meta"
+            )
         if version is None and self.read_only:
             raise LedgerError(f"{self.address.shown} holds no ledger")
         return version
+
+    def _size(self) -> int:
+        return 0 if self.address.path is None else self.address.path.stat().st_size
 
     def _open_server(self) -> None:
         if self.read_only:
@@ -155,9 +165,10 @@ class Database:
             try:
                 with self._writer.begin():
                     yield self._writer
-            except BaseException:
-                self.close_writer()  # in whatever state it is
-                raise
+            finally:
+                # SQLite's stays: on a full disk, the last one to be closed would take with it what readers need.
+                if self._writer.invalidated or self._writer.in_transaction():
+                    self.close_writer()
 
     def close_writer(self) -> None:
         """Close the writer's connection; the next transaction opens another."""

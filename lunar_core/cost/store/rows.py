@@ -16,7 +16,7 @@ from lunar_core.cost.selection import hour_of
 from lunar_core.types.attempt import Attempt
 
 _MOST = 10**15
-"""Tokens of one call at most: no answer has so many, and a sum of a thousand such still fits into 64 bits."""
+"""Tokens of one call, and hours since 1970, at most: a sum of a thousand such still fits into 64 bits."""
 
 _LONGEST_ID = 300
 """Characters. A longer id is told apart by its hash."""
@@ -30,7 +30,7 @@ def row_of(entry: Entry) -> dict[str, object]:
     return {
         "call_id": call_key(entry.call_id),
         "at": at,
-        "hour": hour_of(at),
+        "hour": max(-_MOST, min(hour_of(at), _MOST)),
         "unpriced": int(entry.unpriced),
         "prompt_tokens": min(entry.prompt_tokens, _MOST),
         "completion_tokens": min(entry.completion_tokens, _MOST),

@@ -150,12 +150,10 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_make_tables,)
 def version_of(connection: Connection, shown: str) -> int | None:
     """The version of the store's tables; None where there are none. Changes nothing.
 
-    Raises LedgerError if this is no ledger's store, or that of a newer version. ``shown`` names it in the message.
+    Raises LedgerError for a ``lunar_meta`` that is not ours, and for a newer version. ``shown`` names the store.
     """
     names = set(inspect(connection).get_table_names())
     if "lunar_meta" not in names:
-        if connection.dialect.name == "sqlite" and _holds_anything(connection):
-            raise LedgerError(f"{shown} is no ledger: it holds other data, and no table lunar_meta")
         return None
     try:
         value = connection.execute(
@@ -185,9 +183,3 @@ def make_or_migrate(connection: Connection, shown: str) -> None:
         connection.execute(
             update(meta).where(meta.c.key == "schema_version").values(value=str(VERSION))
         )
-
-
-def _holds_anything(connection: Connection) -> bool:
-    """Whether this SQLite file has a page: an empty one may become a store. A transaction that writes makes one."""
-    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-    return bool(pages > connection.get_execution_options().get("writes", False))

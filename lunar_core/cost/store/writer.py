@@ -6,13 +6,13 @@ import atexit
 import contextlib
 import logging
 import queue
-import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
+from multiprocessing import util
 
 from lunar_core.cost.prices import Prices
 from lunar_core.cost.store.batch import write_batch
@@ -49,6 +49,9 @@ class Writer:
         self._begin()
         database.on_child(self._begin)
         _OPEN.add(self)
+        # Its children end without `atexit`, and forget what they were told to finish before they began.
+        self._finish_with_multiprocessing()
+        util.register_after_fork(self, Writer._finish_with_multiprocessing)
 
     def _begin(self) -> None:
         """Start with nothing: at first, and in a forked child, whose parent writes its own."""
@@ -81,7 +84,6 @@ class Writer:
                         target=self._run, name="lunar-ledger", daemon=True
                     )
                     self._thread.start()
-                    self._close_with_multiprocessing()
 
     def known(self, call_id: str) -> Recorded | None:
         """What this process recorded of a call, if that is not long ago."""
@@ -262,13 +264,8 @@ class Writer:
             logger.error("%s", self._words(f"{lost:,} entries were lost at the end"))
         self._database.close_writer()
 
-    def _close_with_multiprocessing(self) -> None:
-        """Its children end without ``atexit``, but with what it is told here."""
-        multiprocessing = sys.modules.get("multiprocessing.util")
-        if multiprocessing is not None:
-            multiprocessing.Finalize(
-                self, _close_quietly, args=(weakref.ref(self),), exitpriority=10
-            )
+    def _finish_with_multiprocessing(self) -> None:
+        util.Finalize(self, _close_quietly, args=(weakref.ref(self),), exitpriority=10)
 
 
 def _close_quietly(reference: weakref.ref[Writer]) -> None:

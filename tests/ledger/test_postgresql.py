@@ -1,0 +1,93 @@
+"""What is PostgreSQL's alone: other tables, sessions that a pooler swaps, a server that goes away."""
+
+import psycopg
+import pytest
+
+from lunar_core import Ledger, LedgerError
+from tests.ledger.support import entry, finish, outcome, start
+
+
+@pytest.fixture(params=["postgresql"])
+def where(where):
+    return where
+
+
+def connections(where):
+    with psycopg.connect(where) as server:
+        return server.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()[0]
+
+
+def test_our_tables_stand_beside_others(where):
+    with psycopg.connect(where) as server:
+        server.execute("CREATE TABLE theirs (x int)")
+    with Ledger.open(where) as ledger:
+        assert ledger.add(entry(1))
+        ledger.flush()
+        assert ledger.total_cost == 1
+
+
+def test_a_newer_version_is_refused_with_both_versions(where):
+    Ledger.open(where).close()
+    with psycopg.connect(where) as server:
+        server.execute("UPDATE lunar_meta SET value = '7'")
+    with pytest.raises(LedgerError, match=r"schema_version is 7, .* 1$"):
+        Ledger.open(where)
+
+
+def test_a_meta_table_of_others_is_no_ledger(where):
+    with psycopg.connect(where) as server:
+        server.execute("CREATE TABLE lunar_meta (key text, value text)")
+    with pytest.raises(LedgerError, match="is no ledger"):
+        Ledger.open(where)
+    with psycopg.connect(where) as server:
+        tables = server.execute(
+            "SELECT tablename FROM pg_tables WHERE tablename LIKE 'lunar%'"
+        ).fetchall()
+    assert tables == [("lunar_meta",)]
+
+
+def test_processes_may_migrate_one_store_at_once(where):
+    with psycopg.connect(where) as server:
+        server.execute("CREATE TABLE lunar_meta (key text primary key, value text not null)")
+        server.execute("INSERT INTO lunar_meta VALUES ('schema_version', '0')")
+    code = "with Ledger.open(where) as ledger: ledger.add(entry(1, call_id=f'call_{os.getpid()}'))"
+    for process in [start(code, where) for _ in range(4)]:
+        finish(process)
+    with Ledger.open(where) as ledger:
+        assert len(ledger) == 4
+
+
+def test_nothing_is_left_in_a_session_and_close_leaves_no_connection(where):
+    with Ledger.open(where) as ledger:
+        ledger.add(entry(1, call_id="call_1"))
+        assert not ledger.add(entry(1, call_id="call_1"))
+        ledger.flush()
+        with psycopg.connect(where) as server:
+            locks = server.execute(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            ).fetchone()
+        assert locks == (0,)
+        assert connections(where) > 0
+    assert connections(where) == 0
+
+
+def test_sessions_that_are_ended_cost_no_entry(where, opened):
+    ledger = opened(flush_seconds=0.01)
+    for number in range(5):
+        ledger.after(outcome(f"call_{number}"))
+        ledger.flush()
+        assert ledger.get(f"call_{number}") is not None
+        with psycopg.connect(where, autocommit=True) as server:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert ledger.add(entry(1, call_id=f"other_{number}"))
+        try:
+            ledger.flush()
+        except LedgerError:  # the session was gone; it is tried again
+            ledger.flush()
+    assert len(ledger) == 10
+    assert ledger.lost == 0
