@@ -100,6 +100,7 @@ class Budget:
         self._clock = clock
         if ledger is not None and not isinstance(ledger, Ledger):
             raise ConfigurationError("ledger: expected a Ledger or None")
+        self.ledger = ledger
         self._prices = checked_prices(prices) or (None if ledger is None else ledger.prices)
         self._has_looked_for_prices = self._prices is not None or self.unit != "usd"
         self._counters: Counters = MemoryCounters(self._windows)

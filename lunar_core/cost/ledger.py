@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from typing_extensions import Self
 
@@ -235,6 +235,13 @@ class Ledger(LedgerView):
     def prices(self) -> Prices | None:
         """What answers without a stated cost are estimated with."""
         return (self._stored or self._in_memory()).prices
+
+    @property
+    def backend(self) -> Literal["memory", "sqlite", "postgresql"]:
+        """Where the entries are. On PostgreSQL, processes of several machines share one ledger."""
+        if self._stored is None:
+            return "memory"
+        return "sqlite" if self._stored.database.address.path is not None else "postgresql"
 
     @property
     def dropped(self) -> int:

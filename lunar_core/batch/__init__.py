@@ -1,0 +1,120 @@
+"""Many prompts, one answer each, in a file: a batch that can be stopped, killed and started again.
+
+>>> from lunar_core.batch import run
+>>> result = run([{"id": 1, "prompt": "Say hello"}], "answers.jsonl", model="gpt-4o-mini")
+>>> result.answered, result.failed, result.unsent
+(1, 0, 0)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lunar_core.batch.answering import Batch, BatchResult, answer_rows
+from lunar_core.batch.answers_file import AnswersFile
+from lunar_core.batch.rows import RowError, checked_rows, read_rows
+from lunar_core.client.aio import AsyncLunar
+from lunar_core.cost.budget import Budget
+from lunar_core.cost.ledger import Ledger
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import Observer
+from lunar_core.settings import checked_count
+
+__all__ = ["BatchResult", "RowError", "read_rows", "run"]
+
+
+def run(
+    rows: Iterable[Mapping[str, Any]] | str | os.PathLike[str],  # a row's values are JSON
+    out: str | os.PathLike[str],
+    *,
+    model: str = "router",
+    budget: Budget | None = None,
+    ledger: Ledger | None = None,
+    concurrency: int = 16,
+    max_tokens: int | None = None,
+    scheduler: Any = None,  # a distributed.Client, whose package is an extra
+    client: AsyncLunar | None = None,
+    on_answer: Callable[[BatchResult], None] | None = None,
+) -> BatchResult:
+    """Answer each row and write the answers to ``out``, one JSON line each, as they come.
+
+    ``rows``: dicts, or the path of a file of JSON lines, ``{"id", "prompt" | "messages", …}``; further keys are
+    parameters of the call. ``model`` and ``max_tokens`` are those of rows that name none. A line of ``out`` is
+    ``{"id", "text", "model", "cost_usd", "usage"}`` or ``{"id", "error"}``; the last one of an id counts. Rows that
+    ``out`` answers already are skipped, failed ones are asked again. ``concurrency``: calls at once, of each worker.
+
+    ``budget`` and ``ledger`` are observers of every call. A budget that refuses ends the batch once no call under way
+    may give anything back; what was not sent is counted as ``unsent``. ``scheduler``: a ``distributed.Client`` on whose
+    workers the calls are made (extra ``dask``); they take the key from their own environment, and share a budget and a
+    ledger only on PostgreSQL. ``client`` makes the calls otherwise (default: ``AsyncLunar()``); it is left open.
+    ``on_answer`` is told of the result so far after each line.
+
+    Raises RowError (a ConfigurationError) that names the first row at fault, before anything is sent.
+    """
+    checked_count(concurrency, "concurrency", least=1)
+    if budget is not None and not isinstance(budget, Budget):
+        raise ConfigurationError("budget: expected a Budget or None")
+    if ledger is not None and not isinstance(ledger, Ledger):
+        raise ConfigurationError("ledger: expected a Ledger or None")
+    if isinstance(rows, (str, os.PathLike)):
+        places: Mapping[str, object] = read_rows(rows)
+    else:
+        places = {f"row {number}": row for number, row in enumerate(rows, 1)}
+    checked = checked_rows(places, model=model, max_tokens=max_tokens)
+    observers = tuple(observer for observer in (budget, ledger) if observer is not None)
+    with AnswersFile(Path(out)) as answers:
+        batch = Batch(answers, checked, on_answer)
+        if scheduler is not None:
+            from lunar_core.batch.on_dask import answer_on_workers
+
+            if client is not None:
+                raise ConfigurationError(
+                    "client: workers make their own; leave it out with scheduler="
+                )
+            answer_on_workers(scheduler, batch, observers, concurrency)
+        else:
+            _run_to_end(batch, client, observers, concurrency)
+        return batch.result
+
+
+def _run_to_end(
+    batch: Batch, client: AsyncLunar | None, observers: tuple[Observer, ...], concurrency: int
+) -> None:
+    async def answer_all() -> None:
+        if client is not None:
+            batch.refusal = await answer_rows(
+                client, batch.pending, observers, concurrency, batch.take
+            )
+            return
+        async with AsyncLunar(max_connections=concurrency) as own:
+            batch.refusal = await answer_rows(
+                own, batch.pending, observers, concurrency, batch.take
+            )
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(answer_all())
+    else:  # a notebook's loop runs in this thread, and cannot run another
+        _run_in_thread(lambda: asyncio.run(answer_all()))
+
+
+def _run_in_thread(work: Callable[[], None]) -> None:
+    failures: list[BaseException] = []
+
+    def run_and_keep_failure() -> None:
+        try:
+            work()
+        except BaseException as failure:  # noqa: BLE001  # raised again in the caller's thread
+            failures.append(failure)
+
+    thread = threading.Thread(target=run_and_keep_failure, name="lunar-batch")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]

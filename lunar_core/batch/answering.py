@@ -1,0 +1,157 @@
+"""Rows in, answers out: so many calls at once, until all are answered or a budget ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from lunar_core.batch.answers_file import AnswersFile
+from lunar_core.batch.rows import Row, RowId
+from lunar_core.client.aio import AsyncLunar
+from lunar_core.cost.amounts import exact_sum
+from lunar_core.errors import BudgetExceededError, LunarError
+from lunar_core.observers import Observer, observing
+from lunar_core.types.completions import ChatCompletion
+from lunar_core.types.usage import exact_usd
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What a batch has come to. ``cost``: USD that this run was billed, a lower bound when ``unpriced`` is not 0.
+
+    ``answered`` counts rows that ``out`` answers now, ``skipped`` those of them that it answered before this run.
+    ``refusal``: what the budget said, where it ended the batch.
+    """
+
+    rows: int = 0
+    answered: int = 0
+    skipped: int = 0
+    failed: int = 0
+    cost: Decimal = Decimal(0)
+    unpriced: int = 0
+    refusal: str | None = None
+
+    @property
+    def unsent(self) -> int:
+        """Rows that were not asked, or whose call was refused before it was sent."""
+        return self.rows - self.answered - self.failed
+
+
+class Batch:
+    """One run: the rows that are still to be asked, and what has come of the others."""
+
+    def __init__(
+        self,
+        answers: AnswersFile,
+        rows: Sequence[Row],
+        on_answer: Callable[[BatchResult], None] | None,
+    ) -> None:
+        self._answers = answers
+        self._on_answer = on_answer
+        self._is_ended: set[RowId] = set()
+        self.pending = [row for row in rows if row.id not in answers.answered]
+        skipped = len(rows) - len(self.pending)
+        self.refusal: str | None = None
+        """What a budget said, where it ended the batch."""
+        self._result = BatchResult(rows=len(rows), answered=skipped, skipped=skipped)
+
+    @property
+    def result(self) -> BatchResult:
+        return replace(self._result, refusal=self.refusal)
+
+    def take(self, answer: Mapping[str, Any]) -> None:
+        """Write one answer down. A second one of the same row, of a worker that was thought dead, is passed over."""
+        if answer["id"] in self._is_ended:
+            return
+        self._is_ended.add(answer["id"])
+        self._answers.write(answer)
+        result = self._result
+        if "error" in answer:
+            self._result = replace(result, failed=result.failed + 1)
+        else:
+            cost = answer["cost_usd"]
+            self._result = replace(
+                result,
+                answered=result.answered + 1,
+                cost=exact_sum([result.cost, exact_usd(cost)]),
+                unpriced=result.unpriced + (cost is None),
+            )
+        if self._on_answer is not None:
+            self._on_answer(self.result)
+
+    def unanswered(self, rows: Iterable[Row]) -> list[Row]:
+        """Those of ``rows`` of which nothing has come yet."""
+        return [row for row in rows if row.id not in self._is_ended]
+
+
+async def answer_rows(
+    client: AsyncLunar,
+    rows: Iterable[Row],
+    observers: Sequence[Observer],
+    concurrency: int,
+    take: Callable[[Mapping[str, Any]], None],
+) -> str | None:
+    """Ask ``rows``, ``concurrency`` at once, and hand each answer to ``take``. Returns a budget's refusal, or None.
+
+    A row that the budget refuses waits for the calls under way, which may give back what they hold; only when
+    there are none is the batch over.
+    """
+    waiting, under_way = deque(rows), 0
+    refusal: str | None = None
+    changed = asyncio.Condition()
+
+    async def work() -> None:
+        nonlocal under_way, refusal
+        while waiting and refusal is None:
+            row = waiting.popleft()
+            under_way += 1
+            error = await _ask(client, row, take)
+            under_way -= 1
+            async with changed:
+                if error is not None:
+                    waiting.appendleft(row)
+                    if under_way:
+                        await changed.wait()
+                        continue
+                    refusal = str(error)
+                # One call that has ended makes room for one, as a rule; at the end nobody may go on waiting.
+                changed.notify(1 if waiting and refusal is None else concurrency)
+
+    with observing(*observers):
+        workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(waiting)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return refusal
+
+
+async def _ask(
+    client: AsyncLunar, row: Row, take: Callable[[Mapping[str, Any]], None]
+) -> BudgetExceededError | None:
+    try:
+        answer = await client.chat.completions.create(**row.keywords)
+    except BudgetExceededError as refusal:
+        return refusal
+    except LunarError as error:
+        take({"id": row.id, "error": f"{type(error).__name__}: {error}"})
+    else:
+        take(_line(row.id, answer))
+    return None
+
+
+def _line(row_id: RowId, answer: ChatCompletion) -> dict[str, Any]:
+    usage = answer.usage
+    return {
+        "id": row_id,
+        "text": answer.choices[0].message.content or "",
+        "model": answer.model,
+        "cost_usd": None if usage is None else usage.total_cost_usd,
+        "usage": None if usage is None else usage.model_dump(mode="json", exclude_none=True),
+    }

@@ -1,0 +1,100 @@
+"""The rows of a batch: read from JSON lines, and checked whole before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lunar_core import routing
+from lunar_core.errors import ConfigurationError
+from lunar_core.wire import api_requests
+
+RowId = str | int
+ANSWER_OPTIONS = {"stream", "stream_usage"}
+
+
+class RowError(ConfigurationError):
+    """A row that cannot be asked. Its text names it: "line 3" of a file, "row 3" of a list."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call to make: ``keywords`` are those of ``chat.completions.create``."""
+
+    id: RowId
+    keywords: Mapping[str, Any]
+
+
+def read_rows(path: str | os.PathLike[str]) -> dict[str, object]:
+    """The rows of a file of JSON lines, by the place that an error names; empty lines are passed over.
+
+    Raises RowError that names the line.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RowError(f"rows: {path} cannot be read: {error}") from None
+    rows: dict[str, object] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows[f"line {number}"] = json.loads(line)
+        except ValueError as error:
+            raise RowError(f"line {number}: no JSON: {error}") from None
+        except RecursionError:
+            raise RowError(f"line {number}: nested too deeply") from None
+    return rows
+
+
+def checked_rows(rows: Mapping[str, object], *, model: str, max_tokens: int | None) -> list[Row]:
+    """``rows``, by their places, as calls. Raises RowError for the first that cannot be asked."""
+    checked: list[Row] = []
+    places: dict[RowId, str] = {}
+    for place, row in rows.items():
+        try:
+            call = _checked(row, model, max_tokens)
+        except ConfigurationError as error:
+            raise RowError(f"{place}: {error.message}") from None
+        if call.id in places:
+            raise RowError(f"{place}: id: {call.id!r} is that of {places[call.id]}, too")
+        places[call.id] = place
+        checked.append(call)
+    return checked
+
+
+def _checked(row: object, model: str, max_tokens: int | None) -> Row:
+    if not isinstance(row, Mapping):
+        raise ConfigurationError('expected an object such as {"id": 1, "prompt": "hi"}')
+    keywords = dict(row)
+    row_id = keywords.pop("id", None)
+    if isinstance(row_id, bool) or not isinstance(row_id, (str, int)) or row_id == "":
+        raise ConfigurationError("id: expected a string or a whole number")
+    if ("prompt" in keywords) == ("messages" in keywords):
+        raise ConfigurationError("prompt or messages: expected one of the two")
+    if "prompt" in keywords:
+        prompt = keywords.pop("prompt")
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ConfigurationError("prompt: expected a text that is not empty")
+        keywords["messages"] = [{"role": "user", "content": prompt}]
+    for name in ANSWER_OPTIONS & keywords.keys():
+        raise ConfigurationError(f"{name}: a batch reads whole answers")
+    keywords.setdefault("model", model)
+    if max_tokens is not None:
+        keywords.setdefault("max_tokens", max_tokens)
+    _check_call(keywords)
+    return Row(row_id, keywords)
+
+
+def _check_call(keywords: Mapping[str, Any]) -> None:
+    """The checks that the call itself will make. Raises ConfigurationError."""
+    params = api_requests.clean(
+        {name: value for name, value in keywords.items() if name not in api_requests.OPTIONS}
+    )
+    api_requests.chat(params)
+    if routing.is_routed(params):
+        api_requests.router(routing.decide_params(params))

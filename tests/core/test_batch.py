@@ -1,0 +1,197 @@
+"""A batch answers each row once, in a file that a kill does not spoil, and ends where its budget ends."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger
+from lunar_core.batch import RowError, read_rows, run
+
+
+@pytest.fixture
+def lunar(lunar_sandbox):
+    return AsyncLunar(lunar_sandbox.api_key, base_url=lunar_sandbox.url, max_retries=0)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+def rows_of(count, **more):
+    return [
+        {"id": n, "prompt": f"Say hello {n}", "model": "gpt-4o-mini", **more} for n in range(count)
+    ]
+
+
+def lines_of(out):
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_row_is_answered_once_with_its_model_cost_and_usage(lunar, out, lunar_sandbox):
+    result = run(rows_of(30), out, client=lunar)
+    lines = lines_of(out)
+    assert sorted(line["id"] for line in lines) == list(range(30))
+    assert set(lines[0]) == {"id", "text", "model", "cost_usd", "usage"}
+    assert (result.answered, result.failed, result.unsent, result.unpriced) == (30, 0, 0, 0)
+    assert result.cost == lunar_sandbox.total_billed()
+    assert len(lunar_sandbox.requests()) == 30
+
+
+def test_rows_take_messages_and_any_parameter_of_the_call(lunar, out, lunar_sandbox):
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    run([{"id": "a", "messages": messages, "temperature": 0.1}], out, client=lunar, max_tokens=7)
+    (decision, *_) = lunar_sandbox.requests()
+    body = json.loads(decision["body"])
+    assert (body["messages"], body["temperature"], body["max_tokens"]) == (messages, 0.1, 7)
+    assert lines_of(out)[0]["model"] != "router"
+
+
+WRONG = {
+    "no id": {"prompt": "hi"},
+    "an id of truth": {"id": True, "prompt": "hi"},
+    "neither prompt nor messages": {"id": 2},
+    "both": {"id": 2, "prompt": "hi", "messages": [{"role": "user", "content": "hi"}]},
+    "an empty prompt": {"id": 2, "prompt": "  "},
+    "a stream": {"id": 2, "prompt": "hi", "stream": True},
+    "a wrong parameter": {"id": 2, "prompt": "hi", "temperature": 9},
+    "no object": [1],
+    "the id of another": {"id": 1, "prompt": "again"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_row_at_fault_is_named_before_anything_is_sent(
+    wrong, lunar, out, tmp_path, lunar_sandbox
+):
+    path = tmp_path / "in.jsonl"
+    first = json.dumps({"id": 1, "prompt": "hi"})
+    path.write_text(f"{first}\n\n{json.dumps(wrong)}\n", encoding="utf-8")
+    with pytest.raises(RowError, match=r"^line 3: "):
+        run(path, out, client=lunar)
+    with pytest.raises(RowError, match=r"^row 2: "):
+        run([{"id": 1, "prompt": "hi"}, wrong], out, client=lunar)
+    assert lunar_sandbox.requests() == []
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"id": 1, "prompt": "hi"}\n{"id": 2,\n', encoding="utf-8")
+    with pytest.raises(RowError, match=r"^line 2: no JSON"):
+        read_rows(path)
+
+
+def test_rows_that_are_answered_are_skipped_and_failed_ones_asked_again(lunar, out, lunar_sandbox):
+    rows = [*rows_of(3), {"id": "bad", "prompt": "hi", "model": "gpt-4o-mini!400"}]
+    first = run(rows, out, client=lunar)
+    assert (first.answered, first.failed) == (3, 1)
+    (failed,) = [line for line in lines_of(out) if "error" in line]
+    assert failed["id"] == "bad"
+    assert failed["error"].startswith("BadRequestError: ")
+    rows[-1]["model"] = "gpt-4o-mini"
+    second = run(rows, out, client=lunar)
+    assert (second.answered, second.skipped, second.failed) == (4, 3, 0)
+    assert len(lunar_sandbox.requests()) == 5
+
+
+@pytest.mark.parametrize(
+    ("torn", "asked"), [('{"id": 1, "te', 2), ('{"id": 1, "text": "x"}', 1)], ids=["half", "whole"]
+)
+def test_a_torn_last_line_is_repaired(torn, asked, lunar, out, lunar_sandbox):
+    out.write_text('{"id": 0, "text": "x"}\n' + torn, encoding="utf-8")
+    run(rows_of(3), out, client=lunar)
+    assert sorted(line["id"] for line in lines_of(out)) == [0, 1, 2]
+    assert len(lunar_sandbox.requests()) == asked
+
+
+def test_a_file_of_something_else_is_left_as_it_was(lunar, out, lunar_sandbox):
+    out.write_text("my notes\nof today\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="out: line 1 of"):
+        run(rows_of(1), out, client=lunar)
+    assert out.read_text(encoding="utf-8") == "my notes\nof today\n"
+    assert lunar_sandbox.requests() == []
+
+
+def test_a_budget_ends_the_batch_and_what_was_not_sent_is_counted(lunar, out, lunar_sandbox):
+    budget = Budget(calls=10)
+    result = run(rows_of(25), out, client=lunar, budget=budget, concurrency=4)
+    assert (result.answered, result.failed, result.unsent) == (10, 0, 15)
+    assert "budget" in result.refusal
+    assert len(lunar_sandbox.requests()) == 10
+
+
+def test_calls_under_way_may_give_back_what_they_hold(lunar, out):
+    """Each call holds a tenth of the budget and takes far less: all are answered, if one waits for the others."""
+    budget = Budget(usd="0.01", reserve="0.001")
+    result = run(rows_of(60), out, client=lunar, budget=budget, concurrency=30)
+    assert (result.answered, result.refusal) == (60, None)
+
+
+def test_a_ledger_has_every_call(lunar, out):
+    ledger = Ledger()
+    result = run(rows_of(5), out, client=lunar, ledger=ledger)
+    assert (ledger.total.calls, ledger.total_cost) == (5, result.cost)
+
+
+async def test_it_runs_where_an_event_loop_runs_already(lunar_sandbox, out, monkeypatch):
+    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
+    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
+    assert run(rows_of(3), out).answered == 3
+    with pytest.raises(RowError):
+        run([{"id": 1}], out)
+    await asyncio.sleep(0)
+
+
+def test_somebody_may_watch(lunar, out):
+    counts = []
+    run(rows_of(4), out, client=lunar, on_answer=lambda result: counts.append(result.answered))
+    assert counts == [1, 2, 3, 4]
+
+
+PROGRAM = """
+import sys
+from lunar_core.batch import run
+run(sys.argv[1], sys.argv[2], concurrency=4)
+"""
+
+
+def test_a_killed_batch_asks_at_most_the_calls_in_flight_again(lunar_sandbox, out, tmp_path):
+    path = tmp_path / "in.jsonl"
+    rows = rows_of(60, extra_headers={"x-sandbox-fault": "slow=0.05"})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    environment = {
+        **os.environ,
+        "LUNAR_API_KEY": lunar_sandbox.api_key,
+        "LUNAR_BASE_URL": lunar_sandbox.url,
+    }
+    command = [sys.executable, "-c", PROGRAM, str(path), str(out)]
+    with subprocess.Popen(command, env=environment) as process:
+        while not out.exists() or out.read_bytes().count(b"\n") < 10:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    written = out.read_bytes().count(b"\n")
+    assert written < 60
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    assert sorted(line["id"] for line in lines_of(out)) == list(range(60))
+    assert len(lunar_sandbox.requests()) <= 60 + 4
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("concurrency", {"concurrency": 0}),
+        ("budget", {"budget": 5}),
+        ("ledger", {"ledger": "costs.db"}),
+        ("scheduler", {"scheduler": "127.0.0.1:8786"}),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(name, settings, out):
+    with pytest.raises(ConfigurationError, match=rf"^{name}: "):
+        run(rows_of(1), out, **settings)
