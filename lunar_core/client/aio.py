@@ -22,7 +22,7 @@ from lunar_core.client.attempts import Plan, Reply
 from lunar_core.client.body_buffer import BodyBuffer
 from lunar_core.client.call import Call, runtime
 from lunar_core.client.connections import AsyncConnections
-from lunar_core.client.failures import as_error, bare, explained, redacted
+from lunar_core.client.failures import complete_error, strip_frames
 from lunar_core.client.logs import log_attempt, log_next, switch_on
 from lunar_core.client.planner import Planner, choose_reader
 from lunar_core.client.requests import Requests
@@ -164,7 +164,7 @@ class AsyncLunar:
             raise
         if reply.error is not None:
             try:
-                raise call.fail(bare(reply.error))
+                raise call.fail(strip_frames(reply.error))
             finally:
                 del reply  # or this frame and the error would keep each other, and the client
         return reply.answer if call.stream else call.succeed(reply.answer, reply.headers)
@@ -177,7 +177,13 @@ class AsyncLunar:
             response = await self._connections.send(self._requests, request, call)
             answer = await self._answer(call, request, response)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
-            error = redacted(as_error(exc), call.secret)
+            error = complete_error(
+                exc,
+                request=request,
+                credential=self._settings.credential,
+                headers=None if response is None else response.headers,
+                secret=call.secret,
+            )
         except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
             call.policy.record_interrupted(request, exc, call.runtime.clock() - started)
             if response is not None:
@@ -196,8 +202,7 @@ class AsyncLunar:
         status, headers = response.status_code, response.headers
         if not 200 <= status < 300:
             body = await self._error_body(response)
-            error = error_responses.make_status_error(status, headers, body, now=call.runtime.now())
-            raise explained(error, request, self._settings.credential)
+            raise error_responses.make_status_error(status, headers, body, now=call.runtime.now())
         body = b""
         try:
             if request.stream:

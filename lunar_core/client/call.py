@@ -203,7 +203,10 @@ class Call:
         """No model answered: the error to raise, with every attempt on it."""
         self.identify(error)
         partial = error.partial
-        self.report("failed", self.info(), None, error=error, read_answer=lambda: partial)
+        usage = None if partial is None else partial.usage
+        self.report(
+            "failed", self.info(), None, usage=usage, error=error, read_answer=lambda: partial
+        )
         return error
 
     def identify(self, error: LunarError) -> LunarError:

@@ -6,19 +6,20 @@ The caller's own client may be of httpx or of httpx2, whose error classes are to
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import SecretStr
 
 from lunar_core.errors import (
     APIConnectionError,
-    APIStatusError,
     APITimeoutError,
     LunarError,
     unsent,
 )
 from lunar_core.settings import Credential
 from lunar_core.wire.api_requests import APIRequest
+from lunar_core.wire.headers import read_request_id
 
 T = TypeVar("T")
 
@@ -77,32 +78,43 @@ def _where(exc: Exception) -> str:
     return f"{frame.f_code.co_filename}:{line}"
 
 
-def bare(error: LunarError) -> LunarError:
+def strip_frames(error: LunarError) -> LunarError:
     """``error`` without the way it came: those frames hold requests, and requests hold the key."""
     error.__cause__ = error.__context__ = error.__traceback__ = None
     return error
 
 
-def explained(
-    error: APIStatusError, api_request: APIRequest, credential: Credential
-) -> APIStatusError:
-    """``error`` with what the client knows about it and the service did not say."""
+def complete_error(
+    exc: Exception,
+    *,
+    request: APIRequest | None = None,
+    credential: Credential | None = None,
+    headers: Mapping[str, str] | None = None,
+    secret: SecretStr | None = None,
+) -> LunarError:
+    """The error that a request ended in, with what the client knows about it, and without the key.
+
+    ``headers``: those of the response, if one came. ``secret``: the key that was sent, which a service may echo.
+    """
+    error = as_error(exc)
+    if headers is not None:
+        error.request_id = error.request_id or read_request_id(headers)
+    if request is not None and credential is not None:
+        _advise(error, request, credential)
+    return error if secret is None else _redact(error, secret.get_secret_value())
+
+
+def _advise(error: LunarError, request: APIRequest, credential: Credential) -> None:
     if (
-        api_request.path.startswith("/v1/router")
+        request.path.startswith("/v1/router")
         and error.status_code in (401, 403)
         and credential.kind == "jwt"
     ):
         error.message += " (the service, as it was observed, takes only an API key here: use api_key= in place of jwt=)"
         error.args = (error.message,)
-    return error
 
 
-def redacted(error: LunarError, sent: SecretStr | None) -> LunarError:
-    """``error`` without the key that was sent, in case the service echoed it."""
-    return error if sent is None else _redacted(error, sent.get_secret_value())
-
-
-def _redacted(error: LunarError, secret: str) -> LunarError:
+def _redact(error: LunarError, secret: str) -> LunarError:
     if len(secret) >= 8 and secret in f"{error.message} {error.request_id} {error.body!r}":
         error.request_id = _without(error.request_id, secret)
         error.message = _without(error.message, secret)

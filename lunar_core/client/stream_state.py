@@ -10,7 +10,13 @@ from pydantic import BaseModel
 
 from lunar_core.client.body_buffer import BodyBuffer, Inflater
 from lunar_core.client.call import Call
-from lunar_core.errors import APIConnectionError, APIStreamError, APITimeoutError, LunarError
+from lunar_core.errors import (
+    AnswerFailedError,
+    APIConnectionError,
+    APIStreamError,
+    APITimeoutError,
+    LunarError,
+)
 from lunar_core.observers import Status
 from lunar_core.types.completions import (
     ChatCompletion,
@@ -128,10 +134,20 @@ class StreamState:
         for payload in payloads:
             self.ready.append(payload)
             if self._beginning is not None:
-                events.plain_chunk(payload)
                 self._beginning.feed(payload)
+                self._refuse_failure(payload)
                 if self._beginning.has_content:
                     self._begin(self._beginning.get("routing") is not None)
+
+    def _refuse_failure(self, payload: bytes) -> None:
+        """Raise what an event before any content tells of, with the usage that was stated for it."""
+        try:
+            events.plain_chunk(payload)
+        except AnswerFailedError as error:
+            for each in self.ready:
+                self._assembly.feed(each)
+            error.partial = self.completion()
+            raise
 
     def _begin(self, routed: bool) -> None:  # noqa: FBT001  # whether the service has told the route
         self.primed, self._beginning = True, None
@@ -164,9 +180,15 @@ class StreamState:
         return self._decoder.done
 
     def verdict(self) -> LunarError | None:
-        """Once ``ended`` and all was read: what was wrong with the end, if anything."""
+        """Once ``ended`` and all was read: what was wrong with the end, if anything, with the usage that was stated."""
+        error = self._fault_of_the_end()
+        if error is not None and error.partial is None and self.usage is not None:
+            error.partial = self.completion()
+        return error
+
+    def _fault_of_the_end(self) -> LunarError | None:
         if self._decoder.error is not None:
-            return events.error_event(self._decoder.error)
+            return events.make_event_error(self._decoder.error)
         if self._fault is not None:
             return self._fault
         if (
@@ -201,6 +223,10 @@ class StreamState:
         if type(error) is LunarError:  # a bug: what it kept from being read is no worse for it
             for payload in self.ready:
                 self._assembly.feed(payload)
+        elif (
+            isinstance(error, AnswerFailedError) and self.ready
+        ):  # what came with word of the failure
+            self._assembly.feed(self.ready.popleft())
         error.partial = self.completion()
         return self._call.identify(error)
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar
 
 from lunar_core.client.call import Call
-from lunar_core.client.failures import as_error, redacted
+from lunar_core.client.failures import as_error, complete_error
 from lunar_core.client.finalizers import close_now as let_go
 from lunar_core.client.finalizers import home
 from lunar_core.client.stream_state import Final, StreamState
@@ -148,7 +148,7 @@ class Stream(Generic[C]):
         """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
         self._over = True
         if error is not None:
-            self._error = self._state.broken(redacted(error, self._call.secret))
+            self._error = self._state.broken(complete_error(error, secret=self._call.secret))
         self._state.conclude("ok" if error is None else "failed", self._error)
         if error is None:
             self._drain()

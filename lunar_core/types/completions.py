@@ -102,8 +102,10 @@ class Message(WireModel):
 
 
 class Choice(WireModel):
+    """``message`` is empty where the provider blocked the answer: ``finish_reason`` says so."""
+
     index: int = 0
-    message: Message
+    message: Message = Message()
     finish_reason: str | None = None
     logprobs: dict[str, object] | None = None
 
@@ -195,7 +197,7 @@ class ChatCompletionChunk(WireModel):
 
 class TextChoice(WireModel):
     index: int = 0
-    text: str
+    text: str = ""
     finish_reason: str | None = None
     logprobs: dict[str, object] | None = None
 

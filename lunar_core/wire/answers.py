@@ -1,4 +1,7 @@
-"""The body of an answer → its value, for each endpoint. ValueError for what is no answer."""
+"""The body of an answer → its value, for each endpoint. ValueError for what is no answer.
+
+An answer that tells of a failure in place of its content, or beside it, is an AnswerFailedError.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,25 @@ from lunar_core.types.completions import (
     Choice,
     Completion,
     RoutedCompletion,
+    TextChoice,
     ToolCall,
 )
+from lunar_core.wire.error_responses import find_failure, make_failure_error
 from lunar_core.wire.parsing import parse_as, parse_json, validate_leniently
 from lunar_core.wire.tool_calls import make_call_id
 
 
 def read_chat(payload: bytes) -> ChatCompletion:
-    return _with_call_ids(_with_choices(parse_as(ChatCompletion, payload)))
+    return _with_call_ids(_checked(parse_as(ChatCompletion, payload), payload))
 
 
 def read_text(payload: bytes) -> Completion:
-    return _with_choices(parse_as(Completion, payload))
+    return _checked(parse_as(Completion, payload), payload)
 
 
 def read_routed(payload: bytes) -> RoutedCompletion:
     """An executed route: it has choices."""
-    return _with_call_ids(_with_choices(parse_as(RoutedCompletion, payload)))
+    return _with_call_ids(_checked(parse_as(RoutedCompletion, payload), payload))
 
 
 def read_decision(payload: bytes) -> RoutedCompletion:
@@ -43,10 +48,28 @@ def read_decision(payload: bytes) -> RoutedCompletion:
 _C = TypeVar("_C", ChatCompletion, Completion, RoutedCompletion)
 
 
-def _with_choices(answer: _C) -> _C:
+def _checked(answer: _C, payload: bytes) -> _C:
+    """``answer``, if it has choices and tells of no failure; its choices by their number."""
     if not answer.choices:
         raise ValueError("there are no choices")
+    if not all(map(_is_answered, answer.choices)):
+        raise ValueError("one of the choices holds no answer")
+    if b'"error"' in payload and find_failure(parse_json(payload)) is not None:
+        error = make_failure_error(payload)
+        error.partial = answer
+        raise error
+    if any(choice.index != place for place, choice in enumerate(answer.choices)):
+        in_order = sorted(answer.choices, key=lambda choice: choice.index)
+        return answer.model_copy(update={"choices": in_order})
     return answer
+
+
+def _is_answered(choice: Choice | TextChoice) -> bool:
+    """Whether a choice holds an answer, if only an empty one: blocked, with nothing but its ``finish_reason``."""
+    content = "message" if isinstance(choice, Choice) else "text"
+    if content in choice.model_fields_set:
+        return True
+    return bool(choice.finish_reason) and "message" not in (choice.model_extra or {})
 
 
 _Chat = TypeVar("_Chat", ChatCompletion, RoutedCompletion)

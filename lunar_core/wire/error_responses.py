@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from lunar_core.errors import APIResponseValidationError, APIStatusError, class_for_status
+from lunar_core.errors import (
+    AnswerFailedError,
+    APIResponseValidationError,
+    APIStatusError,
+    class_for_status,
+)
+from lunar_core.types.completions import ChatCompletion
 from lunar_core.wire.headers import read_request_id, read_retry_after
-from lunar_core.wire.parsing import parse_json
+from lunar_core.wire.parsing import parse_json, validate_leniently
 
 MAX_REASON = 2_000
 """Characters of the server's own words that an error text may carry."""
@@ -32,17 +38,72 @@ def make_status_error(
 def make_answer_error(
     status: int, headers: Mapping[str, str], body: bytes, why: str
 ) -> APIResponseValidationError:
-    """The error of a 200 that is not what was asked for. It shows what it was instead."""
+    """The error of a 200 that is not what was asked for. It shows what it was instead, and keeps its usage."""
     decoded = parse_error_body(body)
     stated = find_reason(decoded) if isinstance(decoded, dict) else None
     shown = stated or repr(body[:200].decode("utf-8", "replace"))
     kind = (headers.get("content-type") or "no content type")[:100]
-    return APIResponseValidationError(
-        f"status {status} ({kind}) is not the answer that was asked for: {why}: {shown}",
-        status_code=status,
-        request_id=read_request_id(headers),
-        body=decoded,
-    )
+    text = f"status {status} ({kind}) is not the answer that was asked for: {why}: {shown}"
+    failed = isinstance(decoded, dict) and "error" in decoded and find_failure(decoded) is not None
+    error = AnswerFailedError(text) if failed else APIResponseValidationError(text)
+    error.status_code = (_code_in(decoded) if failed else None) or status
+    error.request_id = read_request_id(headers)
+    error.body = decoded
+    error.partial = _stated_usage(decoded)
+    return error
+
+
+def _stated_usage(decoded: object) -> ChatCompletion | None:
+    """What was paid for an answer that is none, where the service says so."""
+    usage = decoded.get("usage") if isinstance(decoded, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    return validate_leniently(ChatCompletion, {"choices": [], "usage": dict(usage)})
+
+
+# A failure that a 200 tells of, in an answer or in an event of a stream
+
+
+def find_failure(data: object) -> Mapping[str, object] | None:
+    """What an answer or event says of a failure: an error at the top, beside the choices or in one; else None.
+
+    A ``detail`` is one where no choice is.
+    """
+    if not isinstance(data, Mapping):
+        return None
+    choices = data.get("choices")
+    if data.get("error") or data.get("object") == "error" or ("detail" in data and not choices):
+        return data
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, Mapping):
+            if choice.get("error"):
+                return {"error": choice["error"]}
+            if choice.get("finish_reason") == "error":
+                return {"error": "it gave no reason but finish_reason 'error'"}
+    return None
+
+
+def make_failure_error(
+    payload: bytes, *, words: str = "the service answered with a failure"
+) -> AnswerFailedError:
+    """The error of such a failure, with the status code that it bears; ``words`` begin its text."""
+    decoded = parse_error_body(payload)
+    failure = find_failure(decoded) or decoded
+    reason = find_reason(failure) or "the service gave no reason"
+    return AnswerFailedError(f"{words}: {reason}", status_code=_code_in(failure), body=decoded)
+
+
+def _code_in(failure: object) -> int | None:
+    inner = failure.get("error") if isinstance(failure, Mapping) else None
+    for place in (failure, inner):
+        for name in ("status_code", "status", "code"):
+            code = place.get(name) if isinstance(place, Mapping) else None
+            code = (
+                int(code) if isinstance(code, str) and code.isdecimal() and len(code) == 3 else code
+            )
+            if isinstance(code, int) and 400 <= code <= 599:
+                return code
+    return None
 
 
 def parse_error_body(body: bytes) -> object:

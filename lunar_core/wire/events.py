@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from lunar_core.errors import APIStreamError
+from lunar_core.errors import AnswerFailedError, APIStreamError
 from lunar_core.types.completions import ChatCompletionChunk, CompletionChunk
 from lunar_core.wire import error_responses, parsing
 
@@ -81,23 +80,19 @@ def _unusual(
     try:
         data = parsing.parse_json(payload)
     except ValueError as error:
-        raise malformed(payload, str(error)) from None
+        raise make_malformed_error(payload, str(error)) from None
     if not isinstance(data, dict):
-        raise malformed(payload, "not a JSON object")
-    if (
-        data.get("error")
-        or data.get("object") == "error"
-        or ("detail" in data and not data.get("choices"))
-    ):
-        raise error_event(payload)
+        raise make_malformed_error(payload, "not a JSON object")
+    if error_responses.find_failure(data) is not None:
+        raise make_event_error(payload)
     if not _KNOWN & data.keys():
-        raise malformed(payload, "none of the fields of a chunk")
+        raise make_malformed_error(payload, "none of the fields of a chunk")
     if not data.get("choices"):
         data["choices"] = [empty]
     try:
         return parsing.validate_leniently(kind, data)  # type: ignore[return-value]  # T is the chunk class of the caller
     except ValueError as error:
-        raise malformed(payload, str(error)) from None
+        raise make_malformed_error(payload, str(error)) from None
 
 
 def as_chunk(body: bytes) -> bytes:
@@ -112,24 +107,12 @@ def as_chunk(body: bytes) -> bytes:
     return to_json(data)
 
 
-def error_event(payload: bytes) -> APIStreamError:
-    """The error that an event carries, from any of the bodies that were seen: JSON or text."""
-    data = error_responses.parse_error_body(payload)
-    status = None
-    if isinstance(data, Mapping):
-        inner = data.get("error")
-        for place in (data, inner if isinstance(inner, Mapping) else {}):
-            for name in ("status_code", "status", "code"):
-                code = place.get(name)
-                if isinstance(code, int) and 400 <= code <= 599:
-                    status = status or code
-    reason = error_responses.find_reason(data) or "the service gave no reason"
-    return APIStreamError(
-        f"the service broke the stream off: {reason}", status_code=status, body=data
-    )
+def make_event_error(payload: bytes) -> AnswerFailedError:
+    """The error that an event tells of, from any of the bodies that were seen: JSON or text."""
+    return error_responses.make_failure_error(payload, words="the service broke the stream off")
 
 
-def malformed(payload: bytes, why: str) -> APIStreamError:
+def make_malformed_error(payload: bytes, why: str) -> APIStreamError:
     shown = repr(payload[:200].decode("utf-8", "replace"))
     return APIStreamError(
         f"malformed chunk ({why}): {shown}", body=payload[:2_000].decode("utf-8", "replace")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lunar_core import APIStreamError
+from lunar_core import AnswerFailedError, APIStreamError
 from lunar_core.wire.events import chat_chunk, plain_chunk, text_chunk
 
 READERS = {
@@ -35,6 +35,15 @@ def test_an_error_is_told_wherever_it_stands(error, beside, read, choice):
         read(payload(**error, **({"choices": [choice]} if beside else {})))
 
 
+@pytest.mark.parametrize(
+    "told", [{"error": {"code": 502, "message": "died"}}, {"finish_reason": "error"}]
+)
+def test_so_is_one_in_a_choice(told, read, choice):
+    with pytest.raises(AnswerFailedError) as raised:
+        read(payload(choices=[{**choice, **told}]))
+    assert raised.value.status_code == (502 if "error" in told else None)
+
+
 def test_a_detail_is_an_error_where_no_choice_is(read, choice):
     with pytest.raises(APIStreamError, match="overloaded"):
         read(payload(detail="overloaded", choices=[]))
@@ -43,7 +52,6 @@ def test_a_detail_is_an_error_where_no_choice_is(read, choice):
 
 def test_the_word_error_is_none(read, choice):
     read(payload(choices=[choice], error=None))
-    read(payload(choices=[{**choice, "finish_reason": "error"}]))
     read(payload(choices=[choice], model='an "error"'))
 
 
