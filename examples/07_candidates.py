@@ -3,12 +3,14 @@
     python examples/07_candidates.py                             on this machine, no key needed
     LUNAR_API_KEY=… python examples/07_candidates.py --live      on the hosted service: this costs money
 
-Live it needs the vendors' packages and keys: ``pip install langchain langchain-openai langchain-mistralai``,
-OPENAI_API_KEY and MISTRAL_API_KEY. Offline the sandbox decides, and stand-ins of LangChain's own answer.
+Live the vendors' own classes answer where they are installed (``pip install langchain langchain-openai
+langchain-mistralai``, OPENAI_API_KEY and MISTRAL_API_KEY), else Lunar does. Offline the sandbox decides, and
+stand-ins of LangChain's own answer.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import repeat
 
 from langchain_core.language_models import BaseChatModel
@@ -19,7 +21,7 @@ from langchain_core.language_models.fake_chat_models import (
 from langchain_core.messages import AIMessage
 from service import service
 
-from langchain_lunar import LunarRouterChain, get_lunar_cost
+from langchain_lunar import ChatLunar, LunarRouterChain, get_lunar_cost
 from lunar_core import BREAK_TIES
 
 QUESTIONS = [
@@ -31,11 +33,13 @@ QUESTIONS = [
 
 def own_models(*, live: bool) -> dict[str, BaseChatModel | str]:
     """Your objects, each under the name that Lunar knows; strings are for LangChain's ``init_chat_model``."""
-    if live:
+    if live and find_spec("langchain_openai") and find_spec("langchain_mistralai"):
         return {
             "gpt-4o": "openai:gpt-4o",
             "mistral-large-latest": "mistralai:mistral-large-latest",
         }
+    if live:
+        return {name: ChatLunar(model=name) for name in ("gpt-4o", "mistral-large-latest")}
     return {
         "gpt-4o": FakeMessagesListChatModel(responses=[answer_of("gpt-4o")]),
         "mistral-large-latest": GenericFakeChatModel(

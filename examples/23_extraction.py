@@ -12,7 +12,7 @@ from itertools import groupby
 
 from llama_index.core import PromptTemplate
 from pydantic import BaseModel, Field
-from service import service
+from service import service, usd
 
 from llama_index_lunar import LunarLLM, lunar_cost
 
@@ -32,9 +32,10 @@ TEXTS = [
 ]
 
 
-def main() -> None:
+def main(*, knows_tools: bool) -> None:
     """One booking at once, the other as it is being filled in."""
-    llm = LunarLLM(model="gpt-4o-mini")
+    # A tool that the model must call is surest; where tools are ignored, the prompt has to ask for the object.
+    llm = LunarLLM(model="gpt-4o-mini", is_function_calling_model=knows_tools)
     with lunar_cost() as costs:
         booking = llm.structured_predict(Booking, PROMPT, text=TEXTS[0])
     print(f"{booking!r}\n  {costs.total_cost:f} USD\n")
@@ -43,7 +44,7 @@ def main() -> None:
         partials = llm.stream_structured_predict(Booking, PROMPT, text=TEXTS[1])
         for seen, _ in groupby(partial.model_dump() for partial in partials):
             print(seen)
-    print(f"  {costs.total_cost:f} USD\n")
+    print(f"  {usd(None if costs.unpriced else costs.total_cost)}\n")
 
     # As an LLM of its own, for all that takes one: query engines answer in objects then.
     answer = llm.as_structured_llm(Booking).complete(TEXTS[0])
@@ -51,5 +52,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with service():
-        main()
+    with service() as running:
+        main(knows_tools=running is not None)  # the hosted backend was seen to ignore tools

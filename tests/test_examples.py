@@ -267,21 +267,46 @@ def test_each_tenant_gets_its_own_bill(printed):
 # On the hosted service
 
 
-@pytest.mark.parametrize("name", ["03_streaming.py", "22_chat_engine.py"])
-def test_live_an_example_asks_where_its_reader_says_and_takes_a_bill_that_is_not_stated(
-    name, monkeypatch, capsys, lunar_sandbox_factory
-):
-    # The backend as it was seen states no usage in routed streams.
-    hosted = lunar_sandbox_factory(dialect="observed")
-    monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setattr(sys, "argv", [name, "--live"])
-    monkeypatch.setenv("LUNAR_API_KEY", hosted.api_key)
-    monkeypatch.setenv("LUNAR_BASE_URL", hosted.url)
-    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    told = capsys.readouterr().out
-    assert "unknown USD" in told
+@pytest.fixture
+def live(monkeypatch, capsys, lunar_sandbox_factory):
+    """Run an example with --live against a sandbox of a dialect, in the place of the service: what it prints."""
+
+    def run_live(name, dialect):
+        hosted = lunar_sandbox_factory(dialect=dialect)
+        monkeypatch.syspath_prepend(EXAMPLES)
+        monkeypatch.setattr(sys, "argv", [name, "--live"])
+        monkeypatch.setenv("LUNAR_API_KEY", hosted.api_key)
+        monkeypatch.setenv("LUNAR_BASE_URL", hosted.url)
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        assert hosted.requests()
+        return capsys.readouterr().out
+
+    return run_live
+
+
+@pytest.mark.parametrize("dialect", ["documented", "observed"])
+@pytest.mark.parametrize("name", NAMES)
+# What a user of the backend sees; and LlamaIndex's workflows, by pydantic.
+@pytest.mark.filterwarnings("ignore::lunar_core.LunarCostWarning")
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+def test_live_an_example_ends_well_on_both_dialects(name, dialect, live):
+    told = live(name, dialect)
+    assert told.strip()
     assert "sandbox" not in told
-    assert hosted.requests()
+    assert not re.search(r"\b0 USD$", told, re.MULTILINE)  # unknown is not 0
+
+
+@pytest.mark.parametrize("name", ["03_streaming.py", "22_chat_engine.py"])
+@pytest.mark.filterwarnings("ignore::lunar_core.LunarCostWarning")
+def test_live_an_example_takes_a_bill_that_is_not_stated(name, live):
+    # The backend as it was seen states no usage in streams.
+    assert "unknown USD" in live(name, "observed")
+    assert "unknown USD" not in live(name, "documented")
+
+
+def test_live_bookings_are_extracted_where_tools_are_ignored(live):
+    told = live("23_extraction.py", "observed")
+    assert re.match(r"Booking\(name='.+', guests=4, date='2026-12-10'\)\n", told)
 
 
 def test_live_an_example_without_a_key_says_what_it_needs(monkeypatch):
