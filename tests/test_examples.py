@@ -288,7 +288,7 @@ def live(monkeypatch, capsys, lunar_sandbox_factory):
 @pytest.mark.parametrize("name", NAMES)
 # What a user of the backend sees; and LlamaIndex's workflows, by pydantic.
 @pytest.mark.filterwarnings("ignore::lunar_core.LunarCostWarning")
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 def test_live_an_example_ends_well_on_both_dialects(name, dialect, live):
     told = live(name, dialect)
     assert told.strip()
