@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lunar_core.sandbox.admission import Target
+    from lunar_core.sandbox.answers import Piece
     from lunar_core.sandbox.dialects import Documented, Head
-    from lunar_core.sandbox.generate import Piece
     from lunar_core.sandbox.log import Log
 
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from lunar_core.sandbox import requests
+from lunar_core.sandbox.answers import Answer, Piece
 from lunar_core.sandbox.catalogue import MODELS, split_provider
 from lunar_core.sandbox.errors import ServiceError
-from lunar_core.sandbox.generate import Answer, Piece
 from lunar_core.sandbox.provider_errors import provider_error
 from lunar_core.sandbox.usage import COST_NAMES, Tokens
 

@@ -1,36 +1,28 @@
-"""A value for a JSON schema, taken from a prompt by rule.
+"""A value for a JSON schema: the first valid one, and the prompt's own words before any other.
 
-The rule, per field (``PromptValues`` hands every number, quotation and phrase out once):
+The rule, for every field:
 
-- Required fields are always filled; optional ones when the prompt mentions their name or one of
-  their enum's values. A default is kept unless the field is mentioned.
-- **enum**: the value that the prompt names, else the first; **const**: itself.
-- **integer, number**: the number next to the field's name, else the next number of the prompt,
-  else 1, moved into the bounds.
-- **boolean**: ``name = true``; mentioned without *no* or *not*: true; else false.
-- **string**: its format's or pattern's match in the prompt; ``name: value``; the next quotation;
-  the next capitalised phrase (*in San Francisco, CA* first); what stands behind *about*; else
-  the prompt.
-- **array**: all numbers, all quotations, all named enum values, else one item.
-- **object**: field by field; ``$ref``, ``allOf`` resolved. **anyOf, oneOf**: the branch whose
-  words the prompt has most of, the first among equals; null if the field isn't mentioned.
+- A field that may be left out (not required, nullable, with a default) is, unless the prompt has
+  a word of its name or one of its enum's values.
+- **const**, **enum**: the value that the prompt names, else the first.
+- **number, integer**: what the prompt says it is (``n = 3``), else its next number that is valid;
+  **string**: likewise, else its next quoted words or name. Each is used once.
+- **array**: as many items as the prompt offers, else one. **boolean**: whether the prompt has the
+  name, without *no* in front. **anyOf**, **oneOf**: the first branch that is not null.
+- Where the prompt offers nothing valid: 1, or the number next to it that is valid; an example of
+  the format; the shortest text that the pattern allows; else the whole prompt, cut or filled up.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
-from pydantic import ValidationError
-
-from lunar_core.sandbox.formats import formatted, patterned
-from lunar_core.sandbox.prompt import PromptValues, words
-from lunar_core.sandbox.requests import Schema
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from lunar_core.sandbox.formats import FORMATS, shortest
+from lunar_core.sandbox.prompt import NUMBER, PromptValues, as_number
 
 _DEEPEST = 8
 """Levels after which a recursive schema gets no more than it demands."""
@@ -45,190 +37,145 @@ def fill(schema: Mapping[str, Any], prompt: str | PromptValues) -> Any:
     >>> fill(city, "Is it raining in Porto?")
     {'city': 'Porto'}
     """
-    hints = prompt if isinstance(prompt, PromptValues) else PromptValues(prompt)
-    return _Filler(schema, hints).value(schema, "", 0)
-
-
-def asked_keys(prompt: str) -> dict[str, Any]:
-    """Make an object for JSON mode, which has no schema: its keys are the quoted words."""
-    hints = PromptValues(prompt)
-    keys = [quoted for quoted in hints.quotations() if quoted.isidentifier()] or ["answer"]
-    schema = {
-        "type": "object",
-        "properties": {key: {"type": "string"} for key in keys},
-        "required": keys,
-    }
-    return dict(fill(schema, hints))
-
-
-def schema_in(prompt: str) -> dict[str, Any] | None:
-    """Find a JSON schema that stands in the prompt itself (the last one that has properties)."""
-    if '"properties"' not in prompt:
-        return None
-    decoder, found, start = json.JSONDecoder(), None, prompt.find("{")
-    while start != -1:
-        try:
-            value, end = decoder.raw_decode(prompt, start)
-        except ValueError:
-            end = start + 1
-        else:
-            if isinstance(value, dict) and "properties" in value and _is_schema(value):
-                found = value
-        start = prompt.find("{", end)
-    return found
-
-
-def _is_schema(value: dict[str, Any]) -> bool:
-    try:
-        Schema.model_validate(value)
-    except ValidationError:
-        return False
-    return True
+    values = prompt if isinstance(prompt, PromptValues) else PromptValues(prompt)
+    return _Filler(schema, values).value(schema, "", 0)
 
 
 class _Filler:
-    def __init__(self, root: Mapping[str, Any], hints: PromptValues) -> None:
+    def __init__(self, root: Mapping[str, Any], values: PromptValues) -> None:
         self._root = root
-        self._hints = hints
+        self._values = values
         self._left = _MOST
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
         self._left -= 1
         if depth > _BOTTOM or self._left < 0:
             return None
-        schema = self._resolved(schema)
+        schema = self._resolve(schema)
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
-            return next(iter(self._hints.chosen(schema["enum"])), schema["enum"][0])
-        mentioned = self._mentioned(schema, name)
-        if "default" in schema and not mentioned:
+            return next(iter(self._values.named(schema["enum"])), schema["enum"][0])
+        if "default" in schema and not self._is_mentioned(schema, name):
             return schema["default"]
         if branches := _branches(schema):
-            return self._branch(branches, name, depth, mentioned=mentioned)
-        return self._of_type(_type(schema), schema, name, depth)
+            solid = [branch for branch in branches if branch.get("type") != "null"]
+            skips = len(solid) < len(branches) and not self._is_mentioned(schema, name)
+            return None if skips or not solid else self.value(solid[0], name, depth + 1)
+        return self._of_kind(_kind(schema), schema, name, depth)
 
-    def _of_type(self, kind: str, schema: Mapping[str, Any], name: str, depth: int) -> Any:
-        fill_by_type: dict[str, Callable[[], Any]] = {
-            "object": lambda: self._object(schema, depth),
-            "array": lambda: self._array(schema, name, depth),
-            "integer": lambda: self._number(schema, name, whole=True),
-            "number": lambda: self._number(schema, name, whole=False),
-            "boolean": lambda: self._boolean(name),
-            "null": lambda: None,
+    def _of_kind(self, kind: str, schema: Mapping[str, Any], name: str, depth: int) -> Any:
+        if kind == "object":
+            return self._object(schema, depth)
+        if kind == "array":
+            return self._array(schema, name, depth)
+        if kind == "boolean":
+            return self._boolean(name)
+        return None if kind == "null" else self._leaf(kind, schema, name)
+
+    def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        properties = schema.get("properties") or {}
+        required = schema.get("required") or ()
+        return {
+            name: self.value(properties.get(name, {}), name, depth + 1)
+            for name in [*properties, *sorted(set(required) - set(properties))]
+            if name in required
+            or (depth < _DEEPEST and self._is_mentioned(self._resolve(properties[name]), name))
         }
-        return fill_by_type.get(kind, lambda: self._string(schema, name))()
 
-    def _resolved(self, schema: Any, followed: int = 0) -> dict[str, Any]:
+    def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
+        least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+        items = self._resolve(schema.get("items"))
+        array = [self.value(item, name, depth + 1) for item in schema.get("prefixItems", ())]
+        if not array and schema.get("items") is not False and depth < _DEEPEST:
+            array = self._all(items) or [self.value(items, name, depth + 1)]
+        while len(array) < least:
+            array.append(self.value(items, name, depth + 1))
+        if schema.get("uniqueItems"):
+            array = _distinct(array, least)
+        return array[: int(min(most, len(array)))]
+
+    def _all(self, items: Mapping[str, Any]) -> list[Any]:
+        """Return everything that the prompt offers for such items."""
+        if "enum" in items:
+            return self._values.named(items["enum"])
+        if _branches(items) or _kind(items) not in ("integer", "number", "string"):
+            return []
+        values = self._values
+        most = (
+            sum(text in values.quoted for text in values.texts) if _kind(items) == "string" else 0
+        )
+        offers = iter(lambda: self._take(_kind(items), items), None)
+        return list(islice(offers, most or None))  # Quoted words are not mixed with names.
+
+    def _boolean(self, name: str) -> bool:
+        if self._values.denies(name) or self._values.assigned(name) in ("false", "no", "off"):
+            return False
+        return self._values.mentions(name)
+
+    def _leaf(self, kind: str, schema: Mapping[str, Any], name: str) -> Any:
+        values, assigned = self._values, self._values.assigned(name)
+        value: Any = _number(assigned) if kind != "string" else assigned
+        if value is None or not _is_valid(kind, schema, value):
+            value = self._take(kind, schema)
+            return _first_valid(kind, schema, values.text or name) if value is None else value
+        for offers in (values.numbers, values.texts):
+            if value in offers:
+                offers.remove(value)
+        return value
+
+    def _take(self, kind: str, schema: Mapping[str, Any]) -> Any:
+        """Take from the prompt what is valid; None where it offers nothing more."""
+        values = self._values
+        if kind != "string":
+            return values.take(values.numbers, lambda number: _is_valid(kind, schema, number))
+        tokens = values.tokens if "format" in schema or "pattern" in schema else []
+        offers = (
+            values.take(texts, lambda t: _is_valid(kind, schema, t))
+            for texts in (values.texts, tokens)
+        )
+        return next(filter(None, offers), None)
+
+    def _is_mentioned(self, schema: Mapping[str, Any], name: str) -> bool:
+        if self._values.mentions(name) and not self._values.denies(name):
+            return True
+        options = [value for part in (schema, *_branches(schema)) for value in part.get("enum", ())]
+        return bool(self._values.named(options))
+
+    def _resolve(self, schema: Any, followed: int = 0) -> dict[str, Any]:
         """Follow ``$ref`` and merge ``allOf``; ``true`` is the schema that allows anything."""
         if not isinstance(schema, Mapping) or followed > 2 * _DEEPEST:
             return {}
-        merged = dict(schema)
-        reference = merged.pop("$ref", None)
-        if isinstance(reference, str):
-            merged = {**self._resolved(self._target(reference), followed + 1), **merged}
-        for part in (self._resolved(part, followed + 1) for part in merged.pop("allOf", ())):
-            properties = {**merged.get("properties", {}), **part.get("properties", {})}
+        parts = [*schema.get("allOf", ()), self._target(schema.get("$ref"))]
+        merged = {key: value for key, value in schema.items() if key not in ("allOf", "$ref")}
+        for part in (self._resolve(part, followed + 1) for part in parts if part):
+            properties = {**part.get("properties", {}), **merged.get("properties", {})}
             required = [*merged.get("required", ()), *part.get("required", ())]
-            merged = {**part, **merged}
-            if properties:
-                merged["properties"] = properties
-            if required:
-                merged["required"] = required
+            merged = {**part, **merged, "properties": properties, "required": required}
         return merged
 
-    def _target(self, reference: str) -> Any:
+    def _target(self, reference: Any) -> Any:
+        if not isinstance(reference, str):
+            return None
         target: Any = self._root
         for step in reference.lstrip("#").strip("/").split("/"):
             if step and isinstance(target, Mapping):
                 target = target.get(step.replace("~1", "/").replace("~0", "~"), {})
         return target
 
-    def _mentioned(self, schema: Mapping[str, Any], name: str) -> bool:
-        if name and self._hints.mentions(name):
-            return True
-        options = [value for part in (schema, *_branches(schema)) for value in part.get("enum", ())]
-        return bool(self._hints.chosen(options))
 
-    def _branch(
-        self, branches: list[dict[str, Any]], name: str, depth: int, *, mentioned: bool
-    ) -> Any:
-        solid = [branch for branch in branches if branch.get("type") != "null"]
-        if not solid or (len(solid) < len(branches) and (not mentioned or depth > _DEEPEST)):
-            return None
-        best = max(solid, key=lambda branch: self._overlap(self._resolved(branch)))
-        return self.value(best, name, depth + 1)
-
-    def _overlap(self, schema: Mapping[str, Any]) -> int:
-        told = [str(schema.get("title", "")), *schema.get("properties", {})]
-        for part in map(self._resolved, schema.get("properties", {}).values()):
-            told += map(str, [part.get("const", ""), *part.get("enum", ())])
-        return len(self._hints.words.intersection(words(" ".join(told))))
-
-    def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        properties = schema.get("properties", {})
-        required = set(schema.get("required", ()))
-        return {
-            name: self.value(properties.get(name, {}), name, depth + 1)
-            for name in [*properties, *(required - set(properties))]
-            if name in required
-            or (depth < _DEEPEST and self._mentioned(self._resolved(properties[name]), name))
-        }
-
-    def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
-        least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
-        found = [self.value(item, name, depth + 1) for item in schema.get("prefixItems", ())]
-        items = schema.get("items", True)
-        if items is not False and not found and depth < _DEEPEST and most:
-            item = self._resolved(items)
-            found = self._all(item) or [self.value(item, name, depth + 1)]
-        while len(found) < least:
-            found.append(self.value(items, name, depth + 1))
-        if schema.get("uniqueItems"):
-            found = _distinct(found, least)
-        return found[: int(min(most, len(found)))]
-
-    def _all(self, item: Mapping[str, Any]) -> list[Any]:
-        if "enum" in item:
-            return self._hints.chosen(item["enum"])
-        if item.get("type") in ("integer", "number"):
-            whole = item["type"] == "integer"
-            return [_bounded(float(n), item, whole=whole) for n in self._hints.numbers()]
-        if item.get("type") == "string" and not item.keys() & {"format", "pattern"}:
-            return [_sized(text, item) for text in self._hints.quotations()]
-        return []
-
-    def _number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> int | float:
-        found = self._hints.number(name, whole=whole)
-        return _bounded(float(found) if found else 1.0, schema, whole=whole)
-
-    def _boolean(self, name: str) -> bool:
-        assigned = (self._hints.assigned(name) or "").lower().split() if name else []
-        if assigned:
-            return assigned[0] in ("true", "yes", "on", "1")
-        return bool(name) and self._hints.mentions(name)
-
-    def _string(self, schema: Mapping[str, Any], name: str) -> str:
-        if "pattern" in schema and (text := patterned(schema["pattern"], self._hints)) is not None:
-            return text
-        if "format" in schema and (text := formatted(schema["format"], self._hints)):
-            return text
-        text = (
-            (self._hints.assigned(name) if name else None)
-            or self._hints.quotation()
-            or self._hints.phrase()
-            or self._hints.topic()
-            or self._hints.text.rstrip(".?!")
-            or name
-            or "text"
-        )
-        return _sized(text, schema)
+def _number(text: str | None) -> int | float | None:
+    """Read the number that a text begins with; None where there is none."""
+    match = NUMBER.match(text or "")
+    return as_number(match[0]) if match else None
 
 
-def _type(schema: Mapping[str, Any]) -> str:
-    if "properties" in schema:
+def _kind(schema: Mapping[str, Any]) -> str:
+    if schema.get("properties"):
         return "object"
-    return str(schema.get("type", "array" if "items" in schema else "string"))
+    kind = str(schema.get("type", "array" if "items" in schema else "string"))
+    known = ("object", "array", "boolean", "null", "integer", "number")
+    return kind if kind in known else "string"
 
 
 def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -239,13 +186,35 @@ def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(schema.get("anyOf") or schema.get("oneOf") or ())
 
 
+def _is_valid(kind: str, schema: Mapping[str, Any], value: Any) -> bool:
+    if kind == "string":
+        whole, _ = FORMATS.get(schema.get("format", ""), (r"[\s\S]*", ""))
+        try:
+            fits = re.search(schema.get("pattern", ""), value) and re.fullmatch(whole, value)
+        except re.error:  # What only JavaScript takes for a pattern is none.
+            fits = re.fullmatch(whole, value)
+        return bool(fits) and _sized(value, schema) == value
+    whole_number = isinstance(value, int) or kind == "number"
+    return whole_number and value == _bounded(value, schema, whole=kind == "integer")
+
+
+def _first_valid(kind: str, schema: Mapping[str, Any], text: str) -> Any:
+    """Return what stands in where the prompt offers nothing."""
+    if kind != "string":
+        return _bounded(1, schema, whole=kind == "integer")
+    if "pattern" in schema and (made_up := shortest(schema["pattern"])) is not None:
+        return made_up
+    if schema.get("format") in FORMATS:
+        return FORMATS[schema["format"]][1]
+    return _sized(text.rstrip(".?!") or "text", schema)
+
+
 def _bounded(value: float, schema: Mapping[str, Any], *, whole: bool) -> int | float:
+    """Return the valid number next to a value."""
     step = schema.get("multipleOf") or (1 if whole else None)
-    low = schema.get("minimum", -math.inf)
-    high = schema.get("maximum", math.inf)
     nudge = step or 1e-6
-    low = max(low, schema.get("exclusiveMinimum", -math.inf) + nudge)
-    high = min(high, schema.get("exclusiveMaximum", math.inf) - nudge)
+    low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf) + nudge)
+    high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - nudge)
     value = min(max(value, low), high)
     if step:
         steps = round(value / step)
@@ -262,13 +231,12 @@ def _sized(text: str, schema: Mapping[str, Any]) -> str:
     return text[:longest].ljust(least, ".")
 
 
-def _distinct(found: list[Any], least: int) -> list[Any]:
+def _distinct(items: list[Any], least: int) -> list[Any]:
     """Drop repetitions; where that leaves too few, tell the texts and numbers apart."""
-    kept: list[Any] = []
-    for item in found:
-        distinct = item
-        while distinct in kept and len(found) <= least and isinstance(distinct, (str, int, float)):
-            distinct = f"{distinct}+" if isinstance(distinct, str) else distinct + 1
-        if distinct not in kept:
-            kept.append(distinct)
-    return kept
+    distinct: list[Any] = []
+    for item in items:
+        while item in distinct and len(items) <= least and isinstance(item, (str, int, float)):
+            item = f"{item}+" if isinstance(item, str) else item + 1  # noqa: PLW2901
+        if item not in distinct:
+            distinct.append(item)
+    return distinct

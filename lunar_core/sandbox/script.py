@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lunar_core.sandbox.answers import Draft
 from lunar_core.sandbox.errors import ServiceError
 from lunar_core.sandbox.faults import parse
-from lunar_core.sandbox.generate import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

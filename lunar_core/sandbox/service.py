@@ -14,8 +14,8 @@ from lunar_core.sandbox.admission import Admission, Target, check_conversation
 from lunar_core.sandbox.bills import Bill
 from lunar_core.sandbox.catalogue import MODELS, PROFILED, Model, split_provider
 from lunar_core.sandbox.connections import Abort, Hang
+from lunar_core.sandbox.conversation import last_prompt
 from lunar_core.sandbox.errors import ServiceError, seconds
-from lunar_core.sandbox.generate import last_prompt
 from lunar_core.sandbox.provider_errors import context_exceeded
 from lunar_core.sandbox.sources import BuiltIn, Source, SourceError, Task, prompt_size
 from lunar_core.sandbox.streams import EventStream, events, interrupt
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from lunar_core.sandbox.answers import Draft
     from lunar_core.sandbox.dialects import Documented, Head
-    from lunar_core.sandbox.generate import Draft
     from lunar_core.sandbox.log import Log
     from lunar_core.sandbox.router import Route, Router
     from lunar_core.sandbox.script import Scripts, Step

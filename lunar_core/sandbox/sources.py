@@ -5,16 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lunar_core.sandbox.generate import (
-    Answer,
-    Draft,
-    Messages,
-    Piece,
-    PrefixCache,
-    cut,
-    generate,
-    prompt_tokens,
-)
+from lunar_core.sandbox.answers import Answer, Draft, Messages, Piece, cut
+from lunar_core.sandbox.generate import generate
+from lunar_core.sandbox.prompt_tokens import PrefixCache, prompt_tokens
 from lunar_core.sandbox.usage import Tokens, count
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from lunar_core.sandbox.answers import Piece
     from lunar_core.sandbox.bills import Bill
     from lunar_core.sandbox.dialects import Documented, Head
-    from lunar_core.sandbox.generate import Piece
 
 Event = tuple[bytes, Literal["opening", "content", "end"]]
 

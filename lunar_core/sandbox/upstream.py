@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx
 
-from lunar_core.sandbox.generate import Answer, Choice, Piece, prompt_tokens
+from lunar_core.sandbox.answers import Answer, Choice, Piece
+from lunar_core.sandbox.prompt_tokens import prompt_tokens
 from lunar_core.sandbox.sources import SourceError, Task
 from lunar_core.sandbox.usage import PER_MESSAGE, Tokens
 
