@@ -13,25 +13,32 @@ from dataclasses import dataclass
 from datetime import timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lunar_core.cost.budget_amounts import (
-    FIRST_OUTPUT,
-    WORST_OUTPUT,
+    amount_to_hold,
     checked_limit,
     checked_reserve,
     shown,
-    worst_case,
 )
 from lunar_core.cost.budget_calls import CallsUnderWay
-from lunar_core.cost.budget_counters import Counters, Hold, MemoryCounters, Settlement, Sums
+from lunar_core.cost.budget_counters import (
+    Counters,
+    Hold,
+    MemoryCounters,
+    Settlement,
+    Sums,
+    no_undo,
+)
 from lunar_core.cost.budget_weight import BudgetWeight, checked_share
 from lunar_core.cost.budget_windows import Calendar, Windows
 from lunar_core.cost.budget_words import BudgetState, Warnings, describe_refusal, title
 from lunar_core.cost.ledger import Ledger
-from lunar_core.cost.prices import Prices, checked_prices
+from lunar_core.cost.prices import Prices, PricesAtHand, checked_prices
 from lunar_core.errors import BudgetExceededError, ConfigurationError
 from lunar_core.observers import CallStart, Outcome, current_tags
+
+T = TypeVar("T")
 
 OnExceed = Literal["raise", "warn"] | Callable[[BudgetExceededError], bool]
 
@@ -81,31 +88,49 @@ class Budget:
         warn_at: float | None = 0.8,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._arguments = {key: value for key, value in locals().items() if key != "self"}
         self.unit, self._limit = checked_limit(usd, tokens, calls)
         self.name = _checked_name(name, "name")
         self.per = None if per is None else _checked_name(per, "per")
         self._windows = Windows.of(window, timezone)
         self._reserved = checked_reserve(reserve, self.unit)
-        if unpriced not in {"refuse", "allow"}:
+        if unpriced not in ("refuse", "allow"):
             raise ConfigurationError(f"unpriced: expected 'refuse' or 'allow', not {unpriced!r}")
         self._is_lenient = unpriced == "allow"
-        if on_exceed not in {"raise", "warn"} and not callable(on_exceed):
+        if on_exceed not in ("raise", "warn") and not callable(on_exceed):
             raise ConfigurationError("on_exceed: expected 'raise', 'warn' or a function")
         self._on_exceed = on_exceed
         self._warn_at = None if warn_at is None else checked_share(warn_at, "warn_at")
         if not callable(clock):
-            raise ConfigurationError(
-                "clock: expected a function that returns seconds since the epoch"
-            )
+            raise ConfigurationError("clock: expected a function that returns epoch seconds")
         self._clock = clock
         if ledger is not None and not isinstance(ledger, Ledger):
             raise ConfigurationError("ledger: expected a Ledger or None")
         self.ledger = ledger
-        self._prices = checked_prices(prices) or (None if ledger is None else ledger.prices)
-        self._has_looked_for_prices = self._prices is not None or self.unit != "usd"
-        self._counters: Counters = MemoryCounters(self._windows)
+        given = checked_prices(prices) or (None if ledger is None else ledger.prices)
+        self._prices = PricesAtHand(given, are_needed=self.unit == "usd")
         self._begin()
+        self._counters = self._make_counters(ledger)
         _BUDGETS.add(self)
+
+    def _make_counters(self, ledger: Ledger | None) -> Counters:
+        """In the store of a stored ledger, else in this object."""
+        book = None if ledger is None else ledger.stored_book
+        if book is None:
+            return MemoryCounters(self._windows)
+        from lunar_core.cost.budget_store import StoredCounters
+
+        counters = StoredCounters(
+            book,
+            self._windows,
+            self._settle,
+            name=self.name,
+            unit=self.unit,
+            per=self.per,
+            limit=self._limit,
+        )
+        counters.meet()
+        return counters
 
     def _begin(self) -> None:
         """What belongs to one process: a forked child and an unpickled copy begin anew."""
@@ -125,8 +150,8 @@ class Budget:
 
         Raises BudgetExceededError, and LedgerError if the store of the budget cannot be asked.
         """
-        if self._wants_prices:
-            self._find_prices()
+        if self._lacks_prices:
+            self._prices.find()
         counters, undo = self._counters, partial(self._undo, call.call_id)
         refused = counters.run(partial(self._reserve, call), undo)
         if refused is not None:
@@ -137,8 +162,8 @@ class Budget:
 
     async def abefore(self, call: CallStart, /) -> None:
         """The same for the async client: its event loop does not wait for a store, nor for prices to load."""
-        if self._wants_prices:
-            await asyncio.to_thread(self._find_prices)
+        if self._lacks_prices:
+            await asyncio.to_thread(self._prices.find)
         counters, undo = self._counters, partial(self._undo, call.call_id)
         refused = await counters.arun(partial(self._reserve, call), undo)
         if refused is not None:
@@ -150,13 +175,15 @@ class Budget:
     def after(self, outcome: Outcome, /) -> None:
         """Take down how a call ended. What it came to is counted later."""
         self._calls.put(outcome)
+        self._counters.wake()
 
     def _reserve(self, call: CallStart) -> _Refused | None:
         """Let the call through and hold what it may take; or why not."""
         self._settle()
         now = self._now()
         key = self._key(call.tags)
-        amount = self._amount(call, key)
+        dearest = self._calls.dearest(key)
+        amount = amount_to_hold(call, self.unit, self._reserved, dearest, self._prices.value)
         is_call = call.endpoint != "router.decide"
         hold = Hold(call.call_id, key, self._windows.start(now), amount or 0, now, is_call)
         if amount is None and not self._is_lenient:
@@ -171,21 +198,6 @@ class Budget:
         self._calls.begin(hold)
         self._warn_of_share(hold, sums)
         return None
-
-    def _amount(self, call: CallStart, key: str | None) -> int | None:
-        """What a call may take, in whole units; None if nobody can tell."""
-        if call.endpoint == "router.decide":
-            return 0
-        if self.unit == "calls":
-            return 1
-        if isinstance(self._reserved, int):
-            return self._reserved
-        if self._reserved == "worst":
-            return worst_case(call, self.unit, self._prices, output=WORST_OUTPUT)
-        dearest = self._calls.dearest(key)
-        if dearest is not None:
-            return dearest
-        return worst_case(call, self.unit, self._prices, output=FIRST_OUTPUT)
 
     def _passes(self, refused: _Refused) -> bool:
         """Whether a call that does not fit is sent all the same."""
@@ -207,11 +219,12 @@ class Budget:
         hold = self._calls.forget(call_id)
         if hold is not None:
             self._counters.settle([Settlement(hold)])
+            self._counters.wake()
 
     def _settle(self) -> None:
         """Count what has ended by now."""
         with self._settling:
-            settlements = self._calls.settle(self._prices)
+            settlements = self._calls.settle(self._prices.value)
             if settlements:
                 self._counters.settle(settlements)
 
@@ -224,25 +237,23 @@ class Budget:
 
     def state(self, key: str | None = None) -> BudgetState:
         """How the budget stands for one value of the tag ``per``; None: for the calls without it."""
-        self._prepare_look()
         now = self._now()
-        return self._state(key, self._counters.sums(key, now), now)
+        sums = self._look(lambda: self._counters.sums(key, now))
+        return self._state(key, sums, now)
 
     def states(self) -> dict[str | None, BudgetState]:
         """The same for every key that has used the budget in this window."""
-        self._prepare_look()
         now = self._now()
-        return {
-            key: self._state(key, sums, now) for key, sums in self._counters.all_sums(now).items()
-        }
+        sums = self._look(lambda: self._counters.all_sums(now))
+        return {key: self._state(key, each, now) for key, each in sums.items()}
 
     def release(self, key: str | None = None) -> int:
         """Give back what is held for the key's calls older than an hour, and return how many they were.
 
         For holds of a process that died. One that is alive and ends its call later still counts it.
         """
-        self._prepare_look()
-        return self._counters.release(key, self._now() - _RELEASED_AFTER)
+        before = self._now() - _RELEASED_AFTER
+        return self._look(lambda: self._counters.release(key, before))
 
     def cost_weight(
         self, base: float = 0.0, *, start: float = 0.5, top: float = 100.0
@@ -266,10 +277,16 @@ class Budget:
         self._settle()
         return self._share(self._counters.last_seen(self._key(current_tags()), self._now()))
 
-    def _prepare_look(self) -> None:
-        if self._wants_prices:
-            self._find_prices()
-        self._settle_now()
+    def _look(self, look: Callable[[], T]) -> T:
+        """What ``look`` returns once all that has ended is counted."""
+        if self._lacks_prices:
+            self._prices.find()
+
+        def settle_and_look() -> T:
+            self._settle_now()
+            return look()
+
+        return self._counters.run(settle_and_look, no_undo)
 
     def _share(self, sums: Sums) -> float:
         return (sums.spent + sums.held) / self._limit if self._limit else 1.0
@@ -319,26 +336,20 @@ class Budget:
     def _warn(self, hold: Hold, kind: str, text: str) -> None:
         self._warnings.warn_once((hold.key, kind), self._windows.ordinal(hold.at), text)
 
-    # Prices and time
-
     @property
-    def _wants_prices(self) -> bool:
-        """Whether the bundled prices are needed by now: finding them takes a second."""
-        return not self._has_looked_for_prices and (
-            self._calls.has_unpriced or not isinstance(self._reserved, int)
-        )
-
-    def _find_prices(self) -> None:
-        try:
-            self._prices = Prices.bundled()
-        except ConfigurationError:
-            self._prices = None  # not installed
-        self._has_looked_for_prices = True
+    def _lacks_prices(self) -> bool:
+        """Whether prices are needed by now and were not looked for: that takes a second."""
+        is_needed = self._calls.has_unpriced or not isinstance(self._reserved, int)
+        return is_needed and not self._prices.are_found
 
     def _now(self) -> float:
         now = self._clock()
-        if not math.isfinite(now):
-            raise ConfigurationError(f"clock: expected seconds since the epoch, not {now}")
+        try:
+            is_time = math.isfinite(now)
+        except TypeError:  # no number
+            is_time = False
+        if not is_time:
+            raise ConfigurationError(f"clock: expected seconds since the epoch, not {now!r}")
         return now
 
     # Copies
@@ -359,10 +370,12 @@ class Budget:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError(
-            f"the budget {self.name!r} lives in this object and cannot be pickled; "
-            "one with ledger=Ledger.open(...) can"
-        )
+        if isinstance(self._counters, MemoryCounters):
+            raise TypeError(
+                f"the budget {self.name!r} lives in this object and cannot be pickled; "
+                "one with ledger=Ledger.open(...) can"
+            )
+        return partial(Budget, **self._arguments), ()
 
     def _begin_child(self) -> None:
         """In a forked child: the calls under way are its parent's, and a lock may be held by a thread of it."""

@@ -88,6 +88,26 @@ def _limit(amount: Decimal, unit: Unit) -> int:
 # Before a call
 
 
+def amount_to_hold(
+    call: CallStart,
+    unit: Unit,
+    reserve: int | Literal["worst"] | None,
+    dearest: int | None,
+    prices: Prices | None,
+) -> int | None:
+    """What a call may take; None if nobody can tell. ``dearest``: of the last calls, if there were any."""
+    if call.endpoint == "router.decide":
+        return 0
+    if unit == "calls":
+        return 1
+    if isinstance(reserve, int):
+        return reserve
+    if reserve is None and dearest is not None:
+        return dearest
+    output = FIRST_OUTPUT if reserve is None else WORST_OUTPUT
+    return worst_case(call, unit, prices, output=output)
+
+
 def worst_case(call: CallStart, unit: Unit, prices: Prices | None, *, output: int) -> int | None:
     """The most that a call may take; None where a price that it takes is not known.
 

@@ -88,8 +88,15 @@ class Counters(Protocol):
     async def arun(self, work: Callable[[], T], undo: Callable[[], None], /) -> T:
         """The same, where an event loop must not wait; ``undo`` also if the caller was cancelled meanwhile."""
 
+    def wake(self) -> None:
+        """A call has ended: have it settled soon. May run in the garbage collector: takes no lock."""
+
     def begin_child(self) -> None:
         """Make good for a fork, in the child."""
+
+
+def no_undo() -> None:
+    """Nothing needs to be undone."""
 
 
 class MemoryCounters:
@@ -160,6 +167,9 @@ class MemoryCounters:
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
         return work()
+
+    def wake(self) -> None:
+        """The next look settles it."""
 
     def begin_child(self) -> None:
         """In a forked child: what is held is held for calls of the parent's, and so may the lock be."""

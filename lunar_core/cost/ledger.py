@@ -244,6 +244,11 @@ class Ledger(LedgerView):
         return "sqlite" if self._stored.database.address.path is not None else "postgresql"
 
     @property
+    def stored_book(self) -> StoredBook | None:
+        """What a stored ledger reads and writes with, for what is kept beside its entries; None in memory."""
+        return self._stored
+
+    @property
     def dropped(self) -> int:
         """How many entries are in the totals alone, because ``keep`` newer ones came. 0 on a stored ledger."""
         if self._memory is None:

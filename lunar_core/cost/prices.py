@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,6 +115,23 @@ def checked_prices(value: object) -> Prices | None:
     if value is not None and not isinstance(value, Prices):
         raise ConfigurationError("prices: expected Prices or None")
     return value
+
+
+class PricesAtHand:
+    """Prices that were given, else the bundled ones where they are installed, found when they are first needed.
+
+    ``value`` is None until then, and where there are none.
+    """
+
+    def __init__(self, given: Prices | None, *, are_needed: bool = True) -> None:
+        self.value = given
+        self.are_found = given is not None or not are_needed
+
+    def find(self) -> None:
+        """Load the bundled ones: that takes a second."""
+        with contextlib.suppress(ConfigurationError):  # not installed
+            self.value = Prices.bundled()
+        self.are_found = True
 
 
 def with_estimate(entry: Entry, outcome: Outcome, prices: Prices | None) -> Entry:

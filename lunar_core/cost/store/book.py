@@ -82,11 +82,11 @@ class StoredBook:
         self.writer.wake()
 
     def record(self, outcome: Outcome) -> None:
-        self._check_open()
+        self.check_open()
         self.writer.put(outcome)
 
     def add(self, entry: Entry) -> bool:
-        self._check_open()
+        self.check_open()
         if self.writer.known(entry.call_id) is not None or self._is_stored(entry.call_id):
             return False
         self.writer.wait_for_room()
@@ -95,12 +95,12 @@ class StoredBook:
         return self.writer.known(entry.call_id) is recorded
 
     def label(self, call_id: str, labels: Mapping[str, object]) -> None:
-        self._check_open()
+        self.check_open()
         self.writer.relabel(call_id, labels)
 
     def flush(self) -> None:
         if not self.database.read_only:
-            self._check_open()
+            self.check_open()
             self.writer.flush()
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class StoredBook:
         finally:
             self.database.close()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
         if self._closed:
             raise LedgerError(f"{self.shown} is closed")
         if self.database.read_only:

@@ -41,8 +41,9 @@ class Database:
       (``synchronous=FULL``). Whoever else has something to write beside entries hands it to that thread as a ``Work``
       (``writer.py``): it is written in the same transaction as the entries of that moment.
     * ``connect_driver()``: one of the driver itself (sqlite3 or psycopg) for whoever reserves: in autocommit, and
-      without waiting for the disk (``synchronous=NORMAL``, ``synchronous_commit=off``). Whoever keeps one uses it
-      inside ``with database.gate``, from one thread at a time, and tells ``on_close`` how to close it.
+      on SQLite without waiting for the disk (``synchronous=NORMAL``; on PostgreSQL a transaction says so itself, for
+      a pooler may share the session). Whoever keeps one uses it inside ``with database.gate``, from one thread at a
+      time, and tells ``on_close`` how to close it.
     """
 
     def __init__(self, address: Address, *, read_only: bool) -> None:
@@ -178,12 +179,10 @@ class Database:
                 connection.close()
 
     def connect_driver(self) -> Any:  # a connection of sqlite3 or of psycopg
-        """A new connection of the driver, in autocommit, which does not wait for the disk. Raises LedgerError."""
+        """A new connection of the driver, in autocommit. Raises LedgerError."""
         with self.errors("reached"):
             if self.address.path is None:
-                server = connect_server(self.address, autocommit=True)
-                server.execute("SET synchronous_commit = off")
-                return server
+                return connect_server(self.address, autocommit=True)
             file = connect_file(self.address.path, read_only=self.read_only)
             file.execute("PRAGMA synchronous=NORMAL")
             return file

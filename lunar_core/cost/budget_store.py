@@ -1,0 +1,268 @@
+"""The counters of a budget in a ledger's store, shared by every process that opens it.
+
+A hold is a row of ``lunar_holds`` until its call is settled. Whoever deletes the row counts the call, so that it is
+counted once, whatever is written twice; one that was given back stays there with nothing held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from lunar_core.cost import budget_sql
+from lunar_core.cost.budget_counters import Hold, Settlement, Sums, no_undo
+from lunar_core.cost.budget_threads import BoundedThread, DriverConnection
+from lunar_core.cost.budget_windows import Windows
+from lunar_core.cost.entries import plain_text
+from lunar_core.cost.store.book import StoredBook
+from lunar_core.cost.store.rows import call_key
+from lunar_core.errors import ConfigurationError
+
+logger = logging.getLogger("lunar_core")
+
+T = TypeVar("T")
+
+_SEEN = 10_000
+"""Of so many keys it is remembered how they stood."""
+_ANYTHING = 2**63 - 1
+_LONG_PAST = 400 * 86_400.0
+"""Seconds: counters that older ones of keys that nobody uses any more are dropped after."""
+
+
+class StoredCounters:
+    """One budget's counters in a store. ``collect`` hands in what has ended by now, by calling ``settle``."""
+
+    def __init__(
+        self,
+        book: StoredBook,
+        windows: Windows,
+        collect: Callable[[], None],
+        *,
+        name: str,
+        unit: str,
+        per: str | None,
+        limit: int,
+    ) -> None:
+        self._book = book
+        self._name = name
+        period = windows.period
+        self._what = {
+            "unit": unit,
+            "per": per,
+            "window": f"{period:g} s" if isinstance(period, float) else period,
+            "timezone": windows.zone_name,
+        }
+        self._limit = limit
+        self._windows = windows
+        self._collect = collect
+        is_sqlite = book.database.is_sqlite
+        self._sql = budget_sql.SQLiteSQL() if is_sqlite else budget_sql.PostgresSQL()
+        self._connection = DriverConnection(book)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._thread = BoundedThread()
+        self._pending: dict[str, Settlement] = {}
+        self._writing: list[Settlement] = []  # by the writer's thread alone
+        self._seen: OrderedDict[str | None, tuple[float, Sums]] = OrderedDict()
+        self._seeing = threading.Lock()
+        self._has_met = self._has_swept = False
+
+    # What is asked
+
+    def meet(self) -> None:
+        """See that the name means the same here as in the store. Raises ConfigurationError."""
+        if not self._has_met:
+            known = self._connection.use(self._meet)
+            if known != self._what:
+                differing = ", ".join(
+                    f"{key} is {value!r} there"
+                    for key, value in known.items()
+                    if value != self._what[key]
+                )
+                raise ConfigurationError(
+                    f"name: the store has a budget {self._name!r} that is another one: {differing}"
+                )
+            self._has_met = True
+
+    def reserve(self, hold: Hold, limit: int | None) -> tuple[bool, Sums]:
+        self.meet()
+        self._book.wake()
+        row = self._row(hold) | {"at_most": _ANYTHING if limit is None else limit}
+        is_admitted, sums = self._connection.use(lambda c: self._sql.reserve(c, row))
+        self._see(hold.key, hold.start, sums)
+        if is_admitted and sums.calls <= 1:
+            self._drop_old(hold)
+        return is_admitted, sums
+
+    def settle(self, settlements: Iterable[Settlement]) -> None:
+        for settlement in settlements:
+            hold = settlement.hold
+            self._pending[hold.call_id] = settlement
+            with self._seeing:
+                start, sums = self._seen.get(hold.key, (math.nan, Sums()))
+                if start == hold.start:
+                    sums.held -= hold.amount
+                    sums.spent += settlement.spent
+
+    def write_settled(self) -> None:
+        settlements = list(self._pending.values())
+        if settlements:
+            self._connection.use(lambda c: self._write_now(c, settlements))
+            self._forget(settlements)
+
+    def refuse(self, hold: Hold) -> None:
+        self._connection.use(lambda c: budget_sql.refuse(self._sql, c, self._row(hold)))
+
+    def sums(self, key: str | None, now: float) -> Sums:
+        self.meet()
+        span = self._span(key, now)
+        sums = self._connection.use(lambda c: budget_sql.read_sums(self._sql, c, span))
+        self._see(key, self._windows.start(now), sums)
+        return sums
+
+    def all_sums(self, now: float) -> dict[str | None, Sums]:
+        self.meet()
+        span = self._span(None, now)
+        rows = self._connection.use(lambda c: budget_sql.read_all_sums(self._sql, c, span))
+        return {_key_of(text): sums for text, sums in rows}
+
+    def last_seen(self, key: str | None, now: float) -> Sums:
+        start = self._windows.start(now)
+        with self._seeing:
+            seen = self._seen.get(key)
+            if seen is not None:
+                return replace(seen[1]) if seen[0] == start else Sums()
+        return self.run(lambda: self.sums(key, now), no_undo)
+
+    def release(self, key: str | None, before: float) -> int:
+        self.meet()
+        values = {"name": self._name, "key": _text_of(key), "before": before}
+        return self._connection.use(lambda c: budget_sql.release(self._sql, c, values))
+
+    # Who waits
+
+    def run(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
+        if self._book.database.is_sqlite:
+            return work()  # its driver waits no longer than it may
+        return self._thread.run(work, undo)
+
+    async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
+        return await self._thread.arun(work, undo)
+
+    def wake(self) -> None:
+        """Have what has ended written soon. Takes no lock: a call may end in the garbage collector."""
+        self._book.writer.put(self)
+
+    def begin_child(self) -> None:
+        self._begin()
+
+    # As ``Work`` of the ledger's writer
+
+    def write(self, connection: Connection) -> None:
+        """Write what has ended, in the transaction of the entries of this moment."""
+        try:
+            self._collect()
+        except Exception:  # whatever it is: it must not hold up the entries
+            logger.exception("the budget %r could not settle its calls", self._name)
+        self._writing = list(self._pending.values())
+        driver = connection.connection.driver_connection
+        for row in self._settlement_rows(self._writing):
+            self._sql.settle(driver, row)
+
+    def written(self) -> None:
+        """They are on disk."""
+        self._forget(self._writing)
+
+    # Below
+
+    def _meet(self, connection: Any) -> dict[str, str | None]:
+        key, value = f"budget {self._name}", json.dumps(self._what)
+        values = {"key": key, "value": value}
+        known: dict[str, str | None] = json.loads(budget_sql.meet(self._sql, connection, values))
+        return known
+
+    def _write_now(self, connection: Any, settlements: list[Settlement]) -> None:
+        with self._sql.transaction(connection):
+            for row in self._settlement_rows(settlements):
+                self._sql.settle(connection, row)
+
+    def _settlement_rows(self, settlements: list[Settlement]) -> list[dict[str, Any]]:
+        """In one order everywhere: two that write the same rows must not wait for each other."""
+        rows = [
+            {**self._row(each.hold), "spent": each.spent, "assumed": each.assumed}
+            for each in settlements
+        ]
+        return sorted(rows, key=lambda row: (row["key"], row["starts_at"], row["call_id"]))
+
+    def _forget(self, settlements: list[Settlement]) -> None:
+        for settlement in settlements:
+            self._pending.pop(settlement.hold.call_id, None)
+
+    def _drop_old(self, hold: Hold) -> None:
+        """A key's first call in a window: forget the oldest of its windows, and once also those of other keys."""
+        kept = self._windows.kept
+        if kept is None:
+            return
+        values = {
+            "name": self._name,
+            "key": _text_of(hold.key),
+            "kept": kept,
+            "starts_at": hold.start,
+        }
+        with contextlib.suppress(Exception):  # it costs nothing but room
+            self._connection.use(lambda c: budget_sql.drop_older(self._sql, c, values))
+            if not self._has_swept:
+                self._has_swept = True
+                long_past = {"name": self._name, "before": hold.start - _LONG_PAST}
+                self._connection.use(lambda c: budget_sql.drop_long_past(self._sql, c, long_past))
+
+    def _see(self, key: str | None, start: float, sums: Sums) -> None:
+        with self._seeing:
+            self._seen[key] = start, replace(sums)
+            self._seen.move_to_end(key)
+            if len(self._seen) > _SEEN:
+                self._seen.popitem(last=False)
+
+    def _row(self, hold: Hold) -> dict[str, Any]:
+        first, last = self._windows.span(hold.at)
+        return {
+            "name": self._name,
+            "key": _text_of(hold.key),
+            "starts_at": hold.start,
+            "resets_at": self._windows.bounds(hold.at, hold.start)[1],
+            "unit": self._what["unit"],
+            "per": self._what["per"],
+            "period": self._what["window"],
+            "timezone": self._what["timezone"],
+            "limit": self._limit,
+            "call_id": call_key(hold.call_id),
+            "amount": hold.amount,
+            "at": hold.at,
+            "calls": int(hold.is_call),
+            "first": first,
+            "last": last,
+            "is_rolling": isinstance(self._windows.period, float),
+        }
+
+    def _span(self, key: str | None, now: float) -> dict[str, Any]:
+        first, last = self._windows.span(now)
+        return {"name": self._name, "key": _text_of(key), "first": first, "last": last}
+
+
+def _text_of(key: str | None) -> str:
+    """A key as the store has it: NUL and halves of characters are replaced, as in a ledger's tags."""
+    return "" if key is None else f"={plain_text(key)}"
+
+
+def _key_of(text: str) -> str | None:
+    return text[1:] if text else None

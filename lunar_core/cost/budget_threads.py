@@ -1,0 +1,150 @@
+"""How a budget asks its store: on one connection, by one thread at a time, and for no longer than a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from lunar_core.cost.store.book import StoredBook
+from lunar_core.cost.store.database import PATIENCE
+from lunar_core.errors import LedgerError
+
+T = TypeVar("T")
+
+
+class DriverConnection:
+    """A connection of the driver, opened at its first use and kept."""
+
+    def __init__(self, book: StoredBook) -> None:
+        self._book = book
+        self._database = book.database
+        self._kept: list[Any] = []  # the connection, if it is open
+        weakref.finalize(self, _close_all, self._kept)
+        self._begin()
+        self._database.on_close(self._close)
+        self._database.on_child(self._begin)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+
+    def use(self, work: Callable[[Any], T]) -> T:
+        """What ``work`` returns of the connection. Raises LedgerError where the store cannot be asked."""
+        with self._database.gate, self._locked(), self._database.errors("asked"):
+            self._book.check_open()
+            if self._kept and not self._database.is_sqlite:
+                # A server may have ended a connection that was idle: then another may do. Each step that is taken
+                # twice is counted once.
+                with contextlib.suppress(Exception):
+                    return self._try(work)
+            return self._try(work)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise LedgerError(f"{self._book.shown} could not be asked in time")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _try(self, work: Callable[[Any], T]) -> T:
+        if not self._kept:
+            self._kept.append(self._database.connect_driver())
+        try:
+            return work(self._kept[0])
+        except BaseException:  # in whatever state it is
+            _close_all(self._kept)
+            raise
+
+    def _close(self) -> None:
+        with contextlib.suppress(LedgerError), self._locked():
+            _close_all(self._kept)
+
+
+def _close_all(connections: list[Any]) -> None:
+    while connections:
+        with contextlib.suppress(Exception):  # whichever driver's
+            connections.pop().close()
+
+
+class BoundedThread:
+    """A thread that does work for callers who wait for it no longer than a few seconds.
+
+    What somebody stopped waiting for is not begun any more; if it was begun, it is undone when it ends after all. The
+    thread is a daemon: a store that never answers does not keep a program from ending.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def run(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
+        """What ``work`` returns. Raises what it raises, and LedgerError if that takes too long."""
+        future = self._submit(work)
+        try:
+            return future.result(PATIENCE)
+        except BaseException as error:  # noqa: BLE001  # raised again
+            raise _left(future, undo, error) from None
+
+    async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
+        """The same, where an event loop must not wait; ``undo`` also if the caller is cancelled meanwhile."""
+        future = self._submit(work)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        except BaseException as error:  # noqa: BLE001  # raised again
+            raise _left(future, undo, error) from None
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def answer() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                    future.set_exception(error)
+
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=_work_off, args=(self._waiting,), name="lunar-budget", daemon=True
+                    )
+                    self._thread.start()
+                    weakref.finalize(self, self._waiting.put, _stop)
+        self._waiting.put(answer)
+        return future
+
+
+def _left(future: Future[T], undo: Callable[[], None], error: BaseException) -> BaseException:
+    """What is to be raised by one who stops waiting; what was done for him is undone, now or when it is done."""
+    is_late = not future.done() and isinstance(error, _TIMEOUTS)
+    future.cancel()
+    future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else undo())
+    return LedgerError("the store could not be asked in time") if is_late else error
+
+
+# Two classes more on Python 3.10.
+_TIMEOUTS = (TimeoutError, asyncio.TimeoutError, FutureTimeoutError)
+
+
+class _Stop(Exception):  # noqa: N818  # an end, not an error
+    """Nobody has the thread any more."""
+
+
+def _stop() -> None:
+    raise _Stop
+
+
+def _work_off(waiting: SimpleQueue[Callable[[], None]]) -> None:
+    with contextlib.suppress(_Stop):
+        while True:
+            waiting.get()()
