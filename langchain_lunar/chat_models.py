@@ -90,7 +90,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     Raises ``ConfigurationError`` for what cannot work, before anything is sent; then ``lunar_core``'s errors, each of
     which is a ``langchain_core.exceptions.ModelError`` too. https://api.pureai-api.com
 
-    >>> llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
+    >>> llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.invoke("Say hello in Italian.")
     >>> answer.content, answer.response_metadata["model_name"], answer.response_metadata["total_cost_usd"]
     ('Ciao!', 'gpt-4o-mini', 2.1e-06)

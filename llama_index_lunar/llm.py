@@ -79,9 +79,10 @@ class LunarLLM(FunctionCallingLLM):
     """Any model of Lunar, or its router, wherever LlamaIndex takes an LLM.
 
     ``model``: a Lunar id (``gpt-4o-mini``), ``provider/model``, or ``router``: then the service chooses among
-    ``models`` (at least 2; all when left out), the cheaper the higher ``cost_weight`` (from 0.0), and ``sticky`` says
-    who stays with the model that answered before: ``"tools"`` (the results of tools, the default), ``"conversation"``
-    or ``"off"``. ``fallbacks``: models to ask when the first fails.
+    ``models`` (at least 2; all when left out). ``cost_weight`` (from 0.0) times USD per 1,000 tokens is added to a
+    model's expected error: ``lunar_core.BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price.
+    ``sticky`` says who stays with the model that answered before: ``"tools"`` (the results of tools, the default),
+    ``"conversation"`` or ``"off"``. ``fallbacks``: models to ask when the first fails.
 
     Each answer tells what it used and cost: flat in ``response.additional_kwargs`` (``total_cost_usd`` in USD,
     ``prompt_tokens``, ``latency_ms``, ``model``, ``routing``, …) and in ``response.raw["usage"]`` and ``["routing"]``;
@@ -119,7 +120,7 @@ class LunarLLM(FunctionCallingLLM):
     a pickle only where it was given, and in ``to_dict()`` never: ``from_dict(data, api_key=…)``, or the environment.
     Raises ConfigurationError for what cannot work; calls raise LunarError (docs: ``lunar_core.errors``).
 
-    >>> llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
+    >>> llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.complete("Say hello")
     >>> answer.text, answer.additional_kwargs["total_cost_usd"], answer.raw["routing"]["selected_model"]
     ('hello', 0.0000045, 'gpt-4o-mini')

@@ -46,7 +46,8 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     ``llm``: a ChatLunar with settings of your own, asked as the model "router"; else one is made from the
     keywords, which are ChatLunar's (``temperature``, ``api_key``, ``base_url``, …), and the environment.
     ``models``: whom to choose from, two at least, else all; not together with ``llm``, which has its own.
-    ``cost_weight``: from 0.0, which ignores cost; the higher, the cheaper the choice.
+    ``cost_weight``: from 0.0, which ignores cost; times USD per 1,000 tokens it is added to a model's expected error.
+    ``lunar_core.BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price.
 
     ``candidates``: Lunar decides, your own model objects execute. A mapping of Lunar's ids, two at least, to chat
     models of any vendor, or to ``"provider:model"`` strings for LangChain's ``init_chat_model``.
@@ -58,7 +59,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     the chain's, and in the custom event ``lunar_routing``; the chain's settings are in the runs' metadata. Raises
     the errors of ``lunar_core``, each of which is a ``langchain_core`` ModelError too.
 
-    >>> chain = LunarRouterChain(models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)
+    >>> chain = LunarRouterChain(models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = chain.invoke("Write a haiku about the sea")
     >>> answer.response_metadata["routing"]["selected_model"]
     'gpt-4o-mini'

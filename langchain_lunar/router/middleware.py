@@ -55,7 +55,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
     >>> agent = create_agent(
     ...     ChatLunar(model="router"),
     ...     tools=[get_weather],
-    ...     middleware=[LunarRoutingMiddleware(models=["gpt-4o", "gpt-4o-mini"], cost_weight=0.3)],
+    ...     middleware=[LunarRoutingMiddleware(models=["gpt-4o", "gpt-4o-mini"], cost_weight=20)],
     ... )
     """
 

@@ -168,7 +168,8 @@ class AsyncRouter:
     ) -> RoutedCompletion | AsyncStream[ChatCompletionChunk]:
         """POST /v1/router: choose a model for the messages and, unless ``execute=False``, ask it.
 
-        ``models`` restricts the choice (at least 2); ``cost_weight`` from 0.0, higher prefers cheaper models.
+        ``models`` restricts the choice (at least 2). ``cost_weight`` (from 0.0) times USD per 1,000 tokens is added to
+        a model's expected error: ``BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price.
         """
         keywords = {"messages": messages, "execute": execute, "stream": stream, **params}
         answer: RoutedCompletion = await self._run(*self._planner.router(keywords))

@@ -84,7 +84,7 @@ def describe(dialect: Documented) -> Json:
 
 
 def _operation(dialect: Documented, operation: Operation) -> Json:
-    described: Json = {
+    entry: Json = {
         "summary": operation.summary,
         "security": _KEYS if operation.wants_key else [],
         "responses": {
@@ -97,12 +97,12 @@ def _operation(dialect: Documented, operation: Operation) -> Json:
     if operation.path == "/v1/providers":
         parameters.append(_parameter("model", "query"))
     if parameters:
-        described["parameters"] = parameters
+        entry["parameters"] = parameters
     if operation.body:
         schema = {"$ref": f"#/components/schemas/{dialect.bodies[operation.body].__name__}"}
         content = {"application/json": {"schema": schema}}
-        described["requestBody"] = {"required": True, "content": content}
-    return described
+        entry["requestBody"] = {"required": True, "content": content}
+    return entry
 
 
 def _parameter(name: str, place: str) -> Json:
@@ -113,7 +113,7 @@ class Pages:
     """What a browser finds.
 
     Args:
-        dialect: whose endpoints are described.
+        dialect: whose endpoints are entry.
         facts: what the sandbox tells about itself.
     """
 

@@ -244,11 +244,11 @@ class Service:
 
         def bill(tokens: Tokens) -> Bill:
             started = request.state.started
-            opened = Bill(
+            new_bill = Bill(
                 self._log, record, head, target, tokens=tokens, started=started, tags=tags
             )
-            request.state.bill = opened
-            return opened
+            request.state.bill = new_bill
+            return new_bill
 
         if not stream:
             answer = await self._generated(head, source.answer(task))

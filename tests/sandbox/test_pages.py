@@ -76,9 +76,9 @@ def references(value: Any) -> Iterator[str]:
 def test_the_description_is_complete_and_refers_to_what_is_there(either: Sandbox) -> None:
     description = get(either, "/openapi.json", {}).json()
     schemas = description["components"]["schemas"]
-    found = set(references(description))
-    assert found
-    assert {ref.removeprefix("#/components/schemas/") for ref in found} <= set(schemas)
+    refs = set(references(description))
+    assert refs
+    assert {ref.removeprefix("#/components/schemas/") for ref in refs} <= set(schemas)
     app: Any = make_app(DIALECTS[either.dialect], TableRouter())
     served = {route.path for route in app._app.routes if route.path.startswith("/v1/")}
     absent = set() if either.dialect == "documented" else {"/v1/models"}

@@ -160,6 +160,24 @@ def test_a_stream_that_breaks_off_behind_ends_in_an_error_event(
     assert (bill["completion_tokens"], bill["tags"]) == (2, ["streamed", "aborted"])
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"choices": []}, {"choices": [{"message": {"role": "assistant", "content": None}}]}],
+    ids=["nothing", "no choices", "no content"],
+)
+def test_an_answer_without_a_text_is_an_empty_one_in_the_observed_dialect(
+    scripted: Any, lunar_sandbox_factory: Any, answer: dict[str, Any]
+) -> None:
+    server, _ = scripted
+    front = lunar_sandbox_factory(upstream=server.origin, dialect="observed")
+    server.script(reply(json=answer))
+    response = chat(front)
+    assert response.status == 200
+    (choice,) = response.json()["choices"]
+    assert choice["message"] == {"role": "assistant", "content": ""}
+    assert choice["finish_reason"] == "stop"
+
+
 def test_an_upstreams_own_count_wins(scripted: Any) -> None:
     server, sandbox = scripted
     usage = {"prompt_tokens": 100, "completion_tokens": 10}

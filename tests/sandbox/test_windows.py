@@ -53,9 +53,9 @@ def test_a_prompt_that_fits_exactly_is_answered_and_one_token_more_is_refused(
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_the_answer_must_fit_too(lunar_sandbox: Sandbox, name: str) -> None:
-    asked: dict[str, Any] = {"model": SMALL, "messages": words(WINDOW - 10)}
-    assert chat(lunar_sandbox, **asked, **{name: 10}).status == 200
-    assert openai_error(chat(lunar_sandbox, **asked, **{name: 11})) == (
+    body: dict[str, Any] = {"model": SMALL, "messages": words(WINDOW - 10)}
+    assert chat(lunar_sandbox, **body, **{name: 10}).status == 200
+    assert openai_error(chat(lunar_sandbox, **body, **{name: 11})) == (
         f"{LIMIT}. However, you requested {WINDOW + 1} tokens ({WINDOW - 10} in the messages,"
         " 11 in the completion). Please reduce the length of the messages or completion."
     )
@@ -154,5 +154,5 @@ def test_a_502_carries_what_the_provider_said(
 
 
 def test_such_a_fault_may_pass(lunar_sandbox: Sandbox) -> None:
-    told = {**KEY, "x-sandbox-fault": "502-rate-limit*1"}
-    assert [chat(lunar_sandbox, told).status for _ in range(2)] == [502, 200]
+    headers = {**KEY, "x-sandbox-fault": "502-rate-limit*1"}
+    assert [chat(lunar_sandbox, headers).status for _ in range(2)] == [502, 200]
