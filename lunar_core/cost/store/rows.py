@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from decimal import Decimal
 from hashlib import sha256
@@ -35,29 +35,29 @@ def row_of(entry: Entry) -> dict[str, object]:
         "prompt_tokens": min(entry.prompt_tokens, _MOST),
         "completion_tokens": min(entry.completion_tokens, _MOST),
         "total_tokens": min(entry.total_tokens, _MOST),
-        "cost": entry.cost,
-        "saved": entry.saved,
-        "estimated": None if entry.estimate is None else entry.estimate.cost,
+        "cost": _digits(entry.cost),
+        "saved": _digits(entry.saved),
+        "estimated": None if entry.estimate is None else str(entry.estimate.cost),
         "endpoint": plain_text(str(entry.endpoint)),
         "status": plain_text(str(entry.status)),
         "model_name": plain_text(entry.model_name),
         "provider": _text(entry.provider),
         "model": plain_text(entry.model),
         "requested_model": plain_text(entry.requested_model),
-        "tags": dumped({str(name): str(value) for name, value in entry.tags.items()}),
+        "tags": encode({_plain(name): _plain(value) for name, value in entry.tags.items()}),
         "cached_tokens": _count(entry.cached_tokens),
         "reasoning_tokens": _count(entry.reasoning_tokens),
-        "input_cost": entry.input_cost,
-        "output_cost": entry.output_cost,
-        "cache_input_cost": entry.cache_input_cost,
+        "input_cost": _digits(entry.input_cost),
+        "output_cost": _digits(entry.output_cost),
+        "cache_input_cost": _digits(entry.cache_input_cost),
         "latency_ms": _number(entry.latency_ms),
         "ttft_ms": _number(entry.ttft_ms),
         "cost_weight": _number(entry.cost_weight),
         "streamed": int(entry.streamed),
         "error": _text(entry.error),
         "labels": dumped(entry.labels),
-        "attempts": "[]" if not entry.attempts else dumped(map(attempt_dict, entry.attempts)),
-        "candidates": "[]" if not entry.candidates else dumped(entry.candidates),
+        "attempts": dumped([attempt_dict(attempt) for attempt in entry.attempts]),
+        "candidates": dumped(entry.candidates),
         "routing": None if entry.routing is None else dumped(entry.routing),
         "estimate": None if entry.estimate is None else dumped(entry.estimate.to_dict()),
     }
@@ -108,11 +108,12 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     )
 
 
+encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def dumped(value: object) -> str:
     """JSON text of whatever value."""
-    if isinstance(value, Iterable) and not isinstance(value, (Mapping, str)):
-        value = list(value)
-    return "{}" if value == {} else json.dumps(plain_json(value), ensure_ascii=False)
+    return encode(plain_json(value)) if value else "{}" if isinstance(value, Mapping) else "[]"
 
 
 def _loaded(text: str | None) -> Any:
@@ -121,6 +122,14 @@ def _loaded(text: str | None) -> Any:
 
 def _attempt(stored: Mapping[str, Any]) -> Attempt:
     return Attempt(**{name: value for name, value in stored.items() if name in _ATTEMPT_FIELDS})
+
+
+def _plain(value: object) -> str:
+    return plain_text(value if isinstance(value, str) else str(value))
+
+
+def _digits(amount: Decimal | None) -> str | None:
+    return None if amount is None else str(amount)
 
 
 def _text(value: str | None) -> str | None:
