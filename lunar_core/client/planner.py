@@ -95,6 +95,9 @@ class Planner:
         call, _ = self._new_call(None, api_requests.models(), {})
         return call, attempts.list_models(call.policy)
 
+    def prices(self) -> tuple[Call, Plan[object]]:
+        return self._catalogue(api_requests.priced_models())
+
     def _catalogue(self, request: APIRequest) -> tuple[Call, Plan[object]]:
         call, _ = self._new_call(None, request, {})
         return call, attempts.ask([request], call.policy)

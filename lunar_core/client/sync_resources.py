@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
@@ -199,6 +200,11 @@ class Models:
     def list(self) -> list[Model]:
         """GET /v1/models; a service without it is asked for its price list instead, and prices are kept."""
         answer: list[Model] = self._run(*self._planner.models())
+        return answer
+
+    def prices(self) -> builtins.list[Model]:
+        """GET /v1/pricing/models: what each model costs, in USD per million tokens; see ``lunar_core.Prices.of``."""
+        answer: list[Model] = self._run(*self._planner.prices())
         return answer
 
 

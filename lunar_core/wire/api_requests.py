@@ -78,7 +78,7 @@ def models() -> APIRequest:
 
 
 def priced_models() -> APIRequest:
-    """Where services without /v1/models list them, with prices (observed)."""
+    """The price list. Services without /v1/models list their models here alone (observed)."""
     return APIRequest("GET", "/v1/pricing/models")
 
 

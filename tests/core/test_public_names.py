@@ -25,7 +25,7 @@ RESOURCES = {
     "chat.completions": {"create"},
     "completions": {"create"},
     "router": {"create", "decide", "profiles"},
-    "models": {"list"},
+    "models": {"list", "prices"},
     "providers": {"list"},
 }
 

@@ -79,6 +79,7 @@ def the_catalogue_is_typed(client: Lunar) -> None:
     assert_type(client.router.decide(messages=HELLO, cost_weight=0.5), RoutingDecision)
     assert_type(client.router.profiles(), Profiles)
     assert_type(client.models.list(), list[Model])
+    assert_type(client.models.prices(), list[Model])
     assert_type(client.providers.list(model="gpt-4o"), list[Provider])
 
 
@@ -118,6 +119,7 @@ async def the_async_client_is_the_same_with_await(client: AsyncLunar) -> None:
             assert_type(chunk, ChatCompletionChunk)
     assert_type(await client.router.decide(messages=HELLO), RoutingDecision)
     assert_type(await client.models.list(), list[Model])
+    assert_type(await client.models.prices(), list[Model])
     async with AsyncLunar() as entered:
         assert_type(entered, AsyncLunar)
 

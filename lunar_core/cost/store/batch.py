@@ -114,7 +114,9 @@ def _insert(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
     else:
         source = f"VALUES ({', '.join('?' * len(rows[0]))})"
         values = [tuple(row.values()) for row in rows]
-    statement = f"INSERT INTO lunar_entries ({names}) {source} ON CONFLICT (call_id) DO NOTHING"  # as above
+    statement = (
+        f"INSERT INTO lunar_entries ({names}) {source} ON CONFLICT (call_id) DO NOTHING"  # as above
+    )
     connection.exec_driver_sql(statement, values)  # type: ignore[arg-type]  # a tuple, or a list of tuples
 
 

@@ -163,6 +163,13 @@ def test_models_are_listed_with_their_prices_where_the_service_says_them(client,
         assert [p.id for p in models["gpt-4o"].providers] == ["openai", "azure"]
 
 
+def test_the_price_list_says_what_models_cost(client, sandbox):
+    prices = {model.id: model for model in client.models.prices()}
+    assert [record["path"] for record in sandbox.requests()] == ["/v1/pricing/models"]
+    assert prices["gpt-4o"].input_per_million == 2.5
+    assert [p.id for p in prices["gpt-4o"].providers] == ["openai", "azure"]
+
+
 def test_providers_are_those_of_the_model_that_is_asked_about(client, sandbox):
     assert [p.id for p in client.providers.list()] == ["openai", "azure"]
     (provider,) = client.providers.list(model="mistral-small-latest")
