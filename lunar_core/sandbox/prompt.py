@@ -79,9 +79,10 @@ class PromptValues:
 
     def assigned(self, name: str) -> str | None:
         """Return what the prompt says the name is: ``name = x``, ``name: x``, ``name is x``."""
-        pattern = rf"\b{_spelled(name)}[\"'`]?\s*(?:=|:|\bis\b)\s*([^\s,;?!)][^,;?!\n)]*)"
+        value = r"\"([^\"]+)\"|'([^']+)'|([^\s,;?!)}\"'][^,;?!)}\"\n]*)"
+        pattern = rf"\b{_spelled(name)}[\"'`]?\s*(?:=|:|\bis\b)\s*(?:{value})"
         match = re.search(pattern, self.text, re.IGNORECASE) if name else None
-        return match[1].strip().rstrip(".").strip("\"'`") if match else None
+        return next(filter(None, match.groups())).strip().rstrip(".") if match else None
 
     def named(self, options: Iterable[object]) -> list[object]:
         """Return the options that the prompt names, in the prompt's order."""
