@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from lunar_core.client.aio_stream import AsyncStream
     from lunar_core.client.sync import Lunar
     from lunar_core.client.sync_stream import Stream
+    from lunar_core.client.transport import AsyncTransport, Transport
     from lunar_core.cost.budget import Budget
     from lunar_core.cost.budget_words import BudgetState
     from lunar_core.cost.ledger import Entry, Ledger, Totals
@@ -72,6 +73,7 @@ __all__ = [
     "AnswerFailedError",
     "AsyncLunar",
     "AsyncStream",
+    "AsyncTransport",
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
@@ -111,6 +113,7 @@ __all__ = [
     "Timeout",
     "ToolChoiceIgnoredError",
     "Totals",
+    "Transport",
     "UnprocessableEntityError",
     "UpstreamFailure",
     "Usage",
@@ -130,6 +133,7 @@ _HOMES = {
         "client.aio_stream": ("AsyncStream",),
         "client.sync": ("Lunar",),
         "client.sync_stream": ("Stream",),
+        "client.transport": ("AsyncTransport", "Transport"),
         "cost.budget": ("Budget",),
         "cost.budget_words": ("BudgetState",),
         "cost.ledger": ("Entry", "Ledger", "Totals"),

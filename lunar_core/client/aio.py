@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from asyncio import sleep
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from anyio import sleep
 from typing_extensions import Self
 
 from lunar_core.client.aio_resources import (
@@ -178,7 +178,7 @@ class AsyncLunar:
             answer = await self._answer(call, request, response)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
             error = complete_error(
-                exc,
+                self._connections.explain(exc),
                 request=request,
                 credential=self._settings.credential,
                 headers=None if response is None else response.headers,
@@ -222,20 +222,18 @@ class AsyncLunar:
         body = BodyBuffer(
             response.headers.get("content-encoding"), self._settings.limits.body, cut=False
         )
-        async for piece in response.aiter_raw():
+        while (piece := await response.read()) is not None:
             body.feed(piece)
         await response.aclose()
         return body.value()
 
     async def _error_body(self, response: Any) -> bytes:
         """What can be had of it: a status is worth reporting even if its text breaks off."""
-        pieces = response.aiter_raw()
         body = None
         with suppress(Exception):  # whatever broke the text off, the status says more
             encoding = response.headers.get("content-encoding")
             body = BodyBuffer(encoding, self._settings.limits.error_body, cut=True)
-            async for piece in pieces:
+            while (piece := await response.read()) is not None:
                 if not body.feed(piece):
                     break
-        await pieces.aclose()
         return body.value() if body is not None else b""

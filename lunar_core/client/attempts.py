@@ -100,7 +100,9 @@ def may_fall_back(error: LunarError) -> bool:
         return error.status_code == 429 or (error.status_code or 0) >= 500
     if isinstance(error, APIStreamError):
         return error.status_code not in PERMANENT
-    return isinstance(error, (APIConnectionError, APIResponseValidationError))
+    if isinstance(error, APIConnectionError):
+        return error.is_retryable  # if it is not, no model is reached
+    return isinstance(error, APIResponseValidationError)
 
 
 def backoff(retry: int, jitter: float) -> float:

@@ -1,4 +1,4 @@
-"""How a stream that its reader has dropped is closed, in whatever thread the garbage collector runs."""
+"""How a stream that its reader has dropped is ended, in whatever thread the garbage collector runs."""
 
 from __future__ import annotations
 
@@ -7,41 +7,39 @@ import os
 from collections.abc import Coroutine
 from typing import Protocol
 
+from lunar_core.client.responses import AsyncResponse, Response
+
 
 class SyncCloser(Protocol):
-    home: tuple[int, asyncio.AbstractEventLoop | None]
+    _response: Response
 
-    def close(self) -> None: ...
+    def leave(self) -> None: ...
 
 
 class AsyncCloser(Protocol):
-    home: tuple[int, asyncio.AbstractEventLoop | None]
+    _response: AsyncResponse
 
     def leave(self) -> None: ...
     def release(self) -> Coroutine[object, object, None]: ...
 
 
-def home() -> tuple[int, asyncio.AbstractEventLoop | None]:
-    """Where connections opened now belong: to this process, and to the event loop that runs, if any."""
-    try:
-        return os.getpid(), asyncio.get_running_loop()
-    except RuntimeError:
-        return os.getpid(), None
-
-
 def close_now(stream: SyncCloser) -> None:
-    """Close a stream that its reader has dropped."""
-    if stream.home[0] == os.getpid():  # a forked child must leave its parent's streams alone
-        stream.close()
+    """End the socket of a stream that its reader has dropped. The next call closes the rest."""
+    if (
+        stream._response.home[0] == os.getpid()
+    ):  # a forked child must leave its parent's streams alone
+        stream.leave()
+        stream._response.abandon()
 
 
 def close_soon(stream: AsyncCloser) -> None:
     """The same for an async stream: on its own loop, since the garbage collector runs in any thread."""
-    pid, loop = stream.home
-    if pid != os.getpid() or loop is None:
+    pid, loop = stream._response.home
+    if pid != os.getpid():
         return
-    if loop.is_closed():
-        stream.leave()  # its connection went with the loop
+    if loop is None or loop.is_closed():
+        stream.leave()
+        stream._response.abandon()
     else:
         loop.call_soon_threadsafe(_close_in_loop, loop, stream)
 

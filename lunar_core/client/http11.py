@@ -7,18 +7,15 @@ streamed word cost.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import h11
-
-from lunar_core.errors import APIConnectionError
-from lunar_core.settings import Timeout
+import httpcore
 
 _MAX_HEAD_BYTES = 100 * 1024
 _MAX_LINE_BYTES = 4 * 1024  # the size of a chunk, or a trailer
 _ONE_WRITE_BYTES = 64 * 1024
-_CLOSE = re.compile(r"(?:^|,)\s*close\s*(?:,|$)", re.IGNORECASE)
+_CLOSE = re.compile(rb"(?:^|,)\s*close\s*(?:,|$)", re.IGNORECASE)
 
 # RFC 9112, section 7.1. Extensions, behind a semicolon, mean nothing to anybody.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*|[ \t]*)\r\n")
@@ -26,30 +23,33 @@ _END_AND_SIZE = re.compile(rb"\r\n" + _SIZE.pattern)
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
 
+Headers = list[tuple[bytes, bytes]]
+
+
 @dataclass(frozen=True)
 class Request:
-    """``target``: the path. ``headers``: by lower-case names. ``deadline``: by ``time.monotonic``, or None."""
+    """``target``: the path, with its query."""
 
-    method: str
-    target: str
-    headers: list[tuple[bytes, bytes]] = field(repr=False)
+    method: bytes
+    target: bytes
+    headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
-    timeout: Timeout
-    deadline: float | None
 
 
 @dataclass(frozen=True)
 class Head:
-    """Of an answer. ``headers``: by lower-case names, repeated ones as one."""
+    """Of an answer. ``headers``: by lower-case names, in the order in which they came."""
 
     status: int
-    headers: Mapping[str, str]
+    reason: bytes
+    http_version: bytes
+    headers: Headers
 
 
 class Exchange:
     """One request and its answer: ``written``, then reads for ``take_head`` until it gives one, then for ``body``.
 
-    Keeps nothing of the request, whose headers hold the key. Raises APIConnectionError for what is no HTTP.
+    Keeps nothing of the request, whose headers hold the key. Raises httpcore's protocol errors for what is no HTTP.
     """
 
     def __init__(self) -> None:
@@ -60,12 +60,17 @@ class Exchange:
         """To be set where the request could not be written whole."""
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._keeps_alive = False
+        self._is_head_request = False
 
     def written(self, request: Request) -> list[bytes]:
         """The request, to be written piece by piece: mostly one, which is one packet."""
-        head = self._h11.send(
-            h11.Request(method=request.method, target=request.target, headers=request.headers)
-        )
+        self._is_head_request = request.method == b"HEAD"
+        try:
+            head = self._h11.send(
+                h11.Request(method=request.method, target=request.target, headers=request.headers)
+            )
+        except h11.LocalProtocolError as error:
+            raise httpcore.LocalProtocolError(str(error)) from None
         whole = len(request.body) <= _ONE_WRITE_BYTES
         return [(head or b"") + request.body] if whole else [head or b"", request.body]
 
@@ -78,22 +83,30 @@ class Exchange:
                 event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
             why = f"it does not speak HTTP ({error})" if data else "it hung up"
-            raise APIConnectionError(f"no answer from the service: {why}") from None
+            raise httpcore.RemoteProtocolError(f"no answer from the service: {why}") from None
         if not isinstance(event, h11.Response):
             return None
-        headers: dict[str, str] = {}
-        for name_bytes, value_bytes in event.headers:
-            name, value = name_bytes.decode("ascii"), value_bytes.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        self.body = _choose_body_reader(event.status_code, headers)
+        headers = list(event.headers)
+        named = dict(headers)
+        self.body = self._choose_body_reader(event.status_code, named)
         self.came_with_head = self._h11.trailing_data[0]
         self.body.excess = self.body.done and self.came_with_head != b""
         self._keeps_alive = (
             event.http_version >= b"1.1"
             and type(self.body) is not BodyReader  # which the end of the connection ends
-            and not _CLOSE.search(headers.get("connection", ""))
+            and not any(name == b"connection" and _CLOSE.search(value) for name, value in headers)
         )
-        return Head(event.status_code, headers)
+        return Head(event.status_code, event.reason, b"HTTP/" + event.http_version, headers)
+
+    def _choose_body_reader(self, status: int, headers: dict[bytes, bytes]) -> BodyReader:
+        # h11 lets no coding through but "chunked", and no size that is none.
+        if self._is_head_request or status in (204, 304):
+            return SizedBodyReader(0)
+        if b"transfer-encoding" in headers:
+            return ChunkedBodyReader()
+        if b"content-length" in headers:
+            return SizedBodyReader(int(headers[b"content-length"]))
+        return BodyReader()
 
     @property
     def is_over(self) -> bool:
@@ -185,20 +198,11 @@ class ChunkedBodyReader(BodyReader):
         ended = data.find(b"\r\n", at + len(start)) >= 0 or len(data) - at > _MAX_LINE_BYTES
         if ended or not start.startswith(began):
             shown = data[at : at + 50]
-            raise APIConnectionError(f"the service does not speak HTTP: {shown!r} is no chunk")
+            raise httpcore.RemoteProtocolError(
+                f"the service does not speak HTTP: {shown!r} is no chunk"
+            )
         return at
 
 
-def _choose_body_reader(status: int, headers: Mapping[str, str]) -> BodyReader:
-    # h11 lets no coding through but "chunked", and no size that is none.
-    if status in (204, 304):
-        return SizedBodyReader(0)
-    if "transfer-encoding" in headers:
-        return ChunkedBodyReader()
-    if "content-length" in headers:
-        return SizedBodyReader(int(headers["content-length"]))
-    return BodyReader()
-
-
-def _cut_off(where: str) -> APIConnectionError:
-    return APIConnectionError(f"the service hung up {where} the end of its answer")
+def _cut_off(where: str) -> httpcore.RemoteProtocolError:
+    return httpcore.RemoteProtocolError(f"the service hung up {where} the end of its answer")

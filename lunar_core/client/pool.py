@@ -1,306 +1,377 @@
-"""The connections of one client to the one service it talks to: free lists, sync and async.
+"""httpcore's pool with one entry per origin: a free list of connections, so that the pool has nothing to walk over.
 
-httpcore's pool, which is httpx's, looks at every connection for every request: with 100 in flight that costs 27 times
-the server's own time, and its lock can deadlock with the garbage collector. Here a request takes the connection that
-came back last, or opens a new one. Permits and free lists are C structures that a finalizer may touch at any moment;
-no lock is held around them.
-
-Both answer with what httpx calls a Response, as far as it is needed, and raise our errors.
+httpcore looks at every connection for every request, which costs 27 times the server's own time with 100 in flight.
+Here its pool holds one entry that is always available, and the entry hands the request to the connection that came back
+last, or opens a new one. Free lists are C structures that a finalizer may touch at any moment; no lock is held around
+them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from queue import Empty, SimpleQueue
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from lunar_core.client.http11 import Exchange, Head, Request
-from lunar_core.client.sockets import AsyncioStream, Deadline, Origin, SocketStream
-from lunar_core.errors import APIConnectionError, APITimeoutError, unsent
+import httpcore
+
+from lunar_core.client.addresses import Origin
+from lunar_core.client.connection import AsyncConnection, Connection
+from lunar_core.client.permits import AsyncPermits, Permits, closed
+from lunar_core.client.proxies import AsyncProxiedConnection, ProxiedConnection
+from lunar_core.client.sockets import Deadline
+from lunar_core.client.tls import tls_context
 
 KEEPALIVE_SECONDS = 30.0
-_PORTS = 65_536  # no machine can have more connections to one service
 
 
-class Connection:
-    """One connection, opened by its first request."""
+@dataclass(frozen=True)
+class Options:
+    """What connections are opened with. ``verify``: a TLS context, or None for the one of the process."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.deadline = Deadline()
-        self.exchange: Exchange | None = None
-        self.idle_since = 0.0
-        self._origin = origin
-        self._stream: SocketStream | None = None
+    verify: ssl.SSLContext | None = None
+    max_connections: int = 1000
+    max_idle: int = sys.maxsize
+    keepalive: float = KEEPALIVE_SECONDS
+    proxy: httpcore.Proxy | None = None
+    local_address: str | None = None
+    uds: str | None = None
+    socket_options: tuple[Any, ...] = ()
 
-    @property
-    def is_stale(self) -> bool:
-        age = time.monotonic() - self.idle_since
-        return age > KEEPALIVE_SECONDS or self._stream is None or self._stream.is_readable
+    def origin(self, origin: httpcore.Origin, server_name: str | None) -> Origin:
+        tls = self.tls() if origin.scheme in (b"https", b"wss") else None
+        host = origin.host.decode("ascii")
+        return Origin(
+            host, origin.port, tls, server_name, self.local_address, self.uds, self.socket_options
+        )
 
-    def ask(self, request: Request) -> Head:
-        self.deadline.at = request.deadline
-        self.exchange = exchange = Exchange()
-        stream = self._stream
-        if stream is None:
-            stream = SocketStream(self._origin, self.deadline, request.timeout.connect)
-            self._stream = stream
-        try:
-            for piece in exchange.written(request):
-                stream.write(piece, request.timeout.write)
-        except APITimeoutError:
-            raise
-        except APIConnectionError:
-            exchange.cut_short = True  # a service may have refused it before it had read all
-        while True:
-            head = exchange.take_head(stream.read(request.timeout.read))
-            if head is not None:
-                return head
+    def tls(self) -> ssl.SSLContext:
+        """The first https connection makes the context of the whole process."""
+        return tls_context() if self.verify is None else self.verify
 
-    def read(self, timeout: float | None) -> bytes:
-        return b"" if self._stream is None else self._stream.read(timeout)
+
+class Pool(httpcore.ConnectionPool):
+    """The connections of one process."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(max_connections=None)
+        self.options = options
+        self.permits = Permits(options.max_connections)
+
+    def create_connection(self, origin: httpcore.Origin) -> FreeList:
+        """The entry for one origin."""
+        return FreeList(origin, self.options, self.permits)
 
     def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        """End everything, also what other threads wait for."""
+        self.permits.close()
+        super().close()
 
 
-class Pool:
-    def __init__(self, origin: Callable[[], Origin], max_connections: int) -> None:
+class FreeList(httpcore.ConnectionInterface):
+    """The connections to one origin. To httpcore it is one connection that always has room."""
+
+    def __init__(self, origin: httpcore.Origin, options: Options, permits: Permits) -> None:
         self._origin = origin
-        self._idle: deque[Connection] = deque()
-        self._busy: set[Connection] = set()
-        self._closed = False
-        self._permits: SimpleQueue[None] = SimpleQueue()
-        for _ in range(min(max_connections, _PORTS)):
-            self._permits.put(None)
+        self._options = options
+        self._permits = permits
+        self._idle: deque[Connection | ProxiedConnection] = deque()
+        self._busy: set[Connection | ProxiedConnection] = set()
+        self._is_closed = False
         # Not __del__: in a cycle of references the collector might finalize the sockets first, which warns.
         weakref.finalize(self, _close_all, self._idle, self._busy)
 
-    def send(self, request: Request) -> Response:
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        deadline = Deadline(request.extensions.get("deadline"))
+        self._permits.acquire(deadline.bounded(request.extensions.get("timeout", {}).get("pool")))
+        connection = None
         try:
-            self._permits.get(timeout=request.timeout.pool)
-        except Empty:
-            raise unsent(APITimeoutError("no connection came free in time")) from None
-        link = None
-        try:
-            link = self._take()
-            self._busy.add(link)
-            return Response(self, link, link.ask(request), request.timeout.read)
+            connection = self._take(request)
+            self._busy.add(connection)
+            self._refuse_closed()
+            response = connection.handle_request(request)
         except BaseException:
-            self.give_back(link)
+            self.give_back(connection)
             raise
+        lease = Lease(self, connection, response)
+        response.extensions["lunar_lease"] = lease
+        return httpcore.Response(
+            response.status,
+            headers=response.headers,
+            content=lease,
+            extensions=response.extensions,
+        )
 
-    def _take(self) -> Connection:
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise closed()
+
+    def _take(self, request: httpcore.Request) -> Connection | ProxiedConnection:
         while self._idle:
             try:
-                link = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:  # another thread was quicker
                 break
-            if not link.is_stale:
-                return link
-            link.close()
-        return Connection(self._origin())
+            if time.monotonic() - connection.idle_since <= self._options.keepalive and not (
+                connection.has_expired()
+            ):
+                return connection
+            connection.close()
+        if self._options.proxy is not None:
+            return ProxiedConnection(self._options.proxy, self._origin, self._options.tls())
+        name = request.extensions.get("sni_hostname")
+        return Connection(self._options.origin(self._origin, name))
 
-    def give_back(self, link: Connection | None) -> None:
+    def give_back(self, connection: Connection | ProxiedConnection | None) -> None:
         """Keep a connection whose answer was read out; end any other."""
-        if link is not None:
-            self._busy.discard(link)
-            if link.exchange is not None and link.exchange.is_over and not self._closed:
-                link.idle_since = time.monotonic()
-                self._idle.append(link)
-                self._drop_expired(link.idle_since)
+        try:
+            if connection is None:
+                return
+            self._busy.discard(connection)
+            room = len(self._idle) < self._options.max_idle and not self._is_closed
+            if room and connection.is_idle():
+                connection.idle_since = time.monotonic()
+                self._idle.append(connection)
+                self._drop_expired(connection.idle_since)
             else:
-                link.close()
-        self._permits.put(None)
+                connection.close()
+        finally:
+            self._permits.release()
 
     def _drop_expired(self, now: float) -> None:
-        while self._idle and now - self._idle[0].idle_since > KEEPALIVE_SECONDS:
+        while self._idle and now - self._idle[0].idle_since > self._options.keepalive:
             try:
                 self._idle.popleft().close()
             except IndexError:  # another thread was quicker
                 break
 
     def close(self) -> None:
-        self._closed = True
-        _close_all(self._idle, self._busy)
+        self._is_closed = True
+        for connection in list(self._busy):
+            connection.interrupt()
+        _close_all(self._idle)
         self._idle.clear()
 
+    # What httpcore's pool wants to know
 
-def _close_all(*links: Iterable[Connection]) -> None:
-    for link in [link for some in links for link in some]:
-        link.close()
+    def can_handle_request(self, origin: httpcore.Origin) -> bool:
+        return origin == self._origin
+
+    def is_available(self) -> bool:
+        return True
+
+    def is_idle(self) -> bool:
+        return False
+
+    def has_expired(self) -> bool:
+        return False
+
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def info(self) -> str:
+        return f"{len(self._busy)} busy, {len(self._idle)} idle"
 
 
-class Response:
-    """An answer whose body is still to be read. Closing it gives its connection back."""
+def _close_all(*connections: Iterable[Connection | ProxiedConnection]) -> None:
+    for connection in [connection for some in connections for connection in some]:
+        connection.close()
 
-    def __init__(self, pool: Pool, link: Connection, head: Head, timeout: float | None) -> None:
-        self.status_code = head.status
-        self.headers = head.headers
-        self.extensions = {"deadline": link.deadline}
-        self._pool = pool
-        self._link: Connection | None = link
-        self._timeout = timeout
 
-    def iter_raw(self) -> Iterator[bytes]:
-        link = self._link
-        if link is None or link.exchange is None:
-            return
-        body, data = link.exchange.body, link.exchange.came_with_head
-        while not body.done:
-            piece = body.take(data or link.read(self._timeout))
-            data = b""
-            if piece:
-                yield piece
+class Lease:
+    """The body of an answer, and the connection it comes on until it is closed."""
+
+    def __init__(
+        self,
+        free_list: FreeList,
+        connection: Connection | ProxiedConnection,
+        response: httpcore.Response,
+    ) -> None:
+        self.deadline = connection.deadline
+        self._free_list = free_list
+        self._connection: Connection | ProxiedConnection | None = connection
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._response.stream)  # type: ignore[arg-type]  # a sync one's
 
     def close(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            self._pool.give_back(link)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._response.close()
+            self._free_list.give_back(connection)
+
+    def abandon(self) -> None:
+        """As ``close``, from the garbage collector: nothing here waits, or enters a lock."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+            self._free_list.give_back(connection)
 
 
-class AsyncConnection:
-    """One connection, opened by its first request."""
+class AsyncPool(httpcore.AsyncConnectionPool):
+    """The connections of one event loop."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.deadline = Deadline()
-        self.exchange: Exchange | None = None
-        self.idle_since = 0.0
-        self._origin = origin
-        self._stream: AsyncioStream | None = None
+    def __init__(self, options: Options) -> None:
+        super().__init__(max_connections=None)
+        self.options = options
+        self.permits = AsyncPermits(options.max_connections)
 
-    @property
-    def is_stale(self) -> bool:
-        age = time.monotonic() - self.idle_since
-        return age > KEEPALIVE_SECONDS or self._stream is None or self._stream.is_readable
-
-    async def ask(self, request: Request) -> Head:
-        self.deadline.at = request.deadline
-        self.exchange = exchange = Exchange()
-        stream = self._stream
-        if stream is None:
-            stream = await AsyncioStream.connect(
-                self._origin, self.deadline, request.timeout.connect
-            )
-            self._stream = stream
-        try:
-            for piece in exchange.written(request):
-                await stream.write(piece, request.timeout.write)
-        except APITimeoutError:
-            raise
-        except APIConnectionError:
-            exchange.cut_short = True  # a service may have refused it before it had read all
-        while True:
-            head = exchange.take_head(await stream.read(request.timeout.read))
-            if head is not None:
-                return head
-
-    async def read(self, timeout: float | None) -> bytes:
-        return b"" if self._stream is None else await self._stream.read(timeout)
+    def create_connection(self, origin: httpcore.Origin) -> AsyncFreeList:
+        """The entry for one origin."""
+        return AsyncFreeList(origin, self.options, self.permits)
 
     async def aclose(self) -> None:
-        if self._stream is not None:
-            await self._stream.aclose()
+        """End everything, also what other tasks wait for."""
+        self.permits.close()
+        await super().aclose()
+        await asyncio.sleep(0)  # in its next round the loop lets go of the sockets
 
 
-class AsyncPool:
-    """The same for one event loop."""
+class AsyncFreeList(httpcore.AsyncConnectionInterface):
+    """The connections to one origin, in one event loop."""
 
-    def __init__(self, origin: Callable[[], Origin], max_connections: int) -> None:
+    def __init__(self, origin: httpcore.Origin, options: Options, permits: AsyncPermits) -> None:
         self._origin = origin
-        self._idle: deque[AsyncConnection] = deque()
-        self._busy: set[AsyncConnection] = set()
-        self._closed = False
-        self._permits = asyncio.Semaphore(max_connections)
+        self._options = options
+        self._permits = permits
+        self._idle: deque[AsyncConnection | AsyncProxiedConnection] = deque()
+        self._busy: set[AsyncConnection | AsyncProxiedConnection] = set()
+        self._is_closed = False
         self._until_loop_ends: AsyncIterator[None] | None = None
 
-    async def send(self, request: Request) -> AsyncResponse:
-        await self._permit(request.timeout.pool)
-        link = None
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        deadline = Deadline(request.extensions.get("deadline"))
+        timeouts = request.extensions.get("timeout", {})
+        await self._permits.acquire(deadline.bounded(timeouts.get("pool")))
+        connection = None
         try:
             if self._until_loop_ends is None:
-                self._until_loop_ends = self._close_with_loop()
+                self._until_loop_ends = self._abort_with_loop()
                 await self._until_loop_ends.__anext__()
-            link = await self._take()
-            self._busy.add(link)
-            return AsyncResponse(self, link, await link.ask(request), request.timeout.read)
+            connection = await self._take(request)
+            self._busy.add(connection)
+            self._refuse_closed()
+            response = await connection.handle_async_request(request)
         except BaseException:
-            await self.give_back(link)
+            await self.give_back(connection)
             raise
+        lease = AsyncLease(self, connection, response)
+        response.extensions["lunar_lease"] = lease
+        return httpcore.Response(
+            response.status,
+            headers=response.headers,
+            content=lease,
+            extensions=response.extensions,
+        )
 
-    async def _permit(self, seconds: float | None) -> None:
-        if not self._permits.locked():
-            await self._permits.acquire()
-            return
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise closed()
+
+    async def _take(self, request: httpcore.Request) -> AsyncConnection | AsyncProxiedConnection:
+        while self._idle:
+            connection = self._idle.pop()
+            if time.monotonic() - connection.idle_since <= self._options.keepalive and not (
+                connection.has_expired()
+            ):
+                return connection
+            await connection.aclose()
+        if self._options.proxy is not None:
+            return AsyncProxiedConnection(self._options.proxy, self._origin, self._options.tls())
+        name = request.extensions.get("sni_hostname")
+        return AsyncConnection(self._options.origin(self._origin, name))
+
+    async def give_back(self, connection: AsyncConnection | AsyncProxiedConnection | None) -> None:
+        """Keep a connection whose answer was read out; end any other."""
         try:
-            await asyncio.wait_for(self._permits.acquire(), seconds)
-        except (TimeoutError, asyncio.TimeoutError):  # two classes on Python 3.10
-            raise unsent(APITimeoutError("no connection came free in time")) from None
+            if connection is None:
+                return
+            self._busy.discard(connection)
+            room = len(self._idle) < self._options.max_idle and not self._is_closed
+            if room and connection.is_idle():
+                connection.idle_since = time.monotonic()
+                self._idle.append(connection)
+                await self._drop_expired(connection.idle_since)
+            else:
+                await connection.aclose()
+        finally:
+            self._permits.release()
 
-    async def _close_with_loop(self) -> AsyncIterator[None]:
-        # asyncio.run() ends by closing the async generators that are still open: the one moment at
-        # which a loop that is about to go says so. Without it the sockets would outlive the loop.
+    async def _drop_expired(self, now: float) -> None:
+        while self._idle and now - self._idle[0].idle_since > self._options.keepalive:
+            await self._idle.popleft().aclose()
+
+    async def _abort_with_loop(self) -> AsyncIterator[None]:
+        # asyncio.run() ends by closing the async generators that are still open: the one moment at which a loop that
+        # is about to go says so. Without it the sockets would outlive the loop. Nothing is awaited here, because the
+        # generator may also be finalized where no loop turns any more (nest_asyncio).
         try:
             yield
         finally:
-            await self.aclose()
+            self.abort()
 
-    async def _take(self) -> AsyncConnection:
-        while self._idle:
-            link = self._idle.pop()
-            if not link.is_stale:
-                return link
-            await link.aclose()
-        return AsyncConnection(self._origin())
-
-    async def give_back(self, link: AsyncConnection | None) -> None:
-        """Keep a connection whose answer was read out; end any other."""
-        self._permits.release()
-        if link is None:
-            return
-        self._busy.discard(link)
-        if link.exchange is not None and link.exchange.is_over and not self._closed:
-            link.idle_since = time.monotonic()
-            self._idle.append(link)
-            while self._idle and link.idle_since - self._idle[0].idle_since > KEEPALIVE_SECONDS:
-                await self._idle.popleft().aclose()
-        else:
-            await link.aclose()
-
-    async def aclose(self) -> None:
-        self._closed = True
-        links = [*self._idle, *self._busy]
+    def abort(self) -> None:
+        """End all connections, without waiting for that."""
+        self._is_closed = True
+        for connection in [*self._idle, *self._busy]:
+            connection.abort()
         self._idle.clear()
-        for link in links:
-            await link.aclose()
-
-
-class AsyncResponse:
-    def __init__(
-        self, pool: AsyncPool, link: AsyncConnection, head: Head, timeout: float | None
-    ) -> None:
-        self.status_code = head.status
-        self.headers = head.headers
-        self.extensions = {"deadline": link.deadline}
-        self._pool = pool
-        self._link: AsyncConnection | None = link
-        self._timeout = timeout
-
-    async def aiter_raw(self) -> AsyncIterator[bytes]:
-        link = self._link
-        if link is None or link.exchange is None:
-            return
-        body, data = link.exchange.body, link.exchange.came_with_head
-        while not body.done:
-            piece = body.take(data or await link.read(self._timeout))
-            data = b""
-            if piece:
-                yield piece
 
     async def aclose(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            await self._pool.give_back(link)
+        self._is_closed = True
+        for connection in list(self._busy):
+            connection.abort()  # whoever waits for it closes it
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    # What httpcore's pool wants to know
+
+    def can_handle_request(self, origin: httpcore.Origin) -> bool:
+        return origin == self._origin
+
+    def is_available(self) -> bool:
+        return True
+
+    def is_idle(self) -> bool:
+        return False
+
+    def has_expired(self) -> bool:
+        return False
+
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def info(self) -> str:
+        return f"{len(self._busy)} busy, {len(self._idle)} idle"
+
+
+class AsyncLease:
+    """The body of an answer, and the connection it comes on until it is closed."""
+
+    def __init__(
+        self,
+        free_list: AsyncFreeList,
+        connection: AsyncConnection | AsyncProxiedConnection,
+        response: httpcore.Response,
+    ) -> None:
+        self.deadline = connection.deadline
+        self._free_list = free_list
+        self._connection: AsyncConnection | AsyncProxiedConnection | None = connection
+        self._response = response
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._response.stream)  # type: ignore[arg-type]  # an async one's
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await self._response.aclose()
+            finally:
+                await self._free_list.give_back(connection)

@@ -1,20 +1,21 @@
-"""How an APIRequest becomes an HTTP request, of our own pool's or of httpx's."""
+"""How an APIRequest becomes an HTTP request of httpx's."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lunar_core.client.call import Call
-from lunar_core.client.http11 import Request
-from lunar_core.client.sockets import Origin
-from lunar_core.client.tls import tls_context
 from lunar_core.settings import Settings, Timeout
 from lunar_core.version import __version__
 from lunar_core.wire.api_requests import APIRequest
+
+if TYPE_CHECKING:
+    import httpx
+
+_MOST_URLS = 100
 
 USER_AGENT = f"lunar-integrations/{__version__}"
 
@@ -37,16 +38,7 @@ class Requests:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        service = urlsplit(settings.base_url)
-        self._is_https = service.scheme == "https"
-        usual_port = 443 if self._is_https else 80
-        self._host = (service.hostname or "").encode("idna").decode("ascii")
-        self._port = service.port or usual_port
-        self._path = quote(service.path, safe="/%:@!$&'()*+,;=~")
-        named = f"[{self._host}]" if ":" in self._host else self._host
-        self._host_header = _raw_pair(
-            "host", named if self._port == usual_port else f"{named}:{self._port}"
-        )
+        self._urls: dict[str, httpx.URL] = {}
         common = {"user-agent": USER_AGENT, **settings.default_headers}
         # Compressed streams would reach the reader in the compressor's time, not the model's.
         self._plain = _raw(
@@ -74,35 +66,39 @@ class Requests:
         call.secret = credential.secret()
         return credential.header(call.secret)
 
-    def origin(self) -> Origin:
-        """Where the service is. The first call of an https client makes the context of the whole process."""
-        return Origin(self._host, self._port, tls_context() if self._is_https else None)
+    def ready(self, api_request: APIRequest, timeout: Timeout, call: Call) -> httpx.Request:
+        """A request for our own client, made with as little of httpx as it takes."""
+        import httpx
 
-    def own(self, api_request: APIRequest, timeout: Timeout, call: Call) -> Request:
-        """A request for a pool of ours."""
-        deadline = None if call.deadline is None else time.monotonic() + call.time_left()
-        request = Request(
-            method=api_request.method,
-            target=self._path + api_request.path,
-            headers=[self._host_header, *self._headers(api_request, call.headers)],
-            body=api_request.body or b"",
-            timeout=timeout,
-            deadline=deadline,
+        url = self._url(api_request.path)
+        headers = self._headers(api_request, call.headers)
+        return httpx.Request(
+            api_request.method,
+            url,
+            headers=[(b"host", url.netloc), *headers],
+            content=api_request.body,
+            extensions=_extensions(timeout, call),
         )
-        request.headers.append(_raw_pair(*self._key(call)))
-        return request
 
-    def foreign(
-        self, api_request: APIRequest, timeout: Timeout, headers: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """Keywords of ``build_request`` on an httpx client."""
+    def keywords(self, api_request: APIRequest, timeout: Timeout, call: Call) -> dict[str, Any]:
+        """The same for ``build_request`` of an injected client, whose own headers and cookies then apply."""
         return {
             "method": api_request.method,
             "url": self._settings.base_url + api_request.path,
-            "headers": self._headers(api_request, headers),
+            "headers": self._headers(api_request, call.headers),
             "content": api_request.body,
-            "timeout": (timeout.connect, timeout.read, timeout.write, timeout.pool),
+            "extensions": _extensions(timeout, call),
         }
+
+    def _url(self, path: str) -> httpx.URL:
+        import httpx
+
+        url = self._urls.get(path)
+        if url is None:
+            if len(self._urls) >= _MOST_URLS:
+                self._urls.clear()
+            url = self._urls[path] = httpx.URL(self._settings.base_url + path)
+        return url
 
     def _headers(
         self, api_request: APIRequest, extra: Mapping[str, str]
@@ -112,6 +108,15 @@ class Requests:
             length = str(len(api_request.body)).encode()
             raw = [*raw, (b"content-type", b"application/json"), (b"content-length", length)]
         return _merged(raw, extra)
+
+
+def ends_of(call: Call) -> float | None:
+    """When the call must be over, by ``time.monotonic``, or None."""
+    return None if call.deadline is None else time.monotonic() + call.time_left()
+
+
+def _extensions(timeout: Timeout, call: Call) -> dict[str, Any]:
+    return {"timeout": dict(vars(timeout)), "deadline": ends_of(call)}
 
 
 def _raw_pair(name: str, value: str) -> tuple[bytes, bytes]:

@@ -1,7 +1,8 @@
 """The bytes' way in and out: one socket per connection, each read and write bounded by a deadline too.
 
 A timeout per read keeps a server happy that drips a byte at a time, for ever; a Deadline also knows when its whole call
-must be over. The asyncio stream uses the loop's transports directly. Both raise our errors.
+must be over. The asyncio stream uses the loop's transports directly. Both are network streams of httpcore's, and raise
+its errors.
 """
 
 from __future__ import annotations
@@ -12,37 +13,23 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import anyio
+import httpcore
 
-from lunar_core.errors import APIConnectionError, APITimeoutError, unsent
-
-Address = tuple[Any, Any, int, str, Any]
-"""As ``getaddrinfo`` gives it: family, kind, protocol, name, place."""
+from lunar_core.client.addresses import Interrupt, Origin, async_connect, connect, shut_down
 
 _READ_BYTES = 64 * 1024
 _HIGH_WATER = 1024 * 1024
-_HEAD_START = 1.0
-"""Seconds that one address of a host may have to itself before the next is tried."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where connections lead. ``tls``: the context of an https service, else None."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
 
 
 class Deadline:
     """When the call that has this connection must be over (``time.monotonic``), or None."""
 
-    def __init__(self) -> None:
-        self.at: float | None = None
+    def __init__(self, at: float | None = None) -> None:
+        self.at = at
 
     def bounded(self, timeout: float | None) -> float | None:
         """``timeout``, or less if the call's time is nearly up."""
@@ -52,105 +39,31 @@ class Deadline:
         return left if timeout is None else min(left, timeout)
 
 
-def _connected(origin: Origin, seconds: float | None) -> socket.socket:
-    """A socket of the first address that answers. Raises OSError, or TimeoutError, which is one."""
-    ends = None if seconds is None else time.monotonic() + seconds
-    addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    for left, address in _countdown(addresses):
-        try:
-            return _opened(address, _turn(ends, left))
-        except OSError:
-            if left == 1:
-                raise
-    raise OSError("the name has no address")
-
-
-def _opened(address: Address, seconds: float | None) -> socket.socket:
-    family, kind, protocol, _, place = address
-    sock = socket.socket(family, kind, protocol)
-    try:
-        _keep_alive(sock)
-        sock.settimeout(seconds)
-        sock.connect(place)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _async_connected(origin: Origin, seconds: float | None) -> socket.socket:
-    """The same for asyncio, whose own race between addresses is not to be had on every event loop (uvloop)."""
-    ends = None if seconds is None else time.monotonic() + seconds
-    with anyio.fail_after(seconds):
-        addresses = await _addresses(origin)
-    for left, address in _countdown(addresses):
-        try:
-            return await _async_opened(address, _turn(ends, left))
-        except OSError:
-            if left == 1:
-                raise
-    raise OSError("the name has no address")
-
-
-async def _async_opened(address: Address, seconds: float | None) -> socket.socket:
-    family, kind, protocol, _, place = address
-    sock = socket.socket(family, kind, protocol)
-    try:
-        _keep_alive(sock)
-        sock.setblocking(False)  # noqa: FBT003  # positional alone
-        # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
-        with anyio.fail_after(seconds):
-            await asyncio.get_running_loop().sock_connect(sock, place)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _addresses(origin: Origin) -> list[Address]:
-    host, port, kind = origin.host, origin.port, socket.SOCK_STREAM
-    try:  # a number is no question to anybody, and needs no thread
-        return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
-
-
-def _countdown(addresses: list[Address]) -> Iterator[tuple[int, Address]]:
-    """Each, and how many are left with it."""
-    return zip(range(len(addresses), 0, -1), addresses, strict=True)
-
-
-def _turn(ends: float | None, left: int) -> float | None:
-    """Seconds that the next of ``left`` addresses of a host may take to answer."""
-    rest = None if ends is None else max(ends - time.monotonic(), 0.001)
-    if left == 1:
-        return rest
-    return _HEAD_START if rest is None else min(rest / left, _HEAD_START)
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-class SocketStream:
+class SocketStream(httpcore.NetworkStream):
     """A connection of the sync client. ``timeout``: seconds for one step, or None."""
 
-    def __init__(self, origin: Origin, deadline: Deadline, timeout: float | None) -> None:
+    def __init__(
+        self, origin: Origin, deadline: Deadline, interrupt: Interrupt, timeout: float | None
+    ) -> None:
         self._deadline = deadline
         try:
-            sock = _connected(origin, deadline.bounded(timeout))
+            sock = connect(origin, deadline.bounded(timeout), interrupt)
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
             raise _refused(origin, error) from None
         self._socket = sock
         if origin.tls is not None:
-            self._start_tls(origin.tls, origin.host, timeout)
+            self._start_tls(origin.tls, origin.server_name or origin.host, interrupt, timeout)
+        interrupt.arm(lambda: shut_down(self._socket))
 
-    def _start_tls(self, context: ssl.SSLContext, host: str, timeout: float | None) -> None:
+    def _start_tls(
+        self, context: ssl.SSLContext, host: str, interrupt: Interrupt, timeout: float | None
+    ) -> None:
         plain = self._socket
+        twin = plain.dup()  # the handshake takes the descriptor out of the first one
         try:
+            interrupt.arm(lambda: shut_down(twin))
             self._settimeout(timeout)
             self._socket = context.wrap_socket(plain, server_hostname=host)
         except TimeoutError:
@@ -158,21 +71,22 @@ class SocketStream:
         except (OSError, ValueError) as error:
             raise _failed_handshake(error) from None
         finally:
+            twin.close()
             if self._socket is plain:
                 plain.close()
 
-    def read(self, timeout: float | None) -> bytes:
+    def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
         """What has come, or comes next; b"" at the end of the connection."""
         try:
             self._settimeout(timeout)
-            return self._socket.recv(_READ_BYTES)
+            return self._socket.recv(max_bytes)
         except TimeoutError:
             raise _nothing_came() from None
         except OSError as error:
-            raise _broken(error) from None
+            raise httpcore.ReadError(_broken(error)) from None
 
-    def write(self, data: bytes, timeout: float | None) -> None:
-        rest = memoryview(data)
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        rest = memoryview(buffer)
         try:
             while rest:
                 self._settimeout(timeout)
@@ -180,7 +94,7 @@ class SocketStream:
         except TimeoutError:
             raise _nothing_taken() from None
         except OSError as error:
-            raise _broken(error) from None
+            raise httpcore.WriteError(_broken(error)) from None
 
     def _settimeout(self, timeout: float | None) -> None:
         seconds = self._deadline.bounded(timeout)
@@ -190,6 +104,14 @@ class SocketStream:
             seconds != self._socket.gettimeout()
         ):  # setting it asks the system, and lets other threads go first
             self._socket.settimeout(seconds)
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        if info == "is_readable":
+            return self.is_readable
+        if info == "ssl_object":
+            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        return _describe(self._socket, info)
 
     @property
     def is_readable(self) -> bool:
@@ -202,11 +124,15 @@ class SocketStream:
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
+    def shut_down(self) -> None:
+        """End it under the feet of a thread that waits for it."""
+        shut_down(self._socket)
+
     def close(self) -> None:
         self._socket.close()
 
 
-class AsyncioStream(asyncio.Protocol):
+class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     """An asyncio protocol that is read from. At most one read and one write wait at a time."""
 
     def __init__(self, deadline: Deadline) -> None:
@@ -227,31 +153,41 @@ class AsyncioStream(asyncio.Protocol):
         cls, origin: Origin, deadline: Deadline, timeout: float | None
     ) -> AsyncioStream:
         try:
-            sock = await _async_connected(origin, deadline.bounded(timeout))
-            loop = asyncio.get_running_loop()
-            _, stream = await loop.create_connection(lambda: cls(deadline), sock=sock)
+            sock = await async_connect(origin, deadline.bounded(timeout))
+            _, stream = await _in_loop(sock, lambda: cls(deadline))
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
             raise _refused(origin, error) from None
         if origin.tls is not None:
-            await stream._start_tls(origin.tls, origin.host, timeout)
+            await stream.start_tls(origin.tls, origin.server_name or origin.host, timeout)
         return stream
 
-    async def _start_tls(self, context: ssl.SSLContext, host: str, timeout: float | None) -> None:
-        plain = self._transport
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncioStream:
+        """Speak TLS from now on."""
+        before = self._transport
         try:
             with anyio.fail_after(self._deadline.bounded(timeout)):
                 self._transport = await self._loop.start_tls(
-                    plain, self, context, server_hostname=host
+                    before, self, ssl_context, server_hostname=server_hostname
                 )
         except TimeoutError:
             raise _no_handshake() from None
         except (OSError, ValueError) as error:
             raise _failed_handshake(error) from None
+        except TypeError:  # asyncio on Python 3.10
+            raise httpcore.ConnectError(
+                "TLS inside TLS, to a proxy of https://, needs Python 3.11 or uvloop"
+            ) from None
         finally:
-            if self._transport is plain:
-                plain.abort()
+            if self._transport is before:
+                before.abort()
+        return self
 
     # What the loop calls
 
@@ -286,11 +222,11 @@ class AsyncioStream(asyncio.Protocol):
 
     # What the client calls
 
-    async def read(self, timeout: float | None) -> bytes:
-        """What has come, or comes next; b"" at the end of the connection."""
+    async def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
+        """What has come, or comes next; b"" at the end of the connection. It may be more than ``max_bytes``."""
         while not self._pieces:
             if self._error is not None:
-                raise _broken(self._error)
+                raise httpcore.ReadError(_broken(self._error))
             if self._ended:
                 return b""
             self._reader = self._loop.create_future()
@@ -305,9 +241,9 @@ class AsyncioStream(asyncio.Protocol):
             self._transport.resume_reading()
         return piece
 
-    async def write(self, data: bytes, timeout: float | None) -> None:
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._refuse_closed()
-        self._transport.write(data)
+        self._transport.write(buffer)
         while not self._writable:
             self._writer = self._loop.create_future()
             try:
@@ -318,10 +254,13 @@ class AsyncioStream(asyncio.Protocol):
 
     def _refuse_closed(self) -> None:
         if self._ended or self._transport.is_closing():
-            raise _broken(self._error or "the connection is closed")
+            raise httpcore.WriteError(_broken(self._error or "it is closed"))
 
     async def _wait(
-        self, waiter: asyncio.Future[None], timeout: float | None, expired: Any
+        self,
+        waiter: asyncio.Future[None],
+        timeout: float | None,
+        expired: Callable[[], Exception],
     ) -> None:
         seconds = self._deadline.bounded(timeout)
         if seconds is None:
@@ -337,10 +276,31 @@ class AsyncioStream(asyncio.Protocol):
         """On an idle connection: the server has hung up, or speaks out of turn."""
         return self._ended or bool(self._pieces) or self._transport.is_closing()
 
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        if info == "is_readable":
+            return self.is_readable
+        if info == "ssl_object":
+            return self._transport.get_extra_info("ssl_object")
+        return _describe(self._transport.get_extra_info("socket"), info)
+
+    def abort(self) -> None:
+        """End it. The loop lets go of the socket in its next round, if it still turns."""
+        if not self._loop.is_closed():
+            self._transport.abort()
+
     async def aclose(self) -> None:
-        self._transport.abort()
-        # The loop lets go of the socket in its next round: after this, it is closed.
-        await asyncio.sleep(0)
+        self.abort()  # waits for nothing, so that no cancellation can come between
+
+
+async def _in_loop(
+    sock: socket.socket, protocol: Callable[[], AsyncioStream]
+) -> tuple[asyncio.BaseTransport, AsyncioStream]:
+    try:
+        return await asyncio.get_running_loop().create_connection(protocol, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
@@ -348,39 +308,47 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
         waiter.set_result(None)
 
 
-def _expire(waiter: asyncio.Future[None], expired: Any) -> None:
+def _expire(waiter: asyncio.Future[None], expired: Callable[[], Exception]) -> None:
     if not waiter.done():
         waiter.set_exception(expired())
 
 
-def _no_connection(origin: Origin) -> APITimeoutError:
-    return unsent(APITimeoutError(f"no connection to {origin.host}:{origin.port} in time"))
+def _describe(sock: Any, info: str) -> Any:
+    if sock is None:
+        return None
+    if info == "client_addr":
+        return sock.getsockname()
+    if info == "server_addr":
+        return sock.getpeername()
+    return sock if info == "socket" else None
 
 
-def _refused(origin: Origin, error: Exception) -> APIConnectionError:
-    return unsent(
-        APIConnectionError(f"no connection to {origin.host}:{origin.port}: {_words(error)}")
-    )
+def _no_connection(origin: Origin) -> httpcore.ConnectTimeout:
+    return httpcore.ConnectTimeout(f"no connection to {origin} in time")
 
 
-def _no_handshake() -> APITimeoutError:
-    return unsent(APITimeoutError("no TLS handshake in time"))
+def _refused(origin: Origin, error: Exception) -> httpcore.ConnectError:
+    return httpcore.ConnectError(f"no connection to {origin}: {_words(error)}")
 
 
-def _failed_handshake(error: Exception) -> APIConnectionError:
-    return unsent(APIConnectionError(f"no TLS handshake: {_words(error)}"))
+def _no_handshake() -> httpcore.ConnectTimeout:
+    return httpcore.ConnectTimeout("no TLS handshake in time")
 
 
-def _nothing_came() -> APITimeoutError:
-    return APITimeoutError("the service did not answer in time")
+def _failed_handshake(error: Exception) -> httpcore.ConnectError:
+    return httpcore.ConnectError(f"no TLS handshake: {_words(error)}")
 
 
-def _nothing_taken() -> APITimeoutError:
-    return APITimeoutError("the service did not take the request in time")
+def _nothing_came() -> httpcore.ReadTimeout:
+    return httpcore.ReadTimeout("no answer in time")
 
 
-def _broken(error: Exception | str) -> APIConnectionError:
-    return APIConnectionError(f"the connection broke: {_words(error)}")
+def _nothing_taken() -> httpcore.WriteTimeout:
+    return httpcore.WriteTimeout("the request was not taken in time")
+
+
+def _broken(error: Exception | str) -> str:
+    return f"the connection broke: {_words(error)}"
 
 
 def _words(error: Exception | str) -> str:

@@ -178,7 +178,7 @@ class Lunar:
             answer = self._answer(call, request, response)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
             error = complete_error(
-                exc,
+                self._connections.explain(exc),
                 request=request,
                 credential=self._settings.credential,
                 headers=None if response is None else response.headers,
@@ -222,20 +222,18 @@ class Lunar:
         body = BodyBuffer(
             response.headers.get("content-encoding"), self._settings.limits.body, cut=False
         )
-        for piece in response.iter_raw():
+        while (piece := response.read()) is not None:
             body.feed(piece)
         response.close()
         return body.value()
 
     def _error_body(self, response: Any) -> bytes:
         """What can be had of it: a status is worth reporting even if its text breaks off."""
-        pieces = response.iter_raw()
         body = None
         with suppress(Exception):  # whatever broke the text off, the status says more
             encoding = response.headers.get("content-encoding")
             body = BodyBuffer(encoding, self._settings.limits.error_body, cut=True)
-            for piece in pieces:
+            while (piece := response.read()) is not None:
                 if not body.feed(piece):
                     break
-        pieces.close()
         return body.value() if body is not None else b""

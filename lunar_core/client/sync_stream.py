@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar
 
 from lunar_core.client.call import Call
-from lunar_core.client.failures import as_error, complete_error
+from lunar_core.client.failures import as_error, complete_error, strip_frames
 from lunar_core.client.finalizers import close_now as let_go
-from lunar_core.client.finalizers import home
+from lunar_core.client.responses import Response
 from lunar_core.client.stream_state import Final, StreamState
 from lunar_core.errors import APIStreamError, LunarError
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
 from lunar_core.wire import events
 from lunar_core.wire.events import JSONObject
-
-DRAIN_SECONDS = 0.02
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -41,13 +37,11 @@ class Stream(Generic[C]):
     def __init__(
         self,
         call: Call,
-        response: Any,  # httpx's, or httpx2's of an injected client: no type names both
+        response: Response,
         parse: Callable[[bytes], C | None],
     ) -> None:
-        self.home = home()
         self._call = call
         self._response = response
-        self._pieces = response.iter_raw()
         self._state = StreamState(call, response.status_code, response.headers)
         self._parse = parse
         self._over = self._released = False
@@ -136,13 +130,13 @@ class Stream(Generic[C]):
 
     def _read(self) -> None:
         try:
-            piece = next(self._pieces, None)
+            piece = self._response.read()
             if piece is None:
                 self._state.end()
             else:
                 self._state.take(piece)
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore or ssl raise
-            self._state.fail(as_error(exc))
+            self._state.fail(strip_frames(as_error(exc)))
 
     def _finish(self, error: LunarError | None) -> None:
         """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
@@ -150,19 +144,9 @@ class Stream(Generic[C]):
         if error is not None:
             self._error = self._state.broken(complete_error(error, secret=self._call.secret))
         self._state.conclude("ok" if error is None else "failed", self._error)
-        if error is None:
-            self._drain()
+        if error is None and self._state.done:
+            self._response.drain()
         self.release()
-
-    def _drain(self) -> None:
-        """The body's own end usually sits right behind [DONE]: read it, and the connection can be used again."""
-        deadline = self._response.extensions.get("deadline")
-        if deadline is not None and self._state.done:
-            deadline.at = time.monotonic() + DRAIN_SECONDS
-            with suppress(
-                Exception
-            ):  # whatever it is: the answer is whole, and the connection ends
-                next(self._pieces, None)
 
     def close(self) -> None:
         """Stop here. The service stops generating once it sees the connection gone."""
@@ -182,7 +166,6 @@ class Stream(Generic[C]):
         """Let go of the connection, once."""
         if not self._released:
             self._released = True
-            self._pieces.close()
             self._response.close()
 
     def __enter__(self) -> Stream[C]:

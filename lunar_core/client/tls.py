@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import ssl
 from functools import lru_cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -15,24 +14,30 @@ from lunar_core.errors import ConfigurationError
 from lunar_core.settings import is_loopback
 
 
-def uses_proxy(base_url: str) -> bool:
-    """Whether the environment names proxies that may apply.
+def find_proxy(base_url: str) -> str | None:
+    """The URL of the proxy that the environment names for this service, or None.
 
-    Never for this machine itself: plain http to it is allowed because it does not leave the machine.
+    None for this machine itself: plain http to it is allowed because it does not leave the machine.
     """
     parts = urlsplit(base_url)
     proxies, host = getproxies(), parts.hostname or ""
-    applies = parts.scheme in proxies or "all" in proxies
-    return applies and not is_loopback(host) and not proxy_bypass(host)
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or is_loopback(host) or proxy_bypass(host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def tls_context() -> ssl.SSLContext:
-    """One context for the whole process: each costs 20 ms and 1 MB. Follows SSL_CERT_FILE and SSL_CERT_DIR."""
-    return _tls_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    """One context for the whole process: each costs 20 ms and 1 MB. Follows SSL_CERT_FILE and SSL_CERT_DIR.
+
+    And what ``ssl.SSLContext`` is: gevent and truststore put a class of their own there, perhaps after a first call.
+    """
+    named = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    return _tls_context(*named, ssl.SSLContext)
 
 
 @lru_cache(maxsize=4)
-def _tls_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+def _tls_context(cert_file: str | None, cert_dir: str | None, _kind: type) -> ssl.SSLContext:
     own = cert_file is None and cert_dir is None
     try:
         context = ssl.create_default_context(
@@ -43,8 +48,3 @@ def _tls_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
         raise ConfigurationError(f"{named}: no certificates can be read: {error}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def no_cookies() -> CookieJar:
-    """A jar that takes none: a cookie of the service's would tie calls of different users together."""
-    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))

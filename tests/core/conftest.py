@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 import lunar_core
-from lunar_core.client import aio_stream, attempts, sync_stream
+from lunar_core.client import attempts, responses
 from tests.faults import FaultServer
 from tests.faults_steps import completion, reply, spoken, sse
 
@@ -71,15 +71,12 @@ def waits(monkeypatch):
 @pytest.fixture
 def unhurried(monkeypatch):
     """A stream waits for the end of its body as long as that takes, so that a busy machine ends no connection."""
-    for module in (aio_stream, sync_stream):
-        monkeypatch.setattr(module, "DRAIN_SECONDS", 10)
+    monkeypatch.setattr(responses, "DRAIN_SECONDS", 10)
 
 
-@pytest.fixture(
-    params=[set(), {"httpcore", "httpx"}], ids=["our own sockets", "a client of httpx's"]
-)
+@pytest.fixture(params=[{"httpx"}, {"httpcore", "httpx"}], ids=["our own transport", "httpx's"])
 def loggers(request):
-    """Who tells, at DEBUG, of a request that goes this way: nobody, or httpx and what is under it."""
+    """Who tells, at DEBUG, of a request that goes this way: httpx, and what is under its own transport."""
     return request.param
 
 

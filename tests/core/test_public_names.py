@@ -13,13 +13,13 @@ from lunar_core import AsyncLunar, AsyncStream, Lunar, Stream, types
 
 NAMES = """
 __version__ AnswerFailedError APIConnectionError APIResponseValidationError APIStatusError
-APIStreamError APITimeoutError AsyncLunar AsyncStream Attempt AuthenticationError BadRequestError
-BREAK_TIES Budget BudgetExceededError BudgetState CallInfo CallStart ChatCompletion ChatCompletionChunk Completion
-CompletionChunk ConfigurationError ConflictError context_window current_tags Entry
+APIStreamError APITimeoutError AsyncLunar AsyncStream AsyncTransport Attempt AuthenticationError BadRequestError
+BREAK_TIES Budget BudgetExceededError BudgetState CallInfo CallStart ChatCompletion ChatCompletionChunk
+Completion CompletionChunk ConfigurationError ConflictError context_window current_tags Entry
 InternalServerError Ledger LedgerError Limits Lunar LunarCostWarning LunarError Model NotFoundError Observer
 observing Outcome OutputTruncatedError PermissionDeniedError Prices Profiles Provider RateLimitError
 ResponseTooLargeError RoutedCompletion RoutingDecision Stream tags Timeout ToolChoiceIgnoredError
-Totals UnprocessableEntityError UpstreamFailure Usage
+Totals Transport UnprocessableEntityError UpstreamFailure Usage
 """
 RESOURCES = {
     "chat.completions": {"create"},

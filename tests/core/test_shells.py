@@ -21,12 +21,12 @@ WITHOUT_AWAIT = (
     (r"\bStopAsync(?=Iteration)", "Stop"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(?=(iter|next|enter|exit)__)", "__"),
-    (r"\ba(?=(begin|close|iter_raw)\b|next\()", ""),
+    (r"\ba(?=(begin|close)\b|next\()", ""),
     (r"\baio_", "sync_"),
     (r"\bAwaitable\[Any\]", "Any"),
     (r"\bAwaitable, ", ""),
     (r"\bclose_soon\b", "close_now"),
-    (r"\bfrom asyncio import sleep\b", "from time import sleep"),
+    (r"\bfrom anyio import sleep\b", "from time import sleep"),
 )
 
 

@@ -258,7 +258,7 @@ def test_19_debug_logs_of_everything_underneath_do_not_show_it(
 ):
     caplog.set_level(logging.DEBUG)
     fault_server.script(way.answer(), reply(401), reset, hang)
-    injected = connect.httpx_client() if loggers else None
+    injected = connect.httpx_client() if "httpcore" in loggers else None
     client = connect(fault_server, http_client=injected)
     way.ask(client)
     for _fault in range(3):

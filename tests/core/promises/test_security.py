@@ -159,7 +159,7 @@ def test_21_prompts_and_answers_are_never_logged_at_info_or_above(
     fault_server.script(
         reply(503), way.answer(f"It is {secret}."), reply(200, secret), reply(400, secret), reset
     )
-    injected = connect.httpx_client() if loggers else None
+    injected = connect.httpx_client() if "httpcore" in loggers else None
     client = connect(fault_server, max_retries=1, http_client=injected)
     way.ask(client, messages=SECRET_PROMPT)
     for _fault in range(3):

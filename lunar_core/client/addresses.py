@@ -1,0 +1,255 @@
+"""A socket of the first address of a host that answers, and what another thread may end that waits for one.
+
+The addresses of a host are tried one after the other, each with its share of the time and a second at most while
+there are others: asyncio's own race between them is not to be had on every event loop (uvloop). One that did not
+answer goes last for some minutes, so that it costs its share once and not at every new connection. None is pinned:
+the name is asked for again each time, or a service that balances its load by names could not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import anyio
+import httpcore
+
+T = TypeVar("T")
+
+Address = tuple[Any, Any, int, str, Any]
+"""As ``getaddrinfo`` gives it: family, kind, protocol, name, place."""
+
+FAILURES = (OSError, httpcore.NetworkError, httpcore.TimeoutException)
+
+HEAD_START = 1.0
+"""Seconds that one address of a host may have to itself before the next is tried."""
+DEAD_SECONDS = 300.0
+"""How long an address that did not answer is tried after the others."""
+
+_dead: dict[Any, float] = {}
+_MOST_DEAD = 1_000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where connections lead. ``tls``: the context of an https service, else None.
+
+    ``server_name``: whose certificate it must show, if not the host's.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None
+    local_address: str | None = None
+    uds: str | None = None
+    socket_options: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return self.uds or f"{self.host}:{self.port}"
+
+
+class Interrupt:
+    """How ``close()`` in one thread ends what another one waits for.
+
+    A forked child leaves alone what its parent had begun: the sockets are shared.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._end: Callable[[], object] | None = None
+        self._is_over = False
+
+    def arm(self, end: Callable[[], object]) -> None:
+        """From now on, ``end`` ends the wait."""
+        self._end = end
+        if self._is_over:
+            end()
+
+    def fire(self) -> None:
+        if self._pid == os.getpid():
+            self._is_over = True
+            if self._end is not None:
+                self._end()
+
+
+def shut_down(sock: socket.socket) -> None:
+    """End a connection under the feet of whoever waits for it. The descriptor stays, for its owner to close."""
+    with suppress(OSError):
+        # Not an SSLSocket's own, which drops the TLS state that another thread is using.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def connect(origin: Origin, seconds: float | None, interrupt: Interrupt) -> socket.socket:
+    """A connected socket. Raises OSError, or TimeoutError, which is one."""
+    ends = end_of(seconds)
+    addresses = _find(origin, seconds, interrupt)
+    return try_each(addresses, ends, lambda at, share: _open(origin, at, share, interrupt))
+
+
+def try_each(
+    addresses: list[Address], ends: float | None, attempt: Callable[[Address, float | None], T]
+) -> T:
+    """What ``attempt`` returns for the first address for which it does not fail, given its seconds."""
+    for left, address in _countdown(addresses):
+        try:
+            return attempt(address, _share(ends, left))
+        except FAILURES:
+            _note_dead(address)
+            if left == 1:
+                raise
+    raise OSError("the name has no address")
+
+
+def find_addresses(
+    host: str, port: int, seconds: float | None, interrupt: Interrupt
+) -> list[Address]:
+    """Those of a host, the dead ones last. The system's own look-up knows no timeout, so a thread waits for it."""
+    try:  # a number is no question to anybody
+        return _numeric(host, port)
+    except socket.gaierror:
+        pass
+    answer: SimpleQueue[list[Address] | BaseException] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except BaseException as error:  # noqa: BLE001  # raised again below, in the thread that asked
+            answer.put(error)
+
+    try:
+        threading.Thread(target=look_up, daemon=True).start()
+    except RuntimeError:  # the interpreter is ending, and starts none any more
+        look_up()
+    interrupt.arm(lambda: answer.put(OSError("closed")))
+    try:
+        found = answer.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(found, BaseException):
+        raise found
+    return dead_last(found)
+
+
+async def async_connect(origin: Origin, seconds: float | None) -> socket.socket:
+    """The same for asyncio."""
+    ends = end_of(seconds)
+    for left, address in _countdown(await _async_find(origin, seconds)):
+        try:
+            return await _async_open(origin, address, _share(ends, left))
+        except OSError:
+            _note_dead(address)
+            if left == 1:
+                raise
+    raise OSError("the name has no address")
+
+
+def dead_last(addresses: list[Address]) -> list[Address]:
+    """The same, in their own order, but those that did not answer lately behind the others."""
+    now = time.monotonic()
+    return sorted(addresses, key=lambda address: _dead.get(address[4], 0.0) > now)
+
+
+def _note_dead(address: Address) -> None:
+    if len(_dead) >= _MOST_DEAD:
+        _dead.clear()
+    _dead[address[4]] = time.monotonic() + DEAD_SECONDS
+
+
+def _numeric(host: str, port: int) -> list[Address]:
+    return dead_last(
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    )
+
+
+def _find(origin: Origin, seconds: float | None, interrupt: Interrupt) -> list[Address]:
+    if origin.uds is not None:
+        return _unix_socket(origin.uds)
+    return find_addresses(origin.host, origin.port, seconds, interrupt)
+
+
+async def _async_find(origin: Origin, seconds: float | None) -> list[Address]:
+    if origin.uds is not None:
+        return _unix_socket(origin.uds)
+    try:  # a number is no question to anybody, and needs no thread
+        return _numeric(origin.host, origin.port)
+    except socket.gaierror:
+        pass
+    with anyio.fail_after(seconds):
+        loop = asyncio.get_running_loop()
+        return dead_last(await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM))
+
+
+def _unix_socket(path: str) -> list[Address]:
+    return [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", path)]
+
+
+def _open(
+    origin: Origin, address: Address, seconds: float | None, interrupt: Interrupt
+) -> socket.socket:
+    sock = _socket(origin, address)
+    try:
+        interrupt.arm(lambda: shut_down(sock))
+        sock.settimeout(seconds)
+        sock.connect(address[4])
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _async_open(origin: Origin, address: Address, seconds: float | None) -> socket.socket:
+    sock = _socket(origin, address)
+    try:
+        sock.setblocking(False)  # noqa: FBT003  # positional alone
+        # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
+        with anyio.fail_after(seconds):
+            await asyncio.get_running_loop().sock_connect(sock, address[4])
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket(origin: Origin, address: Address) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        if family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if origin.local_address is not None:
+                sock.bind((origin.local_address, 0))
+        for option in origin.socket_options:
+            sock.setsockopt(*option)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _countdown(addresses: list[Address]) -> Iterator[tuple[int, Address]]:
+    """Each, and how many are left with it."""
+    return zip(range(len(addresses), 0, -1), addresses, strict=True)
+
+
+def end_of(seconds: float | None) -> float | None:
+    """When so many seconds will be over, by ``time.monotonic``."""
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _share(ends: float | None, left: int) -> float | None:
+    """Seconds that the next of ``left`` addresses of a host may take to answer."""
+    rest = None if ends is None else max(ends - time.monotonic(), 0.001)
+    if left == 1:
+        return rest
+    return HEAD_START if rest is None else min(rest / left, HEAD_START)

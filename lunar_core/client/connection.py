@@ -1,0 +1,168 @@
+"""One connection of our own to a service: HTTP/1.1 over one socket, as httpcore's pool wants to have it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any
+
+import httpcore
+
+from lunar_core.client.addresses import Interrupt, Origin
+from lunar_core.client.http11 import Exchange, Head, Headers, Request
+from lunar_core.client.sockets import AsyncioStream, Deadline, SocketStream
+
+
+class Connection(httpcore.ConnectionInterface):
+    """Opened by its first request; takes one request at a time."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.deadline = Deadline()
+        self.idle_since = 0.0
+        self._origin = origin
+        self._interrupt = Interrupt()
+        self._exchange: Exchange | None = None
+        self._stream: SocketStream | None = None
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Write the request and read the head of the answer. Raises httpcore's errors."""
+        timeout = request.extensions.get("timeout", {})
+        self.deadline.at = request.extensions.get("deadline")
+        body = b"".join(request.stream)  # type: ignore[arg-type]  # a sync one's
+        self._exchange = exchange = Exchange()
+        pieces = exchange.written(_as_written(request, body))
+        stream = self._stream
+        if stream is None:
+            stream = SocketStream(
+                self._origin, self.deadline, self._interrupt, timeout.get("connect")
+            )
+            self._stream = stream
+        try:
+            for piece in pieces:
+                stream.write(piece, timeout.get("write"))
+        except httpcore.WriteError:
+            exchange.cut_short = True  # a service may have refused it before it had read all
+        seconds = timeout.get("read")
+        while True:
+            head = exchange.take_head(stream.read(timeout=seconds))
+            if head is not None:
+                break
+        content = _read_body(exchange, stream, seconds)
+        return _response(head, content, stream)
+
+    def is_idle(self) -> bool:
+        """Whether the last answer was read to its end, and another request may follow."""
+        return self._exchange is not None and self._exchange.is_over
+
+    def has_expired(self) -> bool:
+        """Whether the server has hung up meanwhile, or speaks out of turn."""
+        return self._stream is None or self._stream.is_readable
+
+    def interrupt(self) -> None:
+        """End what another thread waits for; that thread closes the connection."""
+        self._interrupt.fire()
+
+    def abandon(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _read_body(exchange: Exchange, stream: SocketStream, timeout: float | None) -> Iterator[bytes]:
+    body, data = exchange.body, exchange.came_with_head
+    while not body.done:
+        piece = body.take(data or stream.read(timeout=timeout))
+        data = b""
+        if piece:
+            yield piece
+
+
+class AsyncConnection(httpcore.AsyncConnectionInterface):
+    """The same for asyncio."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.deadline = Deadline()
+        self.idle_since = 0.0
+        self._origin = origin
+        self._exchange: Exchange | None = None
+        self._stream: AsyncioStream | None = None
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Write the request and read the head of the answer. Raises httpcore's errors."""
+        timeout = request.extensions.get("timeout", {})
+        self.deadline.at = request.extensions.get("deadline")
+        body = b"".join([part async for part in request.stream])  # type: ignore[union-attr]  # an async one's
+        self._exchange = exchange = Exchange()
+        pieces = exchange.written(_as_written(request, body))
+        stream = self._stream
+        if stream is None:
+            stream = await AsyncioStream.connect(
+                self._origin, self.deadline, timeout.get("connect")
+            )
+            self._stream = stream
+        try:
+            for piece in pieces:
+                await stream.write(piece, timeout.get("write"))
+        except httpcore.WriteError:
+            exchange.cut_short = True  # a service may have refused it before it had read all
+        seconds = timeout.get("read")
+        while True:
+            head = exchange.take_head(await stream.read(timeout=seconds))
+            if head is not None:
+                break
+        content = _async_read_body(exchange, stream, seconds)
+        return _response(head, content, stream)
+
+    def is_idle(self) -> bool:
+        """Whether the last answer was read to its end, and another request may follow."""
+        return self._exchange is not None and self._exchange.is_over
+
+    def has_expired(self) -> bool:
+        """Whether the server has hung up meanwhile, or speaks out of turn."""
+        return self._stream is None or self._stream.is_readable
+
+    def abort(self) -> None:
+        if self._stream is not None:
+            self._stream.abort()
+
+    async def aclose(self) -> None:
+        self.abort()  # waits for nothing, so that no cancellation can come between
+
+
+async def _async_read_body(
+    exchange: Exchange, stream: AsyncioStream, timeout: float | None
+) -> AsyncIterator[bytes]:
+    body, data = exchange.body, exchange.came_with_head
+    while not body.done:
+        piece = body.take(data or await stream.read(timeout=timeout))
+        data = b""
+        if piece:
+            yield piece
+
+
+def _as_written(request: httpcore.Request, body: bytes) -> Request:
+    return Request(request.method, request.url.target, _framed(request.headers, body), body)
+
+
+def _framed(headers: Headers, body: bytes) -> Headers:
+    """``headers``, with the size of a body that came in pieces and is written as a whole."""
+    if all(name.lower() != b"transfer-encoding" for name, _ in headers):
+        return headers
+    kept = [pair for pair in headers if pair[0].lower() != b"transfer-encoding"]
+    return [*kept, (b"content-length", b"%d" % len(body))]
+
+
+def _response(
+    head: Head,
+    content: Iterable[bytes] | AsyncIterable[bytes],
+    stream: SocketStream | AsyncioStream,
+) -> httpcore.Response:
+    extensions: dict[str, Any] = {
+        "http_version": head.http_version,
+        "reason_phrase": head.reason,
+        "network_stream": stream,
+    }
+    return httpcore.Response(
+        head.status, headers=head.headers, content=content, extensions=extensions
+    )

@@ -1,0 +1,230 @@
+"""Answers whose bodies are still to be read, and who owns them: this module, not the streams that read them.
+
+A stream that its reader has dropped is finalized by the garbage collector: at any moment, in any thread, perhaps inside
+httpcore's pool, whose lock that thread then holds. If the stream owned the answer, httpx's generators would be
+finalized with it, and wait for that lock for ever. So answers are owned here until they are closed. A finalizer ends
+the socket and leaves a note; the next call closes the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any
+
+import anyio
+
+from lunar_core.client.addresses import shut_down
+from lunar_core.errors import APITimeoutError, LunarError
+
+DRAIN_SECONDS = 0.1
+"""How long a reader may wait for the end of a body behind its last event: more than a delayed ACK takes (40 ms)."""
+
+Explain = Callable[[Exception], LunarError]
+
+_open: set[Response | AsyncResponse] = set()
+_dropped: deque[Response] = deque()
+_async_dropped: deque[AsyncResponse] = deque()
+
+
+def close_dropped() -> None:
+    """Close what finalizers have left."""
+    while _dropped:
+        with suppress(IndexError):  # another thread was quicker
+            _dropped.popleft().close()
+
+
+async def async_close_dropped() -> None:
+    """The same for answers that came in an event loop which has ended, or is none of asyncio's."""
+    while _async_dropped:
+        await _async_dropped.popleft().aclose()
+
+
+def home() -> tuple[int, asyncio.AbstractEventLoop | None]:
+    """Where connections opened now belong: to this process, and to the event loop that runs, if any."""
+    try:
+        return os.getpid(), asyncio.get_running_loop()
+    except RuntimeError:
+        return os.getpid(), None
+
+
+class Response:
+    """An answer of httpx or httpx2. ``ends``: when its call must be over (``time.monotonic``), or None.
+
+    ``explain`` makes our errors of whatever is raised below.
+    """
+
+    def __init__(self, answer: Any, ends: float | None, explain: Explain) -> None:
+        self.home = home()
+        self.status_code: int = answer.status_code
+        self.headers = plain_headers(answer)
+        self._answer = answer
+        self._explain = explain
+        self._lease = answer.extensions.get("lunar_lease")
+        self._ends = None if self._lease is not None else ends
+        self._pieces: Iterator[bytes] = pieces_of(answer) or answer.iter_raw()
+        self._alarm = None if self._ends is None else _Alarm(answer, self._ends)
+        _open.add(self)
+
+    def read(self) -> bytes | None:
+        """The next piece of the body as it came, or None at its end. Raises LunarError."""
+        try:
+            piece = next(self._pieces, None)
+        except Exception as error:  # noqa: BLE001  # whatever httpx, httpcore, ssl or a wrapper raise
+            failure = self._explain(error)
+        else:
+            if self._ends is None or time.monotonic() < self._ends:
+                return piece
+            failure = _time_is_over()
+        if self._ends is not None and time.monotonic() >= self._ends:
+            failure = _time_is_over()  # whatever the alarm has made of it
+        raise failure
+
+    def drain(self) -> None:
+        """Read the end of the body, if it comes soon: then the connection can be used again."""
+        ends = time.monotonic() + DRAIN_SECONDS
+        with suppress(Exception):  # whatever it is: the answer is whole, and the connection ends
+            if self._lease is not None:
+                self._lease.deadline.at = ends
+                next(self._pieces, None)
+            elif is_http11(self._answer):
+                alarm = _Alarm(self._answer, ends)
+                next(self._pieces, None)
+                alarm.cancel()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self.home[0] == os.getpid():  # a forked child leaves its parent's alone
+            _open.discard(self)
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._pieces.close()  # type: ignore[attr-defined]  # a generator
+            self._answer.close()
+
+    def abandon(self) -> None:
+        """Its reader has dropped it: end the socket, and leave the rest to the next call."""
+        if self.home[0] != os.getpid():
+            return
+        if self._lease is not None:
+            self._lease.abandon()
+        elif is_http11(self._answer) and (sock := socket_of(self._answer)) is not None:
+            sock.close()
+        _dropped.append(self)
+
+
+class AsyncResponse:
+    """The same for asyncio."""
+
+    def __init__(self, answer: Any, ends: float | None, explain: Explain) -> None:
+        self.home = home()
+        self.status_code: int = answer.status_code
+        self.headers = plain_headers(answer)
+        self._answer = answer
+        self._explain = explain
+        self._lease = answer.extensions.get("lunar_lease")
+        self._ends = None if self._lease is not None else ends
+        whole = pieces_of(answer)
+        self._pieces: AsyncIterator[bytes] = answer.aiter_raw() if whole is None else _each(whole)
+        _open.add(self)
+
+    async def read(self) -> bytes | None:
+        """The next piece of the body as it came, or None at its end. Raises LunarError."""
+        try:
+            if self._ends is None:
+                return await anext(self._pieces, None)
+            with bounded(self._ends):
+                return await anext(self._pieces, None)
+        except Exception as error:  # noqa: BLE001  # whatever httpx, httpcore, ssl or a wrapper raise
+            raise self._explain(error) from None
+
+    async def drain(self) -> None:
+        """Read the end of the body, if it comes soon: then the connection can be used again."""
+        ends = time.monotonic() + DRAIN_SECONDS
+        with suppress(Exception):  # whatever it is: the answer is whole, and the connection ends
+            if self._lease is not None:
+                self._lease.deadline.at = ends
+                await anext(self._pieces, None)
+            else:
+                with bounded(ends):
+                    await anext(self._pieces, None)
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        if self.home[0] == os.getpid():  # a forked child leaves its parent's alone
+            _open.discard(self)
+            await self._pieces.aclose()  # type: ignore[attr-defined]  # a generator
+            await self._answer.aclose()
+
+    def abandon(self) -> None:
+        """Its reader has dropped it, and it is not to be closed in its own event loop: that has ended, or is none."""
+        if self.home[0] != os.getpid():
+            return
+        if self.home[1] is None:
+            _async_dropped.append(self)
+        else:
+            _open.discard(self)  # its connection went with the loop
+
+
+def plain_headers(answer: Any) -> Mapping[str, str]:
+    """By lower-case names, repeated ones as one."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in answer.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if answer.is_stream_consumed:
+        headers.pop("content-encoding", None)
+    return headers
+
+
+def pieces_of(answer: Any) -> Iterator[bytes] | None:
+    """The body, if httpx has read and decoded it already: one of MockTransport's, or a hook has looked at it."""
+    return (piece for piece in (answer.content,)) if answer.is_stream_consumed else None
+
+
+async def _each(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def is_http11(answer: Any) -> bool:
+    """Whether its connection carries nothing else meanwhile, as one of HTTP/2 does."""
+    return bool(answer.extensions.get("http_version", b"").startswith(b"HTTP/1"))
+
+
+def socket_of(answer: Any) -> Any:
+    """The socket that a foreign transport reads it from, if it says so."""
+    stream = answer.extensions.get("network_stream")
+    return None if stream is None else stream.get_extra_info("socket")
+
+
+def bounded(ends: float | None) -> AbstractContextManager[object]:
+    """What is awaited inside must be over then (``time.monotonic``). Raises TimeoutError."""
+    return nullcontext() if ends is None else anyio.fail_after(ends - time.monotonic())
+
+
+class _Alarm:
+    """Ends what a foreign transport may read for longer: a timer shuts its socket.
+
+    A finalizer must not cancel it, because a timer has a lock: what it shuts then is closed already.
+    """
+
+    def __init__(self, answer: Any, ends: float) -> None:
+        sock = socket_of(answer) if is_http11(answer) else None
+        self._timer: threading.Timer | None = None
+        if sock is not None:
+            self._timer = threading.Timer(max(0.0, ends - time.monotonic()), shut_down, [sock])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _time_is_over() -> APITimeoutError:
+    return APITimeoutError("the call's time is over")

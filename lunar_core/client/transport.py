@@ -1,0 +1,188 @@
+"""Transport and AsyncTransport: fast connections below any httpx client.
+
+Both are httpx's own transports, so that whatever patches those, or httpcore's pools below them, sees each request.
+``_pool`` is the one private name of httpx's that is used here: tests/core/test_transport.py says with which versions
+that was seen to work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import ssl
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import httpcore
+import httpx
+
+from lunar_core.client.pool import KEEPALIVE_SECONDS, AsyncPool, Options, Pool
+from lunar_core.errors import ConfigurationError
+
+_REFUSED = {
+    "cert": "put it into the ssl.SSLContext that verify= takes",
+    "http1": "HTTP/1.1 is what these connections speak",
+    "http2": "HTTP/1.1 is what these connections speak",
+    "retries": "Lunar retries by itself: max_retries=",
+    "trust_env": "give what the environment names: verify=, proxy=",
+}
+
+
+class Transport(httpx.HTTPTransport):
+    """Lunar's connections below an ``httpx.Client`` of your own.
+
+    ``verify``: an ``ssl.SSLContext``, also for certificates of your own (mTLS); else the process's, which follows
+    SSL_CERT_FILE and SSL_CERT_DIR. ``limits``: httpx's. ``proxy``: a URL or an ``httpx.Proxy``. ``local_address``,
+    ``uds`` and ``socket_options`` as with httpx. Each process that a program forks has connections of its own.
+    Raises ConfigurationError for what does not apply here.
+
+    >>> def main(context, log):
+    ...     own = httpx.Client(transport=Transport(verify=context), event_hooks={"request": [log]})
+    ...     return Lunar(http_client=own)
+    """
+
+    def __init__(
+        self,
+        verify: object = True,  # noqa: FBT002  # httpx's
+        *,
+        limits: httpx.Limits | None = None,
+        proxy: httpx.Proxy | httpx.URL | str | None = None,
+        local_address: str | None = None,
+        uds: str | None = None,
+        socket_options: Sequence[Any] = (),
+        **others: object,
+    ) -> None:
+        self._options = _checked(
+            verify=verify,
+            limits=limits,
+            proxy=proxy,
+            local_address=local_address,
+            uds=uds,
+            socket_options=socket_options,
+            others=others,
+        )
+        self._pools: dict[int, Pool] = {}
+
+    @property  # type: ignore[override]  # httpx sets it once; here each process, and each event loop, has its own
+    def _pool(self) -> Pool:
+        """The connections of this process: what httpx hands each request to."""
+        pid = os.getpid()
+        pool = self._pools.get(pid)
+        if pool is None:
+            # Threads may get here together: setdefault keeps one, and the others' hold nothing yet.
+            pool = self._pools.setdefault(pid, Pool(self._options))
+        return pool
+
+    def close(self) -> None:
+        """End the connections of this process, and whatever waits for one of them in another thread."""
+        pool = self._pools.pop(os.getpid(), None)
+        if pool is not None:
+            pool.close()
+
+
+class AsyncTransport(httpx.AsyncHTTPTransport):
+    """The same below an ``httpx.AsyncClient``. Each event loop has connections of its own."""
+
+    def __init__(
+        self,
+        verify: object = True,  # noqa: FBT002  # httpx's
+        *,
+        limits: httpx.Limits | None = None,
+        proxy: httpx.Proxy | httpx.URL | str | None = None,
+        local_address: str | None = None,
+        uds: str | None = None,
+        socket_options: Sequence[Any] = (),
+        **others: object,
+    ) -> None:
+        self._options = _checked(
+            verify=verify,
+            limits=limits,
+            proxy=proxy,
+            local_address=local_address,
+            uds=uds,
+            socket_options=socket_options,
+            others=others,
+        )
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = WeakKeyDictionary()
+
+    @property  # type: ignore[override]  # httpx sets it once; here each process, and each event loop, has its own
+    def _pool(self) -> AsyncPool:
+        """The connections of this event loop: what httpx hands each request to."""
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            pool = self._pools[loop] = AsyncPool(self._options)
+        return pool
+
+    async def aclose(self) -> None:
+        """End the connections of this event loop. Those of others end with their loops."""
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.aclose()
+
+
+def _checked(
+    *,
+    verify: object,
+    limits: httpx.Limits | None,
+    proxy: httpx.Proxy | httpx.URL | str | None,
+    local_address: str | None,
+    uds: str | None,
+    socket_options: Sequence[Any],
+    others: dict[str, object],
+) -> Options:
+    for name in others:
+        why = _REFUSED.get(name, "there is no such option")
+        raise ConfigurationError(f"{name}: does not apply to Lunar's transport: {why}")
+    bounds = httpx.Limits() if limits is None else limits
+    most, idle, expiry = (
+        bounds.max_connections,
+        bounds.max_keepalive_connections,
+        bounds.keepalive_expiry,
+    )
+    return Options(
+        verify=_context(verify),
+        max_connections=Options.max_connections if most is None else most,
+        max_idle=Options.max_idle if idle is None else idle,
+        keepalive=KEEPALIVE_SECONDS if limits is None else math.inf if expiry is None else expiry,
+        proxy=None if proxy is None else _proxy(proxy),
+        local_address=local_address,
+        uds=uds,
+        socket_options=tuple(socket_options),
+    )
+
+
+def _context(verify: object) -> ssl.SSLContext | None:
+    if verify is True or verify is None:
+        return None
+    if not isinstance(verify, ssl.SSLContext):
+        raise ConfigurationError(
+            f"verify: expected an ssl.SSLContext, not {verify!r}: certificates are always checked, and a context says "
+            "against which authorities"
+        )
+    verify.set_alpn_protocols(["http/1.1"])
+    return verify
+
+
+def _proxy(proxy: httpx.Proxy | httpx.URL | str) -> httpcore.Proxy:
+    try:
+        named = proxy if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ConfigurationError(f"proxy: cannot be used: {error}") from None
+    url = named.url
+    if url.scheme.startswith("socks"):
+        try:
+            import_module("socksio")  # httpcore needs it, and says so less clearly
+        except ImportError:
+            raise ConfigurationError(
+                "proxy: SOCKS needs the package socksio: pip install 'httpx[socks]'"
+            ) from None
+    return httpcore.Proxy(
+        httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        auth=named.raw_auth,
+        headers=named.headers.raw,
+        ssl_context=named.ssl_context,
+    )
