@@ -94,15 +94,17 @@ Plan = Generator[Send, Reply[T], Reply[T]]
 
 def may_fall_back(error: LunarError) -> bool:
     """Whether another model may answer. Not after a mistake of the caller's: it must be seen, not paid for."""
+    if (
+        error._is_retryable is False
+    ):  # whoever said so knows it of every model: this client was closed
+        return False
     if error.upstream is not None:
         return error.upstream.may_fall_back
     if isinstance(error, APIStatusError):
         return error.status_code == 429 or (error.status_code or 0) >= 500
     if isinstance(error, APIStreamError):
         return error.status_code not in PERMANENT
-    if isinstance(error, APIConnectionError):
-        return error.is_retryable  # if it is not, no model is reached
-    return isinstance(error, APIResponseValidationError)
+    return isinstance(error, (APIConnectionError, APIResponseValidationError))
 
 
 def backoff(retry: int, jitter: float) -> float:

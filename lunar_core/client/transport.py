@@ -66,8 +66,8 @@ class Transport(httpx.HTTPTransport):
         )
         self._pools: dict[int, Pool] = {}
 
-    @property  # type: ignore[override]  # httpx sets it once; here each process, and each event loop, has its own
-    def _pool(self) -> Pool:
+    @property
+    def _pool(self) -> Pool:  # type: ignore[override]  # httpx sets it once; here each process has its own
         """The connections of this process: what httpx hands each request to."""
         pid = os.getpid()
         pool = self._pools.get(pid)
@@ -108,8 +108,8 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
         )
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = WeakKeyDictionary()
 
-    @property  # type: ignore[override]  # httpx sets it once; here each process, and each event loop, has its own
-    def _pool(self) -> AsyncPool:
+    @property
+    def _pool(self) -> AsyncPool:  # type: ignore[override]  # and here each event loop
         """The connections of this event loop: what httpx hands each request to."""
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)

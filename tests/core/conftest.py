@@ -74,7 +74,10 @@ def unhurried(monkeypatch):
     monkeypatch.setattr(responses, "DRAIN_SECONDS", 10)
 
 
-@pytest.fixture(params=[{"httpx"}, {"httpcore", "httpx"}], ids=["our own transport", "httpx's"])
+@pytest.fixture(
+    params=[{"lunar_core", "httpx"}, {"lunar_core", "httpcore", "httpx"}],
+    ids=["our own transport", "httpx's"],
+)
 def loggers(request):
     """Who tells, at DEBUG, of a request that goes this way: httpx, and what is under its own transport."""
     return request.param
