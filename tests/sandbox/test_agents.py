@@ -18,6 +18,8 @@ from lunar_core import BadRequestError
 from tests.sandbox.raw import chat, tool
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from lunar_core.sandbox import Sandbox
 
 pytestmark = [
@@ -62,8 +64,17 @@ def _no_agent_runs_on(lunar_sandbox_env: Sandbox) -> Any:
 
 
 @pytest.fixture(params=["gpt-4o-mini", "router"])
-def model(request: pytest.FixtureRequest) -> ChatLunar:
-    return ChatLunar(model=request.param)
+def model(request: pytest.FixtureRequest) -> Iterator[ChatLunar]:
+    model = ChatLunar(model=request.param)
+    yield model
+    model.close()
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[LunarLLM]:
+    llm = LunarLLM(model="gpt-4o-mini")
+    yield llm
+    await llm.aclose()
 
 
 @pytest.mark.parametrize(
@@ -107,8 +118,8 @@ def test_a_choice_that_never_ends_is_refused_and_says_why(model: ChatLunar) -> N
         agent.invoke(LANGCHAIN_TASK)
 
 
-def test_a_supervisor_hands_over_to_each_once(lunar_sandbox_env: Sandbox) -> None:
-    model = ChatLunar(model="gpt-4o-mini")
+@pytest.mark.parametrize("model", ["gpt-4o-mini"], indirect=True)
+def test_a_supervisor_hands_over_to_each_once(model: ChatLunar, lunar_sandbox_env: Sandbox) -> None:
     experts = {
         "transfer_to_weather": create_agent(model, [weather]),
         "transfer_to_population": create_agent(model, [population]),
@@ -140,20 +151,18 @@ def test_a_supervisor_hands_over_to_each_once(lunar_sandbox_env: Sandbox) -> Non
     ],
     ids=str,
 )
-async def test_a_function_agent_ends_in_its_report(options: dict[str, Any]) -> None:
-    llm = LunarLLM(model="gpt-4o-mini")
+async def test_a_function_agent_ends_in_its_report(options: dict[str, Any], llm: LunarLLM) -> None:
     agent = FunctionAgent(tools=[weather, population], llm=llm, output_cls=Report, **options)
     answer = await agent.run(user_msg=TASK)
     assert answer.structured_response == {"city": "Lisbon"}
 
 
-async def test_a_react_agent_ends_in_its_report() -> None:
-    agent = ReActAgent(tools=[weather], llm=LunarLLM(model="gpt-4o-mini"), output_cls=Report)
+async def test_a_react_agent_ends_in_its_report(llm: LunarLLM) -> None:
+    agent = ReActAgent(tools=[weather], llm=llm, output_cls=Report)
     assert (await agent.run(user_msg=TASK)).structured_response == {"city": "Lisbon"}
 
 
-async def test_agents_that_may_hand_over_to_each_other_end() -> None:
-    llm = LunarLLM(model="gpt-4o-mini")
+async def test_agents_that_may_hand_over_to_each_other_end(llm: LunarLLM) -> None:
     names = {"weather_expert": weather, "population_expert": population}
     agents = [
         FunctionAgent(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from llama_index_lunar import LunarLLM
 from lunar_core.sandbox.forms import answer_in_form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def answer(text: str) -> Any:
@@ -118,9 +121,11 @@ def test_any_text_is_read(text: str) -> None:
 
 
 @pytest.fixture
-def llm(lunar_sandbox_env: Any) -> LunarLLM:
+def llm(lunar_sandbox_env: Any) -> Iterator[LunarLLM]:
     del lunar_sandbox_env
-    return LunarLLM(model="gpt-4o-mini")
+    llm = LunarLLM(model="gpt-4o-mini")
+    yield llm
+    llm.close()
 
 
 CHOICES = [
@@ -156,6 +161,7 @@ def test_a_text_completion_program_gives_its_object(llm: LunarLLM) -> None:
     assert program() == Album(name="Blue", artist="Joni Mitchell")
 
 
-def test_an_evaluator_gets_its_score(llm: LunarLLM) -> None:
-    result = CorrectnessEvaluator(llm=llm).evaluate(query="q", response="r", reference="s")
+async def test_an_evaluator_gets_its_score(llm: LunarLLM) -> None:
+    result = await CorrectnessEvaluator(llm=llm).aevaluate(query="q", response="r", reference="s")
+    await llm.aclose()
     assert result.score == 4.0
