@@ -41,6 +41,7 @@ async def main() -> None:
     # Of models that err equally often, the cheapest; at weight 0 their order decides, often for the dearest.
     llm = LunarLLM(model="router", cost_weight=BREAK_TIES)
     await asyncio.gather(*(serve(llm, tenant) for tenant in QUESTIONS))
+    costs.close()
     for groups in (costs.by_tag("tenant"), costs.by_model):
         print("                      calls  cost in USD  unpriced")
         for name, totals in sorted(groups.items()):

@@ -27,7 +27,7 @@ def handler():
     costs = LunarCostHandler()
     get_dispatcher().event_handlers.append(costs)
     yield costs
-    get_dispatcher().event_handlers.remove(costs)
+    costs.close()
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -112,7 +112,7 @@ async def test_both_systems_may_listen_and_a_shared_ledger_counts_once(llm_on, l
             for endpoint in ENDPOINTS:
                 await ask(Settings.llm, endpoint)
     finally:
-        get_dispatcher().event_handlers.remove(handler)
+        handler.close()
     assert len(ledger) == 8
     assert ledger.total_cost == lunar_sandbox.total_billed()
 
