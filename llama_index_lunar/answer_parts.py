@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Collection
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -18,33 +17,93 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from lunar_core import bridge
+from lunar_core.wire.replay import add_call_extra, read_call_extra
+from lunar_core.wire.tool_calls import ToolCallPart, as_text
+
 JSONObject = dict[str, Any]
+
+LEAST_LOGPROB = -9999.0
+"""What OpenAI writes for a probability of 0: JSON has no infinity, and the core reads None in its place."""
+
+
+REPLAY = "lunar_replay"
+"""The key in a message's ``additional_kwargs`` of what goes back to the model that wrote it: memories keep it there."""
 
 
 @dataclass
 class AnswerToolCall:
-    """A tool call, whole or as far as it has come. ``arguments`` is JSON text, as the model wrote it."""
+    """A tool call, whole or as far as it has come. ``arguments`` is JSON text, as the model wrote it.
+
+    ``type``: "function", or "custom" for a call whose ``arguments`` are free text. ``extra``: the fields beside the
+    known ones, such as signatures, as ``lunar_core.wire.replay`` reads them.
+    """
 
     id: str = ""
     name: str = ""
     arguments: str = ""
+    type: str = "function"
+    extra: JSONObject = field(default_factory=dict)
 
     @classmethod
-    def from_wire(cls, call: JSONObject) -> AnswerToolCall:
-        """A whole call as the API writes it."""
-        function = call.get("function") or {}
-        arguments = string_or_json(function.get("arguments"))
-        return cls(call.get("id") or new_call_id(), function.get("name") or "", arguments)
+    def from_wire(cls, call: JSONObject, own_names: Mapping[str, str]) -> AnswerToolCall:
+        """A whole call as the API writes it. ``own_names``: of tools that were sent under another name."""
+        custom, function = call.get("custom"), call.get("function")
+        if isinstance(custom, dict):
+            name, arguments, kind = custom.get("name"), custom.get("input"), "custom"
+        else:
+            function = function if isinstance(function, dict) else {}
+            name, arguments, kind = function.get("name"), function.get("arguments"), "function"
+        name = string(name) or ""
+        return cls(
+            string(call.get("id")) or "",
+            own_names.get(name, name),
+            as_text(arguments),
+            kind,
+            read_call_extra(call),
+        )
+
+    def add(self, part: ToolCallPart) -> None:
+        """Take in what a piece of a stream adds."""
+        self.type = part.type
+        self.id += part.id or ""
+        self.name += part.name or ""
+        self.arguments += part.arguments or ""
+        self.extra |= part.extra
+        if part.function_extra:
+            self.extra["function"] = {**self.extra.get("function", {}), **part.function_extra}
 
     def to_wire(self) -> JSONObject:
         """The same as the API writes it."""
+        if self.type == "custom":
+            custom = {"name": self.name, "input": self.arguments}
+            return add_call_extra({"id": self.id, "type": "custom", "custom": custom}, self.extra)
         function = {"name": self.name, "arguments": self.arguments}
-        return {"id": self.id, "type": "function", "function": function}
+        return add_call_extra({"id": self.id, "type": "function", "function": function}, self.extra)
+
+    def is_whole(self, finish_reason: str | None) -> bool:
+        """Whether a finished call may be run: it has a name, and arguments that came whole."""
+        if not self.name:
+            return False
+        if self.type == "custom":
+            return finish_reason != "length"
+        return bridge.parse_arguments(self.arguments, finish_reason=finish_reason) is not None
 
 
-def new_call_id() -> str:
-    """An id for a tool call whose upstream gave it none: its result must name one."""
-    return f"call_{uuid.uuid4().hex}"
+def split_calls(
+    calls: Iterable[AnswerToolCall], finish_reason: str | None
+) -> tuple[list[AnswerToolCall], list[AnswerToolCall]]:
+    """The calls of a finished answer that came whole, and those that must not run.
+
+    Only its last call can have been cut off by the token limit before it had any arguments.
+    """
+    listed = list(calls)
+    whole = [
+        call
+        for place, call in enumerate(listed, 1)
+        if call.is_whole(finish_reason if place == len(listed) else None)
+    ]
+    return whole, [call for call in listed if call not in whole]
 
 
 def make_message(
@@ -69,6 +128,18 @@ def make_message(
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
 
 
+def keep_for_replay(message: ChatMessage, signed: JSONObject, writer: str | None) -> None:
+    """Have a finished message carry what it goes back with, and the name of the model that wrote it.
+
+    ``signed``: fields beside the known ones. Nothing is added to a message that has neither those nor reasoning nor
+    fields of that kind on its tool calls.
+    """
+    has_reasoning = any(isinstance(block, ThinkingBlock) for block in message.blocks)
+    calls = message.additional_kwargs.get("tool_calls", ())
+    if signed or has_reasoning or any(read_call_extra(call) for call in calls):
+        message.additional_kwargs[REPLAY] = {"model": writer, **signed}
+
+
 def read_logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
     """For each token the alternatives that the model had; the token alone where the service names none."""
     logprobs = choice.get("logprobs")
@@ -77,7 +148,10 @@ def read_logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
     try:
         if "token_logprobs" in logprobs:  # the form of text completions
             return [
-                [LogProb(token=token, logprob=logprob) for token, logprob in alternatives.items()]
+                [
+                    LogProb(token=token, logprob=_finite(logprob))
+                    for token, logprob in alternatives.items()
+                ]
                 for alternatives in objects(logprobs.get("top_logprobs"))
             ] or None
         return [
@@ -91,9 +165,14 @@ def read_logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
 def _logprob(token: JSONObject) -> LogProb:
     return LogProb(
         token=token.get("token") or "",
-        logprob=token.get("logprob") or 0.0,
+        logprob=_finite(token.get("logprob")),
         bytes=token.get("bytes") or [],
     )
+
+
+def _finite(logprob: Any) -> Any:  # what is no number is for LogProb to refuse
+    is_infinite = isinstance(logprob, (int, float)) and not math.isfinite(logprob)
+    return LEAST_LOGPROB if logprob is None or is_infinite else logprob
 
 
 def first_choice(chunk: JSONObject) -> JSONObject:
@@ -120,10 +199,3 @@ def objects(values: object) -> list[JSONObject]:
 def string(value: object) -> str | None:
     """``value`` if it is a string."""
     return value if isinstance(value, str) else None
-
-
-def string_or_json(arguments: object) -> str:
-    """Arguments as JSON text: some upstreams send the object itself."""
-    if isinstance(arguments, str):
-        return arguments
-    return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)

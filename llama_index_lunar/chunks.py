@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from llama_index.core.base.llms.types import (
@@ -15,19 +17,24 @@ from llama_index.core.base.llms.types import (
 from llama_index_lunar.answer_parts import (
     AnswerToolCall,
     first_choice,
+    keep_for_replay,
     make_message,
-    new_call_id,
-    objects,
     read_logprobs,
+    split_calls,
     string,
-    string_or_json,
     text_of_parts,
 )
-from llama_index_lunar.metadata import answer_metadata, complete_raw, reasoning_tokens
+from llama_index_lunar.metadata import (
+    answer_metadata,
+    complete_raw,
+    find_writer,
+    reasoning_tokens,
+)
 from lunar_core import bridge
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
-from lunar_core.wire.deltas import ToolCallSlots
+from lunar_core.wire.replay import SIGNED_FIELDS
+from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart
 
 JSONObject = dict[str, Any]
 
@@ -52,12 +59,19 @@ class ChatChunks:
     the call, and no text ever waits for that.
     """
 
-    def __init__(self, routing: JSONObject | None = None) -> None:
+    def __init__(
+        self,
+        routing: JSONObject | None = None,
+        own_names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._end = _StreamEnd(routing)
+        self._own_names = own_names
+        self._refusal = ""
         self._text: str | None = None
         self._reasoning = ""
         self._calls: dict[int, AnswerToolCall] = {}
-        self._slots = ToolCallSlots()
+        self._signed: JSONObject = {}
+        self._assembler = ToolCallAssembler()
         self._held: ChatResponse | None = None
         self._plain = bridge.PlainTexts()
 
@@ -79,20 +93,21 @@ class ChatChunks:
         text = content if isinstance(content, str) else text_of_parts(content)
         if text or content == "":
             self._text = text if self._text is None else self._text + text
+        self._refusal += string(delta.get("refusal")) or ""
         reasoning = bridge.find_reasoning(delta)
         self._reasoning += reasoning
-        pieces = objects(delta.get("tool_calls"))
-        for piece in pieces:
-            self._add(piece)
+        self._signed |= {name: delta[name] for name in SIGNED_FIELDS if delta.get(name)}
+        parts = self._assembler.feed(delta.get("tool_calls"))
+        self._add(parts)
         response = ChatResponse(
-            message=make_message(self._text, self._reasoning, self._calls.values()),
+            message=make_message(self._text, self._reasoning, self._named_calls()),
             delta=text,
             raw=chunk,
             logprobs=read_logprobs(choice),
             additional_kwargs={"thinking_delta": reasoning} if reasoning else {},
         )
         held, self._held = self._held, None
-        if text or reasoning or pieces:
+        if text or reasoning or parts:
             return (response,) if held is None else (held, response)
         self._held = response
         return () if held is None else (held,)
@@ -102,34 +117,34 @@ class ChatChunks:
         for unread in self._plain.unread():
             self._end.note(unread)
         raw, metadata = self._end.conclude(stream, self._held, {"delta": {}})
-        for call in self._calls.values():
-            call.id = call.id or new_call_id()
+        self._add(self._assembler.finish(string(raw.get("id"))))
+        calls, invalid = split_calls(self._named_calls(), metadata.get("finish_reason"))
+        if invalid:
+            metadata["invalid_tool_calls"] = [call.to_wire() for call in invalid]
+        if self._refusal:
+            metadata["refusal"] = self._refusal
         thinking = reasoning_tokens(stream.usage)
+        message = make_message(self._text, self._reasoning, calls, thinking)
+        keep_for_replay(message, self._signed, find_writer(stream.call, stream.routing))
         return ChatResponse(
-            message=make_message(self._text, self._reasoning, self._calls.values(), thinking),
+            message=message,
             delta="",
             raw=raw,
             logprobs=self._held.logprobs if self._held else None,
             additional_kwargs=metadata,
         )
 
-    def _add(self, piece: JSONObject) -> None:
-        value = piece.get("function")
-        function: JSONObject = value if isinstance(value, dict) else {}
-        index, call_id, name = (
-            piece.get("index"),
-            string(piece.get("id")),
-            string(function.get("name")),
-        )
-        slot = self._slots.slot(index if isinstance(index, int) else None, call_id, name)
-        call = self._calls.get(slot)
-        if call is None:
-            call = self._calls[slot] = AnswerToolCall()
-            self._calls = dict(sorted(self._calls.items()))
-        call.id = call.id or call_id or ""
-        if name and name != call.name:
-            call.name += name
-        call.arguments += string_or_json(function.get("arguments"))
+    def _add(self, parts: Sequence[ToolCallPart]) -> None:
+        for part in parts:
+            if part.number not in self._calls:
+                self._calls[part.number] = AnswerToolCall()
+                self._calls = dict(sorted(self._calls.items()))
+            self._calls[part.number].add(part)
+
+    def _named_calls(self) -> Collection[AnswerToolCall]:
+        """The calls so far, under the names that their tools have here."""
+        calls, names = self._calls.values(), self._own_names
+        return [replace(c, name=names.get(c.name, c.name)) for c in calls] if names else calls
 
 
 class TextChunks:

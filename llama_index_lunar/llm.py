@@ -44,7 +44,8 @@ from llama_index_lunar.endpoints import (
     closing_stream,
     completion_events,
 )
-from llama_index_lunar.messages import to_message
+from llama_index_lunar.errors import missing_tool_call
+from llama_index_lunar.messages import ReplayReasoning, to_message
 from llama_index_lunar.reporter import Reporter
 from llama_index_lunar.requests import ClientCall, Requests, merge_kwargs
 from llama_index_lunar.responses import Responses
@@ -146,6 +147,7 @@ class LunarLLM(FunctionCallingLLM):
     models: list[str] | None = None
     cost_weight: float | None = Field(default=None, ge=0.0)
     sticky: Sticky = "tools"
+    replay_reasoning: ReplayReasoning = "tools"
     provider: str | None = None
     fallbacks: list[str] | None = None
 
@@ -469,10 +471,13 @@ class LunarLLM(FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The tools that the model wants called. Raises ValueError if there are none, unless told not to."""
+        """The tools that the model wants called. Raises ValueError if there are none, unless told not to.
+
+        A call that did not come whole is none: the error says so, and names the token limit.
+        """
         calls = toolbox.selections(response)
         if not calls and error_on_no_tool_call:
-            raise ValueError("Expected at least one tool call, but got 0 tool calls.")
+            raise missing_tool_call(response, self.max_tokens)
         return calls
 
     # Structured output

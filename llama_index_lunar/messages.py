@@ -1,32 +1,29 @@
-"""LlamaIndex's messages → the API's. Pure, but for blocks that only name a file or a URL: the framework reads those."""
+"""LlamaIndex's messages → the API's, and what of them goes back to the model that wrote it."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from io import IOBase
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
-from llama_index.core.base.llms.types import (
-    AudioBlock,
-    CachePoint,
-    ChatMessage,
-    CitableBlock,
-    CitationBlock,
-    DocumentBlock,
-    ImageBlock,
-    MessageRole,
-    TextBlock,
-    ThinkingBlock,
-    ToolCallBlock,
-    VideoBlock,
+from llama_index.core.base.llms.types import ChatMessage, MessageRole, ThinkingBlock, ToolCallBlock
+
+from llama_index_lunar.answer_parts import REPLAY
+from llama_index_lunar.content import to_assistant_content, to_content
+from lunar_core import bridge
+from lunar_core.wire.replay import (
+    REASONING_FIELD,
+    SIGNED_FIELDS,
+    add_call_extra,
+    find_open_tool_loop,
+    is_same_model,
+    read_call_extra,
 )
 
-from lunar_core.errors import ConfigurationError
-
 JSONObject = dict[str, Any]
+
+ReplayReasoning = Literal["tools", "never", "always"]
+"""Which of a model's turns go back to it with their reasoning: those of the tool loop that is being answered, none,
+or all."""
 
 # The API knows system, user, assistant and tool.
 _ROLES = {
@@ -36,32 +33,67 @@ _ROLES = {
     MessageRole.FUNCTION: "tool",
 }
 
-# The API takes no sounds and pictures of an assistant's; what it has spoken stands beside it in words.
-_NOT_OF_ASSISTANTS = (AudioBlock, ImageBlock, VideoBlock)
+
+class Conversation:
+    """Messages of LlamaIndex's in the form of the API. The messages themselves stay as they are.
+
+    Only a message's role, its blocks, its name and its tool calls are sent: nothing else of what memories and other
+    vendors' classes leave in ``additional_kwargs``. Tool calls and their results are matched where another vendor gave
+    them no ids; calls without a name are left out, and their results too. Raises ConfigurationError for a block that
+    the API has no place for, and for arguments that JSON cannot carry.
+    """
+
+    def __init__(self, messages: Sequence[ChatMessage]) -> None:
+        wire = [to_message(message, f"messages[{n}]") for n, message in enumerate(messages)]
+        nameless = {call_id for message in messages for call_id in _ids_of_nameless_calls(message)}
+        self._pairs = [
+            (message, sent)
+            for message, sent in zip(messages, wire, strict=True)
+            if sent.get("tool_call_id") not in nameless
+        ]
+        self.messages = _match_results([sent for _, sent in self._pairs])
+
+    def for_model(self, model: str, replay_reasoning: ReplayReasoning) -> list[JSONObject]:
+        """The messages as they are sent to ``model``: with what it has signed, and as much of its reasoning as told.
+
+        What is known to be written by another model goes without.
+        """
+        loop = find_open_tool_loop([message["role"] for message in self.messages])
+        sent = []
+        for place, (message, wire) in enumerate(self._pairs):
+            replay = message.additional_kwargs.get(REPLAY)
+            replay = replay if isinstance(replay, dict) else {}
+            writer = replay.get("model")
+            is_own = not isinstance(writer, str) or is_same_model(writer, model)
+            if wire["role"] != "assistant" or not is_own:
+                sent.append(wire)
+                continue
+            has_reasoning = replay_reasoning == "always" or (
+                replay_reasoning == "tools" and place >= loop
+            )
+            signed = {name: replay[name] for name in SIGNED_FIELDS if name in replay}
+            reasoning = _reasoning_of(message) if has_reasoning else ""
+            if reasoning:
+                signed[REASONING_FIELD] = reasoning
+            sent.append({**_with_signed_calls(message, wire, is_ours=bool(replay)), **signed})
+        return sent
 
 
 def to_wire(messages: Sequence[ChatMessage]) -> list[JSONObject]:
-    """A conversation in the form of the API. The messages themselves stay as they are.
-
-    Only a message's role, its blocks, its name and its tool calls are sent: nothing else of what memories
-    and other vendors' classes leave in ``additional_kwargs``. Tool calls and their results are matched where
-    another vendor gave them no ids. Raises ConfigurationError for a block that the API has no place for.
-    """
-    return _paired([to_message(message) for message in messages])
+    """A conversation in the form of the API, without what models have signed."""
+    return Conversation(messages).messages
 
 
-def to_message(message: ChatMessage) -> JSONObject:
+def to_message(message: ChatMessage, place: str = "messages") -> JSONObject:
     """One message, on its own."""
-    role = _ROLES.get(message.role, message.role.value)
-    extra, blocks = message.additional_kwargs, message.blocks
-    if role == "assistant":
-        blocks = [block for block in blocks if not isinstance(block, _NOT_OF_ASSISTANTS)]
-    wire: JSONObject = {"role": role, "content": to_content(blocks)}
+    role, extra = _ROLES.get(message.role, message.role.value), message.additional_kwargs
+    convert = to_assistant_content if role == "assistant" else to_content
+    wire: JSONObject = {"role": role, "content": convert(message.blocks, place)}
     name = extra.get("name")
     if isinstance(name, str) and name:
         wire["name"] = name
     if role == "assistant":
-        calls = tool_calls_of(message)
+        calls = tool_calls_of(message, place)
         if calls:
             wire["tool_calls"] = calls  # beside "" at least: the service was seen to refuse null
     elif role == "tool":
@@ -69,68 +101,105 @@ def to_message(message: ChatMessage) -> JSONObject:
     return wire
 
 
-def to_content(blocks: Iterable[object]) -> str | list[JSONObject]:
-    """Blocks as ``content``: a string wherever a string says it all, else a list of parts."""
-    parts: list[JSONObject] = []
-    for block in blocks:
-        if isinstance(block, CachePoint):
-            _mark_cached(parts, block)
-        else:
-            parts.extend(to_parts(block))
-    if all(part.keys() == {"type", "text"} for part in parts):
-        return "\n".join(part["text"] for part in parts)
-    return [part for part in parts if part.get("text") != ""]
-
-
-def to_parts(block: object) -> list[JSONObject]:
-    """What one block says to the model; nothing for what is said elsewhere (tool calls) or to nobody (thoughts)."""
-    for kind, convert in _BLOCKS.items():
-        if isinstance(block, kind):
-            return convert(block)
-    raise ConfigurationError(f"messages: the API has no place for a {type(block).__name__}")
-
-
-def tool_calls_of(message: ChatMessage) -> list[JSONObject]:
+def tool_calls_of(message: ChatMessage, place: str = "messages") -> list[JSONObject]:
     """The tool calls of an assistant's message as the API writes them.
 
     They are read from its blocks or, where there are none, from ``tool_calls`` or ``function_call`` of its
     ``additional_kwargs``: dicts, or the objects that other vendors' classes leave there.
     """
+    values = _plain_calls(message)
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    if blocks:
-        return [
-            _call(block.tool_call_id, block.tool_name, cast("object", block.tool_kwargs))
-            for block in blocks
-        ]
+    if not blocks:
+        calls = [_call_of_value(value, place) for value in values]
+        return [call for call in calls if call is not None]
+    custom_ids = {_field(value, "id") for value in values if _field(value, "custom") is not None}
+    return [
+        _make_call(
+            block.tool_call_id,
+            block.tool_name,
+            cast("object", block.tool_kwargs),
+            place,
+            is_custom=block.tool_call_id in custom_ids,
+        )
+        for block in blocks
+        if block.tool_name
+    ]
+
+
+def _plain_calls(message: ChatMessage) -> list[object]:
     values = message.additional_kwargs.get("tool_calls")
-    if not isinstance(values, (list, tuple)):
-        values = [message.additional_kwargs.get("function_call")]  # as OpenAI's models once had it
-    return [call for call in map(_plain_call, values) if call is not None]
+    if isinstance(values, (list, tuple)):
+        return list(values)
+    return [message.additional_kwargs.get("function_call")]  # as OpenAI's models once had it
 
 
-def _plain_call(call: object) -> JSONObject | None:
-    function = _field(call, "function")
-    name = _field(function, "name") if function is not None else _field(call, "name")
-    if not isinstance(name, str):
+def _call_of_value(value: object, place: str) -> JSONObject | None:
+    custom, function = _field(value, "custom"), _field(value, "function")
+    holder = custom or function or value
+    name = _field(holder, "name")
+    if not isinstance(name, str) or not name:
         return None
-    place = call if function is None else function
-    return _call(_field(call, "id"), name, _field(place, "arguments"))
+    arguments = _field(holder, "input" if custom else "arguments")
+    return _make_call(_field(value, "id"), name, arguments, place, is_custom=custom is not None)
 
 
-def _call(call_id: object, name: str, arguments: object) -> JSONObject:
+def _make_call(
+    call_id: object, name: str, arguments: object, place: str, *, is_custom: bool
+) -> JSONObject:
     if arguments is None or arguments == "":
-        arguments = "{}"
+        arguments = "" if is_custom else "{}"
     elif not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+        arguments = bridge.write_arguments(arguments, place)
+    if is_custom:
+        custom = {"name": name, "input": arguments}
+        return {"id": call_id or "", "type": "custom", "custom": custom}
     function = {"name": name, "arguments": arguments}
     return {"id": call_id or "", "type": "function", "function": function}
+
+
+def _ids_of_nameless_calls(message: ChatMessage) -> list[object]:
+    """The ids of calls that cannot be sent: they have no name. Without an id no result can be theirs."""
+    blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    if blocks:
+        return [b.tool_call_id for b in blocks if not b.tool_name and b.tool_call_id]
+    ids = [_field(v, "id") for v in _plain_calls(message) if _call_of_value(v, "messages") is None]
+    return [call_id for call_id in ids if call_id]
 
 
 def _field(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
-def _paired(wire: list[JSONObject]) -> list[JSONObject]:
+def _reasoning_of(message: ChatMessage) -> str:
+    """What a model has said to itself in a field of its answer; other vendors' signed thoughts are something else."""
+    return "".join(
+        block.content or ""
+        for block in message.blocks
+        if isinstance(block, ThinkingBlock) and not block.additional_information
+    )
+
+
+def _with_signed_calls(message: ChatMessage, wire: JSONObject, *, is_ours: bool) -> JSONObject:
+    """``wire`` with the fields that came beside the known ones of its tool calls.
+
+    Of a message that another class has made, the fields that providers are known to sign.
+    """
+    extras = {
+        call["id"]: {
+            name: value
+            for name, value in read_call_extra(call).items()
+            if is_ours or name in SIGNED_FIELDS
+        }
+        for call in _plain_calls(message)
+        if isinstance(call, Mapping) and isinstance(call.get("id"), str)
+    }
+    if "tool_calls" not in wire or not any(extras.values()):
+        return wire
+    calls = [add_call_extra(call, extras.get(call["id"], {})) for call in wire["tool_calls"]]
+    return {**wire, "tool_calls": calls}
+
+
+def _match_results(wire: list[JSONObject]) -> list[JSONObject]:
     """Give ids to the tool calls that have none, and to each result the id of its call.
 
     Some vendors know no ids and let results follow in the order of the calls, or name the tool instead.
@@ -141,7 +210,7 @@ def _paired(wire: list[JSONObject]) -> list[JSONObject]:
             waiting = []
             for position, call in enumerate(message["tool_calls"]):
                 call["id"] = call["id"] or f"call_{number}_{position}"
-                waiting.append((call["id"], call["function"]["name"]))
+                waiting.append((call["id"], (call.get("function") or call["custom"])["name"]))
         elif message["role"] == "tool":
             call_of_result = _match(waiting, message["tool_call_id"], message.get("name"))
             if call_of_result is not None:
@@ -158,96 +227,3 @@ def _match(
     by_name = [call for call in waiting if call[1] in (call_id, name)]
     in_order = [] if call_id else waiting
     return next(iter([*by_id, *by_name, *in_order]), None)
-
-
-def _mark_cached(parts: list[JSONObject], point: CachePoint) -> None:
-    """Everything up to here may be cached: the mark stands on the part before."""
-    if parts:
-        control = point.cache_control
-        mark = {"type": control.type}
-        if control.ttl != "5m":  # the default of everyone who knows the field
-            mark["ttl"] = control.ttl
-        parts[-1] = {**parts[-1], "cache_control": mark}
-
-
-# Blocks
-
-
-def _text(block: TextBlock) -> list[JSONObject]:
-    return [{"type": "text", "text": block.text}]
-
-
-def _image(block: ImageBlock) -> list[JSONObject]:
-    if block.url and not block.image:
-        url = str(block.url)
-    else:
-        url = f"data:{block.image_mimetype or 'image/png'};base64,{_base64(block.resolve_image())}"
-    image: JSONObject = {"url": url}
-    if block.detail:
-        image["detail"] = block.detail
-    return [{"type": "image_url", "image_url": image}]
-
-
-def _audio(block: AudioBlock) -> list[JSONObject]:
-    form = (block.format or "wav").lower()
-    audio = {"data": _base64(block.resolve_audio()), "format": {"mpeg": "mp3"}.get(form, form)}
-    return [{"type": "input_audio", "input_audio": audio}]
-
-
-def _video(block: VideoBlock) -> list[JSONObject]:
-    if block.url and not block.video:
-        url = str(block.url)
-    else:
-        url = f"data:{block.video_mimetype or 'video/mp4'};base64,{_base64(block.resolve_video())}"
-    return [{"type": "video_url", "video_url": {"url": url}}]
-
-
-def _document(block: DocumentBlock) -> list[JSONObject]:
-    raw, kind = _bytes(block.resolve_document()), block.document_mimetype or "application/pdf"
-    if kind.startswith("text/"):
-        return [{"type": "text", "text": raw.decode("utf-8", "replace")}]
-    data = base64.b64encode(raw).decode("ascii")
-    file = {"filename": _filename(block), "file_data": f"data:{kind};base64,{data}"}
-    return [{"type": "file", "file": file}]
-
-
-def _filename(block: DocumentBlock) -> str:
-    """Its title, or the name in its path or URL where the title is only the framework's filler."""
-    place = block.path or block.url
-    if place and block.title in (None, "input_document"):
-        return Path(str(place)).name
-    return block.title or "document"
-
-
-def _citable(block: CitableBlock) -> list[JSONObject]:
-    return [part for inner in block.content for part in to_parts(inner)]
-
-
-def _citation(block: CitationBlock) -> list[JSONObject]:
-    return to_parts(block.cited_content)
-
-
-def _nothing(_block: object) -> list[JSONObject]:
-    return []
-
-
-def _base64(stream: IOBase) -> str:
-    return base64.b64encode(_bytes(stream)).decode("ascii")
-
-
-def _bytes(stream: IOBase) -> bytes:
-    stream.seek(0)  # a caller's own file may have been read before
-    return bytes(stream.read())
-
-
-_BLOCKS: dict[type, Callable[[Any], list[JSONObject]]] = {
-    TextBlock: _text,
-    ToolCallBlock: _nothing,
-    ThinkingBlock: _nothing,
-    ImageBlock: _image,
-    AudioBlock: _audio,
-    VideoBlock: _video,
-    DocumentBlock: _document,
-    CitableBlock: _citable,
-    CitationBlock: _citation,
-}

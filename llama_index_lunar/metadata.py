@@ -7,6 +7,7 @@ from typing import Any
 from lunar_core import bridge
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
+from lunar_core.wire.api_requests import ROUTER
 
 JSONObject = dict[str, Any]
 
@@ -50,6 +51,14 @@ def answer_metadata(
     if raw.get("routing"):
         metadata["routing"] = raw["routing"]
     return metadata
+
+
+def find_writer(call: CallInfo, route: RoutingDecision | None) -> str | None:
+    """The model that wrote an answer, as Lunar names it: the one that was asked last, or that the router chose."""
+    model = call.attempts[-1].model if call.attempts else call.requested_model
+    if model == ROUTER:
+        return None if route is None else route.selected_model
+    return model or None
 
 
 def reasoning_tokens(usage: Usage | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
@@ -9,16 +10,20 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.bridge.pydantic import BaseModel
-from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.output_parsers.pydantic import PydanticOutputParser
 from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.program.utils import create_flexible_model
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import BasePydanticProgram
+from pydantic import ValidationError
 
 from llama_index_lunar import compat
 from llama_index_lunar import tools as toolbox
+from llama_index_lunar.errors import SHOWN, ignored_tool_choice, truncation_in, withheld_answer
+from llama_index_lunar.messages import tool_calls_of
 from llama_index_lunar.requests import Requests
+from lunar_core import bridge
+from lunar_core.errors import OutputTruncatedError
 
 if TYPE_CHECKING:
     from llama_index_lunar.llm import LunarLLM
@@ -40,11 +45,15 @@ class Way(Protocol[M]):
     ) -> JSONObject:
         """The arguments of ``llm.chat()``, or of ``llm.complete()``."""
 
-    def fields(self, answer: Response) -> JSONObject:
-        """What can be read of the object so far."""
+    def text(self, answer: Response) -> str:
+        """The JSON of the object, as far as it has come."""
 
-    def read(self, answer: Response) -> M:
-        """The object that a whole answer holds. Raises ValueError if it holds none."""
+    def read(self, answer: Response, token_limit: int | None) -> M:
+        """The object that a finished answer holds.
+
+        Raises ValueError if it holds none, and OutputTruncatedError (a ValueError here) if it did not come whole.
+        ``token_limit``: the ``max_tokens`` of the request, where it had one.
+        """
 
 
 class LunarProgram(BasePydanticProgram[M]):
@@ -67,13 +76,13 @@ class LunarProgram(BasePydanticProgram[M]):
         """The object."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.chat if self._way.is_chat else self._llm.complete
-        return self._way.read(endpoint(**arguments))
+        return self._way.read(endpoint(**arguments), self._token_limit(llm_kwargs))
 
     async def acall(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
         """The object."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.achat if self._way.is_chat else self._llm.acomplete
-        return self._way.read(await endpoint(**arguments))
+        return self._way.read(await endpoint(**arguments), self._token_limit(llm_kwargs))
 
     def stream_call(
         self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
@@ -81,7 +90,8 @@ class LunarProgram(BasePydanticProgram[M]):
         """The object as it grows."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.stream_chat if self._way.is_chat else self._llm.stream_complete
-        answers, growing = endpoint(**arguments), _GrowingObject(self._way)
+        growing = _GrowingObject(self._way, self._token_limit(llm_kwargs))
+        answers = endpoint(**arguments)
 
         def read() -> Generator[Any, None, None]:
             with closing(answers):
@@ -97,7 +107,8 @@ class LunarProgram(BasePydanticProgram[M]):
         """The object as it grows."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.astream_chat if self._way.is_chat else self._llm.astream_complete
-        answers, growing = await endpoint(**arguments), _GrowingObject(self._way)
+        growing = _GrowingObject(self._way, self._token_limit(llm_kwargs))
+        answers = await endpoint(**arguments)
 
         async def read() -> AsyncGenerator[Any, None]:
             async with aclosing(answers):
@@ -107,29 +118,43 @@ class LunarProgram(BasePydanticProgram[M]):
 
         return read()
 
+    def _token_limit(self, llm_kwargs: JSONObject | None) -> int | None:
+        limit = (llm_kwargs or {}).get("max_tokens", self._llm.max_tokens)
+        return limit if isinstance(limit, int) else None
+
 
 class _GrowingObject:
-    """The object of a stream, as far as it has come: of a class that takes any fields until they fit."""
+    """The object of a stream, as far as it has come: of a class that takes any fields, until it is whole and fits."""
 
-    def __init__(self, way: Way[Any]) -> None:
+    def __init__(self, way: Way[Any], token_limit: int | None) -> None:
         self._way = way
+        self._token_limit = token_limit
         self._partial_cls = create_flexible_model(way.output_cls)
         self._latest: BaseModel = self._partial_cls()
         self._answer: Response | None = None
 
     def update(self, answer: Response) -> BaseModel:
+        """The object after one more response."""
         self._answer = answer
-        fields = self._way.fields(answer)
-        try:
-            self._latest = self._way.output_cls.model_validate(fields)
-        except Exception:  # noqa: BLE001  # a validator of the caller's may miss what has not come yet
-            self._latest = self._partial_cls.model_validate(fields)
+        fields, is_whole = toolbox.read_object(self._way.text(answer))
+        if not fields and self._latest.model_fields_set:
+            return self._latest  # an answer that is over does not hold what came in part
+        self._latest = (
+            self._validate(fields) if is_whole else self._partial_cls.model_validate(fields)
+        )
         return self._latest
 
     def check(self) -> None:
-        """Raise what is wrong with an answer that is over and of which nothing could be read."""
-        if self._answer is not None and not self._latest.model_fields_set:
-            self._way.read(self._answer)
+        """Judge the answer once it is over. Raises what is wrong with it."""
+        if self._answer is not None:
+            self._way.read(self._answer, self._token_limit)
+
+    def _validate(self, fields: JSONObject) -> BaseModel:
+        try:
+            result: BaseModel = self._way.output_cls.model_validate(fields)
+        except Exception:  # noqa: BLE001  # whatever a validator of the caller's raises: ``check`` will tell of it
+            return self._partial_cls.model_validate(fields)
+        return result
 
 
 class ByTool(Generic[M]):
@@ -153,23 +178,24 @@ class ByTool(Generic[M]):
             **kwargs,
         )
 
-    def fields(self, answer: Response) -> JSONObject:
+    def text(self, answer: Response) -> str:
         """The arguments of the call, as far as they have come."""
-        calls = self._calls(answer)
-        return calls[0].tool_kwargs if calls else {}
+        calls = tool_calls_of(answer.message) if isinstance(answer, ChatResponse) else []
+        return calls[0]["function"]["arguments"] if calls and "function" in calls[0] else ""
 
-    def read(self, answer: Response) -> M:
-        """The arguments of the call as an object. Raises ValueError where there is no call."""
-        if not self._calls(answer):
-            raise ValueError(
-                f"{self.output_cls.__name__}: expected a tool call, but the answer was "
-                f"{_text_of(answer)[:200]!r}. Of a model, or a service, that knows no tools, "
-                "is_function_calling_model=False asks by the prompt"
-            )
-        return self.output_cls.model_validate(self.fields(answer))
-
-    def _calls(self, answer: Response) -> list[ToolSelection]:
-        return toolbox.selections(answer) if isinstance(answer, ChatResponse) else []
+    def read(self, answer: Response, token_limit: int | None) -> M:
+        """The arguments of the call as an object. Raises ValueError where there is no call, or half a one."""
+        text = self.text(answer)
+        if text:
+            return _validate(self.output_cls, text, answer, token_limit)
+        invalid = answer.additional_kwargs.get("invalid_tool_calls") or ()
+        output = (
+            invalid[0].get("function", {}).get("arguments", "") if invalid else _text_of(answer)
+        )
+        error = truncation_in(answer, output, token_limit) or withheld_answer(answer)
+        if error is None and invalid:
+            error = ValueError(f"{self.output_cls.__name__}: no JSON object: {output[:SHOWN]!r}")
+        raise error or ignored_tool_choice(answer, [self.output_cls.__name__])
 
 
 class BySchema(Generic[M]):
@@ -193,13 +219,15 @@ class BySchema(Generic[M]):
             "response_format": response_format(self.output_cls, strict=self._llm.strict),
         }
 
-    def fields(self, answer: Response) -> JSONObject:
-        """The text's JSON, as far as it has come."""
-        return toolbox.arguments(_text_of(answer))
+    def text(self, answer: Response) -> str:
+        """The text, as far as it has come."""
+        return _text_of(answer)
 
-    def read(self, answer: Response) -> M:
-        """The text's JSON as an object. Raises ValueError where it is none."""
-        return self.output_cls.model_validate_json(_text_of(answer))
+    def read(self, answer: Response, token_limit: int | None) -> M:
+        """The text's JSON as an object. Raises ValueError where it is none, or half a one."""
+        if error := withheld_answer(answer):
+            raise error
+        return _validate(self.output_cls, _text_of(answer), answer, token_limit)
 
 
 class ByPrompt(Generic[M]):
@@ -219,13 +247,13 @@ class ByPrompt(Generic[M]):
         messages = compat.extend_messages(self._llm, messages)
         return {**llm_kwargs, "messages": _Parser(self.output_cls).format_messages(messages)}
 
-    def fields(self, answer: Response) -> JSONObject:
-        """The first JSON object of the text, as far as it has come."""
-        return _fields_in_text(answer)
+    def text(self, answer: Response) -> str:
+        """The text from its first brace on, as far as it has come."""
+        return _from_brace(answer)
 
-    def read(self, answer: Response) -> M:
-        """The object in the text. Raises ValueError where there is none."""
-        return _read_text(self.output_cls, answer)
+    def read(self, answer: Response, token_limit: int | None) -> M:
+        """The object in the text. Raises ValueError where there is none, or half a one."""
+        return _find_object(self.output_cls, answer, token_limit)
 
 
 class ByTextPrompt(Generic[M]):
@@ -244,13 +272,13 @@ class ByTextPrompt(Generic[M]):
         text = compat.extend_prompt(self._llm, prompt.format(llm=self._llm, **prompt_args))
         return {**llm_kwargs, "prompt": _Parser(self.output_cls).format(text)}
 
-    def fields(self, answer: Response) -> JSONObject:
-        """The first JSON object of the text, as far as it has come."""
-        return _fields_in_text(answer)
+    def text(self, answer: Response) -> str:
+        """The text from its first brace on, as far as it has come."""
+        return _from_brace(answer)
 
-    def read(self, answer: Response) -> M:
-        """The object in the text. Raises ValueError where there is none."""
-        return _read_text(self.output_cls, answer)
+    def read(self, answer: Response, token_limit: int | None) -> M:
+        """The object in the text. Raises ValueError where there is none, or half a one."""
+        return _find_object(self.output_cls, answer, token_limit)
 
 
 class _Parser(PydanticOutputParser[M]):
@@ -271,13 +299,34 @@ def response_format(output_cls: type[BaseModel], *, strict: bool) -> JSONObject:
     return {"type": "json_schema", "json_schema": described}
 
 
-def _fields_in_text(answer: Response) -> JSONObject:
+def _validate(output_cls: type[M], text: str, answer: Response, token_limit: int | None) -> M:
+    """``text``, strictly read, as an object. An answer that was cut off is told as such, whatever pydantic says."""
+    try:
+        value = bridge.parse_output(text)
+    except (ValueError, OutputTruncatedError):
+        error = truncation_in(answer, text, token_limit)
+        raise error or ValueError(f"{output_cls.__name__}: no JSON: {text[:SHOWN]!r}") from None
+    try:
+        return output_cls.model_validate_json(json.dumps(value))
+    except ValidationError as fault:
+        truncated = truncation_in(answer, text, token_limit)
+        if truncated is None:
+            raise
+        raise truncated from fault
+
+
+def _from_brace(answer: Response) -> str:
     _, brace, rest = _text_of(answer).partition("{")
-    return toolbox.arguments(brace + rest)
+    return brace + rest
 
 
-def _read_text(output_cls: type[M], answer: Response) -> M:
-    result: M = _Parser(output_cls).parse(_text_of(answer))
+def _find_object(output_cls: type[M], answer: Response, token_limit: int | None) -> M:
+    """The object somewhere in the answer's text."""
+    try:
+        result: M = _Parser(output_cls).parse(_text_of(answer))
+    except ValueError as error:
+        unfinished = truncation_in(answer, _from_brace(answer), token_limit)
+        raise unfinished or withheld_answer(answer) or error from None
     return result
 
 

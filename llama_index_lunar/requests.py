@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -14,9 +14,9 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.tools.types import BaseTool
 
-from llama_index_lunar.messages import to_wire
+from llama_index_lunar.messages import Conversation, to_wire
 from llama_index_lunar.responses import as_chat, as_completion
-from llama_index_lunar.tools import chat_arguments
+from llama_index_lunar.tools import chat_arguments, fit_tool_names, tool_name
 from lunar_core.errors import ConfigurationError
 from lunar_core.routing import text_turns
 from lunar_core.wire.api_requests import ROUTER
@@ -50,17 +50,31 @@ class ClientCall(Generic[A]):
     """One call of the client: ``params`` are the keywords of ``create()``.
 
     ``is_chat``: of chat/completions, not of completions. ``convert``: makes the response that LlamaIndex's endpoint
-    returns of either's. ``route``: an earlier decision of the router that this call keeps to.
+    returns of either's. ``route``: an earlier decision of the router that this call keeps to. ``own_names``: of the
+    tools that are sent under another name, the one they have here.
     """
 
     params: JSONObject
     is_chat: bool
     convert: Callable[[ChatResponse | CompletionResponse], A]
     route: JSONObject | None = None
+    own_names: Mapping[str, str] = field(default_factory=dict)
 
     def resource(self, client: Any) -> Any:  # a Lunar or an AsyncLunar: the same names in both
         """What of ``client`` has the ``create()`` to call."""
         return client.chat.completions if self.is_chat else client.completions
+
+    @property
+    def forced_tools(self) -> list[str]:
+        """The tools of which one must be called; none where the model may choose to answer in words."""
+        choice = self.params.get("tool_choice")
+        if choice == "required":
+            names = [tool_name(tool) for tool in self.params.get("tools") or ()]
+        elif isinstance(choice, Mapping):
+            names = [tool_name(choice)]
+        else:
+            names = []
+        return [self.own_names.get(name, name) for name in names if name]
 
 
 class Requests:
@@ -136,13 +150,16 @@ class Requests:
         *,
         stream: bool,
     ) -> ClientCall[A]:
-        params = {**self._params(kwargs, stream=stream), "messages": to_wire(messages)}
+        params, conversation = self._params(kwargs, stream=stream), Conversation(messages)
         route = None
         if params["model"] == ROUTER:
-            route = self._llm.find_route(params["messages"])
+            route = self._llm.find_route(conversation.messages)
             if route is not None:
                 params["model"] = route["selected_model"]
-        return ClientCall(params, is_chat=True, convert=convert, route=route)
+        model, replay_reasoning = params["model"], self._llm.replay_reasoning
+        params["messages"] = conversation.for_model(model, replay_reasoning)
+        params, own_names = fit_tool_names(params)
+        return ClientCall(params, is_chat=True, convert=convert, route=route, own_names=own_names)
 
     def _text(
         self,

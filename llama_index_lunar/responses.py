@@ -6,7 +6,8 @@ a plain dict: there token counters, agents and tracers look for it. In a stream 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -19,14 +20,24 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_lunar.answer_parts import (
     AnswerToolCall,
+    first_choice,
+    keep_for_replay,
     make_message,
     read_logprobs,
+    split_calls,
     string,
 )
 from llama_index_lunar.chunks import ChatChunks, StreamFacts, TextChunks
-from llama_index_lunar.metadata import answer_metadata, complete_raw, reasoning_tokens
+from llama_index_lunar.errors import ignored_tool_choice, is_in_words
+from llama_index_lunar.metadata import (
+    answer_metadata,
+    complete_raw,
+    find_writer,
+    reasoning_tokens,
+)
 from lunar_core import bridge
 from lunar_core.types.completions import ChatCompletion, Completion
+from lunar_core.wire.replay import SIGNED_FIELDS
 
 if TYPE_CHECKING:
     from llama_index_lunar.requests import ClientCall
@@ -48,12 +59,12 @@ class Responses(Generic[A]):
         self._call = call
         self._remember = remember
         self._chunks: ChatChunks | TextChunks
-        self._chunks = ChatChunks(call.route) if call.is_chat else TextChunks()
+        self._chunks = ChatChunks(call.route, call.own_names) if call.is_chat else TextChunks()
 
     def whole(self, answer: ChatCompletion | Completion) -> A:
-        """The response to a plain answer."""
+        """The response to a plain answer. Raises ToolChoiceIgnoredError for one without the call that was forced."""
         if isinstance(answer, ChatCompletion):
-            return self._finish(chat_response(answer, self._call.route))
+            return self._finish(chat_response(answer, self._call.route, self._call.own_names))
         return self._finish(text_response(answer))
 
     def feed(self, chunk: JSONObject) -> Sequence[A]:
@@ -61,22 +72,36 @@ class Responses(Generic[A]):
         return [self._call.convert(response) for response in self._chunks.feed(chunk)]
 
     def last(self, stream: StreamFacts) -> A:
-        """The response that ends a stream."""
+        """The response that ends a stream. Raises ToolChoiceIgnoredError as ``whole`` does."""
         return self._finish(self._chunks.last(stream))
 
     def _finish(self, response: Response) -> A:
+        forced_tools = self._call.forced_tools
+        if forced_tools and isinstance(response, ChatResponse) and is_in_words(response):
+            raise ignored_tool_choice(response, forced_tools)
         route = response.additional_kwargs.get("routing")
         if route is not None and isinstance(response, ChatResponse):
             self._remember(response.message, route)
         return self._call.convert(response)
 
 
-def chat_response(answer: ChatCompletion, routing: JSONObject | None = None) -> ChatResponse:
-    """A plain answer. ``routing``: the decision that an earlier call of the same loop got, if this one got none."""
+def chat_response(
+    answer: ChatCompletion,
+    routing: JSONObject | None = None,
+    own_names: Mapping[str, str] = MappingProxyType({}),
+) -> ChatResponse:
+    """A plain answer.
+
+    ``routing``: the decision that an earlier call of the same loop got, if this one got none. ``own_names``: of tools
+    that were sent under another name.
+    """
     raw = _raw(answer, bridge.routing_dict(answer.routing) or routing)
-    choice: JSONObject = raw["choices"][0] if raw.get("choices") else {}
+    choice = first_choice(raw) or raw["choices"][0] if raw.get("choices") else {}
     content: JSONObject = choice.get("message") or {}
-    calls = [AnswerToolCall.from_wire(call) for call in content.get("tool_calls") or ()]
+    calls, invalid = split_calls(
+        [AnswerToolCall.from_wire(c, own_names) for c in content.get("tool_calls") or ()],
+        choice.get("finish_reason"),
+    )
     text, sound = content.get("content"), content.get("audio")
     audio: JSONObject = sound if isinstance(sound, dict) else {}
     message = make_message(
@@ -87,20 +112,24 @@ def chat_response(answer: ChatCompletion, routing: JSONObject | None = None) -> 
     )
     if isinstance(audio.get("data"), str):
         message.blocks.append(AudioBlock(audio=audio["data"].encode()))
+    signed = {name: content[name] for name in SIGNED_FIELDS if content.get(name)}
+    keep_for_replay(message, signed, find_writer(answer.call, answer.routing))
+    metadata = answer_metadata(
+        raw, answer.call, answer.usage, answer.routing, choice.get("finish_reason")
+    )
+    if invalid:
+        metadata["invalid_tool_calls"] = [call.to_wire() for call in invalid]
+    if isinstance(content.get("refusal"), str) and content["refusal"]:
+        metadata["refusal"] = content["refusal"]
     return ChatResponse(
-        message=message,
-        raw=raw,
-        logprobs=read_logprobs(choice),
-        additional_kwargs=answer_metadata(
-            raw, answer.call, answer.usage, answer.routing, choice.get("finish_reason")
-        ),
+        message=message, raw=raw, logprobs=read_logprobs(choice), additional_kwargs=metadata
     )
 
 
 def text_response(answer: Completion) -> CompletionResponse:
     """A plain answer of the text endpoint."""
     raw = _raw(answer, None)
-    choice: JSONObject = raw["choices"][0] if raw.get("choices") else {}
+    choice = first_choice(raw) or raw["choices"][0] if raw.get("choices") else {}
     return CompletionResponse(
         text=choice.get("text") or "",
         raw=raw,

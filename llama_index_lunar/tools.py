@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from llama_index_lunar.messages import tool_calls_of
 from lunar_core import bridge
+from lunar_core.wire.tool_names import fit_names
 
 JSONObject = dict[str, Any]
 
@@ -64,6 +65,45 @@ def describe_tool(tool: BaseTool, *, strict: bool) -> JSONObject:
     return described
 
 
+def fit_tool_names(params: JSONObject) -> tuple[JSONObject, dict[str, str]]:
+    """``params`` with names of tools that providers take, and for each name that is sent the tool's own.
+
+    Tools of MCP servers have dots in theirs. Names in the conversation and in ``tool_choice`` follow.
+    """
+    own = [tool_name(tool) for tool in params.get("tools") or ()]
+    called = [tool_name(call) for m in params["messages"] for call in m.get("tool_calls") or ()]
+    fitted = fit_names(name for name in [*own, *called] if name)
+    if all(name == sent for name, sent in fitted.items()):
+        return params, {}
+    renamed = dict(params)
+    for key in ("tools", "tool_choice"):
+        if params.get(key):
+            renamed[key] = _rename(params[key], fitted)
+    renamed["messages"] = [
+        {**m, "tool_calls": _rename(m["tool_calls"], fitted)} if m.get("tool_calls") else m
+        for m in params["messages"]
+    ]
+    return renamed, {sent: name for name, sent in fitted.items() if name in own}
+
+
+def tool_name(tool: object) -> str | None:
+    """The name in a description of a tool, a choice of one, or a call of one; None where there is none."""
+    if not isinstance(tool, Mapping):
+        return None
+    kinds = (tool.get("function"), tool.get("custom"))
+    names = [kind.get("name") for kind in kinds if isinstance(kind, Mapping)]
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def _rename(value: Any, fitted: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_rename(item, fitted) for item in value]
+    if tool_name(value) not in fitted:
+        return value
+    kind = "function" if isinstance(value.get("function"), Mapping) else "custom"
+    return {**value, kind: {**value[kind], "name": fitted[value[kind]["name"]]}}
+
+
 def close_schema(schema: Any) -> Any:
     """``schema`` as strict mode wants it: every field of every object required, and no others allowed."""
     if isinstance(schema, list):
@@ -83,15 +123,21 @@ def close_schema(schema: Any) -> Any:
 
 
 def selections(response: ChatResponse) -> list[ToolSelection]:
-    """The tools that a response calls, with their arguments as far as they have come."""
+    """The tools that a response calls, with their arguments as far as they have come.
+
+    A finished response holds none that did not come whole. The free text of a custom tool is its ``input``.
+    """
     return [
-        ToolSelection(
-            tool_id=call["id"],
-            tool_name=call["function"]["name"],
-            tool_kwargs=arguments(call["function"]["arguments"]),
-        )
+        ToolSelection(tool_id=call["id"], tool_name=name, tool_kwargs=tool_kwargs)
         for call in tool_calls_of(response.message)
+        for name, tool_kwargs in [_name_and_arguments(call)]
     ]
+
+
+def _name_and_arguments(call: JSONObject) -> tuple[str, JSONObject]:
+    if "custom" in call:
+        return call["custom"]["name"], {"input": call["custom"]["input"]}
+    return call["function"]["name"], arguments(call["function"]["arguments"])
 
 
 def keep_first(response: ChatResponse) -> None:
@@ -107,16 +153,21 @@ def keep_first(response: ChatResponse) -> None:
 
 def arguments(text: str) -> JSONObject:
     """A JSON object, whole or cut off, as in a stream; {} for what is none. What follows it is not read."""
+    return read_object(text)[0]
+
+
+def read_object(text: str) -> tuple[JSONObject, bool]:
+    """A JSON object as far as it has come, and whether it is whole. ({}, False) for what is none."""
     whole = bridge.parse_arguments(text)
     if whole is not None:
-        return whole
-    for read in (_beginning, _cut_off, parse_partial_json):
+        return whole, bool(text.strip())
+    for read, is_whole in ((_beginning, True), (_cut_off, False), (parse_partial_json, False)):
         try:
             value: object = read(text)
         except (ValueError, TypeError, RecursionError):
             continue
-        return value if isinstance(value, dict) else {}
-    return {}
+        return (value, is_whole) if isinstance(value, dict) else ({}, False)
+    return {}, False
 
 
 def _beginning(text: str) -> object:

@@ -320,4 +320,4 @@ def test_a_handler_that_fails_costs_nobody_an_answer(llm):
     try:
         assert llm.complete("Say hi").text == "hi"
     finally:
-        get_dispatcher().event_handlers.remove(broken)
+        broken.close()

@@ -22,6 +22,7 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 
+from llama_index_lunar.content import to_content
 from llama_index_lunar.messages import to_wire
 from lunar_core import ConfigurationError
 
@@ -151,10 +152,8 @@ def test_a_cache_point_marks_what_stands_before_it():
 
 
 def test_a_block_of_an_unknown_kind_is_named():
-    from llama_index_lunar.messages import to_parts
-
-    with pytest.raises(ConfigurationError, match="SimpleNamespace"):
-        to_parts(SimpleNamespace())
+    with pytest.raises(ConfigurationError, match=r"messages\[3\]: .* SimpleNamespace"):
+        to_content([SimpleNamespace()], "messages[3]")
 
 
 CALL = {

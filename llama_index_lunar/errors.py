@@ -1,0 +1,101 @@
+"""What is wrong with an answer that was to hold a tool call or an object: the core's errors, and ValueErrors.
+
+LlamaIndex's own programs raise ValueError for an answer that doesn't fit, and programs that use them catch that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+
+from llama_index_lunar.messages import to_message
+from lunar_core.errors import OutputTruncatedError, ToolChoiceIgnoredError
+from lunar_core.types.completions import ChatCompletion
+from lunar_core.wire.output import is_cut_off, make_truncated_error
+
+JSONObject = dict[str, Any]
+Response = ChatResponse | CompletionResponse
+
+SHOWN = 200
+"""Characters of an answer that an error shows."""
+
+
+class TruncatedValueError(OutputTruncatedError, ValueError):
+    """OutputTruncatedError, as a ValueError too."""
+
+
+class ToolChoiceIgnoredValueError(ToolChoiceIgnoredError, ValueError):
+    """ToolChoiceIgnoredError, as a ValueError too."""
+
+
+def truncation_in(
+    response: Response, output: str, token_limit: int | None
+) -> TruncatedValueError | None:
+    """The error of a finished answer whose ``output``, text that was to be JSON, did not come whole; None if it did.
+
+    ``token_limit``: the ``max_tokens`` of the request, where it had one.
+    """
+    finish_reason = response.additional_kwargs.get("finish_reason")
+    if finish_reason != "length" and not is_cut_off(output):
+        return None
+    error = make_truncated_error(output, finish_reason=finish_reason, token_limit=token_limit)
+    twin = TruncatedValueError(error.message, partial=answer_of(response))
+    twin.output, twin.finish_reason, twin.token_limit = output, finish_reason, token_limit
+    return twin
+
+
+def withheld_answer(response: Response) -> ValueError | None:
+    """The error of an answer that the model refused, or that a filter withheld; None of any other."""
+    refusal = response.additional_kwargs.get("refusal")
+    if refusal:
+        return ValueError(f"the model refused to answer: {str(refusal)[:SHOWN]!r}")
+    if response.additional_kwargs.get("finish_reason") == "content_filter":
+        return ValueError("the answer was withheld by a filter (finish_reason 'content_filter')")
+    return None
+
+
+def is_in_words(response: ChatResponse) -> bool:
+    """Whether a finished answer calls no tool, and neither the token limit nor a refusal is the reason."""
+    metadata = response.additional_kwargs
+    return not (
+        "tool_calls" in response.message.additional_kwargs
+        or metadata.get("invalid_tool_calls")
+        or metadata.get("refusal")
+        or metadata.get("finish_reason") in ("length", "content_filter")
+    )
+
+
+def ignored_tool_choice(response: Response, tools: Sequence[str]) -> ToolChoiceIgnoredValueError:
+    """The error of an answer in words where one of ``tools`` had to be called."""
+    text = response.text if isinstance(response, CompletionResponse) else response.message.content
+    model = response.additional_kwargs.get("model")
+    return ToolChoiceIgnoredValueError(
+        f"{', '.join(tools)}: expected a tool call, but the answer of {model} was {(text or '')[:SHOWN]!r}. "
+        "Of a model, or a service, that knows no tools, is_function_calling_model=False asks by the prompt",
+        partial=answer_of(response),
+    )
+
+
+def missing_tool_call(response: ChatResponse, token_limit: int | None) -> ValueError:
+    """Why a response calls no tool."""
+    for call in response.additional_kwargs.get("invalid_tool_calls") or ():
+        arguments = call.get("function", {}).get("arguments", "")
+        error = truncation_in(response, arguments, token_limit)
+        return error or ValueError(
+            f"Expected a tool call, but its arguments are no JSON: {arguments[:SHOWN]!r}"
+        )
+    withheld = withheld_answer(response)
+    return withheld or ValueError("Expected at least one tool call, but got 0 tool calls.")
+
+
+def answer_of(response: Response) -> ChatCompletion | None:
+    """The answer that a response was made of, whole: also of the last response of a stream."""
+    if isinstance(response, CompletionResponse):
+        return None
+    raw = response.raw if isinstance(response.raw, dict) else {}
+    finish_reason = response.additional_kwargs.get("finish_reason")
+    choice = {"index": 0, "message": to_message(response.message), "finish_reason": finish_reason}
+    fields = {name: raw.get(name) for name in ("id", "model", "usage", "routing")}
+    return ChatCompletion.model_validate({**fields, "choices": [choice]})
