@@ -19,7 +19,7 @@ more than half of its clusters tie. At this weight the dearest model's price cou
 """
 
 _ROUTER_ONLY = {"models", "cost_weight"}
-_ROUTER_TAKES = {"model", "messages", "stream", "max_tokens", "temperature"} | _ROUTER_ONLY
+_ROUTER_TAKES = {"model", "messages", "max_tokens", "temperature"} | _ROUTER_ONLY
 _TEXT_ROLES = {"system", "user", "assistant"}
 
 
@@ -35,8 +35,9 @@ def without_router_fields(params: Mapping[str, object]) -> dict[str, object]:
 def takes_one_request(params: Mapping[str, object]) -> bool:
     """Whether POST /v1/router can carry all of the request; if not, the decision comes first.
 
-    Its table knows messages of plain text, ``max_tokens``, ``temperature`` and ``stream``. Tools,
-    stop sequences, images and all else need chat/completions, so that nothing is dropped.
+    Its table knows messages of plain text, ``max_tokens`` and ``temperature``. Tools, stop sequences, images and all
+    else need chat/completions, so that nothing is dropped; so do streams, because a stream of the router tells
+    neither why it chose nor what it cost.
     """
     messages = params.get("messages")
     return {key for key, value in params.items() if value is not None} <= _ROUTER_TAKES and (

@@ -147,6 +147,8 @@ class AsyncStream(Generic[C]):
         if error is None and self._state.done:
             await self._response.drain()
         await self.release()
+        if error is None:
+            self._state.warn_of_unknown_cost()
 
     async def aclose(self) -> None:
         """Stop here. The service stops generating once it sees the connection gone."""

@@ -107,6 +107,11 @@ def may_fall_back(error: LunarError) -> bool:
     return isinstance(error, (APIConnectionError, APIResponseValidationError))
 
 
+def retries_of(error: LunarError, policy: Policy) -> int:
+    """How often to ask the same model again. A gateway that tells of its provider has asked that again already."""
+    return policy.max_retries if error.upstream is None else min(1, policy.max_retries)
+
+
 def backoff(retry: int, jitter: float) -> float:
     """Seconds before retry number ``retry`` (from 0): exponential, full jitter."""
     return jitter * min(MAX_WAIT, BASE_WAIT * 2.0**retry)
@@ -123,7 +128,7 @@ def ask(requests: Sequence[APIRequest], policy: Policy) -> Plan[T]:
             policy.record(reply)
             if reply.error is None:
                 return reply
-            if retry == policy.max_retries or not reply.error.is_retryable:
+            if retry >= retries_of(reply.error, policy) or not reply.error.is_retryable:
                 break
             asked = reply.error.retry_after if isinstance(reply.error, APIStatusError) else None
             if asked is not None and asked > (PATIENCE_WITH_FALLBACKS if others_wait else PATIENCE):

@@ -17,6 +17,7 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from lunar_core.client.attempts import Policy
+from lunar_core.client.cost_notice import CostNotice
 from lunar_core.client.logs import log_observer_failure, log_outcome, log_route, logs_outcomes
 from lunar_core.errors import LunarError
 from lunar_core.observers import (
@@ -72,6 +73,7 @@ class Call:
     runtime: Runtime
     deadline: float | None
     limits: Limits
+    cost_notice: CostNotice = field(default_factory=CostNotice)
     observers: Sequence[Observer] = ()
     stream: bool = False
     models: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from lunar_core import routing
 from lunar_core.client import attempts
 from lunar_core.client.attempts import Plan, Policy
 from lunar_core.client.call import Call, Runtime
+from lunar_core.client.cost_notice import CostNotice
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Endpoint, Observer, with_current_observers
 from lunar_core.settings import (
@@ -33,6 +34,7 @@ class Planner:
         self.settings = settings
         self.observers = tuple(observers)
         self.runtime = runtime
+        self.cost_notice = CostNotice()
 
     def chat(self, keywords: Mapping[str, object]) -> tuple[Call, Plan[object]]:
         options, params = _split(keywords)
@@ -49,7 +51,10 @@ class Planner:
     def _decide_then_chat(
         self, params: dict[str, object], options: Mapping[str, object]
     ) -> tuple[Call, Plan[object]]:
-        template = api_requests.chat(_asking_usage(routing.without_router_fields(params), options))
+        asks_usage = {**options, "stream_usage": options.get("stream_usage", True)}
+        template = api_requests.chat(
+            _asking_usage(routing.without_router_fields(params), asks_usage)
+        )
         decision = api_requests.router(routing.decide_params(params))
         call, fallbacks = self._new_call("chat.completions", template, options, decision.params)
         return call, attempts.decide_then_call(
@@ -133,6 +138,7 @@ class Planner:
                 lambda: math.inf if deadline is None else deadline - clock(),
             ),
             runtime=self.runtime,
+            cost_notice=self.cost_notice,
             deadline=deadline,
             limits=settings.limits,
             observers=with_current_observers(self.observers),

@@ -16,6 +16,7 @@ from lunar_core.errors import (
     APIStreamError,
     APITimeoutError,
     LunarError,
+    RateLimitError,
 )
 from lunar_core.observers import Status
 from lunar_core.types.completions import (
@@ -33,6 +34,7 @@ from lunar_core.wire.sse import SSEDecoder
 
 T = TypeVar("T")
 
+_FAILURES = (AnswerFailedError, RateLimitError)  # what an event may tell of
 _MARK_OR_SPACE = b"\xef\xbb\xbf \t\r\n"
 _FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _HEAD_BYTES = 64 * 1024
@@ -143,7 +145,7 @@ class StreamState:
         """Raise what an event before any content tells of, with the usage that was stated for it."""
         try:
             events.plain_chunk(payload)
-        except AnswerFailedError as error:
+        except _FAILURES as error:
             for each in self.ready:
                 self._assembly.feed(each)
             error.partial = self.completion()
@@ -223,9 +225,7 @@ class StreamState:
         if type(error) is LunarError:  # a bug: what it kept from being read is no worse for it
             for payload in self.ready:
                 self._assembly.feed(payload)
-        elif (
-            isinstance(error, AnswerFailedError) and self.ready
-        ):  # what came with word of the failure
+        elif isinstance(error, _FAILURES) and self.ready:  # what came with word of the failure
             self._assembly.feed(self.ready.popleft())
         error.partial = self.completion()
         return self._call.identify(error)
@@ -266,6 +266,11 @@ class StreamState:
             )
         except ValueError:
             return None
+
+    def warn_of_unknown_cost(self) -> None:
+        """Once the answer is whole and the connection free: a warning may be turned into an error."""
+        if self._call.cost_notice.is_due and (self.usage is None or self.usage.cost is None):
+            self._call.cost_notice.give()
 
     def conclude(self, status: Status, error: LunarError | None = None) -> None:
         """Tell the observers how it ended, with the usage that had arrived by then."""

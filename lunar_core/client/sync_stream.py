@@ -147,6 +147,8 @@ class Stream(Generic[C]):
         if error is None and self._state.done:
             self._response.drain()
         self.release()
+        if error is None:
+            self._state.warn_of_unknown_cost()
 
     def close(self) -> None:
         """Stop here. The service stops generating once it sees the connection gone."""

@@ -9,11 +9,14 @@ from lunar_core.errors import (
     AnswerFailedError,
     APIResponseValidationError,
     APIStatusError,
+    RateLimitError,
     class_for_status,
 )
 from lunar_core.types.completions import ChatCompletion
+from lunar_core.types.upstream import UpstreamFailure
 from lunar_core.wire.headers import read_request_id, read_retry_after
 from lunar_core.wire.parsing import parse_json, validate_leniently
+from lunar_core.wire.upstream import read_upstream
 
 MAX_REASON = 2_000
 """Characters of the server's own words that an error text may carry."""
@@ -28,9 +31,12 @@ def make_status_error(
     if 300 <= status < 400:
         where = (headers.get("location") or "nowhere")[:MAX_REASON]
         reason = f"redirects are not followed, and this one leads to {where}"
-    error = class_for_status(status)(
+    upstream = read_upstream(reason) if status == 502 else None
+    kind = RateLimitError if _is_rate_limit(upstream) else class_for_status(status)
+    error = kind(
         f"{status}: {reason}", status_code=status, request_id=read_request_id(headers), body=decoded
     )
+    error.upstream = upstream
     error.retry_after = read_retry_after(headers, decoded, now=now)
     return error
 
@@ -85,12 +91,22 @@ def find_failure(data: object) -> Mapping[str, object] | None:
 
 def make_failure_error(
     payload: bytes, *, words: str = "the service answered with a failure"
-) -> AnswerFailedError:
+) -> AnswerFailedError | RateLimitError:
     """The error of such a failure, with the status code that it bears; ``words`` begin its text."""
     decoded = parse_error_body(payload)
     failure = find_failure(decoded) or decoded
     reason = find_reason(failure) or "the service gave no reason"
-    return AnswerFailedError(f"{words}: {reason}", status_code=_code_in(failure), body=decoded)
+    code = _code_in(failure)
+    upstream = read_upstream(reason) if code in (None, 502) else None
+    kind = RateLimitError if _is_rate_limit(upstream) else AnswerFailedError
+    error = kind(f"{words}: {reason}", status_code=code, body=decoded)
+    error.upstream = upstream
+    return error
+
+
+def _is_rate_limit(upstream: UpstreamFailure | None) -> bool:
+    """Whether the provider refused for its own limit. Alone of its failures it changes the error's class."""
+    return upstream is not None and upstream.kind == "rate_limit"
 
 
 def _code_in(failure: object) -> int | None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from lunar_core.errors import AnswerFailedError, APIStreamError
+from lunar_core.errors import AnswerFailedError, APIStreamError, RateLimitError
 from lunar_core.types.completions import ChatCompletionChunk, CompletionChunk
 from lunar_core.wire import error_responses, parsing
 
@@ -107,7 +107,7 @@ def as_chunk(body: bytes) -> bytes:
     return to_json(data)
 
 
-def make_event_error(payload: bytes) -> AnswerFailedError:
+def make_event_error(payload: bytes) -> AnswerFailedError | RateLimitError:
     """The error that an event tells of, from any of the bodies that were seen: JSON or text."""
     return error_responses.make_failure_error(payload, words="the service broke the stream off")
 

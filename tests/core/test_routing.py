@@ -50,7 +50,6 @@ def decision(**fields):
     "params",
     [
         {},
-        {"stream": True},
         {"max_tokens": 9, "temperature": 0.2},
         {"models": ["gpt-4o", "gpt-4o-mini"], "cost_weight": 0.3},
         {"stop": None, "tools": None},
@@ -100,6 +99,25 @@ def test_anything_else_decides_first_and_then_calls_with_nothing_dropped(params,
     assert second == ("/v1/chat/completions", expected)
 
 
+def test_a_stream_decides_first_and_asks_for_its_usage(planner):
+    first, second = requests(planner.chat(PLAIN | {"stream": True}), decision())
+    assert first == ("/v1/router", {"messages": HELLO, "execute": False})
+    usage = {"stream": True, "stream_options": {"include_usage": True}}
+    assert second == ("/v1/chat/completions", PLAIN | {"model": "gpt-4o"} | usage)
+
+
+def test_a_stream_asks_for_no_usage_where_the_call_says_so(planner):
+    _, (_, body) = requests(
+        planner.chat(PLAIN | {"stream": True, "stream_usage": False}), decision()
+    )
+    assert "stream_options" not in body
+
+
+def test_the_routers_own_stream_stays_one_request(planner):
+    ((path, _),) = requests(planner.router({"messages": HELLO, "stream": True}))
+    assert path == "/v1/router"
+
+
 def test_the_decision_is_asked_with_the_candidates_and_the_call_without(planner):
     router = {"models": ["gpt-4o", "gpt-4o-mini"], "cost_weight": 0.3}
     (_, asked), (_, called) = requests(planner.chat(PLAIN | {"stop": "END"} | router), decision())
@@ -144,8 +162,12 @@ def test_a_caller_who_wants_usage_asks_the_models_that_stand_in_for_a_router(ask
     params = {"messages": HELLO} | ({"model": "router"} if ask == "chat" else {})
     made = requests(getattr(planner, ask)(params | WANTED), APIConnectionError("reset"))
     streamed = {"messages": HELLO, "stream": True}
+    decides = {
+        "messages": HELLO,
+        "execute": False,
+    }  # chat decides first; router.create streams at once
     assert made == [
-        ("/v1/router", streamed),
+        ("/v1/router", decides if ask == "chat" else streamed),
         ("/v1/chat/completions", streamed | {"model": "a"} | USAGE),
     ]
 

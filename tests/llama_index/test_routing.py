@@ -33,8 +33,11 @@ async def test_the_route_is_told_on_the_answer_and_in_the_event(
     assert last.additional_kwargs["provider"] == "openai"
     assert last.additional_kwargs["requested_model"] == "router"
     (event,) = recorder.usage
-    assert (event.routing, event.model, event.endpoint) == (route, "gpt-4-turbo", "router")
-    assert [r["path"] for r in lunar_sandbox.requests()] == ["/v1/router"]
+    streamed = "stream" in endpoint  # then the decision comes first
+    asked = "chat.completions" if streamed else "router"
+    assert (event.routing, event.model, event.endpoint) == (route, "gpt-4-turbo", asked)
+    paths = ["/v1/router", *(["/v1/chat/completions"] if streamed else [])]
+    assert [r["path"] for r in lunar_sandbox.requests()] == paths
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

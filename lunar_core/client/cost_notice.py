@@ -1,0 +1,39 @@
+"""Word, once for each client, that streams of this service state no cost."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+from lunar_core.errors import LunarCostWarning
+
+_TEXT = (
+    "the service stated no cost for a stream, so that its cost is None: unknown, and not 0."
+    " A call that is not streamed states it (in LangChain: disable_streaming=True); a Ledger with prices estimates it."
+)
+_OURS = {"lunar_core", "langchain_lunar", "llama_index_lunar"}
+
+
+class CostNotice:
+    """Warns at the first stream that ends without a cost, and never again."""
+
+    def __init__(self) -> None:
+        self.is_due = True
+
+    def give(self) -> None:
+        """Issue a LunarCostWarning, where the caller's own code stands."""
+        if self.is_due:
+            self.is_due = False
+            warnings.warn(_TEXT, LunarCostWarning, stacklevel=_levels_to_caller())
+
+
+def _levels_to_caller() -> int:
+    """How many frames above ``give`` the first one stands that is not ours."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back is not None and _package(frame.f_globals.get("__name__")) in _OURS:
+        frame, levels = frame.f_back, levels + 1
+    return levels
+
+
+def _package(module: object) -> str:
+    return str(module).partition(".")[0]
