@@ -306,7 +306,7 @@ def test_live_an_example_takes_a_bill_that_is_not_stated(name, live):
 
 def test_live_bookings_are_extracted_where_tools_are_ignored(live):
     told = live("23_extraction.py", "observed")
-    assert re.match(r"Booking\(name='.+', guests=4, date='2026-12-10'\)\n", told)
+    assert told.startswith("Booking(name='Ada Lovelace', guests=4, date='2026-12-10')\n")
 
 
 def test_live_an_example_without_a_key_says_what_it_needs(monkeypatch):
