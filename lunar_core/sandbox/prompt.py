@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 LONGEST = 20_000
 """Characters of a prompt that are looked at; the rest of a longer one is not."""
 
-T = TypeVar("T")
 _WORDS = re.compile(r"[^\W_]+")
 NUMBER = re.compile(r"(?<![\w.-])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w-])")
 _QUOTED = re.compile(
@@ -47,24 +46,32 @@ class PromptValues:
     """The values that a prompt offers, each given once.
 
     >>> values = PromptValues("Is it warm in San Francisco, CA on 3 days?")
-    >>> values.texts, values.numbers
-    (['San Francisco, CA'], [3])
+    >>> values.offers
+    ['San Francisco, CA', 3]
     """
 
     def __init__(self, prompt: str) -> None:
         self.text = prompt[:LONGEST].strip()
         self.words = frozenset(words(self.text))
-        self.numbers = list(map(as_number, NUMBER.findall(self.text)))
         self.tokens = [token.strip(".,;:!?'\"()<>") for token in self.text.split()]
         self.quoted = [next(filter(None, match.groups())) for match in _QUOTED.finditer(self.text)]
         names = [name.rstrip(".,'’-") for name in _NAMES.findall(_QUOTED.sub('""', self.text))]
-        self.texts = list(dict.fromkeys([*self.quoted, *names]))
+        numbers = map(as_number, NUMBER.findall(self.text))
+        self.offers: list[Any] = [*dict.fromkeys([*self.quoted, *names]), *numbers]
 
-    def take(self, values: list[T], fits: Callable[[T], bool]) -> T | None:
-        """Hand out the first of ``numbers`` or ``texts`` that fits; None where none does."""
-        value = next(filter(fits, values), None)
-        if value is not None:
-            values.remove(value)
+    def take(self, name: str, fits: Callable[[Any], bool], *, tokens: bool = False) -> Any:
+        """Hand out the first value that fits; None where none does.
+
+        What the prompt says the name is comes first, then what it offers, then, if ``tokens`` are
+        allowed, any of its words.
+        """
+        assigned = self.assigned(name)
+        number = NUMBER.match(assigned or "")
+        values = [assigned, number and as_number(number[0]), *self.offers]
+        values += self.tokens if tokens else []
+        value = next((value for value in values if value is not None and fits(value)), None)
+        if value in self.offers:
+            self.offers.remove(value)
         return value
 
     def mentions(self, name: str) -> bool:

@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any
 
 from lunar_core.sandbox.formats import FORMATS, shortest
-from lunar_core.sandbox.prompt import NUMBER, PromptValues, as_number
+from lunar_core.sandbox.prompt import PromptValues
 
 _DEEPEST = 8
 """Levels after which a recursive schema gets no more than it demands."""
@@ -101,12 +101,10 @@ class _Filler:
             return self._values.named(items["enum"])
         if _branches(items) or _kind(items) not in ("integer", "number", "string"):
             return []
-        values = self._values
-        most = (
-            sum(text in values.quoted for text in values.texts) if _kind(items) == "string" else 0
-        )
-        offers = iter(lambda: self._take(_kind(items), items), None)
-        return list(islice(offers, most or None))  # Quoted words are not mixed with names.
+        most = 0  # Quoted words are not mixed with names.
+        if _kind(items) == "string":
+            most = sum(offer in self._values.quoted for offer in self._values.offers)
+        return list(islice(iter(lambda: self._take(_kind(items), items), None), most or None))
 
     def _boolean(self, name: str) -> bool:
         if self._values.denies(name) or self._values.assigned(name) in ("false", "no", "off"):
@@ -114,27 +112,14 @@ class _Filler:
         return self._values.mentions(name)
 
     def _leaf(self, kind: str, schema: Mapping[str, Any], name: str) -> Any:
-        values, assigned = self._values, self._values.assigned(name)
-        value: Any = _number(assigned) if kind != "string" else assigned
-        if value is None or not _is_valid(kind, schema, value):
-            value = self._take(kind, schema)
-            return _first_valid(kind, schema, values.text or name) if value is None else value
-        for offers in (values.numbers, values.texts):
-            if value in offers:
-                offers.remove(value)
-        return value
+        value = self._take(kind, schema, name)
+        text = self._values.text or name
+        return _first_valid(kind, schema, text) if value is None else value
 
-    def _take(self, kind: str, schema: Mapping[str, Any]) -> Any:
+    def _take(self, kind: str, schema: Mapping[str, Any], name: str = "") -> Any:
         """Take from the prompt what is valid; None where it offers nothing more."""
-        values = self._values
-        if kind != "string":
-            return values.take(values.numbers, lambda number: _is_valid(kind, schema, number))
-        tokens = values.tokens if "format" in schema or "pattern" in schema else []
-        offers = (
-            values.take(texts, lambda t: _is_valid(kind, schema, t))
-            for texts in (values.texts, tokens)
-        )
-        return next(filter(None, offers), None)
+        has_form = "format" in schema or "pattern" in schema
+        return self._values.take(name, lambda v: _is_valid(kind, schema, v), tokens=has_form)
 
     def _is_mentioned(self, schema: Mapping[str, Any], name: str) -> bool:
         if self._values.mentions(name) and not self._values.denies(name):
@@ -164,18 +149,10 @@ class _Filler:
         return target
 
 
-def _number(text: str | None) -> int | float | None:
-    """Read the number that a text begins with; None where there is none."""
-    match = NUMBER.match(text or "")
-    return as_number(match[0]) if match else None
-
-
 def _kind(schema: Mapping[str, Any]) -> str:
     if schema.get("properties"):
         return "object"
-    kind = str(schema.get("type", "array" if "items" in schema else "string"))
-    known = ("object", "array", "boolean", "null", "integer", "number")
-    return kind if kind in known else "string"
+    return str(schema.get("type", "array" if "items" in schema else "string"))
 
 
 def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -187,23 +164,25 @@ def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_valid(kind: str, schema: Mapping[str, Any], value: Any) -> bool:
-    if kind == "string":
-        whole, _ = FORMATS.get(schema.get("format", ""), (r"[\s\S]*", ""))
-        try:
-            fits = re.search(schema.get("pattern", ""), value) and re.fullmatch(whole, value)
-        except re.error:  # What only JavaScript takes for a pattern is none.
-            fits = re.fullmatch(whole, value)
-        return bool(fits) and _sized(value, schema) == value
-    whole_number = isinstance(value, int) or kind == "number"
-    return whole_number and value == _bounded(value, schema, whole=kind == "integer")
+    if kind in ("integer", "number"):
+        is_one = isinstance(value, int if kind == "integer" else (int, float))
+        return is_one and value == _bounded(value, schema, whole=kind == "integer")
+    if not isinstance(value, str) or _sized(value, schema) != value:
+        return False
+    if schema.get("format") in FORMATS and not re.fullmatch(FORMATS[schema["format"]][0], value):
+        return False
+    try:
+        return re.search(schema.get("pattern", ""), value) is not None
+    except re.error:  # What only JavaScript takes for a pattern is none.
+        return True
 
 
 def _first_valid(kind: str, schema: Mapping[str, Any], text: str) -> Any:
     """Return what stands in where the prompt offers nothing."""
-    if kind != "string":
+    if kind in ("integer", "number"):
         return _bounded(1, schema, whole=kind == "integer")
-    if "pattern" in schema and (made_up := shortest(schema["pattern"])) is not None:
-        return made_up
+    if "pattern" in schema and (example := shortest(schema["pattern"])) is not None:
+        return example
     if schema.get("format") in FORMATS:
         return FORMATS[schema["format"]][1]
     return _sized(text.rstrip(".?!") or "text", schema)
