@@ -313,17 +313,19 @@ def _amount(value: object) -> Decimal | None:
 
 
 def _count(usage: Mapping[str, object], *names: str) -> int | None:
-    """The first of ``names`` that holds a count. Other vendors write whole floats too."""
-    for name in names:
-        number = _number(usage.get(name))
-        if number is not None and math.isfinite(number) and number > 0:
-            return int(number)
-    return None
+    """The first of ``names`` that holds a count of more than 0."""
+    return next((count for name in names if (count := _whole(usage.get(name)))), None)
 
 
 def _detail(usage: Mapping[str, object], *places: tuple[str, str]) -> int | None:
     for group, name in places:
         details = usage.get(group)
-        if isinstance(details, Mapping) and _number(details.get(name)) is not None:
-            return _count(details, name) or 0
+        if isinstance(details, Mapping) and _whole(details.get(name)) is not None:
+            return _whole(details.get(name))
     return None
+
+
+def _whole(value: object) -> int | None:
+    """A count. Other vendors write whole floats too."""
+    number = _number(value)
+    return int(number) if number is not None and math.isfinite(number) and number >= 0 else None
