@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import ledgers
 from contestants import CORE, LANGCHAIN, LLAMA_INDEX, REFERENCE, Group
 from hazards import HAZARDS
 from lab import Lab, Worker, import_seconds
@@ -244,4 +245,7 @@ LINES = [
     Line("import", imports),
     Line("leak", leak),
     Line("hazards", hazards),
+    Line("ledger, after", ledgers.after),
+    Line("ledger, entries written", ledgers.written),
+    Line("ledger, total over", ledgers.total),
 ]  # fmt: skip
