@@ -35,6 +35,7 @@ from langchain_lunar.tools import (
     tool_keywords,
     with_parser,
 )
+from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.errors import LunarError
 from lunar_core.routing import Sticky
 from lunar_core.version import __version__
@@ -100,8 +101,9 @@ class ChatLunar(LunarConnection, BaseChatModel):
     """A model's id (``gpt-4o-mini``), ``provider/model`` to force a provider, or ``router``."""
     models: list[str] | None = None
     """With the router: the candidates, 2 at least; all that it knows by default."""
-    cost_weight: float | None = None
-    """With the router: from 0 (ignore cost, the default); the higher, the cheaper."""
+    cost_weight: CostWeight | None = None
+    """With the router: from 0 (ignore cost, the default); the higher, the cheaper. A function that returns it is asked
+    for each request (``budget.cost_weight()``)."""
     sticky: Sticky = "tools"
     """With the router: stay with the model that answered until its tool calls are answered ("tools"), for the whole
     "conversation", or never ("off")."""
@@ -382,7 +384,15 @@ class ChatLunar(LunarConnection, BaseChatModel):
             for name in ("fallbacks", *_SENT)
             if (value := getattr(self, name)) is not None
         }
-        return {"model": self.model, **named, **self.model_kwargs}
+        return without_functions({"model": self.model, **named, **self.model_kwargs})
+
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return super()._get_invocation_params(stop=stop, **without_functions(kwargs))
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        return super()._get_llm_string(stop=stop, **without_functions(kwargs))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         stop = stop or ([self.stop] if isinstance(self.stop, str) else self.stop)

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import importlib
 
-from langchain_core.load.serializable import Serializable
+from langchain_core.load.serializable import (
+    Serializable,
+    SerializedConstructor,
+    SerializedNotImplemented,
+)
 from pydantic import BaseModel
+
+from lunar_core.bridge import without_functions
 
 PRIVATE_NAMES = {
     "langchain_core.load.load": ("ALL_SERIALIZABLE_MAPPINGS",),
@@ -16,6 +22,8 @@ PRIVATE_NAMES = {
     "langchain_core.language_models.chat_models.BaseChatModel": (
         "_check_profile_keys",
         "_combine_llm_outputs",
+        "_get_invocation_params",
+        "_get_llm_string",
         "_get_ls_params",
         "_resolve_model_profile",
         "_serialized",
@@ -43,6 +51,15 @@ def allow_loading(cls: type[Serializable]) -> None:
     if path not in module.ALL_SERIALIZABLE_MAPPINGS:
         module.ALL_SERIALIZABLE_MAPPINGS[path] = path
         getattr(module, "_default_class_paths_cache", {}).pop("all", None)
+
+
+def without_functions_in(
+    dumped: SerializedConstructor | SerializedNotImplemented,
+) -> SerializedConstructor | SerializedNotImplemented:
+    """What was dumped, without a function that stands for a number: it could not be loaded."""
+    if dumped["type"] == "constructor":
+        dumped["kwargs"] = without_functions(dumped["kwargs"])
+    return dumped
 
 
 def forget_serialized(model: Serializable) -> None:

@@ -25,7 +25,12 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from langchain_lunar.compat import allow_loading, describe_fields, forget_serialized
+from langchain_lunar.compat import (
+    allow_loading,
+    describe_fields,
+    forget_serialized,
+    without_functions_in,
+)
 from langchain_lunar.migration import as_field, as_fields
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
@@ -222,7 +227,7 @@ class LunarConnection(Serializable):
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         """As in langchain-core; what was dumped may then be loaded with ``allowed_objects="all"`` too."""
         allow_loading(type(self))
-        return super().to_json()
+        return without_functions_in(super().to_json())
 
     @property
     def lc_secrets(self) -> dict[str, str]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from langchain_lunar.budget import LunarBudgetMiddleware, LunarBudgetState
 from langchain_lunar.router.middleware import LunarRoutingMiddleware, LunarRoutingState
 
-__all__ = ["LunarRoutingMiddleware", "LunarRoutingState"]
+__all__ = [
+    "LunarBudgetMiddleware",
+    "LunarBudgetState",
+    "LunarRoutingMiddleware",
+    "LunarRoutingState",
+]

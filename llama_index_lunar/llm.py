@@ -51,6 +51,7 @@ from llama_index_lunar.requests import ClientCall, Requests, merge_kwargs
 from llama_index_lunar.responses import Responses
 from llama_index_lunar.routes import Routes
 from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
+from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer
@@ -145,7 +146,7 @@ class LunarLLM(FunctionCallingLLM):
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     models: list[str] | None = None
-    cost_weight: float | None = Field(default=None, ge=0.0)
+    cost_weight: CostWeight | None = None
     sticky: Sticky = "tools"
     replay_reasoning: ReplayReasoning = "tools"
     provider: str | None = None
@@ -398,11 +399,12 @@ class LunarLLM(FunctionCallingLLM):
 
     def to_payload(self) -> JSONObject:
         """What events and callbacks are shown of this LLM: neither key nor headers."""
-        shown = ("api_base", "provider", "models", "cost_weight", "sticky", "fallbacks")
+        names = ("api_base", "provider", "models", "cost_weight", "sticky", "fallbacks")
+        shown = {name: value for name in names if (value := getattr(self, name)) is not None}
         return {
             "class_name": self.class_name(),
             **self.metadata.model_dump(),
-            **{name: value for name in shown if (value := getattr(self, name)) is not None},
+            **without_functions(shown),
         }
 
     def _window(self) -> int:

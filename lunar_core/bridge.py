@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import PlainSerializer
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_jsonable_python
 
 from lunar_core.errors import ConfigurationError
@@ -27,6 +29,25 @@ COST_FIELDS = (
 """The names of ``usage`` that are money or time: floats, as the service wrote them."""
 
 ToolChoice = str | dict[str, object]
+
+CostWeight = Annotated[
+    float | SkipJsonSchema[Callable[[], float]],
+    PlainSerializer(lambda weight: None if callable(weight) else weight),
+]
+"""A model's field: how cost is weighed in routing, or a function that is asked for each request and stored nowhere."""
+
+
+def without_functions(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings or keywords as caches and dumps may have them: a function for ``cost_weight`` is none of theirs.
+
+    It says something else each time, and its name holds an address.
+    """
+    weight = settings.get("cost_weight")
+    return {
+        key: value
+        for key, value in settings.items()
+        if key != "cost_weight" or not callable(weight)
+    }
 
 
 def metadata(

@@ -24,7 +24,7 @@ from langchain_core.runnables.config import ensure_config, patch_config
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from langchain_lunar.chat_models import ChatLunar
-from langchain_lunar.compat import allow_loading, describe_fields
+from langchain_lunar.compat import allow_loading, describe_fields, without_functions_in
 from langchain_lunar.router.chooser import RouteChooser
 from langchain_lunar.router.route import TAG, Model, adispatch_decision, dispatch_decision
 from langchain_lunar.tools import (
@@ -69,8 +69,8 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     """``llm``, by the name under which copies and ``load`` hand on what was made here."""
     models: list[str] | None = None
     """Whom to choose from."""
-    cost_weight: float | None = None
-    """From 0.0, which ignores cost; the higher, the cheaper the choice."""
+    cost_weight: bridge.CostWeight | None = None
+    """From 0.0, which ignores cost; the higher, the cheaper the choice. Or a function that returns it."""
     candidates: dict[str, Any] | None = None
     """Model objects that answer in Lunar's place, by Lunar's ids."""
     on_routing_error: Literal["raise", "fallback"] = "raise"
@@ -87,7 +87,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         llm: ChatLunar | None = None,
         *,
         models: Sequence[str] | None = None,
-        cost_weight: float | None = None,
+        cost_weight: bridge.CostWeight | None = None,
         candidates: Mapping[str, BaseChatModel | Runnable[Any, Any] | str] | None = None,
         on_routing_error: Literal["raise", "fallback"] = "raise",
         default_model: str | None = None,
@@ -394,7 +394,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         """As in langchain-core; what was dumped may then be loaded with ``allowed_objects="all"`` too."""
         allow_loading(type(self))
-        return super().to_json()
+        return without_functions_in(super().to_json())
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -35,6 +35,7 @@ from lunar_core import (
     bridge,
     routing,
 )
+from lunar_core.bridge import CostWeight
 from lunar_core.wire.api_requests import OPTIONS, ROUTER
 
 _CHOICE = ("models", "cost_weight")
@@ -56,7 +57,7 @@ class RouteChooser:
 
     llm: ChatLunar
     models: list[str] | None = None
-    cost_weight: float | None = None
+    cost_weight: CostWeight | None = None
     candidates: Mapping[str, Any] | None = None
     on_routing_error: Literal["raise", "fallback"] = "raise"
     default_model: str | None = None
@@ -90,7 +91,8 @@ class RouteChooser:
             "on_routing_error": self.on_routing_error,
             "default_model": self.default_model,
         }
-        return {f"lunar_{name}": value for name, value in settings.items() if value is not None}
+        plain = bridge.without_functions(settings)
+        return {f"lunar_{name}": value for name, value in plain.items() if value is not None}
 
     def candidate(self, model_id: str) -> Model:
         """The model of a candidate. Raises ConfigurationError for one that there is not, or that is no model."""
