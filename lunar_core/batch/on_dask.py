@@ -117,10 +117,10 @@ def _answer_part(
 
 def _ledgers(observers: Sequence[Observer]) -> list[Ledger]:
     """The stored ledgers that this process has opened for ``observers``, each once."""
-    found = [
+    ledgers = [
         observer.ledger if isinstance(observer, Budget) else observer for observer in observers
     ]
-    return list({id(ledger): ledger for ledger in found if isinstance(ledger, Ledger)}.values())
+    return list({id(ledger): ledger for ledger in ledgers if isinstance(ledger, Ledger)}.values())
 
 
 def _check_is_shared(observer: Observer) -> None:

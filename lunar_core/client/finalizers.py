@@ -7,16 +7,19 @@ import os
 from collections.abc import Coroutine
 from typing import Protocol
 
+from lunar_core.client.call import Call
 from lunar_core.client.responses import AsyncResponse, Response
 
 
 class SyncCloser(Protocol):
+    _call: Call
     _response: Response
 
     def leave(self) -> None: ...
 
 
 class AsyncCloser(Protocol):
+    _call: Call
     _response: AsyncResponse
 
     def leave(self) -> None: ...
@@ -25,9 +28,9 @@ class AsyncCloser(Protocol):
 
 def close_now(stream: SyncCloser) -> None:
     """End the socket of a stream that its reader has dropped. The next call closes the rest."""
-    if (
-        stream._response.home[0] == os.getpid()
-    ):  # a forked child must leave its parent's streams alone
+    # A forked child must leave its parent's streams alone.
+    if stream._response.home[0] == os.getpid():
+        stream._call.is_finalized = True
         stream.leave()
         stream._response.abandon()
 
@@ -38,6 +41,7 @@ def close_soon(stream: AsyncCloser) -> None:
     if pid != os.getpid():
         return
     if loop is None or loop.is_closed():
+        stream._call.is_finalized = True
         stream.leave()
         stream._response.abandon()
     else:

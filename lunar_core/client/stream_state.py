@@ -146,8 +146,8 @@ class StreamState:
         try:
             events.plain_chunk(payload)
         except _FAILURES as error:
-            for each in self.ready:
-                self._assembly.feed(each)
+            for arrived in self.ready:
+                self._assembly.feed(arrived)
             error.partial = self.completion()
             raise
 

@@ -314,16 +314,16 @@ class Budget:
 
     def _refusal(self, hold: Hold, amount: int | None, sums: Sums) -> BudgetExceededError:
         state = self._state(hold.key, sums, hold.at)
-        asked = None if amount is None else shown(amount, self.unit)
+        amount_asked = None if amount is None else shown(amount, self.unit)
         return BudgetExceededError(
-            describe_refusal(state, self.per, asked),
+            describe_refusal(state, self.per, amount_asked),
             budget=self.name,
             key=state.key,
             unit=self.unit,
             limit=state.limit,
             spent=state.spent,
             held=state.held,
-            asked=asked,
+            asked=amount_asked,
             resets_at=state.resets_at,
         )
 

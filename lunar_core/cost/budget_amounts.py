@@ -116,8 +116,8 @@ def worst_case(call: CallStart, unit: Unit, prices: Prices | None, *, output: in
     if unit == "calls":
         return 1
     prompt = _prompt_tokens(call.params)
-    asked = [_count(call.params.get(name)) for name in ("max_tokens", "max_completion_tokens")]
-    completion = (max(asked) or output) * (_count(call.params.get("n")) or 1)
+    lengths = [_count(call.params.get(name)) for name in ("max_tokens", "max_completion_tokens")]
+    completion = (max(lengths) or output) * (_count(call.params.get("n")) or 1)
     if unit == "tokens":
         return min(prompt + completion, MOST)
     if prices is None:

@@ -46,16 +46,16 @@ def title(name: str, per: str | None, key: str | None) -> str:
     return f"budget {name!r}, {per} {key!r}" if key is not None else f"budget {name!r}, no {per}"
 
 
-def describe_refusal(state: BudgetState, per: str | None, asked: Decimal | int | None) -> str:
+def describe_refusal(state: BudgetState, per: str | None, amount: Decimal | int | None) -> str:
     """Why a call was not let through, and what can be done about it."""
     which, unit = title(state.name, per, state.key), state.unit
-    if asked is None:
+    if amount is None:
         return (
             f"{which}: nobody can tell what this call may take. Pass reserve= (an amount), or prices= with its "
             "model (client.models.prices(), or the extra 'prices'), or unpriced='allow'"
         )
     text = (
-        f"{which}: this call may take {asked} {unit}, and of {state.limit} {unit} {state.spent} are spent "
+        f"{which}: this call may take {amount} {unit}, and of {state.limit} {unit} {state.spent} are spent "
         f"and {state.held} held for calls under way"
     )
     if state.resets_at is None:

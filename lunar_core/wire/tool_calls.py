@@ -53,7 +53,7 @@ def with_call_ids(calls: list[dict[str, object]], answer_id: object) -> list[dic
 
 
 def _call_id_of(call: Mapping[str, object], place: int, answer_id: object) -> str:
-    marks = _Marks.of(call)
+    marks = _Marks.read(call)
     stated = answer_id if isinstance(answer_id, str) else None
     return make_call_id(stated, place, marks.name or "", marks.text)
 
@@ -81,7 +81,7 @@ class ToolCallAssembler:
         """What ``pieces``, the ``tool_calls`` of a delta, add. What is no piece is passed over."""
         parts, named = [], set[int]()  # the calls that were named in this delta already
         for piece in _mappings(pieces):
-            marks = _Marks.of(piece)
+            marks = _Marks.read(piece)
             call = self._call_of(marks, named)
             if marks.name:
                 named.add(call.number)
@@ -144,7 +144,7 @@ class _Marks:
     text: str
 
     @classmethod
-    def of(cls, piece: Mapping[str, object]) -> _Marks:
+    def read(cls, piece: Mapping[str, object]) -> _Marks:
         index, call_id = piece.get("index"), piece.get("id")
         function, custom = piece.get("function"), piece.get("custom")
         holder = custom if isinstance(custom, Mapping) else function

@@ -2,11 +2,12 @@
 
 import gc
 import json
+import threading
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -253,15 +254,19 @@ def test_an_estimate_is_told_apart_from_a_bill(lunar_sandbox_factory):
     assert "llm.cost.total" not in attributes
 
 
-class CollectingProcessor(SimpleSpanProcessor):
-    """Drops a stream inside OpenTelemetry's own code, where its locks are held."""
+class LockedProcessor(SpanProcessor):
+    """Drops a stream inside OpenTelemetry's own code, with a lock held as its processors and readers hold theirs."""
 
-    def __init__(self, exporter, drop):
-        super().__init__(exporter)
-        self._drop = drop
+    def __init__(self, drop):
+        self._lock, self._drop = threading.Lock(), drop
+        self.had_to_wait = []
 
-    def on_start(self, span, parent_context=None):
-        self._drop()
+    def on_end(self, span):
+        is_free = self._lock.acquire(timeout=5)
+        self.had_to_wait.append(not is_free)
+        if is_free:
+            self._drop()
+            self._lock.release()
 
 
 def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(new_client):
@@ -272,7 +277,8 @@ def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(n
         held.clear()
         gc.collect()
 
-    recorder.tracers.add_span_processor(CollectingProcessor(InMemorySpanExporter(), drop))
+    processor = LockedProcessor(drop)
+    recorder.tracers.add_span_processor(processor)
     client = new_client(recorder.telemetry)
     stream = client.chat.completions.create(
         model="gpt-4o-mini", messages=[{"role": "user", "content": "Count to fifty."}], stream=True
@@ -283,10 +289,9 @@ def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(n
     held.append(cycle)
     del stream, cycle
     client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
-    assert sorted(span.attributes["gen_ai.request.stream"] for span in recorder.spans()) == [
-        False,
-        True,
-    ]
+    streamed = [span.attributes["gen_ai.request.stream"] for span in recorder.spans()]
+    assert sorted(streamed) == [False, True]
+    assert processor.had_to_wait == [False, False]
 
 
 def test_what_cannot_work_is_refused_by_name():
