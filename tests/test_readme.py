@@ -19,11 +19,12 @@ PROGRAMS = [block for block in FENCED if not FILE.match(block)]
 
 @pytest.mark.parametrize("dialect", ["documented", "observed"])
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_a_program_of_the_readme_runs(number, dialect, lunar_sandbox_factory):
+def test_a_program_of_the_readme_runs(number, dialect, lunar_sandbox_factory, tmp_path):
     sandbox = lunar_sandbox_factory(dialect=dialect)
     environment = {"LUNAR_API_KEY": sandbox.api_key, "LUNAR_BASE_URL": sandbox.url}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAMS[number]],
+        cwd=tmp_path,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
