@@ -68,9 +68,9 @@ def answer_in_form(text: str, prompt: str) -> str | None:
     if schemas:
         schema = schemas[-1]
     elif form:
-        others = [other for other in shown if other is not form]
-        keys = {key for other in others if other.start < form.start for key in _keys(other)}
-        schema = _as_schema(form.value, keys, _keys(others[-1]) if others else [])
+        rest = [other for other in shown if other is not form]
+        keys = {key for other in rest if other.start < form.start for key in _keys(other)}
+        schema = _as_schema(form.value, keys, _keys(rest[-1]) if rest else [])
     else:
         example = _EXAMPLE.search(text)
         return example[1].strip() if example else None

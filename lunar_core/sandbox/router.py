@@ -105,4 +105,4 @@ def _find_cluster(prompt: str) -> tuple[int, str, list[str]]:
     return list(TOPICS).index(best), best, sorted(set(matches[best]))
 
 
-_STEMS = {topic: frozenset(words(" ".join(known))) for topic, known in TOPICS.items()}
+_STEMS = {topic: frozenset(words(" ".join(names))) for topic, names in TOPICS.items()}

@@ -99,7 +99,7 @@ class Scripts:
             ServiceError: 400, for a fault that isn't in the list, or for too many steps.
         """
         script = ScriptRequest.model_validate(body)
-        steps = [each for step in script.steps for each in _repeat(step)]
+        steps = [once for step in script.steps for once in _repeat(step)]
         waiting = self._steps.setdefault(session, deque())
         if len(waiting) + len(steps) > MAX_STEPS:
             raise ServiceError(400, f"A script has {MAX_STEPS} steps at most")
@@ -152,5 +152,5 @@ def _repeat(step: Step) -> list[Step]:
     fault = parse(step.fail)
     if fault.times is None:
         return [step]
-    once = step.fail.rpartition("*")[0] or fault.name  # "fail-twice" has no asterisk.
-    return [Step(fail=once)] * fault.times
+    spec = step.fail.rpartition("*")[0] or fault.name  # "fail-twice" has no asterisk.
+    return [Step(fail=spec)] * fault.times
