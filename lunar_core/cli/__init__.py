@@ -1,8 +1,11 @@
-"""The ``lunar`` command; needs the extra ``cli``. Its commands are in :mod:`lunar_core.cli.commands`."""
+"""The ``lunar-llm`` command; needs the extra ``cli``. Its commands are in :mod:`lunar_core.cli.commands`."""
 
 from __future__ import annotations
 
 import sys
+
+PROGRAM = "lunar-llm"
+"""Not ``lunar``: the vendor's own lunar-cli installs a command of that name."""
 
 
 def main() -> None:
@@ -12,8 +15,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
-        sys.exit(f"The lunar command needs {error.name}: pip install 'lunar-integrations[cli]'")
+        sys.exit(f"The lunar-llm command needs {error.name}: pip install 'lunar-integrations[cli]'")
     try:
-        app(prog_name="lunar")
+        app(prog_name=PROGRAM)
     except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.
         sys.exit(f"Error: {error}")

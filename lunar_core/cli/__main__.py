@@ -1,4 +1,4 @@
-"""``python -m lunar_core.cli`` is ``lunar``."""
+"""``python -m lunar_core.cli`` is ``lunar-llm``."""
 
 from lunar_core.cli import main
 

@@ -1,4 +1,4 @@
-"""``lunar models``, ``route``, ``chat`` and ``sandbox``: the API from a terminal.
+"""``lunar-llm models``, ``route``, ``chat`` and ``sandbox``: the API from a terminal.
 
 Answers go to stdout, everything about them to stderr, so that pipes carry answers alone. The key
 is read from the environment and nowhere else: arguments are seen by every process of the machine.
@@ -157,7 +157,7 @@ def chat(
 def sandbox(context: typer.Context) -> None:
     """Serve the API on this machine, without a key and without a bill (--help: its options)."""
     # By its name: what is ours stands on no sandbox, and this only starts one.
-    import_module("lunar_core.sandbox.__main__").main(context.args, program="lunar sandbox")
+    import_module("lunar_core.sandbox.__main__").main(context.args, program="lunar-llm sandbox")
 
 
 # What goes in

@@ -56,10 +56,25 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def read_profiles(payload: bytes) -> Profiles:
-    profiles = parsing.parse_as(Profiles, payload)
-    if profiles.count is None:
-        return profiles.model_copy(update={"count": len(profiles.profiles)})
-    return profiles
+    """The profiles, from every list that was seen: of names or of objects, under ``profiles`` or alone."""
+    data = parsing.parse_json(payload)
+    fields = data if isinstance(data, dict) else {"profiles": data}
+    models = next((fields[name] for name in _LISTS if isinstance(fields.get(name), list)), None)
+    if not isinstance(models, list):
+        raise ValueError("there is no list of profiles")  # noqa: TRY004  # wrong JSON, not a wrong call
+    names = [_model_name(model) for model in models]
+    profiles = parsing.validate_leniently(Profiles, {**fields, "profiles": names})
+    return profiles.model_copy(update={"count": len(names)}) if profiles.count is None else profiles
+
+
+_LISTS = ("profiles", "models", "data")
+
+
+def _model_name(model: object) -> object:
+    """A profile's model: its name, or an object that holds it."""
+    if not isinstance(model, dict):
+        return model
+    return next((model[name] for name in ("model", "name", "id") if model.get(name)), model)
 
 
 def _reader(kind: type[T], *names: str) -> Callable[[bytes], list[T]]:

@@ -1,13 +1,15 @@
-"""The `lunar` command, on the sandbox: answers on stdout, all about them on stderr, and exit codes."""
+"""The `lunar-llm` command, on the sandbox: answers on stdout, all about them on stderr, and exit codes."""
 
 import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,7 @@ def lunar(lunar_sandbox, monkeypatch, capsys):
     monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lunar", *arguments])
+        monkeypatch.setattr(sys, "argv", ["lunar-llm", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
         return (ended.value.code, *capsys.readouterr())
@@ -86,17 +88,14 @@ def test_chat_shows_the_words_and_what_they_cost(lunar, lunar_sandbox):
 
 def test_chat_is_routed_unless_a_model_is_named(lunar, lunar_sandbox):
     lunar("chat", "Hi", "--system", "Be brief.", "--max-tokens", "9", "--temperature", "0.5")
-    (record,) = lunar_sandbox.requests()
-    assert record["path"] == "/v1/router"
-    assert json.loads(record["body"]) == {
-        "messages": [
-            {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": "Hi"},
-        ],
-        "max_tokens": 9,
-        "temperature": 0.5,
-        "stream": True,
-    }
+    decided, streamed = lunar_sandbox.requests()
+    assert (decided["path"], streamed["path"]) == ("/v1/router", "/v1/chat/completions")
+    body = json.loads(streamed["body"])
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+    ]
+    assert (body["max_tokens"], body["temperature"], body["stream"]) == (9, 0.5, True)
 
 
 def test_words_come_as_they_are_generated(lunar_sandbox):
@@ -159,7 +158,7 @@ def test_version_and_help(lunar):
 def test_the_sandboxs_options_are_shown_under_the_commands_name(lunar):
     code, out, _err = lunar("sandbox", "--help")
     assert code == 0
-    assert out.startswith("usage: lunar sandbox [-h] [--port PORT]")
+    assert out.startswith("usage: lunar-llm sandbox [-h] [--port PORT]")
 
 
 # Errors
@@ -268,13 +267,19 @@ def test_a_missing_extra_is_named_without_a_traceback(missing):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"The lunar command needs {missing}: pip install 'lunar-integrations[cli]'\n"
+        f"The lunar-llm command needs {missing}: pip install 'lunar-integrations[cli]'\n"
     )
+
+
+def test_the_command_leaves_the_name_of_the_vendors_own_alone():
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'lunar-llm = "lunar_core.cli:main"' in project.splitlines()
+    assert not re.search("^lunar *=", project, re.MULTILINE)
 
 
 def test_sandbox_serves_the_api_until_it_is_interrupted():
     with subprocess.Popen(
-        [sys.executable, "-m", "lunar_core.cli", "sandbox", "--port", "0", "--json"],
+        [sys.executable, "-m", "lunar_core", "sandbox", "--port", "0", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

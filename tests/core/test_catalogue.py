@@ -41,6 +41,28 @@ def test_whom_the_router_chooses_among_is_what_the_reference_lists():
     assert catalogue.read_profiles(sample.read_bytes()).profiles == list(model_facts.ROUTED)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"profiles": ["gpt-4o", "gpt-4o-mini"], "count": 2},
+        {"profiles": [{"model": "gpt-4o", "clusters": 100}, {"name": "gpt-4o-mini"}]},
+        {"data": [{"id": "gpt-4o"}, "gpt-4o-mini"], "count": "two"},
+        ["gpt-4o", "gpt-4o-mini"],
+        [{"name": "gpt-4o"}, {"model": "gpt-4o-mini"}],
+    ],
+    ids=str,
+)
+def test_profiles_are_read_from_every_list_that_was_seen(data):
+    profiles = read(catalogue.read_profiles, data)
+    assert (profiles.profiles, profiles.count) == (["gpt-4o", "gpt-4o-mini"], 2)
+
+
+@pytest.mark.parametrize("data", [{}, {"profiles": None}, "gpt-4o", 7, [{"clusters": 100}], [None]])
+def test_what_holds_no_profiles_is_none(data):
+    with pytest.raises(ValueError, match=r"."):
+        read(catalogue.read_profiles, data)
+
+
 def test_prices_are_kept_for_the_model_and_for_each_provider():
     (model,) = read(catalogue.read_models, [PRICED])
     assert (model.input_per_million, model.output_per_million) == (2.5, 10.0)
@@ -101,7 +123,7 @@ def test_what_is_no_list_of_them_is_refused(reader, data):
         read(reader, data)
 
 
-@pytest.mark.parametrize("data", [None, [], ["gpt-4o"], {}, {"profiles": "gpt-4o"}])
+@pytest.mark.parametrize("data", [None, {}, {"profiles": "gpt-4o"}])
 def test_what_is_no_list_of_profiles_is_refused(data):
     with pytest.raises(ValueError, match=r"."):
         read(catalogue.read_profiles, data)
