@@ -175,7 +175,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
         return budget
 
     def _new_budget(self, usd: Decimal) -> Budget:
-        return Budget(usd, name="run", unpriced="allow")
+        return Budget(usd, name="run", unpriced="allow", warn_at=None)
 
 
 def _closing(refusal: Mapping[str, Any]) -> ModelResponse[Any]:
