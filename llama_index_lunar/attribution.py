@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, closing, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -21,20 +21,23 @@ LEDGERS: ContextVar[tuple[Ledger, ...]] = ContextVar("lunar_ledgers", default=()
 
 
 @contextmanager
-def attributed(callbacks: CallbackManager | None) -> Iterator[None]:
+def attributed(
+    callbacks: CallbackManager | None, own_tags: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Around the making of a call: LlamaIndex's tags count as ours, and the manager's cost handlers hear of it.
 
-    Where both name the same tag, ``lunar_core.tags`` wins: it says on purpose what costs are to be booked on.
+    ``own_tags``: the LLM's own. Where several name the same tag, ``lunar_core.tags`` wins: it says on purpose what
+    costs are to be booked on; then LlamaIndex's, then the LLM's.
     """
-    own = current_tags()
+    ours = current_tags()
     theirs = {str(name): value for name, value in active_instrument_tags.get().items()}
     handlers = getattr(callbacks, "handlers", None) or ()
     ledgers = tuple(h.ledger for h in handlers if isinstance(h, CostView))
     token = LEDGERS.set((*LEDGERS.get(), *ledgers))
     try:
-        names = theirs.keys() - own.keys()
         # Workflows stamp the beginning of each step's input on it, which is no business of a ledger.
-        with tags(**{n: theirs[n] for n in names if not n.startswith("llamaindex.step.")}):
+        theirs = {n: v for n, v in theirs.items() if not n.startswith("llamaindex.step.")}
+        with tags(**{**(own_tags or {}), **theirs, **ours}):
             yield
     finally:
         LEDGERS.reset(token)

@@ -19,9 +19,11 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.bridge.pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
+    ValidationError,
     WithJsonSchema,
     field_serializer,
 )
@@ -35,7 +37,13 @@ from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 from typing_extensions import Self
 
 from llama_index_lunar import tools as toolbox
-from llama_index_lunar.arguments import check_names, drop_meaningless, split_additional
+from llama_index_lunar.arguments import (
+    check_additional,
+    check_names,
+    drop_meaningless,
+    refused_field,
+    split_additional,
+)
 from llama_index_lunar.attribution import attributed
 from llama_index_lunar.endpoints import (
     aclosing_stream,
@@ -56,9 +64,9 @@ from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer
 from lunar_core.routing import Sticky
-from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout
+from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout, hidden
 from lunar_core.types.completions import RoutingDecision
-from lunar_core.wire.api_requests import ROUTER
+from lunar_core.wire.api_requests import ROUTER, check_values
 from lunar_core.wire.model_facts import ROUTED, context_window
 
 JSONObject = dict[str, Any]
@@ -80,47 +88,20 @@ _window_of = lru_cache(maxsize=1_000)(context_window)
 class LunarLLM(FunctionCallingLLM):
     """Any model of Lunar, or its router, wherever LlamaIndex takes an LLM.
 
-    ``model``: a Lunar id (``gpt-4o-mini``), ``provider/model``, or ``router``: then the service chooses among
-    ``models`` (at least 2; all when left out). ``cost_weight`` (from 0.0) times USD per 1,000 tokens is added to a
-    model's expected error: ``lunar_core.BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price.
-    ``sticky`` says who stays with the model that answered before: ``"tools"`` (the results of tools, the default),
-    ``"conversation"`` or ``"off"``. ``fallbacks``: models to ask when the first fails.
-
     Each answer tells what it used and cost: flat in ``response.additional_kwargs`` (``total_cost_usd`` in USD,
     ``prompt_tokens``, ``latency_ms``, ``model``, ``routing``, …) and in ``response.raw["usage"]`` and ``["routing"]``;
     in a stream, on its last response. What the service did not say is absent. To add costs up: ``lunar_cost``.
 
-    The arguments are those of ``OpenAILike``, in its order, so that a program changes its import and no more:
+    The arguments are those of ``OpenAILike``, in its order, so that a program changes its import and no more; each is
+    described at its field. Beside the fields: ``base_url`` is ``api_base``; ``extra_body`` is merged into
+    ``additional_kwargs``; ``http_client`` and ``async_http_client`` are httpx's or httpx2's clients of your own, left
+    open; ``observers`` are asked before each call and told of its outcome (``lunar_core.Observer``: budgets refuse
+    there). What has no meaning here (``openai_client``, OpenRouter's ``order``, …) is dropped with a warning.
 
-    ==================================  ===============================================================================
-    ``api_key`` or ``jwt``              a string, or a function asked for each request; else LUNAR_API_KEY, LUNAR_JWT
-    ``api_base``                        else LUNAR_BASE_URL, else the hosted service; ``base_url`` is the same
-    ``temperature``, ``max_tokens``, …  sent only where given (OpenAILike sends a temperature of 0.1 unasked): also
-                                        ``top_p``, ``stop``, ``n``, ``presence_penalty``, ``frequency_penalty``,
-                                        ``provider``, ``logprobs``, ``top_logprobs``, ``reasoning_effort``,
-                                        ``modalities``, ``audio_config``
-    ``additional_kwargs``               any other field of the API, ``extra_body`` too; keywords of a call win over both
-    ``context_window``                  tokens; else known for common models, 128,000 for others, and for the router the
-                                        smallest of its candidates
-    ``is_chat_model``                   False: text completions, by POST /v1/completions; a ``tokenizer`` that encodes
-                                        tells how many tokens these may have
-    ``is_function_calling_model``       False: objects and tools by LlamaIndex's prompts
-    ``should_use_structured_outputs``   objects by ``response_format`` rather than by a tool; ``strict`` closes schemas
-    ``timeout``, ``total_timeout``      seconds, also ``(connect, read)``; for a whole call with its retries and stream
-    ``max_retries``                     of each model, 2 by default
-    ``default_headers``                 kept out of all that is shown or stored, as the key is; not so a call's own
-                                        ``extra_headers``, which LlamaIndex tells to handlers like any keyword
-    ``http_client``, ``async_…``        httpx's or httpx2's clients of your own, left open
-    ``observers``                       ``lunar_core.Observer``: budgets refuse here, before anything is sent
-    ``reuse_client``, ``api_version``   taken, and of no effect: one LLM serves any number of threads, tasks and event
-                                        loops anyway
-    ==================================  ===============================================================================
-
-    What has no meaning here (``openai_client``, OpenRouter's ``order``, …) is dropped with a warning.
-
-    Copies, deep copies and pickles work at any time; copies tell the same observers and callbacks. The key travels in
-    a pickle only where it was given, and in ``to_dict()`` never: ``from_dict(data, api_key=…)``, or the environment.
-    Raises ConfigurationError for what cannot work; calls raise LunarError (docs: ``lunar_core.errors``).
+    One LLM serves any number of threads, tasks and event loops. Copies, deep copies and pickles work at any time;
+    copies tell the same observers and callbacks. The key travels in a pickle only where it was given, and in
+    ``to_dict()`` never: ``from_dict(data, api_key=…)``, or the environment. Raises ConfigurationError for what cannot
+    work; calls raise LunarError (docs: ``lunar_core.errors``).
 
     >>> llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.complete("Say hello")
@@ -128,48 +109,94 @@ class LunarLLM(FunctionCallingLLM):
     ('hello', 0.0000045, 'gpt-4o-mini')
     """
 
-    model: str = Field(
-        description='A Lunar model id, "provider/model", or "router" to let the service choose.'
-    )
-    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
-    max_tokens: int | None = Field(default=None, gt=0)
-    top_p: float | None = Field(default=None, ge=0.0, le=1.0)
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    model: str
+    """A Lunar model id (``gpt-4o-mini``), ``provider/model`` to force a provider, or ``router`` to let the service
+    choose."""
+    temperature: float | None = None
+    """From 0 to 2. Sent only where given: OpenAILike sends 0.1 unasked."""
+    max_tokens: int | None = None
+    """Tokens to generate at most."""
+    top_p: float | None = None
+    """Sample from the likeliest tokens that make up this share, from 0 to 1."""
     stop: list[str] | None = None
-    n: int | None = Field(default=None, gt=0)
-    presence_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
-    frequency_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
+    """Texts at which generation ends."""
+    n: int | None = None
+    """Answers to one prompt. The first is shown; all are in ``raw``."""
+    presence_penalty: float | None = None
+    """From -2 to 2: above 0, what was said at all is said less."""
+    frequency_penalty: float | None = None
+    """From -2 to 2: above 0, what was said often is said less."""
     logprobs: bool | None = None
+    """Ask for log probabilities: they are in ``response.logprobs``."""
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    """With ``logprobs``: how many of the likeliest tokens to tell at each place, from 0 to 20."""
     reasoning_effort: str | None = None
+    """How long reasoning models may think: "low", "medium", "high", or what the provider knows."""
     modalities: list[str] | None = None
+    """What to answer with: ``["text", "audio"]``."""
     audio_config: dict[str, Any] | None = None
+    """Voice and format of spoken answers, sent as ``audio``."""
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Any other field of the API, ``extra_body`` too. Keywords of a call win over it."""
 
     models: list[str] | None = None
+    """With the router: the candidates, 2 at least; all that it knows by default."""
     cost_weight: CostWeight | None = None
+    """With the router: from 0. Times USD per 1,000 tokens, it is added to a model's expected error:
+    ``lunar_core.BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price. Or a function that
+    returns such a number, asked for each routed request; it is not stored."""
     sticky: Sticky = "tools"
+    """With the router: stay with the model that answered until its tool calls are answered ("tools"), for the whole
+    "conversation", or never ("off")."""
     replay_reasoning: ReplayReasoning = "tools"
+    """Send a model its own reasoning again: with the tool calls that are being answered ("tools", as DeepSeek and Kimi
+    want it), with each of its answers ("always"), or "never"."""
     provider: str | None = None
+    """Force a provider."""
     fallbacks: list[str] | None = None
+    """Models to ask, in order, when the first fails; streams too, until their first content."""
+    tags: dict[str, str] | None = None
+    """What this LLM's calls are for: ledgers add costs up by these names. Tags of a block around a call win."""
 
     api_key: Secret = Field(default=None, exclude=True, repr=False)
+    """The API key, or a function that returns one and is asked for each request. Else LUNAR_API_KEY."""
     jwt: Secret = Field(default=None, exclude=True, repr=False)
+    """A token instead of the key, or a function that returns one. Else LUNAR_JWT."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    """Sent with every request; kept out of all that is shown or stored, as the key is. Not so a call's own
+    ``extra_headers``, which LlamaIndex tells to handlers like any keyword."""
     api_base: str | None = None
+    """The service. Else LUNAR_BASE_URL, else the hosted one."""
     api_version: str | None = None
-    max_retries: int = Field(default=2, ge=0)
+    """Taken, as by OpenAILike, and of no effect."""
+    max_retries: int = 2
+    """How often a failed request is made again, for each model. 0: never."""
     timeout: Any = None
+    """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own. By default 5 to connect, 600 to read."""
     total_timeout: float | None = None
-    max_connections: int = Field(default=1000, gt=0)
+    """Seconds for a whole call: its retries, its fallbacks, and the body of its stream."""
+    max_connections: int = 1000
+    """Connections that the LLM holds open at most."""
     allow_http: bool = False
+    """Whether ``api_base`` may be plain http to another machine."""
     reuse_client: bool = True
+    """Taken, as by OpenAILike, and of no effect."""
 
     context_window: int | None = Field(default=None, gt=0)
+    """Tokens that a prompt and its answer may have; else known for common models, 128,000 for others, and for the
+    router the smallest of its candidates."""
     is_chat_model: bool = True
+    """False: text completions, by POST /v1/completions."""
     is_function_calling_model: bool = True
+    """False: objects and tools by LlamaIndex's prompts, for a model or a service that knows no tools."""
     should_use_structured_outputs: bool = False
+    """Objects by ``response_format`` rather than by a tool."""
     strict: bool = False
+    """Close the schemas of tools and objects: every field required, no others allowed."""
     tokenizer: Any = Field(default=None, exclude=True, repr=False)
+    """With ``is_chat_model=False``: what has an ``encode()`` tells how many tokens are left for the answer."""
 
     _clients: ClientPair = PrivateAttr()
     _settings_of_clients: dict[str, Any] = PrivateAttr()
@@ -212,6 +239,7 @@ class LunarLLM(FunctionCallingLLM):
         fallbacks: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        api_key, jwt = hidden(api_key), hidden(jwt)
         if "max_new_tokens" in kwargs:  # as OpenAILike takes it
             max_tokens = kwargs.pop("max_new_tokens")
         if extra_body:
@@ -224,8 +252,8 @@ class LunarLLM(FunctionCallingLLM):
         }
         arguments = drop_meaningless(arguments)
         check_names(arguments, type(self).model_fields, type(self).__name__)
-        # pydantic checks and converts them.
-        super().__init__(
+        check_additional(additional)
+        fields: JSONObject = dict(
             model=model,
             temperature=temperature,
             max_tokens=max_tokens,
@@ -253,6 +281,14 @@ class LunarLLM(FunctionCallingLLM):
             fallbacks=fallbacks,
             **arguments,
         )
+        check_values({**fields, **additional})
+        refusal: ConfigurationError | None = None
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            refusal = refused_field(error)
+        if refusal is not None:
+            raise refusal  # without the fields: a key is among them
         if self.model == ROUTER and not self.is_chat_model:
             raise ConfigurationError(
                 "is_chat_model: the router takes chats only; name a model for text completions"
@@ -328,21 +364,21 @@ class LunarLLM(FunctionCallingLLM):
 
     def _answer(self, call: ClientCall[A]) -> A:
         responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager):
+        with attributed(self.callback_manager, self.tags):
             client = self._current_clients().sync
             answer = call.resource(client).create(**call.params)
         return responses.whole(answer)
 
     async def _aanswer(self, call: ClientCall[A]) -> A:
         responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager):
+        with attributed(self.callback_manager, self.tags):
             client = self._current_clients().asynchronous
             answer = await call.resource(client).create(**call.params)
         return responses.whole(answer)
 
     def _stream(self, call: ClientCall[A]) -> Generator[A, None, None]:
         responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager):
+        with attributed(self.callback_manager, self.tags):
             client = self._current_clients().sync
             stream = close_at_end(call.resource(client).create(stream=True, **call.params))
 
@@ -356,7 +392,7 @@ class LunarLLM(FunctionCallingLLM):
 
     async def _astream(self, call: ClientCall[A]) -> AsyncGenerator[A, None]:
         responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager):
+        with attributed(self.callback_manager, self.tags):
             client = self._current_clients().asynchronous
             stream = close_at_end(await call.resource(client).create(stream=True, **call.params))
 
@@ -540,13 +576,13 @@ class LunarLLM(FunctionCallingLLM):
         >>> LunarLLM(model="router").route("Prove that 2 is even").selected_model
         'gpt-4o'
         """
-        with attributed(self.callback_manager):
+        with attributed(self.callback_manager, self.tags):
             client = self._current_clients().sync
             return client.router.decide(**Requests(self).for_decision(messages, kwargs))
 
     async def aroute(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
         """The same for asyncio."""
-        with attributed(self.callback_manager):
+        with attributed(self.callback_manager, self.tags):
             client = self._current_clients().asynchronous
             return await client.router.decide(**Requests(self).for_decision(messages, kwargs))
 

@@ -194,7 +194,10 @@ class Requests:
         if llm.audio_config is not None:
             fields["audio"] = llm.audio_config
         params = {"model": llm.model, **fields, **merge_kwargs(llm.additional_kwargs, kwargs)}
-        params.pop("stream", None)  # the endpoint says it
+        # Which endpoint is called says whether it streams.
+        params.pop("stream", None)
+        if "stream" in (params.get("extra_body") or {}):
+            params["extra_body"] = {k: v for k, v in params["extra_body"].items() if k != "stream"}
         if not stream or params.get("stream_options") == _WITH_USAGE:
             params.pop("stream_options", None)  # refused of plain calls; streams ask for it anyway
         if params["model"] == ROUTER:

@@ -125,6 +125,19 @@ def _post(path: str, params: Mapping[str, object], required: tuple[str, ...]) ->
     return APIRequest("POST", path, str(model), params, _encode(params), bool(params.get("stream")))
 
 
+def check_values(params: Mapping[str, object]) -> None:
+    """Check each value that is set (not None), as when a request is made of it: models do so at construction.
+
+    A ``cost_weight`` that is a function is checked by what it returns, when it is asked. Raises ConfigurationError
+    that names the field.
+    """
+    for name, value in params.items():
+        if value is None or (name == "cost_weight" and callable(value)):
+            continue
+        if name in _CHECKS:
+            _CHECKS[name]([value] if name == "stop" and isinstance(value, str) else value, name)
+
+
 def _refuse(name: str, why: str) -> NoReturn:
     raise ConfigurationError(f"{name}: {why}")
 

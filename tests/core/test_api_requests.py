@@ -400,7 +400,7 @@ def test_so_is_one_that_holds_itself():
 
 
 def test_a_refusal_shows_no_prompt():
-    secret = "my diagnosis is \ud83d"
+    message = {"role": "user", "content": "my diagnosis", "unsendable": object()}
     with pytest.raises(ConfigurationError) as caught:
-        chat(messages=[{"role": "user", "content": secret}])
+        chat(messages=[message])
     assert "diagnosis" not in str(caught.value)

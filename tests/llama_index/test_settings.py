@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import logging
 import pickle
 import subprocess
 import sys
 import threading
+import typing
 
 import httpx
 import httpx2
@@ -17,11 +19,11 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from pydantic import ValidationError
 
+import llama_index_lunar
 from llama_index_lunar import LunarCostCallback, LunarLLM
-from lunar_core import ConfigurationError, Ledger, Timeout
-from tests.llama_index.support import WEATHER, ask, request_body, user
+from lunar_core import ConfigurationError, Ledger, Timeout, tags
+from tests.llama_index.support import ENDPOINTS, WEATHER, ask, request_body, text_of, user
 
 SECRETS = {
     "api_key": "pk_live_hidden_1",
@@ -70,11 +72,96 @@ def test_an_unknown_argument_is_named_and_told_where_to_go():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": 2.5}, {"max_tokens": 0}, {"top_p": 1.5}, {"max_retries": -1}, {"sticky": "x"}],
+    [
+        {"temperature": 2.5},
+        {"temperature": "hot"},
+        {"max_tokens": 0},
+        {"top_p": 1.5},
+        {"n": 0},
+        {"presence_penalty": 3},
+        {"max_retries": -1},
+        {"sticky": "x"},
+        {"replay_reasoning": "x"},
+        {"cost_weight": -1},
+        {"models": ["gpt-4o"]},
+        {"top_logprobs": 21},
+        {"context_window": 0},
+        {"tags": "x"},
+    ],
+    ids=",".join,
 )
-def test_values_that_cannot_work_are_refused_at_once(wrong):
-    with pytest.raises(ValidationError):
+def test_values_that_cannot_work_are_refused_at_once_and_named(wrong):
+    (name,) = wrong
+    with pytest.raises(ConfigurationError, match=name):
         LunarLLM("gpt-4o", api_key="k", **wrong)
+
+
+@pytest.mark.parametrize("place", ["additional_kwargs", "extra_body"])
+@pytest.mark.parametrize("name", ["messages", "prompt"])
+def test_what_each_call_says_itself_is_no_field(place, name):
+    with pytest.raises(ConfigurationError, match=f"{place}: {name}"):
+        LunarLLM("gpt-4o", api_key="k", **{place: {name: "x"}})
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_only_the_endpoint_says_whether_an_answer_streams(
+    stream, endpoint, llm_on, lunar_sandbox
+):
+    fields = {"additional_kwargs": {"stream": stream}, "extra_body": {"stream": stream}}
+    llm = llm_on(lunar_sandbox, **fields)
+    last = (await ask(llm, endpoint, stream=stream))[-1]
+    assert text_of(last) == "hello there"
+    body = request_body(lunar_sandbox.requests()[0])
+    assert body.get("stream", False) is ("stream" in endpoint)
+
+
+def test_no_error_of_construction_shows_the_key():
+    with pytest.raises(ConfigurationError) as caught:
+        LunarLLM(
+            "gpt-4o", api_key="pk_test_hidden", sticky="pk_test_hidden", models="pk_test_hidden"
+        )
+    assert "pk_test_hidden" not in str(caught.value)
+
+
+def test_every_field_is_described():
+    fields = LunarLLM.model_fields
+    own = [fields[name] for name in LunarLLM.__annotations__ if name in fields]
+    assert len(own) > 30
+    assert all(field.description for field in own)
+    assert "cost_weight" in LunarLLM.model_json_schema()["properties"]
+
+
+def test_public_methods_annotations_resolve_at_run_time():
+    classes = [getattr(llama_index_lunar, name) for name in llama_index_lunar.__all__]
+    for cls in filter(inspect.isclass, classes):
+        for name, method in vars(cls).items():
+            is_ours = getattr(method, "__module__", "").startswith("llama_index_lunar")
+            if inspect.isfunction(method) and is_ours and not name.startswith("_"):
+                assert typing.get_type_hints(method) is not None
+
+
+def test_a_weight_may_be_a_function_that_is_asked_for_each_call(llm_on, lunar_sandbox):
+    weights = iter([0.0, 0.5])
+    llm = llm_on(lunar_sandbox, model="router", cost_weight=lambda: next(weights))
+    llm.complete("a")
+    llm.complete("b")
+    bodies = [request_body(request) for request in lunar_sandbox.requests()]
+    assert [body["cost_weight"] for body in bodies if "cost_weight" in body] == [0.0, 0.5]
+    assert llm.to_dict()["cost_weight"] is None
+    assert "cost_weight" not in llm.to_payload()
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_an_llms_own_tags_are_on_its_calls_unless_a_block_says_otherwise(
+    endpoint, llm_on, lunar_sandbox
+):
+    ledger = Ledger()
+    llm = llm_on(lunar_sandbox, tags={"app": "chat", "user": "u1"}, observers=[ledger])
+    with tags(user="u2"):
+        await ask(llm, endpoint)
+    (entry,) = ledger
+    assert entry.tags == {"app": "chat", "user": "u2"}
 
 
 @pytest.mark.parametrize(
