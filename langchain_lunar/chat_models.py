@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
@@ -17,20 +18,20 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
-from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.connection import LunarConnection
 from langchain_lunar.errors import model_error
-from langchain_lunar.messages import to_result, to_wire
-from langchain_lunar.metadata import added_up, read_decision
-from langchain_lunar.migration import as_parameter
+from langchain_lunar.messages import ReplayReasoning, to_countable
+from langchain_lunar.metadata import added_up
+from langchain_lunar.parsers import make_parser
 from langchain_lunar.profiles import KEYS, profile_of
-from langchain_lunar.router.route import DECISION
-from langchain_lunar.router.sticky import find_sticky_model
+from langchain_lunar.requests import SENT_FIELDS, make_request
 from langchain_lunar.tools import (
+    PARSED_AS,
     Method,
     Schema,
     Tool,
-    parser_of,
+    is_schema_class,
+    response_format,
     structured_keywords,
     tool_keywords,
     with_parser,
@@ -40,40 +41,6 @@ from lunar_core.errors import LunarError
 from lunar_core.routing import Sticky
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
-from lunar_core.wire.api_requests import ROUTER
-
-_SENT = (
-    "temperature",
-    "max_tokens",
-    "top_p",
-    "stop",
-    "n",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "logprobs",
-    "top_logprobs",
-    "logit_bias",
-    "reasoning_effort",
-    "user",
-    "provider",
-    "models",
-    "cost_weight",
-    "extra_body",
-)
-"""Fields that are sent, each under its own name, where they have a value."""
-
-_KEPT = frozenset(
-    {
-        DECISION,
-        "ls_structured_output_format",
-        "sticky",
-        "stream",
-        "stream_usage",
-        "structured_output_format",
-    }
-)
-"""Keywords of a call that are for LangChain or for this class, and never sent."""
 
 
 class ChatLunar(LunarConnection, BaseChatModel):
@@ -109,6 +76,9 @@ class ChatLunar(LunarConnection, BaseChatModel):
     "conversation", or never ("off")."""
     provider: str | None = None
     """Force a provider."""
+    replay_reasoning: ReplayReasoning = "tools"
+    """Send a model its own reasoning again: with the tool calls that are being answered ("tools", as DeepSeek and Kimi
+    want it), with each of its answers ("always"), or "never"."""
 
     temperature: float | None = None
     """From 0 to 2; 0.7 by default."""
@@ -160,50 +130,6 @@ class ChatLunar(LunarConnection, BaseChatModel):
         ours = self.profile is None or self.profile.keys() <= KEYS
         return self if ours else super()._check_profile_keys()  # type: ignore[operator]  # mypy sees the decorator
 
-    # What is sent ------------------------------------------------------------------------------
-
-    def _params(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        params = self._common_params(messages, stop, keywords)
-        params.pop("stream_options", None)  # of streams alone; providers refuse it elsewhere
-        return params
-
-    def _stream_params(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        usage = keywords.get("stream_usage", self.stream_usage)
-        return {
-            **self._common_params(messages, stop, keywords),
-            "stream": True,
-            "stream_usage": usage,
-        }
-
-    def _common_params(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        params: dict[str, Any] = {"model": self.model}
-        for name in _SENT:
-            value = getattr(self, name)
-            if value is not None:
-                params[name] = value
-        params.update(self.model_kwargs)
-        for name, value in keywords.items():
-            if name == "extra_body" and value:
-                params[name] = {**(self.extra_body or {}), **value}
-            elif name not in _KEPT:
-                params[as_parameter(name)] = value
-        if stop is not None:
-            params["stop"] = stop
-        for name in ("stop", "tools"):
-            if not params.get(name, True):
-                del params[name]  # an empty list says nothing, and services refuse it
-        if params["model"] == ROUTER:
-            stay = find_sticky_model(messages, keywords.get("sticky", self.sticky))
-            params["model"] = stay or ROUTER
-        params["messages"] = to_wire(messages)
-        return params
-
     # Calls -------------------------------------------------------------------------------------
 
     def _generate(
@@ -213,13 +139,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        params = self._params(messages, stop, kwargs)
+        request = make_request(self, messages, stop, kwargs, stream=False)
         try:
-            answer = self.clients.sync.chat.completions.create(**params)
+            answer = self.clients.sync.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
-        decision = read_decision(kwargs.get(DECISION))
-        return to_result(answer, decision=decision, langsmith_cost=self.langsmith_cost)
+        return request.to_result(answer)
 
     async def _agenerate(
         self,
@@ -228,13 +153,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        params = self._params(messages, stop, kwargs)
+        request = make_request(self, messages, stop, kwargs, stream=False)
         try:
-            answer = await self.clients.asynchronous.chat.completions.create(**params)
+            answer = await self.clients.asynchronous.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
-        decision = read_decision(kwargs.get(DECISION))
-        return to_result(answer, decision=decision, langsmith_cost=self.langsmith_cost)
+        return request.to_result(answer)
 
     def _stream(
         self,
@@ -243,14 +167,14 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        params = self._stream_params(messages, stop, kwargs)
-        failure: LunarError | None = None
+        request = make_request(self, messages, stop, kwargs, stream=True)
+        failure: Exception | None = None
+        extra: dict[str, Any] = {}
         try:
-            stream = self.clients.sync.chat.completions.create(**params)
+            stream = self.clients.sync.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
-        decision = read_decision(kwargs.get(DECISION))
-        converter = ChunkConverter(stream.call.call_id, self.output_version, decision)
+        converter = request.converter(stream.call.call_id)
         with stream:
             try:
                 for chunk in stream.plain_chunks():
@@ -259,11 +183,13 @@ class ChatLunar(LunarConnection, BaseChatModel):
                         if run_manager is not None:
                             run_manager.on_llm_new_token(piece.text, chunk=piece)
                         yield piece
-            except LunarError as error:
-                failure = model_error(error)
+                answer = stream.get_final_completion() if request.is_checked else None
+                extra = request.check_stream(answer)
+            except (LunarError, OutputParserException) as error:
+                failure = model_error(error) if isinstance(error, LunarError) else error
         # Callbacks learn what a stream took from its chunks alone, also when it broke off.
         if failure is None or converter.has_usage:
-            piece = converter.last(stream.call, position="last" if failure is None else None)
+            piece = converter.last(stream.call, is_whole=failure is None, extra=extra)
             if run_manager is not None:
                 run_manager.on_llm_new_token("", chunk=piece)
             yield piece
@@ -277,14 +203,14 @@ class ChatLunar(LunarConnection, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        params = self._stream_params(messages, stop, kwargs)
-        failure: LunarError | None = None
+        request = make_request(self, messages, stop, kwargs, stream=True)
+        failure: Exception | None = None
+        extra: dict[str, Any] = {}
         try:
-            stream = await self.clients.asynchronous.chat.completions.create(**params)
+            stream = await self.clients.asynchronous.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
-        decision = read_decision(kwargs.get(DECISION))
-        converter = ChunkConverter(stream.call.call_id, self.output_version, decision)
+        converter = request.converter(stream.call.call_id)
         async with stream:
             try:
                 async for chunk in stream.plain_chunks():
@@ -293,11 +219,13 @@ class ChatLunar(LunarConnection, BaseChatModel):
                         if run_manager is not None:
                             await run_manager.on_llm_new_token(piece.text, chunk=piece)
                         yield piece
-            except LunarError as error:
-                failure = model_error(error)
+                answer = await stream.get_final_completion() if request.is_checked else None
+                extra = request.check_stream(answer)
+            except (LunarError, OutputParserException) as error:
+                failure = model_error(error) if isinstance(error, LunarError) else error
         # After this one nothing is left to wait for: a loop that closes right then finds the run ended.
         if failure is None or converter.has_usage:
-            piece = converter.last(stream.call, position="last" if failure is None else None)
+            piece = converter.last(stream.call, is_whole=failure is None, extra=extra)
             if run_manager is not None:
                 await run_manager.on_llm_new_token("", chunk=piece)
             yield piece
@@ -323,8 +251,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
         ``tool_choice``: "auto", "none", "any" or "required" or True (some tool must be called), or the name of one,
         also as a dict. ``strict``: the arguments shall fit the schema exactly. Raises ConfigurationError for the
-        name of no tool.
+        name of no tool. ``response_format``: a class; the answer is one, in ``additional_kwargs["parsed"]``.
         """
+        schema = kwargs.get("response_format")
+        if is_schema_class(schema):
+            kwargs["response_format"] = response_format(schema, strict=strict)
+            kwargs[PARSED_AS] = schema
         bound = tool_keywords(
             tools, tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
         )
@@ -344,11 +276,17 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
         ``method``: "function_calling" forces a tool call, which every routed model knows; "json_schema" is the
         providers' own structured output (there ``tools`` may be given too); "json_mode" asks for some JSON, and the
-        prompt has to say which. ``include_raw``: dicts with ``raw``, ``parsed`` and ``parsing_error`` instead.
+        prompt has to say which; "prompt" says the schema in words, for models that know no tools. ``include_raw``:
+        dicts with ``raw``, ``parsed`` and ``parsing_error`` instead.
+
+        Raises OutputTruncatedError (also an OutputParserException) for output that did not come whole, and
+        ToolChoiceIgnoredError for an answer without the call.
         """
         bound = structured_keywords(schema, method, strict=strict, tools=tools)
         return with_parser(
-            self.bind(**bound, **kwargs), parser_of(schema, method), include_raw=include_raw
+            self.bind(**bound, **kwargs),
+            make_parser(schema, method, self.max_tokens),
+            include_raw=include_raw,
         )
 
     # What LangChain asks of a model ------------------------------------------------------------
@@ -367,7 +305,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         >>> trim_messages(history, max_tokens=4_000, token_counter=llm)  # doctest: +SKIP
         """
         described = [convert_to_openai_tool(tool) for tool in tools or ()]
-        return tokens.in_messages(to_wire(messages), described, count=self.get_num_tokens)
+        return tokens.in_messages(to_countable(messages), described, count=self.get_num_tokens)
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         return profile_of(self.model, self.models)
@@ -381,7 +319,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         """What tells two models apart, for caches and traces: no key, and no address."""
         named = {
             name: value
-            for name in ("fallbacks", *_SENT)
+            for name in ("fallbacks", *SENT_FIELDS)
             if (value := getattr(self, name)) is not None
         }
         return without_functions({"model": self.model, **named, **self.model_kwargs})

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_lunar.messages import additional_kwargs, text_of
-from langchain_lunar.metadata import generation_info, read_decision, usage_metadata, with_extra
+from langchain_lunar.answers import (
+    ReadCalls,
+    additional_kwargs,
+    read_calls,
+    reasoning_metadata,
+    text_of,
+)
+from langchain_lunar.half_calls import wrong_bracket
+from langchain_lunar.messages import CALL_EXTRAS
+from langchain_lunar.metadata import (
+    finite_logprobs,
+    generation_info,
+    read_decision,
+    usage_metadata,
+    with_extra,
+)
 from lunar_core import bridge
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
 from lunar_core.wire import parsing
-from lunar_core.wire.deltas import ToolCallSlots
+from lunar_core.wire.replay import REASONING_FIELD
+from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart, with_call_ids
 
 JSONObject = dict[str, Any]
 
@@ -40,12 +57,17 @@ class ChunkConverter:
         call_id: str,
         output_version: str | None = None,
         decision: RoutingDecision | None = None,
+        *,
+        own_names: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._next_metadata: JSONObject = {"call_id": call_id}  # on the next chunk
         self._sent_keys: set[str] = set()
         self._first_slot = APART if output_version == "v1" else 0
-        self._slots = ToolCallSlots()
-        self._started: set[int] = set()  # tool calls whose id and name were handed on
+        self._calls = ToolCallAssembler()
+        self._own_names = own_names  # of tools that were sent under another name
+        self._names: dict[
+            int, str
+        ] = {}  # of tool calls, as far as they came and were not handed on
         self._usage: JSONObject = {}
         self._stated: JSONObject = {}  # model, id, and what the contract does not know, as it was said last
         self._beside: JSONObject = {}  # refusal, and whatever else a message may have
@@ -90,16 +112,21 @@ class ChunkConverter:
         content = delta.get("content")
         text = content if type(content) is str else text_of(content)
         calls = self._tool_calls(delta.get("tool_calls"))
+        self._stated |= reasoning_metadata(delta)
         reasoning = self._set_aside(additional_kwargs(delta))
         likely = logprobs if isinstance(logprobs, dict) else {}
-        likely = {name: tokens for name, tokens in likely.items() if isinstance(tokens, list)}
+        likely = {
+            name: finite_logprobs(tokens)
+            for name, tokens in likely.items()
+            if isinstance(tokens, list)
+        }
         if not (text or calls or reasoning or likely):
             return None
         metadata, self._next_metadata = self._next_metadata, {}
         self._sent_keys |= metadata.keys()
         message = AIMessageChunk(
             content=text,
-            additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
+            additional_kwargs={REASONING_FIELD: reasoning} if reasoning else {},
             tool_call_chunks=calls,
             response_metadata=metadata,
         )
@@ -109,33 +136,71 @@ class ChunkConverter:
 
     def _set_aside(self, beside: JSONObject) -> str | None:
         """Keep what LangChain could not add up piece by piece; reasoning it can, and is returned."""
-        reasoning = beside.pop("reasoning_content", None)
+        reasoning = beside.pop(REASONING_FIELD, None)
         for key, value in beside.items():
             self._beside[key] = _grown(self._beside.get(key), value)
         return reasoning if isinstance(reasoning, str) else None
 
     def _tool_calls(self, pieces: object) -> list[ToolCallChunk]:
-        return [self._tool_call(piece) for piece in _objects(pieces)]
+        parts = self._calls.feed(pieces) if pieces else []
+        return [chunk for part in parts if (chunk := self._tool_call(part)) is not None]
 
-    def _tool_call(self, piece: JSONObject) -> ToolCallChunk:
-        function = piece.get("function")
-        function = function if isinstance(function, dict) else {}
-        index, call_id = piece.get("index"), _text(piece.get("id"))
-        name, arguments = _text(function.get("name")), function.get("arguments")
-        slot = self._slots.slot(index if isinstance(index, int) else None, call_id, name)
-        if slot in self._started:
-            call_id = name = None  # LangChain would write them twice
-        elif name:
-            self._started.add(slot)
-        if arguments is not None and not isinstance(arguments, str):
-            arguments = json.dumps(arguments, ensure_ascii=False)
+    def _tool_call(self, part: ToolCallPart) -> ToolCallChunk | None:
+        if part.type == "custom":
+            return None  # free text is no JSON: the call is told whole, at the end
+        name = self._own_name(part) if self._own_names else part.name
+        if name is None and part.id is None and part.arguments is None:
+            return None
+        return self._tool_call_chunk(part.number, part.id, name, part.arguments)
+
+    def _own_name(self, part: ToolCallPart) -> str | None:
+        """The name of a call, under which its tool was bound: once it has come whole, with the first arguments."""
+        if part.name:
+            self._names[part.number] = self._names.get(part.number, "") + part.name
+        if not part.arguments or part.number not in self._names:
+            return None
+        name = self._names.pop(part.number)
+        return self._own_names.get(name, name)
+
+    def _tool_call_chunk(
+        self, number: int, call_id: str | None, name: str | None, arguments: str | None
+    ) -> ToolCallChunk:
         return ToolCallChunk(
             type="tool_call_chunk",
-            index=self._first_slot + slot,
+            index=self._first_slot + number,
             id=call_id,
             name=name,
             args=arguments,
         )
+
+    def _last_tool_calls(self, answer_id: str | None) -> tuple[list[ToolCallChunk], ReadCalls]:
+        """What was held back of the tool calls until the end, and all of them as they are to be read.
+
+        LangChain reads sums of chunks leniently: half a call would be a call. A call that did not come whole ends with
+        a bracket that is wrong where it stands, so that LangChain finds it invalid too.
+        """
+        chunks = [
+            chunk
+            for part in self._calls.finish(answer_id)
+            if (chunk := self._tool_call(part)) is not None
+        ]
+        calls = with_call_ids(self._calls.calls(), answer_id)
+        read = read_calls(calls, self._finish_reason, self._own_names)
+        invalid_ids = {call["id"] for call in read.invalid_tool_calls}
+        for number, call in zip(self._calls.numbers(), calls, strict=True):
+            name = self._names.pop(number, None)
+            if name is not None:
+                chunks.append(
+                    self._tool_call_chunk(number, None, self._own_names.get(name, name), None)
+                )
+            if call.get("type") == "custom":
+                whole = next(c for c in read.tool_calls if c["id"] == call["id"])
+                arguments = json.dumps(whole["args"], ensure_ascii=False)
+                chunks.append(self._tool_call_chunk(number, whole["id"], whole["name"], arguments))
+            elif call["id"] in invalid_ids:
+                bracket = wrong_bracket(_arguments_of(call))
+                chunks.append(self._tool_call_chunk(number, None, None, bracket))
+        return chunks, read
 
     @property
     def has_usage(self) -> bool:
@@ -143,16 +208,27 @@ class ChunkConverter:
         return bool(self._usage)
 
     def last(
-        self, call: CallInfo, *, position: Literal["last"] | None = "last"
+        self,
+        call: CallInfo,
+        *,
+        is_whole: bool = True,
+        extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> ChatGenerationChunk:
-        """The chunk that ends the message: no text, but all that is known of the call."""
+        """The chunk that ends the message: no text, but all that is known of the call.
+
+        ``is_whole``: the stream did not break off. ``extra``: what ``additional_kwargs`` get beside.
+        """
         for read_chunk in self._plain.unread():
             self._note(read_chunk)
+        answer_id = _text(self._stated.pop("id", None))
+        calls, read = self._last_tool_calls(answer_id)
+        if read.extras:
+            self._beside[CALL_EXTRAS] = read.extras
         usage = parsing.validate_leniently(Usage, dict(self._usage)) if self._usage else None
         stated = bridge.metadata(
             call=call,
             model=_text(self._stated.pop("model", None)),
-            answer_id=_text(self._stated.pop("id", None)),
+            answer_id=answer_id,
             finish_reason=self._finish_reason,
             usage=usage,
             routing=self._route,
@@ -162,12 +238,17 @@ class ChunkConverter:
         info = generation_info(metadata)
         message = AIMessageChunk(
             content="",
-            additional_kwargs=self._beside,
+            additional_kwargs={**self._beside, **extra},
+            tool_call_chunks=calls,
             response_metadata={k: v for k, v in metadata.items() if k not in self._sent_keys},
             usage_metadata=usage_metadata(usage),
-            chunk_position=position,
+            chunk_position="last" if is_whole else None,
         )
         return ChatGenerationChunk(message=message, generation_info=info)
+
+
+def _arguments_of(call: Mapping[str, Any]) -> str:
+    return str(call["function"]["arguments"])
 
 
 def _text(value: object) -> str | None:

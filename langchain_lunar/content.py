@@ -1,8 +1,10 @@
 """Content blocks of LangChain's messages → parts of the API's. Pure.
 
 Understood are LangChain's blocks of v0 (``source_type``) and v1, OpenAI's parts and Anthropic's blocks. What only
-repeats something else of the message (tool calls) or is no input (reasoning) is left out; a block that nobody knows
-goes through as it is, so that a service which knows more than this module still gets it.
+repeats something else of the message (tool calls) or is no input (reasoning) is left out. Blocks that chat completions
+have no place for are left out of an assistant's turn, where they only record what a vendor's server did, and refused
+by name anywhere else. A block that no vendor's history holds goes through as it is, so that a service which knows more
+than this module still gets it.
 """
 
 from __future__ import annotations
@@ -37,6 +39,68 @@ LEFT_OUT = frozenset(
 )
 
 
+FOREIGN = frozenset(
+    {
+        # Anthropic
+        "bash_code_execution_tool_result",
+        "code_execution_tool_result",
+        "container_upload",
+        "mcp_tool_result",
+        "mcp_tool_use",
+        "server_tool_use",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "web_fetch_tool_result",
+        "web_search_tool_result",
+        # OpenAI's Responses
+        "apply_patch_call",
+        "code_interpreter_call",
+        "computer_call",
+        "custom_tool_call",
+        "file_search_call",
+        "image_generation_call",
+        "input_file",
+        "input_image",
+        "input_text",
+        "local_shell_call",
+        "mcp_approval_request",
+        "mcp_call",
+        "mcp_list_tools",
+        "shell_call",
+        "web_search_call",
+        # Gemini
+        "code_execution_result",
+        "executable_code",
+        "media",
+    }
+)
+"""Blocks of other vendors' APIs, which stand in the histories of their classes."""
+
+MEDIA = frozenset({"audio", "file", "image", "image_url", "input_audio", "video"})
+"""Sounds and pictures: the API takes none of an assistant's."""
+
+_COUNTED_AS = {
+    "audio": "input_audio",
+    "image": "image_url",
+    "image_url": "image_url",
+    "video": "video_url",
+}
+
+
+def to_assistant_content(content: str | Sequence[str | Block]) -> Content:
+    """``content`` of an assistant's turn: what it said, without what it made and what a vendor's server did."""
+    if isinstance(content, str):
+        return content
+    return to_content([block for block in content if not _is_record(block)])
+
+
+def to_countable_content(content: str | Sequence[str | Block]) -> str | list[str | Block]:
+    """``content`` in which a block that cannot be sent is one of the same kind, to be counted."""
+    if isinstance(content, str):
+        return content
+    return [_countable(block) for block in content]
+
+
 def to_content(content: str | Sequence[str | Block]) -> Content:
     """``content`` of a message in the form of the API: a string wherever a string says it all.
 
@@ -59,10 +123,37 @@ def to_part(block: str | Block) -> Part | None:
     kind = block.get("type")
     if kind in LEFT_OUT:
         return None
+    if _is_foreign(block):
+        name = kind or "/".join(map(str, block))
+        raise ConfigurationError(f"chat completions have no place for a block of type {name!r}")
     convert = _KINDS.get(kind) if isinstance(kind, str) else None
     if convert is not None:
         return convert(block)
     return _text(block) if kind is None and "text" in block else dict(block)
+
+
+def _is_foreign(block: Block) -> bool:
+    """Whether it is another vendor's: by its type or, Bedrock's, by having none."""
+    kind = block.get("type")
+    return kind in FOREIGN or (kind is None and isinstance(block.get("image"), Mapping))
+
+
+def _is_record(block: str | Block) -> bool:
+    """Whether an assistant's block is no word of its own."""
+    if isinstance(block, str):
+        return False
+    value = block.get("value") if block.get("type") == "non_standard" else None
+    inner: Block = value if isinstance(value, Mapping) else block
+    return _is_foreign(inner) or inner.get("type") in MEDIA
+
+
+def _countable(block: str | Block) -> str | Block:
+    try:
+        to_part(block)
+    except ConfigurationError:
+        kind = str(block.get("type")) if isinstance(block, Mapping) else ""
+        return {"type": _COUNTED_AS.get(kind, "file"), "file": {}}
+    return block
 
 
 def _text(block: Block) -> Part | None:
@@ -96,7 +187,7 @@ def _audio(block: Block) -> Part:
     source = _Source(block, "audio/wav")
     if source.data is None:
         raise ConfigurationError("audio: give it as base64; the API takes no links to audio")
-    form = source.mime_type.partition("/")[2].removeprefix("x-")
+    form = source.mime_type.partition(";")[0].partition("/")[2].strip().removeprefix("x-")
     form = {"mpeg": "mp3", "wave": "wav"}.get(form, form)
     return {"type": "input_audio", "input_audio": {"data": source.data, "format": form}}
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from langchain_core import exceptions as langchain
-from langchain_core.exceptions import ModelError
+from langchain_core.exceptions import ModelError, OutputParserException
 
 import lunar_core as lunar
 from lunar_core.errors import LunarError
@@ -59,7 +59,8 @@ def model_error(error: LunarError) -> LunarError:
     if isinstance(error, (lunar.ConfigurationError, ModelError)):
         return error
     kind = _kind(error)
-    twin = _both(type(error), kind)(error.message)
+    parsing = (OutputParserException,) if isinstance(error, lunar.OutputTruncatedError) else ()
+    twin = _make(error.message, type(error), kind, *parsing)
     vars(twin).update(vars(error))
     # A gateway may call it 502, and the core asks again then; but the prompt will be as long the next time.
     cast("Any", twin).is_retryable = (
@@ -106,26 +107,28 @@ def _kind(error: LunarError) -> type[ModelError]:
     return ModelError  # too large, over budget, redirected: nothing that a provider did
 
 
-_CLASSES: dict[tuple[type[LunarError], type[ModelError]], type[LunarError]] = {}
+_CLASSES: dict[tuple[type[Exception], ...], type[LunarError]] = {}
 
 
-def _both(ours: type[LunarError], theirs: type[ModelError]) -> type[LunarError]:
-    """The class that is both. It bears the name of the core's, under which it can be caught."""
+def _both(ours: type[LunarError], *theirs: type[Exception]) -> type[LunarError]:
+    """The class that is ours and langchain-core's. It bears the name of ours, under which it can be caught."""
 
     def reduce(self: LunarError) -> tuple[object, ...]:
-        return _rebuilt, (ours, theirs, self.message), vars(self)
+        return _make, (self.message, ours, *theirs), vars(self)
 
-    if (ours, theirs) not in _CLASSES:
+    if (ours, *theirs) not in _CLASSES:
         body = {
             "__module__": ours.__module__,
             "__qualname__": ours.__qualname__,
             "__doc__": ours.__doc__,
             "__reduce__": reduce,
         }
-        cls = cast("type[LunarError]", type(ours.__name__, (ours, theirs), body))
-        _CLASSES.setdefault((ours, theirs), cls)
-    return _CLASSES[ours, theirs]
+        cls = cast("type[LunarError]", type(ours.__name__, (ours, *theirs), body))
+        _CLASSES.setdefault((ours, *theirs), cls)
+    return _CLASSES[(ours, *theirs)]
 
 
-def _rebuilt(ours: type[LunarError], theirs: type[ModelError], message: str) -> LunarError:
-    return _both(ours, theirs)(message)
+def _make(message: str, ours: type[LunarError], *theirs: type[Exception]) -> LunarError:
+    error = _both(ours, *theirs)(message)
+    error.args = (message,)  # langchain-core's parsing errors would add a link to it
+    return error

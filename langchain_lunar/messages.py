@@ -1,10 +1,9 @@
-"""LangChain's messages → the API's, and answers of the API → LangChain's messages. Pure."""
+"""LangChain's messages → the API's. Pure."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.messages import (
     AIMessage,
@@ -12,33 +11,80 @@ from langchain_core.messages import (
     ChatMessage,
     FunctionMessage,
     HumanMessage,
-    InvalidToolCall,
     SystemMessage,
     ToolCall,
     ToolMessage,
 )
-from langchain_core.messages.block_translators import register_translator
-from langchain_core.messages.tool import invalid_tool_call, tool_call
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages.tool import tool_call
 
-from langchain_lunar.content import Part, to_content
-from langchain_lunar.metadata import generation_info, metadata_of, token_usage, usage_metadata
+from langchain_lunar.content import Part, to_assistant_content, to_content, to_countable_content
+from langchain_lunar.half_calls import without_wrong_bracket
+from langchain_lunar.router.sticky import writer_of
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
-from lunar_core.types import completions as wire
+from lunar_core.wire.replay import (
+    REASONING_FIELD,
+    SIGNED_FIELDS,
+    add_call_extra,
+    find_open_tool_loop,
+    is_same_model,
+)
 
-# To the API ------------------------------------------------------------------------------------
+ReplayReasoning = Literal["tools", "never", "always"]
+
+CALL_EXTRAS = "tool_call_extras"
+"""Where ``additional_kwargs`` keep what a provider put on a message's tool calls beside the known fields, by id."""
+
+REASONING_NAME = "reasoning_field"
+"""Where ``response_metadata`` say by which name a message's reasoning came, if not by the usual one."""
+
+CUSTOM_ARGUMENT = "__arg1"
+"""The one argument under which LangChain gives a tool its free text."""
 
 
-def to_wire(messages: Sequence[BaseMessage]) -> list[Part]:
-    """A conversation as ``messages`` of the API. Raises ConfigurationError for what it cannot carry."""
-    return [turn for message in messages for turn in _turns(message)]
+def to_wire(
+    messages: Sequence[BaseMessage],
+    *,
+    model: str | None = None,
+    replay_reasoning: ReplayReasoning = "tools",
+) -> list[Part]:
+    """A conversation as ``messages`` of the API. Raises ConfigurationError, with its place, for what it cannot carry.
+
+    ``model`` is who reads it: what another model has signed is left out then. ``replay_reasoning``: whether
+    assistant turns go with their reasoning; "tools": those of the tool loop that is being answered.
+    """
+    loop_start = find_open_tool_loop([_role_of(message) for message in messages])
+    unsendable = {call["id"] or "" for call in _invalid_calls(messages) if not _can_be_sent(call)}
+    turns: list[Part] = []
+    for place, message in enumerate(messages):
+        if isinstance(message, ToolMessage) and message.tool_call_id in unsendable:
+            continue
+        try:
+            message_turns = list(_turns(message, f"messages[{place}]"))
+        except ConfigurationError as error:
+            raise _with_place(error, f"messages[{place}]") from None
+        if isinstance(message, AIMessage) and _is_for_writer(message, model):
+            has_reasoning = replay_reasoning == "always" or (
+                replay_reasoning == "tools" and place >= loop_start
+            )
+            message_turns = [_signed(message, message_turns[0], has_reasoning=has_reasoning)]
+        turns += message_turns
+    return turns
 
 
-def _turns(message: BaseMessage) -> Iterator[Part]:
+def to_countable(messages: Sequence[BaseMessage]) -> list[Part]:
+    """The same, only to be counted: media that could not be sent in their form take part too."""
+    countable = [
+        message.model_copy(update={"content": to_countable_content(message.content)})
+        for message in messages
+    ]
+    return to_wire(countable, replay_reasoning="never")
+
+
+def _turns(message: BaseMessage, place: str) -> Iterator[Part]:
     """Mostly one turn; a user message in Anthropic's style may carry results of tools, which are turns here."""
     if isinstance(message, AIMessage):
-        yield _assistant(message)
+        yield _assistant(message, place)
     elif isinstance(message, ToolMessage):
         yield _tool(message.tool_call_id, message.content)
     elif isinstance(message, HumanMessage):
@@ -50,7 +96,19 @@ def _turns(message: BaseMessage) -> Iterator[Part]:
     elif isinstance(message, FunctionMessage):
         yield _named(message, "function")
     else:
-        raise ConfigurationError(f"messages: a {type(message).__name__} cannot be sent to a model")
+        raise ConfigurationError(f"a {type(message).__name__} cannot be sent to a model")
+
+
+def _role_of(message: BaseMessage) -> str:
+    for kind, role in ((AIMessage, "assistant"), (ToolMessage, "tool"), (HumanMessage, "user")):
+        if isinstance(message, kind):
+            return role
+    return "system"
+
+
+def _with_place(error: ConfigurationError, place: str) -> ConfigurationError:
+    has_place = error.message.startswith("messages[")
+    return error if has_place else ConfigurationError(f"{place}: {error.message}")
 
 
 def _named(message: BaseMessage, role: str) -> Part:
@@ -81,13 +139,20 @@ def _user(message: HumanMessage) -> Iterator[Part]:
         yield _named(rest, "user")
 
 
-def _assistant(message: AIMessage) -> Part:
-    turn = _named(message, "assistant")
+def _assistant(message: AIMessage, place: str) -> Part:
+    turn: Part = {"role": "assistant", "content": to_assistant_content(message.content)}
+    if message.name:
+        turn["name"] = message.name
+    extras = _extras_of(message)
     calls = [
-        _call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
+        _call(call, extras.get(call["id"] or "", {}), place)
         for call in message.tool_calls or _anthropic_calls(message.content)
     ]
-    calls += [_call(call["id"], call["name"], call["args"]) for call in message.invalid_tool_calls]
+    calls += [
+        _function_call(call["id"], call["name"], without_wrong_bracket(call["args"] or ""))
+        for call in message.invalid_tool_calls
+        if _can_be_sent(call)
+    ]
     if calls:
         turn["tool_calls"] = calls  # beside "" at least: the service was seen to refuse null
     for name in ("function_call", "refusal"):
@@ -96,7 +161,19 @@ def _assistant(message: AIMessage) -> Part:
     return turn
 
 
-def _call(call_id: str | None, name: str | None, arguments: str | None) -> Part:
+# Tool calls ------------------------------------------------------------------------------------
+
+
+def _call(call: ToolCall, extra: Mapping[str, Any], place: str) -> Part:
+    if extra.get("type") == "custom":
+        text = str(call["args"].get(CUSTOM_ARGUMENT, ""))
+        custom = {"name": call["name"], "input": text}
+        return {"id": call["id"] or "", "type": "custom", "custom": custom}
+    where = f"{place}: tool call {call['name']}"
+    return _function_call(call["id"], call["name"], bridge.write_arguments(call["args"], where))
+
+
+def _function_call(call_id: str | None, name: str | None, arguments: str | None) -> Part:
     function = {"name": name or "", "arguments": arguments or "{}"}
     return {"id": call_id or "", "type": "function", "function": function}
 
@@ -110,93 +187,43 @@ def _anthropic_calls(content: str | Sequence[str | Mapping[str, Any]]) -> list[T
     ]
 
 
-# From the API ----------------------------------------------------------------------------------
+def _invalid_calls(messages: Sequence[BaseMessage]) -> Iterator[Mapping[str, Any]]:
+    for message in messages:
+        if isinstance(message, AIMessage):
+            yield from message.invalid_tool_calls
 
 
-def from_wire(message: wire.Message) -> AIMessage:
-    """The assistant's message of a choice, without what is known of the call."""
-    tool_calls: list[ToolCall] = []
-    invalid: list[InvalidToolCall] = []
-    for call in message.tool_calls or ():
-        name, text = call.function.name, call.function.arguments
-        arguments = bridge.parse_arguments(text)
-        if arguments is None:
-            why = "the arguments are no JSON object"
-            invalid.append(invalid_tool_call(name=name, args=text, id=call.id, error=why))
-        else:
-            tool_calls.append(tool_call(name=name, args=arguments, id=call.id))
-    return AIMessage(
-        content=message.content or "",
-        additional_kwargs=additional_kwargs(dict(message)),
-        tool_calls=tool_calls,
-        invalid_tool_calls=invalid,
-    )
+def _can_be_sent(call: Mapping[str, Any]) -> bool:
+    """Without an id or a name it is no call to any service, and its result answers none."""
+    return bool(call["id"] and call["name"])
 
 
-_SPOKEN = frozenset({"role", "content", "tool_calls"})
+# What the model signed -------------------------------------------------------------------------
 
 
-def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a message, or a piece of one, says beside its text and tool calls.
-
-    Reasoning is ``reasoning_content``, by whichever of its two names it came: LangChain's content blocks read that.
-    """
-    extra = {key: value for key, value in message.items() if value and key not in _SPOKEN}
-    if isinstance(extra.get("reasoning"), str):
-        extra.setdefault("reasoning_content", extra.pop("reasoning"))
-        extra.pop("reasoning", None)
-    return extra
+def _extras_of(message: AIMessage) -> Mapping[str, Any]:
+    extras = message.additional_kwargs.get(CALL_EXTRAS)
+    return extras if isinstance(extras, Mapping) else {}
 
 
-def text_of(content: object) -> str:
-    """The text of a content that may be a string, parts or nothing."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    return "".join(text for text in texts if isinstance(text, str))
+def _is_for_writer(message: AIMessage, model: str | None) -> bool:
+    """Whether the model that wrote ``message`` reads it now. Of an unknown writer nobody can tell: it passes."""
+    writer = writer_of(message)
+    return model is None or writer is None or is_same_model(writer, model)
 
 
-def to_result(
-    answer: wire.ChatCompletion,
-    *,
-    decision: wire.RoutingDecision | None = None,
-    langsmith_cost: bool = False,
-) -> ChatResult:
-    """A whole answer. Usage and cost are the call's: with several choices they are told once, with the first."""
-    generations: list[ChatGeneration] = []
-    for choice in answer.choices:
-        first = not generations
-        metadata = metadata_of(answer, choice.finish_reason, decision=decision, spent=first)
-        message = from_wire(choice.message)
-        message.response_metadata = metadata
-        message.usage_metadata = (
-            usage_metadata(answer.usage, cost=langsmith_cost) if first else None
-        )
-        info = generation_info(metadata)
-        if choice.logprobs:
-            info["logprobs"] = choice.logprobs
-        generations.append(ChatGeneration(message=message, generation_info=info))
-    metadata = dict(generations[0].message.response_metadata)
-    metadata.pop("finish_reason", None)
-    return ChatResult(
-        generations=generations, llm_output={**metadata, "token_usage": token_usage(answer.usage)}
-    )
-
-
-# Content blocks --------------------------------------------------------------------------------
-
-
-def _content_blocks(message: AIMessage) -> list[Any]:
-    """What langchain-core makes of any message, and the refusal, of which it knows from some providers only."""
-    metadata = {k: v for k, v in message.response_metadata.items() if k != "model_provider"}
-    blocks: list[Any] = list(
-        message.model_copy(update={"response_metadata": metadata}).content_blocks
-    )
-    refusal = message.additional_kwargs.get("refusal")
-    if refusal and not any(block["type"] == "refusal" for block in blocks):
-        blocks.append({"type": "refusal", "refusal": refusal})
-    return blocks
-
-
-register_translator("lunar", _content_blocks, _content_blocks)
+def _signed(message: AIMessage, turn: Part, *, has_reasoning: bool) -> Part:
+    """``turn`` with all that its writer wants to see again."""
+    fields = message.additional_kwargs
+    signed = {name: fields[name] for name in SIGNED_FIELDS if fields.get(name)}
+    if (
+        has_reasoning
+        and REASONING_NAME not in message.response_metadata
+        and fields.get(REASONING_FIELD)
+    ):
+        signed[REASONING_FIELD] = fields[REASONING_FIELD]
+    extras = _extras_of(message)
+    if extras and "tool_calls" in turn:
+        calls = [add_call_extra(call, extras.get(call["id"], {})) for call in turn["tool_calls"]]
+        signed["tool_calls"] = calls
+    return {**turn, **signed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -80,6 +81,19 @@ def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return info
 
 
+UNLIKELY = -9999.0
+"""What OpenAI writes for a token that is too unlikely to have a number."""
+
+
+def finite_logprobs(logprobs: Any) -> Any:
+    """Log probabilities that JSON can carry: some upstreams write -Infinity, which databases and browsers refuse."""
+    if isinstance(logprobs, float):
+        return logprobs if math.isfinite(logprobs) else UNLIKELY
+    if isinstance(logprobs, Mapping):
+        return {key: finite_logprobs(value) for key, value in logprobs.items()}
+    return [finite_logprobs(item) for item in logprobs] if isinstance(logprobs, list) else logprobs
+
+
 # Tokens ----------------------------------------------------------------------------------------
 
 
@@ -120,6 +134,10 @@ def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata 
     return counts
 
 
+_CACHE_READ = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens")
+"""How Anthropic, DeepSeek and Kimi name the tokens that they had in their cache."""
+
+
 def _input_details(usage: Usage) -> InputTokenDetails:
     details, stated = usage.prompt_tokens_details, usage.model_extra or {}
     beside = (details.model_extra or {}) if details else {}
@@ -129,7 +147,7 @@ def _input_details(usage: Usage) -> InputTokenDetails:
         "audio": details.audio_tokens if details else None,
     }
     if counts["cache_read"] is None:
-        counts["cache_read"] = stated.get("cache_read_input_tokens")
+        counts["cache_read"] = next((stated[name] for name in _CACHE_READ if name in stated), None)
     if counts["cache_creation"] is None:
         counts["cache_creation"] = stated.get("cache_creation_input_tokens")
     return cast("InputTokenDetails", _counts(counts))

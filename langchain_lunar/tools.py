@@ -1,18 +1,15 @@
-"""Tools and structured output: what is bound to a model for them, and what reads its answers."""
+"""Tools and structured output: what is bound to a model for them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
     BaseOutputParser,
-    JsonOutputKeyToolsParser,
-    JsonOutputParser,
-    PydanticOutputParser,
-    PydanticToolsParser,
 )
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.tools import BaseTool
@@ -22,14 +19,29 @@ from langchain_core.utils.function_calling import (
 )
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
+from lunar_core.wire.tool_names import fit_name
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 Schema = dict[str, Any] | type
-Method = Literal["function_calling", "json_schema", "json_mode"]
-METHODS = ("function_calling", "json_schema", "json_mode")
+Method = Literal["function_calling", "json_schema", "json_mode", "prompt"]
+METHODS = ("function_calling", "json_schema", "json_mode", "prompt")
+
+SHOWN_FORMAT = "ls_structured_output_format"
+"""The keyword of a call by which LangSmith shows which form was asked for."""
+SCHEMA_PROMPT = "lunar_schema_prompt"
+"""The keyword of a call by which a schema is asked for in words."""
+PARSED_AS = "lunar_parsed_as"
+"""The keyword of a call by which ``response_format`` is known to be that of a class."""
+
+UNNAMED = "Answer"
+"""What a JSON schema without a ``title`` is called: providers want a name."""
+
+_INSTRUCTIONS = """Answer with one JSON object and nothing else: no prose, no code fence. It must fit this JSON schema:
+{schema}"""
 
 
 def tool_keywords(
@@ -64,19 +76,19 @@ def structured_keywords(
         raise ConfigurationError(f"schema: {method} needs one")
     elif method == "json_schema":
         keywords = {"response_format": response_format(schema, strict=strict)}
+    elif method == "prompt":
+        keywords = {SCHEMA_PROMPT: schema_prompt(schema)}
     else:
-        name = convert_to_openai_tool(schema)["function"]["name"]
-        keywords = tool_keywords([schema], name, strict=strict)
+        schema = named_schema(schema)
+        keywords = tool_keywords([schema], tool_name(schema), strict=strict)
     if tools:
-        if method == "function_calling":
-            raise ConfigurationError(
-                "tools: function_calling forces a tool of its own; use json_schema"
-            )
+        if method in {"function_calling", "prompt"}:
+            raise ConfigurationError(f"tools: {method} cannot have others; use json_schema")
         keywords |= tool_keywords(tools, strict=strict)
     if schema is None:
         return keywords
     shown = {"kwargs": {"method": method, "strict": strict}, "schema": _described(schema)}
-    return {**keywords, "ls_structured_output_format": shown}
+    return {**keywords, SHOWN_FORMAT: shown}
 
 
 def response_format(schema: Schema, *, strict: bool | None) -> dict[str, Any]:
@@ -86,11 +98,36 @@ def response_format(schema: Schema, *, strict: bool | None) -> dict[str, Any]:
     if isinstance(schema, dict) and {"name", "schema"} <= schema.keys():
         described = dict(schema)
     else:
-        described = convert_to_openai_function(schema, strict=strict)
+        described = convert_to_openai_function(named_schema(schema), strict=strict)
         described["schema"] = described.pop("parameters", {})
+    described["name"] = fit_name(described["name"])
     if strict is not None:
         described["strict"] = strict
     return {"type": "json_schema", "json_schema": described}
+
+
+def named_schema(schema: Schema) -> Schema:
+    """``schema`` with a name, which langchain-core wants and a plain JSON schema may do without."""
+    is_unnamed = isinstance(schema, dict) and not schema.keys() & {"title", "name", "function"}
+    return {"title": UNNAMED, **schema} if isinstance(schema, dict) and is_unnamed else schema
+
+
+def tool_name(schema: Schema) -> str:
+    """The name of the tool that is forced for ``schema``."""
+    name: str = convert_to_openai_tool(named_schema(schema))["function"]["name"]
+    return name
+
+
+def schema_prompt(schema: Schema) -> str:
+    """What asks for ``schema`` in words."""
+    described = response_format(schema, strict=None)["json_schema"]
+    text = json.dumps(described.get("schema", described), ensure_ascii=False)
+    return _INSTRUCTIONS.format(schema=text)
+
+
+def is_schema_class(value: object) -> TypeGuard[type]:
+    """Whether ``value`` is a class whose objects an answer may be: pydantic's, or a TypedDict."""
+    return isinstance(value, type) and (is_basemodel_subclass(value) or is_typeddict(value))
 
 
 def _described(schema: Schema) -> Schema:
@@ -99,18 +136,6 @@ def _described(schema: Schema) -> Schema:
     if isinstance(ready, dict) and {"name", "schema"} <= ready.keys():
         return {"title": ready["name"], **ready["schema"]}
     return ready
-
-
-def parser_of(schema: Schema | None, method: str) -> BaseOutputParser[Any]:
-    """What reads the answer: objects of a pydantic class, else dicts."""
-    if isinstance(schema, type) and is_basemodel_subclass(schema):
-        if method == "function_calling":
-            return PydanticToolsParser(tools=[schema], first_tool_only=True)
-        return PydanticOutputParser[Any](pydantic_object=schema)
-    if method == "function_calling" and schema is not None:
-        name = convert_to_openai_tool(schema)["function"]["name"]
-        return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-    return JsonOutputParser()
 
 
 def with_parser(

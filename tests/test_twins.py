@@ -62,6 +62,12 @@ class WithoutAwait(ast.NodeTransformer):
     def visit_Await(self, node):
         return self.visit(node.value)
 
+    def visit_Call(self, node):
+        """``await asyncio.to_thread(read, path)``: what blocks is done aside in async code."""
+        if ast.unparse(node.func) == "asyncio.to_thread":
+            node = ast.Call(node.args[0], node.args[1:], node.keywords)
+        return self.generic_visit(node)
+
     def visit_Subscript(self, node):
         name = node.value.id if isinstance(node.value, ast.Name) else None
         if name == "Awaitable":

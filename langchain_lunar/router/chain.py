@@ -25,13 +25,13 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.compat import allow_loading, describe_fields, without_functions_in
+from langchain_lunar.parsers import make_parser
 from langchain_lunar.router.chooser import RouteChooser
 from langchain_lunar.router.route import TAG, Model, adispatch_decision, dispatch_decision
 from langchain_lunar.tools import (
     Method,
     Schema,
     Tool,
-    parser_of,
     structured_keywords,
     tool_keywords,
     with_parser,
@@ -371,7 +371,8 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         bound = self.bind(
             **structured_keywords(schema, method, strict=strict, tools=None), **kwargs
         )
-        return with_parser(bound, parser_of(schema, method), include_raw=include_raw)
+        parser = make_parser(schema, method, self.router.max_tokens)
+        return with_parser(bound, parser, include_raw=include_raw)
 
     def _with_candidates(self, change: Callable[[Any], Model]) -> Runnable[Any, Any]:
         """The chain with another form of each candidate."""

@@ -97,6 +97,10 @@ class ToolCallAssembler:
         """Every call so far, in order, as a message of the API holds it."""
         return [call.value() for call in self._in_order()]
 
+    def numbers(self) -> list[int]:
+        """The number of each of ``calls()``."""
+        return sorted(self._calls)
+
     def __len__(self) -> int:
         return len(self._calls)
 

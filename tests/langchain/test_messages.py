@@ -19,7 +19,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_lunar.messages import from_wire, to_result, to_wire
+from langchain_lunar.answers import from_wire, to_result
+from langchain_lunar.messages import to_wire
 from langchain_lunar.metadata import usage_metadata
 from lunar_core import ConfigurationError
 from lunar_core.types import completions

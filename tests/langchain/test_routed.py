@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 
 import lunar_core
 from langchain_lunar import ChatLunar
-from langchain_lunar.chat_models import _SENT
+from langchain_lunar.requests import SENT_FIELDS
 from langchain_lunar.router.sticky import find_sticky_model
 
 MODELS = ["gpt-4o-mini", "mistral-small-latest"]
@@ -62,7 +62,7 @@ ROUTERS_OWN = {"models", "cost_weight", "temperature", "max_tokens"}
 
 
 def test_every_field_of_the_model_is_tried_here():
-    assert FIELDS.keys() == set(_SENT)
+    assert FIELDS.keys() == set(SENT_FIELDS)
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
@@ -70,7 +70,8 @@ def test_every_field_of_the_model_is_tried_here():
 def test_each_field_reaches_the_service(chat, way, lunar_sandbox, name, streamed):
     value = (FIELDS | ANYTHING_ELSE)[name]
     together = {"logprobs": True} if name == "top_logprobs" else {}
-    together |= {"tools": ANYTHING_ELSE["tools"]} if name == "tool_choice" else {}
+    if name in {"tool_choice", "parallel_tool_calls"}:
+        together |= {"tools": ANYTHING_ELSE["tools"]}
     ask = way.stream if streamed else way.invoke
     ask(chat("router"), "Say some JSON", **{name: value}, **together)
     requests = sent(lunar_sandbox)

@@ -50,6 +50,16 @@ SCHEMA = {
 READY = {"type": "json_schema", "json_schema": {"name": "Person", "schema": SCHEMA}}
 NAMED = {"name": "Person", "schema": SCHEMA}
 
+
+def calling(name, arguments, *, finish_reason="tool_calls", **message):
+    """A completion that calls one tool."""
+    function = {"name": name, "arguments": arguments}
+    call = {"id": "c1", "type": "function", "function": function}
+    message = {"role": "assistant", "content": None, "tool_calls": [call], **message}
+    choice = {"index": 0, "finish_reason": finish_reason, "message": message}
+    return completion(choices=[choice])
+
+
 MODELS = pytest.mark.parametrize("name", ["gpt-4o-mini", "router"])
 
 # Tools
@@ -96,7 +106,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("choice", "sent"), CHOICES, ids=repr)
 def test_every_form_of_tool_choice_is_understood(scripted, fault_server, choice, sent):
-    fault_server.script(reply(json=completion()))
+    fault_server.script(reply(json=calling("add", '{"a": 1, "b": 2}')))
     scripted().bind_tools([add, get_weather], tool_choice=choice).invoke("hi")
     assert fault_server.bodies[0].get("tool_choice") == sent
 

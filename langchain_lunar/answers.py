@@ -1,0 +1,175 @@
+"""Whole answers of the API → LangChain's messages and results. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
+from langchain_core.messages.block_translators import register_translator
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from langchain_lunar.messages import CALL_EXTRAS, CUSTOM_ARGUMENT, REASONING_NAME
+from langchain_lunar.metadata import (
+    finite_logprobs,
+    generation_info,
+    metadata_of,
+    token_usage,
+    usage_metadata,
+)
+from lunar_core import bridge
+from lunar_core.types import completions as wire
+from lunar_core.wire.output import is_cut_off
+from lunar_core.wire.replay import REASONING_FIELD, read_call_extra
+
+
+@dataclass(frozen=True)
+class ReadCalls:
+    """The tool calls of an answer that has ended, as LangChain holds them."""
+
+    tool_calls: list[ToolCall]
+    invalid_tool_calls: list[InvalidToolCall]
+    extras: dict[str, dict[str, Any]]
+    """What stands on a call beside the known fields, by its id."""
+
+
+def from_wire(
+    message: wire.Message,
+    finish_reason: str | None = None,
+    own_names: Mapping[str, str] = MappingProxyType({}),
+) -> AIMessage:
+    """The assistant's message of a choice, without what is known of the call.
+
+    A tool call whose arguments did not come whole is invalid, so that nothing runs on them. ``own_names``: the names
+    of tools that were sent under another, which fits the API.
+    """
+    calls = [call.model_dump() for call in message.tool_calls or ()]
+    read = read_calls(calls, finish_reason, own_names)
+    extra = additional_kwargs(dict(message))
+    if read.extras:
+        extra[CALL_EXTRAS] = read.extras
+    return AIMessage(
+        content=message.content or "",
+        additional_kwargs=extra,
+        response_metadata=reasoning_metadata(dict(message)),
+        tool_calls=read.tool_calls,
+        invalid_tool_calls=read.invalid_tool_calls,
+    )
+
+
+def read_calls(
+    calls: Iterable[Mapping[str, Any]],
+    finish_reason: str | None,
+    own_names: Mapping[str, str] = MappingProxyType({}),
+) -> ReadCalls:
+    """The calls of a finished message of the API. What is custom has its text under LangChain's one argument."""
+    read = ReadCalls([], [], {})
+    for call in calls:
+        call_id, custom, function = call.get("id"), call.get("custom"), call.get("function") or {}
+        extra = read_call_extra(call)
+        if custom:
+            name, text = custom.get("name") or "", custom.get("input") or ""
+            arguments: dict[str, Any] | None = {CUSTOM_ARGUMENT: text}
+            extra["type"] = "custom"
+        else:
+            name, text = function.get("name") or "", function.get("arguments") or ""
+            arguments = bridge.parse_arguments(text, finish_reason=finish_reason)
+        name = own_names.get(name, name)
+        if extra and call_id:
+            read.extras[call_id] = extra
+        if arguments is None:
+            why = why_invalid(text, finish_reason)
+            invalid = invalid_tool_call(name=name, args=text, id=call_id, error=why)
+            read.invalid_tool_calls.append(invalid)
+        else:
+            read.tool_calls.append(tool_call(name=name, args=arguments, id=call_id))
+    return read
+
+
+def why_invalid(text: str, finish_reason: str | None) -> str:
+    """What is wrong with the arguments of a call that must not run."""
+    if finish_reason == "length" or is_cut_off(text):
+        return f"the arguments were cut off (finish_reason {finish_reason!r})"
+    return "the arguments are no JSON object"
+
+
+_SPOKEN = frozenset({"role", "content", "tool_calls"})
+
+
+def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a message, or a piece of one, says beside its text and tool calls.
+
+    Reasoning is ``reasoning_content``, by whichever of its two names it came: LangChain's content blocks read that.
+    """
+    extra = {key: value for key, value in message.items() if value and key not in _SPOKEN}
+    if isinstance(extra.get("reasoning"), str):
+        extra.setdefault(REASONING_FIELD, extra.pop("reasoning"))
+        extra.pop("reasoning", None)
+    return extra
+
+
+def reasoning_metadata(message: Mapping[str, Any]) -> dict[str, Any]:
+    """By which name the reasoning of a message, or a piece of one, came, where it was not the usual one.
+
+    Who writes ``reasoning`` does not read ``reasoning_content``.
+    """
+    is_other = bool(message.get("reasoning")) and not message.get(REASONING_FIELD)
+    return {REASONING_NAME: "reasoning"} if is_other else {}
+
+
+def text_of(content: object) -> str:
+    """The text of a content that may be a string, parts or nothing."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def to_result(
+    answer: wire.ChatCompletion,
+    *,
+    decision: wire.RoutingDecision | None = None,
+    own_names: Mapping[str, str] = MappingProxyType({}),
+    langsmith_cost: bool = False,
+) -> ChatResult:
+    """A whole answer. Usage and cost are the call's: with several choices they are told once, with the first."""
+    generations: list[ChatGeneration] = []
+    for choice in sorted(answer.choices, key=lambda choice: choice.index):
+        first = not generations
+        metadata = metadata_of(answer, choice.finish_reason, decision=decision, spent=first)
+        message = from_wire(choice.message, choice.finish_reason, own_names)
+        message.response_metadata = {**metadata, **message.response_metadata}
+        message.usage_metadata = (
+            usage_metadata(answer.usage, cost=langsmith_cost) if first else None
+        )
+        info = generation_info(metadata)
+        if choice.logprobs:
+            info["logprobs"] = finite_logprobs(choice.logprobs)
+        generations.append(ChatGeneration(message=message, generation_info=info))
+    metadata = dict(generations[0].message.response_metadata)
+    metadata.pop("finish_reason", None)
+    return ChatResult(
+        generations=generations, llm_output={**metadata, "token_usage": token_usage(answer.usage)}
+    )
+
+
+# Content blocks --------------------------------------------------------------------------------
+
+
+def _content_blocks(message: AIMessage) -> list[Any]:
+    """What langchain-core makes of any message, and the refusal, of which it knows from some providers only."""
+    metadata = {k: v for k, v in message.response_metadata.items() if k != "model_provider"}
+    blocks: list[Any] = list(
+        message.model_copy(update={"response_metadata": metadata}).content_blocks
+    )
+    refusal = message.additional_kwargs.get("refusal")
+    if refusal and not any(block["type"] == "refusal" for block in blocks):
+        blocks.append({"type": "refusal", "refusal": refusal})
+    return blocks
+
+
+register_translator("lunar", _content_blocks, _content_blocks)

@@ -1,0 +1,251 @@
+"""What reads structured output: as it grows while it streams, and strictly once it has ended.
+
+langchain-core's own parsers mend JSON that is cut off. That is right for an answer under way, and wrong for one that
+has ended: a list of two that was to be ten must not look complete.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, cast
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.output_parsers import (
+    BaseCumulativeTransformOutputParser,
+    BaseOutputParser,
+    JsonOutputKeyToolsParser,
+    JsonOutputParser,
+    PydanticOutputParser,
+    PydanticToolsParser,
+)
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import BaseModel, SkipValidation, ValidationError
+
+from langchain_lunar.errors import model_error
+from langchain_lunar.half_calls import without_wrong_bracket
+from langchain_lunar.tools import Schema, tool_name
+from lunar_core import bridge
+from lunar_core.errors import LunarError, OutputTruncatedError, ToolChoiceIgnoredError
+from lunar_core.types.completions import ChatCompletion, Choice, Message
+from lunar_core.types.usage import Usage
+from lunar_core.wire.output import is_cut_off, make_truncated_error
+
+_FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|\Z)", re.DOTALL)
+
+
+class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
+    """One of langchain-core's parsers, which is asked for the end of an answer only when that is whole.
+
+    Raises OutputTruncatedError, which is an OutputParserException too, for output that the token limit cut off;
+    ToolChoiceIgnoredError for an answer without the call that was forced; OutputParserException for what does not fit.
+    """
+
+    parser: SkipValidation[BaseOutputParser[Any]]
+    is_tool_call: bool
+    """Whether the output is the arguments of a forced tool call; else it is the text of the answer."""
+    token_limit: int | None = None
+    """The ``max_tokens`` of the model, for the words of errors."""
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """The output of an answer; with ``partial``, as far as it has come."""
+        if not partial:
+            self._check(result[0])
+        return self.parser.parse_result(result, partial=partial)
+
+    def parse(self, text: str) -> Any:
+        """The output in ``text``."""
+        return self.parse_result([Generation(text=text)])
+
+    def get_format_instructions(self) -> str:
+        """What a prompt may say of the form, in langchain-core's words."""
+        return self.parser.get_format_instructions()
+
+    @property
+    def _type(self) -> str:
+        return "lunar-structured-output"
+
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
+        chunks: list[str | BaseMessage] = []
+        for output in super()._transform(_keep(input, chunks)):  # noqa: UP028  # the async twin has no ``yield from``
+            yield output
+        self._parse_end(chunks)
+
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
+        chunks: list[str | BaseMessage] = []
+        async for output in super()._atransform(_akeep(input, chunks)):
+            yield output
+        self._parse_end(chunks)
+
+    def _parse_end(self, chunks: list[str | BaseMessage]) -> None:
+        """Judge an answer that has streamed, now that it is over."""
+        messages = [chunk for chunk in chunks if isinstance(chunk, AIMessage)]
+        if messages:
+            first, *rest = messages
+            message = (
+                cast("AIMessage", first.__add__(rest)) if rest else first
+            )  # chunks take a list
+            self.parse_result([ChatGeneration(message=message)])
+
+    def _check(self, generation: Generation) -> None:
+        """Raise for an output that did not come whole, or not at all. Refusals are the other parser's to raise."""
+        message = generation.message if isinstance(generation, ChatGeneration) else None
+        finish_reason = message.response_metadata.get("finish_reason") if message else None
+        if isinstance(message, AIMessage) and is_refused(message):
+            return
+        if self.is_tool_call and isinstance(message, AIMessage):
+            _check_call(message, finish_reason, self.token_limit)
+        elif not self.is_tool_call:
+            partial = message if isinstance(message, AIMessage) else None
+            parse_json(generation.text, finish_reason, self.token_limit, partial)
+
+
+def make_parser(
+    schema: Schema | None, method: str, token_limit: int | None
+) -> StructuredOutputParser:
+    """What reads the answer: objects of a pydantic class, else dicts."""
+    is_tool_call = method == "function_calling" and schema is not None
+    return StructuredOutputParser(
+        parser=_core_parser(schema, is_tool_call=is_tool_call),
+        is_tool_call=is_tool_call,
+        token_limit=token_limit,
+    )
+
+
+def _core_parser(schema: Schema | None, *, is_tool_call: bool) -> BaseOutputParser[Any]:
+    if isinstance(schema, type) and is_basemodel_subclass(schema):
+        if is_tool_call:
+            return PydanticToolsParser(tools=[schema], first_tool_only=True)
+        return PydanticOutputParser[Any](pydantic_object=schema)
+    if is_tool_call and schema is not None:
+        return JsonOutputKeyToolsParser(key_name=tool_name(schema), first_tool_only=True)
+    return JsonOutputParser()
+
+
+def parse_json(
+    text: str, finish_reason: str | None, token_limit: int | None, message: AIMessage | None = None
+) -> object:
+    """The JSON value that an answer's text is, in a fence or not. Strict: nothing is mended."""
+    fenced = _FENCED.search(text)
+    try:
+        return bridge.parse_output(
+            fenced.group(1) if fenced else text,
+            finish_reason=finish_reason,
+            token_limit=token_limit,
+        )
+    except OutputTruncatedError as error:
+        raise _with_answer(error, message) from None
+    except ValueError as error:
+        raise OutputParserException(f"the answer is no JSON: {error}", llm_output=text) from None
+
+
+def parse_into(
+    schema: Schema, message: AIMessage, answer: ChatCompletion, token_limit: int | None
+) -> object:
+    """The answer's text as an object of ``schema``; None for a refusal, and where there is no text."""
+    text = message.text
+    if is_refused(message) or not text:
+        return None
+    value = parse_json(text, answer.choices[0].finish_reason, token_limit, message)
+    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
+        return value
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise OutputParserException(f"the answer does not fit: {error}", llm_output=text) from None
+
+
+def check_forced_call(message: AIMessage, tool_choice: object, answer: ChatCompletion) -> None:
+    """Raise ToolChoiceIgnoredError for an answer without the call that was forced, unless it was cut off or refused."""
+    is_forced = tool_choice == "required" or (
+        isinstance(tool_choice, Mapping) and tool_choice.get("type") == "function"
+    )
+    has_calls = message.tool_calls or message.invalid_tool_calls
+    stopped = answer.choices[0].finish_reason in {"length", "content_filter"}
+    if is_forced and not (has_calls or stopped or is_refused(message)):
+        raise _ignored_error(message, answer.model, answer)
+
+
+def is_refused(message: AIMessage) -> bool:
+    """Whether the model declined to answer."""
+    return bool(message.additional_kwargs.get("refusal"))
+
+
+def _check_call(message: AIMessage, finish_reason: str | None, token_limit: int | None) -> None:
+    if message.tool_calls:
+        return
+    if message.invalid_tool_calls:
+        text = without_wrong_bracket(message.invalid_tool_calls[0]["args"] or "")
+        if finish_reason == "length" or is_cut_off(text):
+            raise _with_answer(_truncated(text, finish_reason, token_limit), message)
+        why = "the arguments of the tool call are no JSON object"
+        raise OutputParserException(f"{why}: {text[:200]!r}", llm_output=text)
+    if finish_reason == "length":
+        raise _with_answer(_truncated(message.text, finish_reason, token_limit), message)
+    raise _ignored_error(message, message.response_metadata.get("model_name"), _answer_of(message))
+
+
+def _truncated(
+    text: str, finish_reason: str | None, token_limit: int | None
+) -> OutputTruncatedError:
+    return make_truncated_error(text, finish_reason=finish_reason, token_limit=token_limit)
+
+
+def _ignored_error(message: AIMessage, model: str | None, answer: ChatCompletion) -> LunarError:
+    error = ToolChoiceIgnoredError(
+        f"expected a tool call, but the answer of {model} was {message.text[:200]!r}. Of a model, or a service, "
+        'that knows no tools, with_structured_output(…, method="prompt") asks by the prompt',
+        partial=answer,
+    )
+    return _with_call(error, answer, message)
+
+
+def _with_answer(error: OutputTruncatedError, message: AIMessage | None) -> LunarError:
+    if message is None:
+        return model_error(error)
+    answer = _answer_of(message)
+    error.partial = answer
+    return _with_call(error, answer, message)
+
+
+def _with_call(error: LunarError, answer: ChatCompletion, message: AIMessage) -> LunarError:
+    error.attempts = answer.call.attempts
+    error.call_id = answer.call.call_id or message.response_metadata.get("call_id")
+    return model_error(error)
+
+
+def _answer_of(message: AIMessage) -> ChatCompletion:
+    """What a message says of the answer that it was made of."""
+    metadata, tokens = message.response_metadata, message.usage_metadata
+    usage: dict[str, Any] = {
+        name: metadata[name] for name in Usage.model_fields.keys() & metadata.keys()
+    }
+    if tokens is not None:
+        usage["prompt_tokens"] = tokens["input_tokens"]
+        usage["completion_tokens"] = tokens["output_tokens"]
+        usage["total_tokens"] = tokens["total_tokens"]
+    return ChatCompletion(
+        id=metadata.get("id"),
+        model=metadata.get("model_name"),
+        choices=[
+            Choice(
+                message=Message(content=message.text),
+                finish_reason=metadata.get("finish_reason"),
+            )
+        ],
+        usage=Usage(**usage) if usage else None,
+    )
+
+
+def _keep(items: Iterator[Any], kept: list[Any]) -> Iterator[Any]:
+    for item in items:
+        kept.append(item)
+        yield item
+
+
+async def _akeep(items: AsyncIterator[Any], kept: list[Any]) -> AsyncIterator[Any]:
+    async for item in items:
+        kept.append(item)
+        yield item
