@@ -119,7 +119,8 @@ def test_such_a_ledger_counts_a_failed_call_once_too(chat, way, fault):
 def test_such_a_ledger_counts_a_stream_that_is_left_once_too(make, leave):
     ledger = Ledger()
     leave(make(observers=[ledger]), {"callbacks": [LunarCostCallbackHandler(ledger)]})
-    assert [entry.status for entry in ledger] == ["aborted"]
+    answers = [entry for entry in ledger if entry.endpoint != "router.decide"]
+    assert [entry.status for entry in answers] == ["aborted"]
 
 
 def test_an_answer_from_the_cache_costs_nothing_and_says_what_it_saved(chat, lunar_sandbox):
