@@ -305,7 +305,9 @@ def test_a_plain_call_does_not_even_where_streams_were_told_to(scripted, fault_s
     assert "stream_options" not in fault_server.bodies[0]
 
 
-def test_a_routed_stream_decides_first_and_asks_for_usage_in_the_second_request(chat, way, lunar_sandbox):
+def test_a_routed_stream_decides_first_and_asks_for_usage_in_the_second_request(
+    chat, way, lunar_sandbox
+):
     answer = way.streamed(chat("router", top_p=0.5), "hi")
     assert [request["path"].rpartition("/v1/")[2] for request in lunar_sandbox.requests()] == [
         "router",
