@@ -54,12 +54,16 @@ def tool_keywords(
     """``tools`` and ``tool_choice`` in the form of the API. Raises ConfigurationError for a choice of no such tool."""
     described = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
     names = [tool["function"]["name"] for tool in described if "function" in tool]
-    keywords = {
-        "tools": described,
-        "tool_choice": bridge.tool_choice(tool_choice, names),
-        "parallel_tool_calls": parallel_tool_calls,
-    }
-    return {key: value for key, value in keywords.items() if value is not None}
+    return without_none(
+        tools=described,
+        tool_choice=bridge.tool_choice(tool_choice, names),
+        parallel_tool_calls=parallel_tool_calls,
+    )
+
+
+def without_none(**keywords: Any) -> dict[str, Any]:
+    """The keywords that have a value."""
+    return {name: value for name, value in keywords.items() if value is not None}
 
 
 def structured_keywords(

@@ -35,6 +35,7 @@ from langchain_lunar.tools import (
     structured_keywords,
     tool_keywords,
     with_parser,
+    without_none,
 )
 from lunar_core import ConfigurationError, LunarError, RoutingDecision, bridge
 from lunar_core.wire.api_requests import ROUTER
@@ -341,7 +342,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
 
         POST /v1/router knows no tools: the decision is asked for first then, in a request of its own.
         """
-        how = _without_none(
+        how = without_none(
             tool_choice=tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
         )
         if self.candidates is not None:
@@ -363,7 +364,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         raw message with ``include_raw=True``.
         """
         if self.candidates is not None:
-            how = _without_none(method=method, strict=strict, include_raw=include_raw)
+            how = without_none(method=method, strict=strict, include_raw=include_raw)
             return self._with_candidates(
                 lambda model: model.with_structured_output(schema, **how, **kwargs)
             )
@@ -415,7 +416,3 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
 
 
 describe_fields(LunarRouterChain)
-
-
-def _without_none(**keywords: Any) -> dict[str, Any]:
-    return {name: value for name, value in keywords.items() if value is not None}
