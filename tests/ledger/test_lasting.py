@@ -14,8 +14,6 @@ import pytest
 from lunar_core import Ledger, LedgerError
 from tests.ledger.support import USD, entry, finish, outcome, start
 
-FORK = multiprocessing.get_context("fork")
-
 
 def count(where):
     with Ledger.open(where, read_only=True) as ledger:
@@ -162,20 +160,19 @@ print("done", flush=True)
     assert count(where) == 4
 
 
-def _add_one(ledger, number):
-    ledger.after(outcome(f"child-{number}"))
-
-
-def test_multiprocessings_children_flush_at_their_end(where, opened):
-    ledger = opened(flush_seconds=3600)
-    ledger.after(outcome("parent"))
-    children = [FORK.Process(target=_add_one, args=(ledger, number)) for number in range(3)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0, 0, 0]
-    assert len(ledger) == 4
+def test_multiprocessings_children_flush_at_their_end(where):
+    code = """
+import multiprocessing
+ledger = Ledger.open(where, flush_seconds=3600)
+ledger.after(outcome("parent"))
+fork = multiprocessing.get_context("fork")
+children = [fork.Process(target=lambda n=n: ledger.after(outcome(f"child-{n}"))) for n in range(3)]
+for child in children: child.start()
+for child in children: child.join()
+assert [child.exitcode for child in children] == [0, 0, 0]
+"""
+    finish(start(code, where))
+    assert count(where) == 4
 
 
 def test_a_ledger_goes_to_other_processes_by_its_address(where, opened):

@@ -1,10 +1,17 @@
 """What is PostgreSQL's alone: other tables, sessions that a pooler swaps, a server that goes away."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from lunar_core import Ledger, LedgerError
 from tests.ledger.support import entry, finish, outcome, start
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(params=["postgresql"])
@@ -91,3 +98,17 @@ def test_sessions_that_are_ended_cost_no_entry(where, opened):
             ledger.flush()
     assert len(ledger) == 10
     assert ledger.lost == 0
+
+
+def test_the_example_of_two_processes_keeps_the_limit_on_one_server(where):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "32_two_processes.py"],
+        env={"PATH": os.environ["PATH"], "LEDGER": where},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The budget of 30 calls: 30 spent, 0 held." in done.stdout
+    assert "The sandbox billed 0.00033750 USD for 30 answers." in done.stdout
