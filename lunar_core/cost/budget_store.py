@@ -71,6 +71,7 @@ class StoredCounters:
 
     def _begin(self) -> None:
         self._thread = BoundedThread()
+        self._is_queued = False  # with the ledger's writer
         self._pending: dict[str, Settlement] = {}
         self._writing: list[Settlement] = []  # by the writer's thread alone
         self._seen: OrderedDict[str | None, tuple[float, Sums]] = OrderedDict()
@@ -99,8 +100,7 @@ class StoredCounters:
         self._book.wake()
         row = self._row(hold) | {"at_most": _ANYTHING if limit is None else limit}
         is_admitted, sums = self._connection.use(lambda c: self._sql.reserve(c, row))
-        self._see(hold.key, hold.start, sums)
-        if is_admitted and sums.calls <= 1:
+        if self._see(hold.key, hold.start, sums):
             self._drop_old(hold)
         return is_admitted, sums
 
@@ -161,7 +161,9 @@ class StoredCounters:
 
     def wake(self) -> None:
         """Have what has ended written soon. Takes no lock: a call may end in the garbage collector."""
-        self._book.writer.put(self)
+        if not self._is_queued:  # one piece of work settles whatever has ended by then
+            self._is_queued = True
+            self._book.writer.put(self)
 
     def begin_child(self) -> None:
         self._begin()
@@ -170,6 +172,7 @@ class StoredCounters:
 
     def write(self, connection: Connection) -> None:
         """Write what has ended, in the transaction of the entries of this moment."""
+        self._is_queued = False  # what ends from here on is work of its own
         try:
             self._collect()
         except Exception:  # whatever it is: it must not hold up the entries
@@ -209,7 +212,7 @@ class StoredCounters:
             self._pending.pop(settlement.hold.call_id, None)
 
     def _drop_old(self, hold: Hold) -> None:
-        """A key's first call in a window: forget the oldest of its windows, and once also those of other keys."""
+        """A window has begun: forget the oldest of the key's, and once also those of keys that nobody uses."""
         kept = self._windows.kept
         if kept is None:
             return
@@ -226,12 +229,15 @@ class StoredCounters:
                 long_past = {"name": self._name, "before": hold.start - _LONG_PAST}
                 self._connection.use(lambda c: budget_sql.drop_long_past(self._sql, c, long_past))
 
-    def _see(self, key: str | None, start: float, sums: Sums) -> None:
+    def _see(self, key: str | None, start: float, sums: Sums) -> bool:
+        """Remember how a key stands. Whether that is the first of its window that this process sees."""
         with self._seeing:
+            is_new = key not in self._seen or self._seen[key][0] != start
             self._seen[key] = start, replace(sums)
             self._seen.move_to_end(key)
             if len(self._seen) > _SEEN:
                 self._seen.popitem(last=False)
+        return is_new
 
     def _row(self, hold: Hold) -> dict[str, Any]:
         first, last = self._windows.span(hold.at)

@@ -70,6 +70,20 @@ def test_settlements_are_written_when_the_ledger_is_flushed_or_closed(opened):
     assert (other.state().held, other.state().spent) == (0, Decimal("0.2"))
 
 
+def test_however_many_calls_end_at_once_each_settlement_is_written_once(opened):
+    ledger = opened(flush_seconds=60)
+    budget = Budget(calls=1000, ledger=ledger)
+    for number in range(200):
+        budget.before(call(number))
+        budget.after(outcome(f"call_{number}"))
+    written = []
+    settle = budget._counters._sql.settle
+    budget._counters._sql.settle = lambda *words: (written.append(words), settle(*words))
+    ledger.flush()
+    assert len(written) == 200
+    assert (budget.state().spent, budget.state().held) == (200, 0)
+
+
 def test_they_are_written_within_flush_seconds(opened):
     budget = Budget(usd=1, reserve="0.5", ledger=opened(flush_seconds=0.02))
     other = Budget(usd=1, reserve="0.5", ledger=opened())
