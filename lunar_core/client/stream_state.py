@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from lunar_core.client.body_buffer import BodyBuffer, Inflater
 from lunar_core.client.call import Call
@@ -31,6 +33,7 @@ from lunar_core.wire.deltas import Assembly
 from lunar_core.wire.headers import is_meant_whole, read_request_id
 from lunar_core.wire.routes import read_route
 from lunar_core.wire.sse import SSEDecoder
+from lunar_core.wire.text import SurrogateJoiner
 
 T = TypeVar("T")
 
@@ -71,6 +74,7 @@ class StreamState:
         self._document: BodyBuffer | None = None  # what has come of a body that is no stream
         self._fault: LunarError | None = None
         self._inflater = Inflater(headers.get("content-encoding"))
+        self._joiner = SurrogateJoiner()
         self._decoder = SSEDecoder(call.limits.event)
         self._kind = _KINDS.get(call.endpoint or "", ChatCompletion)
         self._assembly = Assembly(
@@ -133,13 +137,21 @@ class StreamState:
     def _arrived(self, payloads: list[bytes]) -> None:
         if payloads:
             self._head = None
-        for payload in payloads:
+        for payload in map(self._mend, payloads):
             self.ready.append(payload)
             if self._beginning is not None:
                 self._beginning.feed(payload)
                 self._refuse_failure(payload)
                 if self._beginning.has_content:
                     self._begin(self._beginning.get("routing") is not None)
+
+    def _mend(self, payload: bytes) -> bytes:
+        """``payload`` with whole characters, and with numbers that JSON has."""
+        payload = self._joiner.feed(payload)
+        if parsing.has_odd_numbers(payload):
+            with suppress(ValueError):
+                payload = to_json(parsing.parse_json(payload))
+        return payload
 
     def _refuse_failure(self, payload: bytes) -> None:
         """Raise what an event before any content tells of, with the usage that was stated for it."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+_CACHED_TOKENS = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens")
+"""As Anthropic, DeepSeek and Kimi state them, beside the other counts."""
 
 
 class UsageModel(BaseModel):
@@ -49,6 +53,20 @@ class Usage(UsageModel):
     ttft_ms: Amount | None = None
     prompt_tokens_details: PromptTokensDetails | None = None
     completion_tokens_details: CompletionTokensDetails | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place_cached_tokens(cls, data: object) -> object:
+        """Tokens read from a cache, where OpenAI states them, whatever name the provider has for them."""
+        if not isinstance(data, dict):
+            return data
+        cached = next((data[name] for name in _CACHED_TOKENS if name in data), None)
+        details = data.get("prompt_tokens_details") or {}
+        if type(cached) is not int or cached < 0 or not isinstance(details, dict):
+            return data
+        if details.get("cached_tokens") is not None:
+            return data
+        return {**data, "prompt_tokens_details": {**details, "cached_tokens": cached}}
 
     @property
     def cost(self) -> Decimal | None:

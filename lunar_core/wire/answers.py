@@ -16,21 +16,22 @@ from lunar_core.types.completions import (
     ToolCall,
 )
 from lunar_core.wire.error_responses import find_failure, make_failure_error
+from lunar_core.wire.event_streams import is_event_stream, put_together
 from lunar_core.wire.parsing import parse_as, parse_json, validate_leniently
 from lunar_core.wire.tool_calls import make_call_id
 
 
 def read_chat(payload: bytes) -> ChatCompletion:
-    return _with_call_ids(_checked(parse_as(ChatCompletion, payload), payload))
+    return _with_call_ids(_read(ChatCompletion, payload))
 
 
 def read_text(payload: bytes) -> Completion:
-    return _checked(parse_as(Completion, payload), payload)
+    return _read(Completion, payload)
 
 
 def read_routed(payload: bytes) -> RoutedCompletion:
     """An executed route: it has choices."""
-    return _with_call_ids(_checked(parse_as(RoutedCompletion, payload), payload))
+    return _with_call_ids(_read(RoutedCompletion, payload))
 
 
 def read_decision(payload: bytes) -> RoutedCompletion:
@@ -46,6 +47,12 @@ def read_decision(payload: bytes) -> RoutedCompletion:
 
 
 _C = TypeVar("_C", ChatCompletion, Completion, RoutedCompletion)
+
+
+def _read(kind: type[_C], payload: bytes) -> _C:
+    if is_event_stream(payload):
+        return validate_leniently(kind, put_together(payload, kind))
+    return _checked(parse_as(kind, payload), payload)
 
 
 def _checked(answer: _C, payload: bytes) -> _C:

@@ -25,10 +25,20 @@ _ESSENTIAL = {
 M = TypeVar("M", bound=BaseModel)
 
 
+_NUMBERS = {"-Infinity": -9999.0}
+"""What JSON has no number for: the log of a probability of 0 is written as OpenAI writes it, all else is None."""
+
+
+def has_odd_numbers(payload: bytes) -> bool:
+    """Whether ``payload`` may hold NaN or an infinity, which no other JSON reader would take."""
+    return b"Infinity" in payload or b"NaN" in payload
+
+
 def parse_json(payload: bytes) -> object:
     """JSON, or ValueError: also for nesting, numbers and characters that json alone trips over."""
     try:
-        value = json.loads(payload.decode("utf-8-sig", "replace"))
+        text = payload.decode("utf-8-sig", "replace")
+        value = json.loads(text, parse_constant=_NUMBERS.get)
         # Half of a surrogate pair is legal JSON and illegal text: no later encoder would take it.
         return join_all_surrogates(value) if rb"\ud" in payload or rb"\uD" in payload else value
     except RecursionError:
@@ -38,9 +48,11 @@ def parse_json(payload: bytes) -> object:
 def parse_as(kind: type[M], payload: bytes) -> M:
     """``payload`` as a ``kind``; ValueError if it is not one even when optional fields are forgiven."""
     try:
-        return kind.model_validate_json(payload)
+        if not has_odd_numbers(payload):
+            return kind.model_validate_json(payload)
     except ValidationError:
-        return validate_leniently(kind, parse_json(payload))
+        pass
+    return validate_leniently(kind, parse_json(payload))
 
 
 def validate_leniently(kind: type[M], data: object) -> M:

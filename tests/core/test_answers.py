@@ -113,6 +113,17 @@ def test_so_is_each_of_their_details(place, name):
     assert (getattr(details, name), details.x_new) == (None, 4)
 
 
+@pytest.mark.parametrize(
+    "name", ["cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens"]
+)
+def test_cached_tokens_stand_in_one_place_whoever_counted_them(name):
+    usage = read_chat(usage={"prompt_tokens": 9, name: 4}).usage
+    assert (usage.prompt_tokens_details.cached_tokens, usage.model_extra[name]) == (4, 4)
+    stated = read_chat(usage={name: 4, "prompt_tokens_details": {"cached_tokens": 3}}).usage
+    assert stated.prompt_tokens_details.cached_tokens == 3
+    assert read_chat(usage={name: "?"}).usage.prompt_tokens_details is None
+
+
 def test_an_unknown_cost_is_never_zero():
     assert (read_chat(usage={"prompt_tokens": 9}).usage.cost, Usage().cost) == (None, None)
     assert read_chat(usage={"total_cost_usd": 0.0}).usage.cost == 0
@@ -178,7 +189,6 @@ def test_a_tool_calls_arguments_are_text_whatever_the_upstream_made_of_them(func
         b'{"choices": [{"message": {"tool_calls": "f"}}]}',
         b'{"detail": "All providers failed"}',
         b'{"error": {"message": "overloaded"}}',
-        b'data: {"choices": []}\n\n',
         b"[" * 100_000,
         b"9" * 5_000,
     ],
@@ -194,6 +204,18 @@ def test_half_of_a_surrogate_pair_in_an_answer_becomes_a_character_that_can_be_w
     content = answers.read_chat(body).choices[0].message.content
     assert content == "\ufffd and 😀"
     content.encode()
+
+
+@pytest.mark.parametrize(
+    ("odd", "number"), [("-Infinity", -9999.0), ("NaN", None), ("Infinity", None)]
+)
+def test_numbers_that_json_has_not_are_ones_that_it_has(odd, number):
+    body = (
+        '{"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{"logprob": %s}]}}]}'
+    )
+    read = answers.read_chat((body % odd).encode())
+    assert read.choices[0].logprobs == {"content": [{"logprob": number}]}
+    json.dumps(read.model_dump(mode="json"), allow_nan=False)
 
 
 def test_one_odd_tool_call_spoils_nothing_around_it():

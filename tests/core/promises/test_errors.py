@@ -347,9 +347,26 @@ def test_3_it_shows_the_content_type_and_the_first_bytes(answer, shown, connect,
         assert part in str(caught.value)
 
 
-def test_3_an_event_stream_is_no_answer_to_a_plain_call(connect, fault_server):
-    fault_server.script(sse(*spoken("Hello")))
-    with pytest.raises(APIResponseValidationError, match="text/event-stream"):
+def test_3_an_event_stream_in_reply_to_a_plain_call_is_put_together(connect, fault_server):
+    fault_server.script(sse(*spoken("Hel", "lo")))
+    answer = connect(fault_server).chat.completions.create(model="m", messages=QUESTION)
+    assert answer.choices[0].message.content == "Hello"
+    assert answer.usage.total_cost_usd is not None
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [chunk("Hel")],
+        [chunk("Hel"), {"error": {"message": "died"}}],
+        ["data: {\n\n"],
+        [": beat\n\n"],
+    ],
+    ids=["cut", "an error", "malformed", "empty"],
+)
+def test_3_one_that_fails_is_the_error_of_a_stream(events, connect, fault_server):
+    fault_server.script(sse(*events))
+    with pytest.raises(APIStreamError):
         connect(fault_server).chat.completions.create(model="m", messages=QUESTION)
 
 
