@@ -19,7 +19,7 @@ from langchain_lunar.answers import (
     text_of,
 )
 from langchain_lunar.half_calls import wrong_bracket
-from langchain_lunar.messages import CALL_EXTRAS
+from langchain_lunar.messages import CALL_EXTRAS, CUSTOM_ARGUMENT
 from langchain_lunar.metadata import (
     finite_logprobs,
     generation_info,
@@ -146,12 +146,12 @@ class ChunkConverter:
         return [chunk for part in parts if (chunk := self._tool_call(part)) is not None]
 
     def _tool_call(self, part: ToolCallPart) -> ToolCallChunk | None:
-        if part.type == "custom":
-            return None  # free text is no JSON: the call is told whole, at the end
         name = self._own_name(part) if self._own_names else part.name
-        if name is None and part.id is None and part.arguments is None:
+        # Free text is no JSON: it is told whole, at the end.
+        arguments = None if part.type == "custom" else part.arguments
+        if name is None and part.id is None and arguments is None:
             return None
-        return self._tool_call_chunk(part.number, part.id, name, part.arguments)
+        return self._tool_call_chunk(part.number, part.id, name, arguments)
 
     def _own_name(self, part: ToolCallPart) -> str | None:
         """The name of a call, under which its tool was bound: once it has come whole, with the first arguments."""
@@ -185,22 +185,23 @@ class ChunkConverter:
             if (chunk := self._tool_call(part)) is not None
         ]
         calls = with_call_ids(self._calls.calls(), answer_id)
-        read = read_calls(calls, self._finish_reason, self._own_names)
-        invalid_ids = {call["id"] for call in read.invalid_tool_calls}
         for number, call in zip(self._calls.numbers(), calls, strict=True):
             name = self._names.pop(number, None)
-            if name is not None:
-                chunks.append(
-                    self._tool_call_chunk(number, None, self._own_names.get(name, name), None)
-                )
-            if call.get("type") == "custom":
-                whole = next(c for c in read.tool_calls if c["id"] == call["id"])
-                arguments = json.dumps(whole["args"], ensure_ascii=False)
-                chunks.append(self._tool_call_chunk(number, whole["id"], whole["name"], arguments))
-            elif call["id"] in invalid_ids:
-                bracket = wrong_bracket(_arguments_of(call))
-                chunks.append(self._tool_call_chunk(number, None, None, bracket))
+            own_name = self._own_names.get(name, name) if name else None
+            rest = self._rest_of_arguments(call)
+            if own_name or rest:
+                chunks.append(self._tool_call_chunk(number, None, own_name, rest))
+        read = read_calls(calls, self._finish_reason, self._own_names)
         return chunks, read
+
+    def _rest_of_arguments(self, call: Mapping[str, Any]) -> str | None:
+        """What the arguments of a finished call lack for LangChain: all, of a custom one; a bracket, of half a one."""
+        custom, function = call.get("custom"), call.get("function")
+        if custom:
+            return json.dumps({CUSTOM_ARGUMENT: custom["input"]}, ensure_ascii=False)
+        arguments = function["arguments"] if function else ""
+        is_whole = bridge.parse_arguments(arguments, finish_reason=self._finish_reason) is not None
+        return None if is_whole else wrong_bracket(arguments)
 
     @property
     def has_usage(self) -> bool:
@@ -245,10 +246,6 @@ class ChunkConverter:
             chunk_position="last" if is_whole else None,
         )
         return ChatGenerationChunk(message=message, generation_info=info)
-
-
-def _arguments_of(call: Mapping[str, Any]) -> str:
-    return str(call["function"]["arguments"])
 
 
 def _text(value: object) -> str | None:

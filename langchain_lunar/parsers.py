@@ -53,7 +53,11 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         """The output of an answer; with ``partial``, as far as it has come."""
         if not partial:
             self._check(result[0])
-        return self.parser.parse_result(result, partial=partial)
+            return self.parser.parse_result(result)
+        try:
+            return self.parser.parse_result(result, partial=True)
+        except OutputParserException:
+            return None  # not yet: of a call that begins, even the name may be to come
 
     def parse(self, text: str) -> Any:
         """The output in ``text``."""
