@@ -97,9 +97,13 @@ class BoundedThread:
     async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
         """The same, where an event loop must not wait; ``undo`` also if the caller is cancelled meanwhile."""
         future = self._submit(work)
+        answer = asyncio.wrap_future(future)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+            # Not asyncio.wait_for, which loses a cancellation that comes with the answer.
+            await asyncio.wait([answer], timeout=PATIENCE)
+            return answer.result()
         except BaseException as error:  # noqa: BLE001  # raised again
+            answer.cancel()
             raise _left(future, undo, error) from None
 
     def _submit(self, work: Callable[[], T]) -> Future[T]:
@@ -132,8 +136,8 @@ def _left(future: Future[T], undo: Callable[[], None], error: BaseException) -> 
     return LedgerError("the store could not be asked in time") if is_late else error
 
 
-# Two classes more on Python 3.10.
-_TIMEOUTS = (TimeoutError, asyncio.TimeoutError, FutureTimeoutError)
+# Of the one kind of future, and of the other where there is no result after the wait.
+_TIMEOUTS = (FutureTimeoutError, asyncio.InvalidStateError)
 
 
 class _Stop(Exception):  # noqa: N818  # an end, not an error

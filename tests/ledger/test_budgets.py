@@ -414,6 +414,16 @@ async def test_the_event_loop_does_not_wait_for_the_store(budget, locked):
     await asking
 
 
+async def test_a_task_is_refused_when_the_store_cannot_be_asked_in_time(budget, locked):
+    with pytest.raises(LedgerError):
+        await budget.abefore(call(1))
+    locked()
+    until = time.monotonic() + 10
+    while (await asyncio.to_thread(budget.state)).held:
+        assert time.monotonic() < until
+    await budget.abefore(call(2))
+
+
 def test_a_call_is_refused_when_the_store_cannot_be_asked_in_time(budget, locked):
     began = time.monotonic()
     with pytest.raises(LedgerError):

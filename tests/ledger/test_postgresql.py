@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lunar_core import Ledger, LedgerError
+from lunar_core import Budget, CallStart, Ledger, LedgerError
 from tests.ledger.support import entry, finish, outcome, start
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -112,3 +112,30 @@ def test_the_example_of_two_processes_keeps_the_limit_on_one_server(where):
     assert (done.returncode, done.stderr) == (0, "")
     assert "The budget of 30 calls: 30 spent, 0 held." in done.stdout
     assert "The sandbox billed 0.00033750 USD for 30 answers." in done.stdout
+
+
+def test_a_budget_goes_on_after_its_connection_was_ended(where):
+    with Ledger.open(where) as ledger:
+        budget = Budget(calls=3, ledger=ledger)
+        begin(budget, "first")
+        with psycopg.connect(where, autocommit=True) as server:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        begin(budget, "second")
+        assert budget.state().held == 2
+
+
+def test_a_budget_sets_nothing_for_a_session_that_others_may_share(where):
+    with Ledger.open(where) as ledger:
+        budget = Budget(calls=3, ledger=ledger)
+        begin(budget, "first")
+        shown = budget._counters._connection.use(
+            lambda connection: connection.execute("SHOW synchronous_commit").fetchone()
+        )
+        assert shown == ("on",)
+
+
+def begin(budget, name):
+    budget.before(CallStart(name, "chat.completions", "gpt-4o-mini", {}))

@@ -8,6 +8,7 @@ A line with an ``ignore`` is one that must be refused: the checkers complain of 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from decimal import Decimal
 
 from typing_extensions import assert_type
@@ -15,6 +16,9 @@ from typing_extensions import assert_type
 from lunar_core import (
     AsyncLunar,
     AsyncStream,
+    Budget,
+    BudgetExceededError,
+    BudgetState,
     CallInfo,
     CallStart,
     ChatCompletion,
@@ -35,6 +39,7 @@ from lunar_core import (
     Timeout,
     Totals,
     Usage,
+    observing,
     tags,
 )
 
@@ -183,3 +188,23 @@ def money_is_typed(ledger: Ledger) -> None:
         assert_type(ledger.total, Totals)
         assert_type(ledger.by_tag("user"), dict[str | None, Totals])
         assert_type(ledger.by(lambda entry: entry.cost is None), dict[bool, Totals])
+
+
+def budgets_are_typed(client: Lunar, ledger: Ledger) -> Decimal | int | None:
+    budget = Budget(usd="5", per="user", window=timedelta(hours=1), ledger=ledger)
+    observer: Observer = budget
+    Budget(tokens=1000, on_exceed=lambda error: error.key == "vip", warn_at=None)
+    Budget(5, reserve="worst", timezone="Europe/Rome", unpriced="allow")
+    Budget(calls="many")  # type: ignore[arg-type]
+    Budget(calls=1, window="year")  # type: ignore[arg-type]
+    assert_type(budget.state("u1"), BudgetState)
+    assert_type(budget.states(), dict[str | None, BudgetState])
+    weight = budget.cost_weight(1, start=0.5)
+    assert_type(weight(), float)
+    try:
+        with observing(observer):
+            client.chat.completions.create(model="router", messages=HELLO, cost_weight=weight)
+    except BudgetExceededError as error:
+        assert_type(error.resets_at, float | None)
+        return error.asked
+    return None
