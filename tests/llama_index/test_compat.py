@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import logging
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,9 @@ def test_openinferences_span_of_a_call_is_found_and_takes_attributes(openinferen
     (span,) = found
     assert compat.otel_span_of(span).name == "LunarLLM.chat"
     span["a"] = 1
-    assert compat.openinference_reads_streams()
+    # Not so the lowest version that we allow: there, query engines' streams are for us to keep.
+    major, minor, *_ = version("openinference-instrumentation-llama-index").split(".")
+    assert compat.openinference_reads_streams() is ((int(major), int(minor)) > (4, 3))
     assert compat.find_openinference_span("nobody's") is None
 
 
