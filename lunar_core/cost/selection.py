@@ -71,8 +71,8 @@ class Selection:
         )
         return replace(
             self,
-            since=max(filter(None, (self.since, outer.since)), default=None),
-            until=min((end for end in (self.until, outer.until) if end is not None), default=None),
+            since=max((at for at in (self.since, outer.since) if at is not None), default=None),
+            until=min((at for at in (self.until, outer.until) if at is not None), default=None),
             tags={**outer.tags, **self.tags},
             model=self.model if self.model is not None else outer.model,
             endpoint=self.endpoint if self.endpoint is not None else outer.endpoint,

@@ -271,6 +271,18 @@ def test_no_digit_is_rounded_away(ledger):
         assert ledger.group("model") == {("gpt-4o-mini",): ledger.total}
 
 
+@pytest.mark.parametrize(
+    "odd", ["a\0b", "\ud800", '"', "'; DROP TABLE lunar_entries; --", "%s", ":name", "?"]
+)
+def test_whatever_text_is_asked_for_is_text(odd, ledger):
+    ledger.add(entry(1, model=odd, tags={odd: odd}, labels={odd: 1}))
+    ledger.add(entry(2))
+    for view in (ledger.where(model=odd), ledger.where(tags={odd: odd})):
+        assert view.total_cost == 1
+    assert ledger.group(f"tag:{odd}", f"label:{odd}")[plain(odd), "1"].cost == 1
+    assert ledger.by_tag(odd)[None].cost == ledger.where(tags={odd: None}).total_cost == 2
+
+
 def test_totals_count_estimates_apart_from_what_was_billed(ledger):
     guess = Estimate(Decimal("0.25"), 10, 20, tokens_estimated=False, source="service")
     for each in (

@@ -17,11 +17,12 @@ from sqlalchemy import (
     false,
     func,
     select,
+    text,
     type_coerce,
 )
 
 from lunar_core.cost.book import Groups
-from lunar_core.cost.entries import Entry
+from lunar_core.cost.entries import Entry, plain_text
 from lunar_core.cost.selection import GROUPS, PERIODS, Selection, group_key, period
 from lunar_core.cost.store.rows import entry_of
 from lunar_core.cost.store.schema import Money, entries
@@ -60,9 +61,8 @@ def read_sums(
     """The sums of each group; of all entries, under ``()``, where no names are given."""
     keys = [_key(connection, name).label(f"key_{index}") for index, name in enumerate(names)]
     statement = select(*keys, *_sums(connection)).where(*_conditions(connection, selection))
-    if keys:
-        # By their places in the list: PostgreSQL takes two parameters of one value for two expressions.
-        statement = statement.group_by(*(literal_place(index) for index in range(1, len(keys) + 1)))
+    # By their places in the list: PostgreSQL takes two parameters of one value for two expressions.
+    statement = statement.group_by(*(text(str(place)) for place in range(1, len(keys) + 1)))
     found: dict[_Key, Sums] = {}
     for row in connection.execute(statement):
         key = tuple(_shown(name, row[index]) for index, name in enumerate(names))
@@ -96,13 +96,6 @@ def known_calls(connection: Connection, call_ids: list[str]) -> set[str]:
     return known
 
 
-def literal_place(place: int) -> ColumnElement[Any]:
-    """A column of the result by its number, as GROUP BY takes it."""
-    from sqlalchemy import text
-
-    return text(str(place))  # type: ignore[return-value]  # SQLAlchemy takes a text clause here
-
-
 def _conditions(connection: Connection, selection: Selection) -> Iterator[ColumnElement[bool]]:
     columns = entries.c
     if selection.empty:
@@ -112,14 +105,14 @@ def _conditions(connection: Connection, selection: Selection) -> Iterator[Column
     if selection.until is not None:
         yield columns.at < selection.until
     if selection.model is not None:
-        yield columns.model_name == selection.model
+        yield columns.model_name == plain_text(selection.model)
     if selection.endpoint is not None:
         yield columns.endpoint == selection.endpoint
     if selection.status is not None:
         yield columns.status == selection.status
     for name, value in selection.tags.items():
         held = _member(connection, columns.tags, name)
-        yield held.is_(None) if value is None else held == value
+        yield held.is_(None) if value is None else held == plain_text(value)
 
 
 def _key(connection: Connection, name: str) -> ColumnElement[Any]:
@@ -138,6 +131,7 @@ def _shown(name: str, value: Any) -> str | None:
 
 def _member(connection: Connection, column: ColumnElement[str], name: str) -> ColumnElement[str]:
     """One member of a JSON object: text as it is, anything else as JSON, NULL where it is not there."""
+    name = plain_text(name)  # as it is stored
     if connection.dialect.name == "postgresql":
         return cast(column, JSON).op("->>", return_type=Text())(name)
     return func.lunar_member(column, name, type_=Text())
