@@ -17,8 +17,8 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from lunar_core.client.attempts import Policy
-from lunar_core.client.cost_notice import CostNotice
 from lunar_core.client.logs import log_observer_failure, log_outcome, log_route, logs_outcomes
+from lunar_core.client.notices import CostNotice
 from lunar_core.errors import LunarError
 from lunar_core.observers import (
     CallStart,

@@ -12,7 +12,7 @@ from lunar_core import routing
 from lunar_core.client import attempts
 from lunar_core.client.attempts import Plan, Policy
 from lunar_core.client.call import Call, Runtime
-from lunar_core.client.cost_notice import CostNotice
+from lunar_core.client.notices import CostNotice, warn_of_misspelt
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Endpoint, Observer, with_current_observers
 from lunar_core.settings import (
@@ -169,6 +169,7 @@ def _with_fallbacks(request: APIRequest, fallbacks: Sequence[str]) -> list[APIRe
 
 def _split(keywords: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
     """The client's options, and what is sent."""
+    warn_of_misspelt(keywords)
     options = {key: value for key, value in keywords.items() if key in api_requests.OPTIONS}
     return options, api_requests.clean(
         {key: value for key, value in keywords.items() if key not in api_requests.OPTIONS}

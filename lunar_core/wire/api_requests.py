@@ -109,6 +109,8 @@ def clean(params: Mapping[str, object]) -> dict[str, object]:
     if extra is not None:
         if not isinstance(extra, Mapping):
             _refuse("extra_body", "expected a dict")
+        if "stream" in extra and bool(extra["stream"]) is not bool(params.get("stream")):
+            _refuse("extra_body", "stream is a keyword of the call, which says what it returns")
         body.update(extra)
     return body
 

@@ -10,6 +10,8 @@ import pytest
 from lunar_core import ChatCompletion, ConfigurationError
 from lunar_core.types.completions import Message
 from lunar_core.wire import api_requests
+from lunar_core.wire.keywords import KNOWN, find_nearest
+from tests.faults_steps import completion, reply
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 CHAT = {"model": "gpt-4o-mini", "messages": HELLO}
@@ -404,3 +406,43 @@ def test_a_refusal_shows_no_prompt():
     with pytest.raises(ConfigurationError) as caught:
         chat(messages=[message])
     assert "diagnosis" not in str(caught.value)
+
+
+# Keywords
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("max_token", "max_tokens"),
+        ("fallback", "fallbacks"),
+        ("cost_weigth", "cost_weight"),
+        ("tool_choise", "tool_choice"),
+    ],
+)
+def test_a_misspelt_keyword_is_warned_of_with_the_nearest_name_and_sent(
+    name, meant, connect, fault_server
+):
+    fault_server.script(reply(json=completion("Hello")))
+    with pytest.warns(UserWarning, match=f"{name}: .* did you mean {meant}\\?"):
+        connect(fault_server).chat.completions.create(**CHAT, **{name: 1})
+    assert json.loads(fault_server.requests[0].body)[name] == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["top_k", "max_completion_tokens", "repetition_penalty", "x_new", "stop"]
+)
+def test_what_is_known_or_near_nothing_is_not(name):
+    assert find_nearest(name) is None
+
+
+def test_every_field_that_is_checked_is_a_keyword_that_is_known():
+    assert api_requests._CHECKS.keys() | api_requests.OPTIONS <= KNOWN
+
+
+@pytest.mark.parametrize(("stream", "told"), [(False, True), (True, False), (None, 1)])
+def test_extra_body_does_not_change_what_a_call_returns(stream, told):
+    with pytest.raises(ConfigurationError, match="extra_body: stream"):
+        chat(stream=stream, extra_body={"stream": told})
+    assert sent(chat(stream=True, extra_body={"stream": True}))["stream"] is True

@@ -1,11 +1,13 @@
-"""Word, once for each client, that streams of this service state no cost."""
+"""What a caller is warned of, where its own code stands: streams without a cost, keywords with a typing error."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 
 from lunar_core.errors import LunarCostWarning
+from lunar_core.wire.keywords import find_nearest
 
 _TEXT = (
     "the service stated no cost for a stream, so that its cost is None: unknown, and not 0."
@@ -27,8 +29,20 @@ class CostNotice:
             warnings.warn(_TEXT, LunarCostWarning, stacklevel=_levels_to_caller())
 
 
+def warn_of_misspelt(keywords: Iterable[str]) -> None:
+    """Warn of each keyword that is nearly one that is known here. It goes through untouched, as every other does.
+
+    >>> warn_of_misspelt(["temprature"])  # warns: did you mean temperature?
+    """
+    for name in keywords:
+        nearest = find_nearest(name)
+        if nearest is not None:
+            text = f"{name}: is sent as it is, but nothing of that name is known; did you mean {nearest}?"
+            warnings.warn(text, UserWarning, stacklevel=_levels_to_caller())
+
+
 def _levels_to_caller() -> int:
-    """How many frames above ``give`` the first one stands that is not ours."""
+    """How many frames above the one that warns the first one stands that is not ours."""
     frame, levels = sys._getframe(1), 1
     while frame.f_back is not None and _package(frame.f_globals.get("__name__")) in _OURS:
         frame, levels = frame.f_back, levels + 1

@@ -1,0 +1,37 @@
+"""The names that requests may have, and which of them a misspelt one was meant to be. One table for all packages."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import lru_cache
+
+from lunar_core.wire.params import ChatParams, CompletionParams, RouterParams
+
+KNOWN = frozenset({"model", "messages", "prompt", "stream", "execute"}).union(
+    *(params.__optional_keys__ for params in (ChatParams, CompletionParams, RouterParams))
+)
+"""The keywords of ``create()``, of all endpoints."""
+
+OF_PROVIDERS = frozenset(
+    {
+        *("audio", "best_of", "echo", "function_call", "functions", "guided_json", "ignore_eos"),
+        *("max_completion_tokens", "max_output_tokens", "metadata", "min_p", "min_tokens"),
+        *("modalities", "prediction", "prompt_cache_key", "reasoning", "repetition_penalty"),
+        *("route", "safe_prompt", "safety_identifier", "service_tier", "stop_sequences"),
+        *("stop_token_ids", "store", "suffix", "thinking", "tool_config", "top_a", "top_k"),
+        *("transforms", "verbosity", "web_search_options"),
+    }
+)
+"""Fields of providers, passed through: near a name above, and meant as they are."""
+
+
+@lru_cache(maxsize=256)
+def find_nearest(name: str) -> str | None:
+    """The known keyword that ``name`` is nearly; None where it is known itself, or near none.
+
+    >>> find_nearest("temprature"), find_nearest("top_k"), find_nearest("x_of_tomorrow")
+    ('temperature', None, None)
+    """
+    if name in KNOWN or name in OF_PROVIDERS:
+        return None
+    return next(iter(get_close_matches(name, sorted(KNOWN), n=1, cutoff=0.8)), None)
