@@ -6,9 +6,10 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -116,6 +117,14 @@ class Credential:
         )
 
 
+def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a client with their key or token out of sight, for the same reason as ``hidden``."""
+    return {
+        name: hidden(value) if name in ("api_key", "jwt") else value
+        for name, value in settings.items()
+    }
+
+
 def hidden(secret: T) -> T | SecretStr:
     """A plain string out of sight: done first, so that no later frame of a traceback shows it."""
     return SecretStr(secret) if isinstance(secret, str) else secret
@@ -213,6 +222,28 @@ class Settings:
             default_headers=checked_headers(default_headers, "default_headers"),
             limits=checked_limits(limits),
         )
+
+    def replaced(self, options: Mapping[str, Any]) -> Settings:
+        """These settings with some others, checked. Raises ConfigurationError naming one that cannot be given here."""
+        for name in options:
+            if name in _OF_CONNECTIONS:
+                raise ConfigurationError(
+                    f"{name}: belongs to the connections, which with_options shares; make a client of its own for that"
+                )
+            if name not in _REPLACEABLE and name not in ("api_key", "jwt"):
+                close = get_close_matches(name, [*_REPLACEABLE, "api_key", "jwt"], 1)
+                hint = f"; perhaps {close[0]}?" if close else ""
+                raise ConfigurationError(f"{name}: no setting of a client{hint}")
+        changes = {
+            name: check(options[name]) for name, check in _REPLACEABLE.items() if name in options
+        }
+        api_key, jwt = options.get("api_key"), options.get("jwt")
+        if api_key is not None or jwt is not None:
+            changes["credential"] = Credential.resolve(api_key, jwt)
+        return replace(self, **changes)
+
+
+_OF_CONNECTIONS = {"base_url", "allow_http", "max_connections", "http_client"}
 
 
 def checked_base_url(url: object, *, allow_http: bool) -> str:
@@ -365,3 +396,14 @@ def checked_headers(value: object, name: str) -> dict[str, str]:
             raise ConfigurationError(f"{name}: the value of {key} is no header value")
         headers[key] = text.strip(" \t")  # which is no part of a header's value
     return headers
+
+
+_REPLACEABLE: Mapping[str, Callable[[object], Any]] = {
+    "timeout": checked_timeout,
+    "max_retries": lambda value: checked_count(value, "max_retries"),
+    "total_timeout": lambda value: checked_seconds(value, "total_timeout"),
+    "fallbacks": checked_fallbacks,
+    "default_headers": lambda value: checked_headers(value, "default_headers"),
+    "limits": checked_limits,
+}
+"""What ``with_options`` may change, by name, with its check. The key and the observers have ways of their own."""

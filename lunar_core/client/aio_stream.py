@@ -155,6 +155,8 @@ class AsyncStream(Generic[C]):
         self.leave()
         await self.release()
 
+    close = aclose
+
     def leave(self) -> None:
         """Nobody reads on: tell the observers, once. The connection is still to be released."""
         if not self._over:

@@ -27,7 +27,7 @@ from lunar_core.client.sync_resources import (
 )
 from lunar_core.client.sync_stream import Stream
 from lunar_core.observers import Observer, checked_observers
-from lunar_core.settings import Limits, Secret, Settings, hidden
+from lunar_core.settings import Limits, Secret, Settings, hidden, hide_secrets
 from lunar_core.wire import error_responses, events
 from lunar_core.wire.api_requests import APIRequest
 
@@ -92,6 +92,7 @@ class Lunar:
         self._requests = Requests(settings)
         self._connections = Connections(settings, http_client)
         self._sleep = sleep
+        self._shares_connections = False
 
     @property
     def chat(self) -> Chat:
@@ -113,9 +114,27 @@ class Lunar:
     def providers(self) -> Providers:
         return Providers(self._run, self._planner)
 
+    def with_options(self, **settings: Any) -> Self:  # each is checked, by its name
+        """A client with some other settings on the same connections, which stay this client's to close.
+
+        ``settings`` are those of the constructor, but for those of the connections: ``base_url``, ``allow_http``,
+        ``max_connections``, ``http_client``. Raises ConfigurationError naming one that cannot be given.
+
+        >>> patient = Lunar("pk_live_...").with_options(max_retries=5, timeout=120)
+        """
+        settings = hide_secrets(settings)
+        observers = settings.pop("observers", self._planner.observers)
+        twin = type(self).__new__(type(self))
+        twin._start(self._settings.replaced(settings), checked_observers(observers), None)
+        twin._connections = self._connections
+        twin._sleep = self._sleep
+        twin._shares_connections = True
+        return twin
+
     def close(self) -> None:
-        """Close every connection. Later calls are refused."""
-        self._connections.close()
+        """Close every connection. Later calls are refused. One that ``with_options`` has made closes nothing."""
+        if not self._shares_connections:
+            self._connections.close()
 
     def __enter__(self) -> Self:
         return self

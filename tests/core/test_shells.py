@@ -16,6 +16,7 @@ ROOM = Path(lunar_core.client.__file__).parent
 
 # Everything in which the two may differ, as (in the async one, in the sync one).
 WITHOUT_AWAIT = (
+    (r"    close = aclose\n\n", ""),  # another name for what the sync one has under that name
     (r"\basync (?=def|for|with)", ""),
     (r"\bawait ", ""),
     (r"\bStopAsync(?=Iteration)", "Stop"),
