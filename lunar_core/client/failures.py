@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
-from pydantic import SecretStr
-
+from lunar_core.client.advice import advise
+from lunar_core.client.call import Call
 from lunar_core.errors import (
     APIConnectionError,
     APITimeoutError,
     LunarError,
     unsent,
 )
-from lunar_core.settings import Credential
+from lunar_core.settings import Settings
 from lunar_core.wire.api_requests import APIRequest
 from lunar_core.wire.headers import read_request_id
 
@@ -58,9 +59,18 @@ _BEFORE_SENDING = {
 
 
 def _bug(exc: Exception, text: str) -> LunarError:
+    place = _where(exc)
+    if place.startswith(_HERE):
+        return LunarError(
+            f"{text}: a bug in Lunar's client, raised at {place}. It was not tried again"
+        )
     return LunarError(
-        f"a bug, and no failure of the service: {text} (raised at {_where(exc)}). It was not tried again"
+        f"{text}: raised by what stands around this client (a hook, a wrapper, a test tool), at {place}, "
+        "and no failure of the service. It was not tried again"
     )
+
+
+_HERE = str(Path(__file__).parents[1])
 
 
 def _is_of_http(exc: Exception) -> bool:
@@ -86,32 +96,23 @@ def strip_frames(error: LunarError) -> LunarError:
 
 def complete_error(
     exc: Exception,
+    call: Call,
     *,
     request: APIRequest | None = None,
-    credential: Credential | None = None,
+    settings: Settings | None = None,
     headers: Mapping[str, str] | None = None,
-    secret: SecretStr | None = None,
 ) -> LunarError:
-    """The error that a request ended in, with what the client knows about it, and without the key.
+    """The error that a request of ``call`` ended in, with what the client knows about it, and without the key.
 
-    ``headers``: those of the response, if one came. ``secret``: the key that was sent, which a service may echo.
+    ``headers``: those of the response, if one came.
     """
     error = as_error(exc)
     if headers is not None:
         error.request_id = error.request_id or read_request_id(headers)
-    if request is not None and credential is not None:
-        _advise(error, request, credential)
-    return error if secret is None else _redact(error, secret.get_secret_value())
-
-
-def _advise(error: LunarError, request: APIRequest, credential: Credential) -> None:
-    if (
-        request.path.startswith("/v1/router")
-        and error.status_code in (401, 403)
-        and credential.kind == "jwt"
-    ):
-        error.message += " (the service, as it was observed, takes only an API key here: use api_key= in place of jwt=)"
-        error.args = (error.message,)
+    if request is not None and settings is not None:
+        advise(error, request, settings, call)
+    # A service may echo the key.
+    return error if call.secret is None else _redact(error, call.secret.get_secret_value())
 
 
 def _redact(error: LunarError, secret: str) -> LunarError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from lunar_core.client.advice import tell_attempts
 from lunar_core.client.attempts import Plan, Reply
 from lunar_core.client.body_buffer import BodyBuffer
 from lunar_core.client.call import Call, runtime
@@ -183,6 +184,7 @@ class Lunar:
             raise
         if reply.error is not None:
             try:
+                tell_attempts(reply.error, call.policy.attempts)
                 raise call.fail(strip_frames(reply.error))
             finally:
                 del reply  # or this frame and the error would keep each other, and the client
@@ -198,10 +200,10 @@ class Lunar:
         except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
             error = complete_error(
                 self._connections.explain(exc),
+                call,
                 request=request,
-                credential=self._settings.credential,
+                settings=self._settings,
                 headers=None if response is None else response.headers,
-                secret=call.secret,
             )
         except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
             call.policy.record_interrupted(request, exc, call.runtime.clock() - started)

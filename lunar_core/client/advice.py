@@ -1,0 +1,124 @@
+"""What the client adds to an error's text, so that whoever reads it need not search on.
+
+The service knows neither which key was sent from where, nor the URL, nor the timeout. Nothing here shows a key.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from lunar_core.client.call import Call
+from lunar_core.errors import APIConnectionError, APITimeoutError, LunarError
+from lunar_core.settings import Credential, Settings, is_loopback
+from lunar_core.types.attempt import Attempt
+from lunar_core.wire.api_requests import APIRequest
+
+_STEPS = {
+    "ConnectTimeout": "connect",
+    "ReadTimeout": "read",
+    "WriteTimeout": "write",
+    "PoolTimeout": "pool",
+}
+"""Which of ``Timeout``'s seconds ran out, by the name of httpx's error, and httpx2's."""
+_REFUSED = f"[Errno {errno.ECONNREFUSED}]"
+
+
+def advise(error: LunarError, request: APIRequest, settings: Settings, call: Call) -> None:
+    """Add to the text of ``error`` what is known of this request."""
+    facts = [fact for fact in _facts(error, request, settings, call) if fact]
+    if facts:
+        _append(error, "; ".join(facts))
+
+
+def tell_attempts(error: LunarError, attempts: Sequence[Attempt]) -> None:
+    """Add how often was asked, and of a rate limit how long to wait and which request to name."""
+    if error.status_code == 429:
+        retry_after = getattr(error, "retry_after", None)
+        facts = [
+            _times(attempts),
+            None if retry_after is None else f"retry_after {retry_after:g} s",
+            None if error.request_id is None else f"request id {error.request_id}",
+        ]
+        _append(error, "; ".join(fact for fact in facts if fact))
+    elif len(attempts) > 1:
+        _append(error, _times(attempts))
+
+
+def _times(attempts: Sequence[Attempt]) -> str:
+    return f"after {len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
+
+
+def _append(error: LunarError, fact: str) -> None:
+    error.message = f"{error.message} ({fact})"
+    error.args = (error.message,)
+
+
+def _facts(
+    error: LunarError, request: APIRequest, settings: Settings, call: Call
+) -> Iterator[str | None]:
+    if error.status_code in (401, 403):
+        yield _key_fact(settings.credential, call.secret)
+        if request.path.startswith("/v1/router") and settings.credential.kind == "jwt":
+            yield (
+                "the service, as it was observed, takes only an API key here: "
+                "use api_key= in place of jwt="
+            )
+    if error.status_code in (404, 405):
+        yield f"asked: {request.method} {settings.base_url}{request.path}"
+    if error.status_code in (400, 404, 422):
+        yield _nearest_model(error.body, request)
+    if isinstance(error, APITimeoutError):
+        yield _timeout_fact(error, call)
+    elif _is_refused(error) and is_loopback(urlsplit(settings.base_url).hostname or ""):
+        yield "nobody listens there; is the sandbox running? python -m lunar_core.sandbox"
+
+
+def _key_fact(credential: Credential, secret: SecretStr | None) -> str:
+    """Which kind of key was sent, and where it came from: no more of it than whether it begins as Lunar's do."""
+    if credential.source is None:
+        source = f"of the environment, {credential.variable}"
+    elif isinstance(credential.source, SecretStr):
+        source = f"given as {credential.kind}="
+    else:
+        source = f"returned by the function given as {credential.kind}="
+    if credential.kind == "jwt":
+        return f"sent: a token, {source}"
+    is_lunars = secret is not None and secret.get_secret_value().startswith("pk_")
+    return f"sent: an API key, {source}; Lunar's begin with pk_{'' if is_lunars else ', this one does not'}"
+
+
+def _timeout_fact(error: LunarError, call: Call) -> str | None:
+    if call.time_left() <= 0:
+        return "total_timeout ran out"
+    step = next((step for name, step in _STEPS.items() if name in error.message), None)
+    seconds = None if step is None else getattr(call.timeout, step)
+    return None if seconds is None else f"timeout.{step} is {seconds:g} s"
+
+
+def _is_refused(error: LunarError) -> bool:
+    return isinstance(error, APIConnectionError) and _REFUSED in error.message
+
+
+def _nearest_model(body: object, request: APIRequest) -> str | None:
+    """The names in the service's own list that are nearest to what was asked for."""
+    listed = list(dict.fromkeys(_listed_names(body)))
+    candidates = request.params.get("models")
+    requested = [request.model, *(candidates if isinstance(candidates, (list, tuple)) else ())]
+    missing = [name for name in requested if isinstance(name, str) and name not in listed]
+    nearest = [match for name in missing for match in get_close_matches(name, listed, 3)]
+    return f"did you mean {', '.join(dict.fromkeys(nearest))}?" if nearest else None
+
+
+def _listed_names(body: object) -> Iterator[str]:
+    """Every text in a list of an error's body whose name says that it lists what there is."""
+    if isinstance(body, Mapping):
+        for name, value in body.items():
+            if isinstance(value, list) and ("available" in str(name) or str(name) == "models"):
+                yield from (item for item in value if isinstance(item, str))
+            else:
+                yield from _listed_names(value)
