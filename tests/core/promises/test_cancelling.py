@@ -1,6 +1,7 @@
 """Promise 23: a call that is told to stop stops at once, and is never tried again."""
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
@@ -118,6 +119,61 @@ async def test_23_a_call_cancelled_while_it_waits_for_a_connection_leaves_none_l
     await asyncio.wait_for(asyncio.gather(first, third), 2)
     assert (len(fault_server.requests), fault_server.total) == (2, 1)
     await client.aclose()
+
+
+async def test_23_a_call_cancelled_before_it_is_written_is_never_sent(way, key, fault_server):
+    """Not even on a connection that is open, and ready to be written to at once."""
+    fault_server.always(way.answer())
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin)
+    await asked(client, way)
+
+    async def cancelled_from_the_start():
+        asyncio.current_task().cancel()
+        await asked(client, way)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(cancelled_from_the_start())
+    await asyncio.sleep(0.05)
+    assert len(fault_server.requests) == 1
+    await client.aclose()
+
+
+@pytest.mark.parametrize("first", ["cancelled", "freed"])
+async def test_23_a_connection_that_comes_free_with_a_cancellation_is_not_used(
+    first, key, fault_server
+):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin, max_connections=1)
+    for number in range(1, 51):
+        stream = await client.chat.completions.create(**QUESTION, stream=True)
+        waiting = asyncio.create_task(client.chat.completions.create(**QUESTION))
+        await asyncio.sleep(0)
+        if first == "cancelled":
+            waiting.cancel()
+        await stream.aclose()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert len(fault_server.requests) == number
+    await client.aclose()
+
+
+async def test_23_whatever_step_a_call_is_cancelled_at_its_connection_is_not_lost(
+    way, key, fault_server
+):
+    fault_server.always(way.answer())
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin, max_connections=1)
+    for steps in range(25):
+        call = asyncio.create_task(asked(client, way))
+        for _step in range(steps):
+            await asyncio.sleep(0)
+        call.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await call
+        assert call.cancelled() or steps > 3
+        await asyncio.wait_for(asked(client, way), 5)
+    await client.aclose()
+    await until(lambda: fault_server.open == 0)
 
 
 async def asked(client, way):

@@ -295,8 +295,10 @@ def test_10_retries_end_with_the_total_timeout(bounded, fault_server):
     fault_server.always(reply(503, headers=["retry-after-ms: 50"]))
     with within(0.4), pytest.raises(LunarError) as caught:
         bounded(fault_server, max_retries=1_000)
-    assert 2 <= len(fault_server.requests) <= 9
-    assert len(caught.value.attempts) == len(fault_server.requests)
+    requests = len(fault_server.requests)
+    assert 2 <= requests <= 9
+    # The time may be over as the last one is written: the server need not have read it by then.
+    assert len(caught.value.attempts) in (requests, requests + 1)
 
 
 def test_10_a_wait_that_would_pass_the_total_timeout_is_not_begun(bounded, fault_server):

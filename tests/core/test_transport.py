@@ -1,0 +1,489 @@
+"""Transport and AsyncTransport: what may be under any httpx client, and what httpx and httpcore have to be for that."""
+
+import asyncio
+import inspect
+import socket
+import ssl
+import threading
+import time
+from importlib.metadata import version
+
+import httpcore
+import httpx
+import pytest
+import trustme
+
+import lunar_core
+from lunar_core import (
+    APIConnectionError,
+    AsyncLunar,
+    AsyncTransport,
+    ConfigurationError,
+    Lunar,
+    LunarError,
+    Transport,
+)
+from lunar_core.client import addresses, responses
+from lunar_core.client.pool import FreeList
+from lunar_core.client.tls import tls_context
+from tests.faults import FaultServer, nobody_accepts
+from tests.faults_steps import chunk, close, completion, encode, hang, head, reply, spoken, sse
+
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+TRANSPORTS = pytest.mark.parametrize("kind", [Transport, AsyncTransport])
+
+
+def test_httpx_and_httpcore_are_what_the_transport_was_seen_to_work_with():
+    """Seen with httpx 0.27.2 and 0.28.1 and httpcore 1.0.9. The one private name is `_pool`."""
+    assert version("httpx").startswith(("0.27.", "0.28."))
+    assert version("httpcore").startswith("1.0.")
+    for transport, method, pool in (
+        (httpx.HTTPTransport, "handle_request", httpcore.ConnectionPool),
+        (httpx.AsyncHTTPTransport, "handle_async_request", httpcore.AsyncConnectionPool),
+    ):
+        assert "self._pool.handle_" in inspect.getsource(getattr(transport, method))
+        assign = inspect.getsource(pool._assign_requests_to_connections)
+        assert "self.create_connection(origin)" in assign
+
+
+@TRANSPORTS
+def test_what_tools_patch_is_inherited(kind):
+    pools = {Transport: httpcore.ConnectionPool, AsyncTransport: httpcore.AsyncConnectionPool}
+    for name in ("handle_request", "handle_async_request"):
+        assert name not in vars(kind)
+    pool = kind._pool.fget.__annotations__["return"]
+    ours = getattr(lunar_core.client.transport, pool)
+    assert issubclass(ours, pools[kind])
+    assert not {"handle_request", "handle_async_request"} & set(vars(ours))
+
+
+@TRANSPORTS
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"verify": False},
+        {"verify": "/etc/ssl/cert.pem"},
+        {"cert": "/client.pem"},
+        {"http1": False},
+        {"http2": True},
+        {"retries": 3},
+        {"trust_env": False},
+        {"colour": "blue"},
+        {"proxy": "ftp://127.0.0.1"},
+        {"proxy": "http://[::1"},
+    ],
+    ids=repr,
+)
+def test_what_does_not_apply_is_refused_by_name(option, kind):
+    with pytest.raises(ConfigurationError, match=rf"^{next(iter(option))}: "):
+        kind(**option)
+
+
+def ask(client, **params):
+    return client.chat.completions.create(**QUESTION | params).choices[0].message.content
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+def test_a_certificate_of_ones_own_is_shown_to_the_service(authority):
+    asks_for_one = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(asks_for_one)
+    authority.configure_trust(asks_for_one)
+    asks_for_one.verify_mode = ssl.CERT_REQUIRED
+    ours = ssl.create_default_context()
+    authority.configure_trust(ours)
+    with FaultServer(tls=asks_for_one) as server:
+        server.always(reply(json=completion("known")))
+        with httpx.Client(transport=Transport(ours)) as own, pytest.raises(APIConnectionError):
+            ask(Lunar("pk", base_url=server.origin, http_client=own, max_retries=0))
+        authority.issue_cert("client@lunar.test").configure_cert(ours)
+        with httpx.Client(transport=Transport(ours)) as own:
+            assert ask(Lunar("pk", base_url=server.origin, http_client=own)) == "known"
+
+
+@pytest.fixture
+def unix_server(tmp_path):
+    """A service behind a Unix socket; its path."""
+    path = str(tmp_path / "lunar.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+
+        def serve():
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(reply(json=completion("through a file")))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield path
+        thread.join(5)
+
+
+def test_a_unix_socket_is_spoken_to(unix_server):
+    with httpx.Client(transport=Transport(uds=unix_server)) as own:
+        assert ask(Lunar("pk", base_url="http://localhost", http_client=own)) == "through a file"
+
+    async def main():
+        async with httpx.AsyncClient(transport=AsyncTransport(uds=unix_server)) as own:
+            client = AsyncLunar("pk", base_url="http://localhost", http_client=own)
+            return (await client.chat.completions.create(**QUESTION)).choices[0].message.content
+
+    assert asyncio.run(main()) == "through a file"
+
+
+def test_connections_leave_from_the_address_that_they_are_told(fault_server):
+    fault_server.always(reply(json=completion()))
+    with httpx.Client(transport=Transport(local_address="127.0.0.7")) as own:
+        ask(Lunar("pk", base_url=fault_server.origin, http_client=own))
+        stream = own.send(own.build_request("GET", fault_server.origin), stream=True)
+        assert stream.extensions["network_stream"].get_extra_info("client_addr")[0] == "127.0.0.7"
+        stream.close()
+
+
+def test_socket_options_are_set(fault_server):
+    fault_server.always(reply(json=completion()))
+    option = (socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+    with httpx.Client(transport=Transport(socket_options=[option])) as own:
+        answer = own.send(own.build_request("GET", fault_server.origin), stream=True)
+        sock = answer.extensions["network_stream"].get_extra_info("socket")
+        assert sock.getsockopt(*option[:2]) == 2 * option[2]  # Linux doubles it
+        answer.close()
+
+
+def test_it_carries_any_other_request_of_an_httpx_client_too(fault_server):
+    def echo(request):
+        return reply(200, request.body, [f"x-method: {request.method}"])
+
+    fault_server.decide(echo)
+    with httpx.Client(transport=Transport()) as own:
+        assert (
+            own.post(fault_server.origin, content=iter([b"in ", b"pieces"])).content == b"in pieces"
+        )
+        assert own.get(fault_server.origin).headers["x-method"] == "GET"
+        fault_server.decide(lambda _request: head(200, ["content-length: 5"]))
+        assert own.head(fault_server.origin).headers["content-length"] == "5"
+        assert own.head(fault_server.origin).status_code == 200
+    assert fault_server.total == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (hang, httpx.ReadTimeout),
+        ([head(200, ["content-length: 9"]), b"half"], httpx.RemoteProtocolError),
+        (b"SSH-2.0\r\n\r\n", httpx.RemoteProtocolError),
+    ],
+    ids=["silence", "half an answer", "no HTTP"],
+)
+def test_its_errors_are_those_of_httpx(answer, error, fault_server):
+    steps = answer if isinstance(answer, list) else [answer]
+    fault_server.script([*steps, close])
+    with httpx.Client(transport=Transport(), timeout=0.3) as own, pytest.raises(error):
+        own.get(fault_server.origin)
+
+
+def test_limits_are_httpxs(fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    limits = httpx.Limits(max_connections=1)
+    with httpx.Client(
+        transport=Transport(limits=limits), timeout=httpx.Timeout(5, pool=0.1)
+    ) as own:
+        stream = own.send(own.build_request("GET", fault_server.origin), stream=True)
+        with pytest.raises(httpx.PoolTimeout):
+            own.get(fault_server.origin)
+        stream.close()
+
+
+def test_connections_beyond_those_that_are_kept_are_closed(fault_server):
+    fault_server.always(reply(json=completion()))
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(transport=Transport(limits=limits)) as own:
+        for _ in range(3):
+            own.get(fault_server.origin)
+    assert fault_server.total == 3
+
+
+# Addresses
+
+
+@pytest.fixture
+def dead_first(fault_server, monkeypatch):
+    """A name whose first address never answers; how often that one was tried."""
+    tried = []
+    with nobody_accepts() as origin:
+        dead = int(origin.rpartition(":")[2])
+        found = [
+            address
+            for port in (dead, fault_server.port)
+            for address in socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
+        monkeypatch.setattr(addresses, "HEAD_START", 0.1)
+        monkeypatch.setattr(addresses, "_dead", {})
+        open_one = addresses._socket
+        monkeypatch.setattr(
+            addresses,
+            "_socket",
+            lambda at, address: tried.append(address[4][1]) or open_one(at, address),
+        )
+        yield lambda: tried.count(dead)
+
+
+def test_an_address_that_is_dead_costs_its_share_once(connect, way, fault_server, dead_first):
+    fault_server.always(way.answer())
+    for _client in range(3):
+        way.ask(connect(fault_server))
+    assert dead_first() == 1
+
+
+def test_and_is_tried_first_again_after_some_minutes(
+    connect, way, fault_server, dead_first, monkeypatch
+):
+    fault_server.always(way.answer())
+    way.ask(connect(fault_server))
+    for place in addresses._dead:
+        addresses._dead[place] -= addresses.DEAD_SECONDS
+    way.ask(connect(fault_server))
+    assert dead_first() == 2
+
+
+def test_the_living_keep_the_order_in_which_the_name_gives_them(monkeypatch):
+    monkeypatch.setattr(addresses, "_dead", {("b", 1): time.monotonic() + 60})
+    found = [(2, 1, 6, "", (host, 1)) for host in "cbad"]
+    assert [address[4][0] for address in addresses.dead_last(found)] == list("cadb")
+
+
+def test_a_name_that_is_slow_to_find_is_waited_for_no_longer_than_the_timeout(
+    connect, way, monkeypatch
+):
+    asked = socket.getaddrinfo
+
+    def slowly(host, port, *args, **options):
+        if options.get("flags"):
+            return asked(host, port, **options)
+        time.sleep(2)
+        return asked("127.0.0.1", port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    started = time.monotonic()
+    with pytest.raises(lunar_core.APITimeoutError):
+        way.ask(connect("http://lunar.test", allow_http=True), total_timeout=0.2)
+    assert time.monotonic() - started < 1.5
+
+
+# Ends
+
+
+def in_thread(function):
+    """Run it in a thread; call what is returned for what came of it."""
+    came = []
+
+    def run():
+        try:
+            came.append(function())
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is looked at
+            came.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def wait():
+        thread.join(5)
+        return came[0]
+
+    return wait
+
+
+STUCK = {
+    "the head": hang,
+    "the body": [head(200, ["content-length: 99"]), b"{", hang],
+}
+
+
+@pytest.mark.parametrize("answer", STUCK.values(), ids=STUCK)
+def test_close_ends_what_other_threads_wait_for(answer, way, key, fault_server):
+    fault_server.always(answer)
+    client = Lunar(key, base_url=fault_server.origin, max_retries=3, fallbacks=["b"])
+    outcome = in_thread(lambda: way.ask(client))
+    fault_server.wait_until(lambda: fault_server.requests)
+    time.sleep(0.05)
+    closed = time.monotonic()
+    client.close()
+    error = outcome()
+    assert time.monotonic() - closed < 0.5
+    assert isinstance(error, APIConnectionError), error
+    assert "this client was closed" in str(error)
+    assert len(error.attempts) == len(fault_server.requests) == 1
+    assert error.attempts[0].may_be_billed
+
+
+def test_close_ends_a_stream_that_another_thread_reads(key, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = Lunar(key, base_url=fault_server.origin)
+    stream = client.chat.completions.create(**QUESTION, stream=True)
+    next(stream)
+    outcome = in_thread(lambda: next(stream))
+    time.sleep(0.05)
+    client.close()
+    error = outcome()
+    assert isinstance(error, LunarError)
+    assert "this client was closed" in str(error)
+    assert error.partial.choices[0].message.content == "Hel"
+
+
+def test_close_ends_what_waits_for_a_connection(way, key, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = Lunar(key, base_url=fault_server.origin, max_connections=1)
+    stream = client.chat.completions.create(**QUESTION, stream=True)
+    outcomes = [in_thread(lambda: way.ask(client)) for _ in range(3)]
+    time.sleep(0.1)
+    client.close()
+    errors = [outcome() for outcome in outcomes]
+    assert ["this client was closed" in str(error) for error in errors] == [True] * 3
+    assert not any(error.was_sent for error in errors)
+    stream.close()
+
+
+def test_close_ends_what_is_connecting(way, key):
+    with nobody_accepts() as origin:
+        client = Lunar(key, base_url=origin, timeout=30, max_retries=0)
+        outcome = in_thread(lambda: way.ask(client))
+        time.sleep(0.2)
+        closed = time.monotonic()
+        client.close()
+        error = outcome()
+    assert time.monotonic() - closed < 0.5
+    assert "this client was closed" in str(error)
+    assert not error.was_sent
+
+
+def test_close_ends_a_handshake(way, key, fault_server):
+    fault_server.greet(hang)
+    client = Lunar(key, base_url=fault_server.origin.replace("http:", "https:"), max_retries=0)
+    outcome = in_thread(lambda: way.ask(client))
+    fault_server.wait_until(lambda: fault_server.open == 1)
+    time.sleep(0.1)
+    client.close()
+    error = outcome()
+    assert "this client was closed" in str(error)
+    assert not error.was_sent
+
+
+async def test_aclose_ends_what_other_tasks_wait_for(key, fault_server):
+    fault_server.always(hang)
+    client = AsyncLunar(key, base_url=fault_server.origin, max_retries=3, fallbacks=["b"])
+    call = asyncio.create_task(client.chat.completions.create(**QUESTION))
+    await asyncio.to_thread(fault_server.wait_until, lambda: fault_server.requests)
+    await client.aclose()
+    with pytest.raises(APIConnectionError, match="this client was closed") as caught:
+        await call
+    assert len(caught.value.attempts) == 1
+
+
+def test_a_child_that_closes_the_client_leaves_its_parents_call_alone(key, fault_server, run_apart):
+    program = """
+        import json, os, sys, threading, time
+        from lunar_core import Lunar
+
+        client = Lunar("pk", base_url=sys.argv[1], max_retries=0)
+        asked = dict(model="m", messages=[dict(role="user", content="x")])
+        came = []
+        thread = threading.Thread(target=lambda: came.append(client.chat.completions.create(**asked)))
+        thread.start()
+        time.sleep(0.3)
+        child = os.fork()
+        if child == 0:
+            client.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        thread.join()
+        print(json.dumps(came[0].choices[0].message.content))
+    """
+
+    def slowly(_request):
+        time.sleep(1)
+        return reply(json=completion("Hello"))
+
+    fault_server.decide(slowly)
+    assert run_apart(program, fault_server.origin) == "Hello"
+
+
+# Connections come back
+
+
+@pytest.mark.parametrize("seconds", [0.04, 0.0])
+def test_a_connection_comes_back_although_the_end_comes_late(connect, fault_server, seconds):
+    """Without TCP_NODELAY, a server's last packet waits for the client's delayed acknowledgement: 40 ms."""
+
+    def late(connection):
+        time.sleep(seconds)
+
+    events = b"".join(map(encode, spoken("Hel", "lo")))
+    fault_server.always(
+        [
+            head(200, ["content-type: text/event-stream", "transfer-encoding: chunked"]),
+            b"%x\r\n%b\r\n" % (len(events), events),
+            late,
+            b"0\r\n\r\n",
+        ]
+    )
+    client = connect(fault_server)
+    for _ in range(50):
+        assert len(list(client.chat.completions.create(**QUESTION, stream=True))) >= 2
+    assert fault_server.total <= 2
+
+
+def test_an_end_that_never_comes_costs_a_reader_a_tenth_of_a_second(connect, fault_server):
+    fault_server.always(sse(*spoken("Hello"), hang))
+    client = connect(fault_server)
+    stream = client.chat.completions.create(**QUESTION, stream=True)
+    for part in stream:
+        if part.choices[0].finish_reason:
+            started = time.monotonic()
+    assert time.monotonic() - started < responses.DRAIN_SECONDS + 0.1
+    assert responses.DRAIN_SECONDS <= 0.1
+
+
+# What tells of misuse
+
+
+def test_an_event_loop_of_another_kind_is_told_in_words(fault_server):
+    """As trio does it: the coroutine is driven by hand, and asyncio knows of no loop."""
+    call = AsyncLunar("pk", base_url=fault_server.origin).chat.completions.create(**QUESTION)
+    with pytest.raises(ConfigurationError, match=r"asyncio.*trio"):
+        call.send(None)
+    assert not fault_server.total
+
+
+def test_another_class_of_tls_contexts_is_used_from_then_on(monkeypatch):
+    """Gevent and truststore put one in its place, perhaps after a first call."""
+    before, (of_python, *_) = tls_context(), ssl.SSLContext.__bases__
+    assert tls_context() is before
+
+    class Injected(ssl.SSLContext):
+        def __setattr__(self, name, value):  # Python's own would look for itself, and find this
+            getattr(of_python, name).__set__(self, value)
+
+    monkeypatch.setattr(ssl, "SSLContext", Injected)
+    assert isinstance(tls_context(), Injected)
+    monkeypatch.undo()
+    assert tls_context() is before
+
+
+def test_the_pool_has_one_entry_however_many_are_in_flight(fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    transport = Transport()
+    with httpx.Client(transport=transport) as own:
+        client = Lunar("pk", base_url=fault_server.origin, http_client=own)
+        streams = [client.chat.completions.create(**QUESTION, stream=True) for _ in range(5)]
+        (entry,) = transport._pool.connections
+        assert isinstance(entry, FreeList)
+        assert entry.info() == "5 busy, 0 idle"
+        for stream in streams:
+            stream.close()
