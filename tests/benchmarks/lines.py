@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import budgets
 import ledgers
 from contestants import CORE, LANGCHAIN, LLAMA_INDEX, REFERENCE, Group
 from hazards import HAZARDS
@@ -248,4 +249,6 @@ LINES = [
     Line("ledger, after", ledgers.after),
     Line("ledger, entries written", ledgers.written),
     Line("ledger, total over", ledgers.total),
+    Line("budget, a call", budgets.in_memory),
+    Line("budget, reservation", budgets.reservation),
 ]  # fmt: skip

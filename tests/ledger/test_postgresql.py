@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from lunar_core import Budget, CallStart, Ledger, LedgerError
+from lunar_core.cost.budget_sql import PostgresSQL
 from tests.ledger.support import entry, finish, outcome, start
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -139,3 +140,25 @@ def test_a_budget_sets_nothing_for_a_session_that_others_may_share(where):
 
 def begin(budget, name):
     budget.before(CallStart(name, "chat.completions", "gpt-4o-mini", {}))
+
+
+def test_a_reservation_is_one_statement(where):
+    """One round trip to the server, then: in autocommit, a statement is a transaction."""
+    with Ledger.open(where) as ledger:
+        budget = Budget(calls=3, ledger=ledger)
+        begin(budget, "first")
+        statements = []
+        budget._counters._sql = Counting(statements)
+        begin(budget, "second")
+        assert len(statements) == 1
+
+
+class Counting(PostgresSQL):
+    """Counts what is said to the server."""
+
+    def __init__(self, statements):
+        self.statements = statements
+
+    def execute(self, connection, statement, values):
+        self.statements.append(statement)
+        return super().execute(connection, statement, values)

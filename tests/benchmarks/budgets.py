@@ -1,0 +1,60 @@
+"""What a budget costs a call: in memory, from asking to settling; in a store, the reservation."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab import Lab
+from ledgers import make_outcomes
+from report import Row
+
+from lunar_core import Budget, CallStart, Ledger, Outcome
+
+IN_MEMORY = 5_000
+STORED = 2_000
+"""Calls of a round."""
+
+
+def in_memory(lab: Lab, line: str) -> Iterator[Row]:
+    """``before`` and ``after`` of a call, and the settlement that the next call makes."""
+    taken = []
+    for number in range(lab.rounds):
+        budget = Budget(usd=1_000_000, per="user", window="day")
+        first, *outcomes = make_outcomes(number * IN_MEMORY, IN_MEMORY)
+        budget.before(make_call(first))  # the bundled prices are loaded once
+        pairs = [(make_call(outcome), outcome) for outcome in outcomes]
+        started = time.thread_time()
+        for call, outcome in pairs:
+            budget.before(call)
+            budget.after(outcome)
+        taken.append((time.thread_time() - started) / len(pairs))
+    yield Row(line, "memory", "µs", statistics.median(taken) * 1e6, 25.0)
+
+
+def reservation(lab: Lab, line: str) -> Iterator[Row]:
+    """``before`` of a call against a budget in a file."""
+    taken = []
+    for number in range(lab.rounds):
+        calls = [make_call(outcome) for outcome in make_outcomes(number * STORED, STORED)]
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Ledger.open(Path(folder) / "costs.db") as ledger,
+        ):
+            budget = Budget(usd=1_000_000, window="day", reserve="0.01", ledger=ledger)
+            started = time.thread_time()
+            for call in calls:
+                budget.before(call)
+            taken.append((time.thread_time() - started) / len(calls))
+    yield Row(line, "SQLite", "µs", statistics.median(taken) * 1e6, 150.0)
+
+
+def make_call(outcome: Outcome) -> CallStart:
+    """How the call of an outcome began."""
+    params = {"messages": [{"role": "user", "content": "Hello!"}]}
+    return CallStart(
+        outcome.call.call_id, outcome.endpoint, "gpt-4o-mini", params, tags=outcome.tags
+    )
