@@ -12,40 +12,6 @@ from lunar_core.wire.tool_calls import ToolCallAssembler, with_call_ids
 _FOLD_AT_BYTES = 512 * 1024
 
 
-class ToolCallSlots:
-    """Which tool call a piece belongs to. Gives way to ``tool_calls.ToolCallAssembler``, which also says what it adds.
-
-    Pieces name their call by ``index``; some upstreams repeat the id with each piece, some number
-    every call 0, some leave the index out. LangChain, LlamaIndex and ``Assembly`` all ask here.
-    """
-
-    def __init__(self) -> None:
-        self._ids: dict[int, str | None] = {}
-        self._slots: dict[object, int] = {}  # upstream's index → where its current call is kept
-        self._last = -1
-
-    def slot(self, index: int | None, call_id: str | None, name: str | None) -> int:
-        """The position, from 0, of the call that a piece with these marks belongs to."""
-        if index is not None:
-            slot = self._slots.get(index)
-            known = self._ids.get(slot) if slot is not None else None
-            if slot is None:
-                slot = index if index not in self._ids else self._free()
-            elif call_id and name and known and call_id != known:
-                slot = self._free()  # a second call under a number already taken
-            self._slots[index] = slot
-        else:
-            same = next((s for s, known in self._ids.items() if call_id and known == call_id), None)
-            starts = bool(call_id or name) or self._last < 0
-            slot = same if same is not None else self._free() if starts else self._last
-        self._ids[slot] = self._ids.get(slot) or call_id or None
-        self._last = slot
-        return slot
-
-    def _free(self) -> int:
-        return max(self._ids, default=-1) + 1
-
-
 class _Choice:
     def __init__(self) -> None:
         self.texts: dict[str, list[str]] = {}

@@ -7,7 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.benchmarks import first_token
+
 BENCH = Path(__file__).parent
+
+
+def test_deciding_first_costs_a_routed_stream_one_more_way_there_and_back():
+    one_request, decide_first = first_token.measure(10, rounds=3).values()
+    assert one_request >= 10
+    assert decide_first >= 20
 
 
 def test_the_bench_measures_ours_and_the_peers_that_are_installed(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lunar_core import ChatCompletion, Completion
-from lunar_core.wire.deltas import Assembly, ToolCallSlots
+from lunar_core.wire.deltas import Assembly
 
 COST = {"total_tokens": 30, "total_cost_usd": 0.000045}
 
@@ -282,17 +282,6 @@ def test_each_choice_numbers_its_own_calls():
         "get_weather",
         "get_time",
     ]
-
-
-@given(st.lists(st.tuples(st.none() | st.integers(-1, 3), st.none() | st.sampled_from("abc"))))
-def test_slots_are_positions_whatever_the_marks(marks):
-    slots = ToolCallSlots()
-    taken = [slots.slot(index, call_id, call_id and "f") for index, call_id in marks]
-    assert all(isinstance(slot, int) for slot in taken)
-    known = {}
-    for slot, (_index, call_id) in zip(taken, marks, strict=True):
-        if call_id:  # no two calls share a position
-            assert known.setdefault(slot, call_id) == call_id
 
 
 # What else rides along
