@@ -128,6 +128,7 @@ class Lunar:
         twin = type(self).__new__(type(self))
         twin._start(self._settings.replaced(settings), checked_observers(observers), None)
         twin._connections = self._connections
+        twin._planner.cost_notice = self._planner.cost_notice
         twin._sleep = self._sleep
         twin._shares_connections = True
         return twin

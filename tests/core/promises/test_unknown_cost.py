@@ -30,6 +30,7 @@ def test_the_first_stream_without_a_cost_warns_once_for_each_client(connect, fau
             client = connect(fault_server)
             assert read(client).cost is None
             read(client)
+            read(client.with_options(timeout=5))
     first, second = costs_told(caught)
     assert first == second
     for word in ("cost", "disable_streaming=True", "estimates"):
