@@ -13,6 +13,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -49,6 +50,7 @@ def server() -> Iterator[str]:
             "port": port,
             "unix_socket_directories": "",
             "max_connections": 200,
+            "fsync": "off",  # it goes with its folder
         }
         options = [f"--{key}={value}" for key, value in settings.items()]
         with log.open("wb") as output:
@@ -63,7 +65,9 @@ def server() -> Iterator[str]:
             wait_for(process, programs, port, log)
             yield f"postgresql://lunar:{password}@127.0.0.1:{port}/postgres"
         finally:
-            process.terminate()
+            process.send_signal(
+                signal.SIGINT
+            )  # "fast": SIGTERM would wait for those who are connected
             process.wait(PATIENCE)
 
 
