@@ -50,7 +50,7 @@ class AsyncLunar:
     ...         answer = await client.chat.completions.create(
     ...             model="router", messages=[{"role": "user", "content": "Say hello"}]
     ...         )
-    ...         print(answer.choices[0].message.content, answer.usage.total_cost_usd)
+    ...         print(answer.choices[0].message.content, answer.cost)
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lunar_core import ChatCompletion, Completion
 from lunar_core.wire.deltas import Assembly
+from tests.faults_steps import reply, sse
 
 COST = {"total_tokens": 30, "total_cost_usd": 0.000045}
 
@@ -388,3 +389,29 @@ def test_a_long_stream_takes_time_in_proportion():
 
     small, large = (min(seconds_for(count) for _ in range(3)) for count in (2_500, 20_000))
     assert large < 28 * small
+
+
+def test_what_was_signed_survives_a_stream_and_goes_back_as_it_came(connect, fault_server):
+    signed = {"google": {"thought_signature": "S"}}
+    function = {"name": "f", "arguments": "{}", "signature": "T"}
+    entry = {"id": "c1", "type": "function", "function": function, "extra_content": signed}
+    fault_server.script(
+        sse(
+            piece({"reasoning_details": [{"data": "a"}], "tool_calls": [{"index": 0, **entry}]}),
+            piece({"reasoning_details": [{"data": "b"}], "extra_content": signed}),
+            piece(finish_reason="tool_calls"),
+            "data: [DONE]\n\n",
+        ),
+        reply(json={"choices": [{"message": {"content": "k"}}]}),
+    )
+    client, question = connect(fault_server), {"role": "user", "content": "x"}
+    stream = client.chat.completions.create(model="m", messages=[question], stream=True)
+    message = stream.get_final_completion().choices[0].message
+    result = {"role": "tool", "tool_call_id": "c1", "content": "r"}
+    client.chat.completions.create(model="m", messages=[question, message, result])
+    assert json.loads(fault_server.requests[1].body)["messages"][1] == {
+        "role": "assistant",
+        "tool_calls": [entry],
+        "reasoning_details": [{"data": "a"}, {"data": "b"}],
+        "extra_content": signed,
+    }

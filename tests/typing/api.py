@@ -30,6 +30,7 @@ from lunar_core import (
     Model,
     Observer,
     Outcome,
+    OutputTruncatedError,
     Profiles,
     Provider,
     RateLimitError,
@@ -38,6 +39,7 @@ from lunar_core import (
     Stream,
     Timeout,
     Totals,
+    UpstreamFailure,
     Usage,
     observing,
     tags,
@@ -55,6 +57,19 @@ def clients_are_made_of_these() -> None:
     Lunar(api_key=7)  # type: ignore[arg-type]
     Lunar("pk_live_...", "https://gateway.example")  # type: ignore[call-arg]
     Lunar(retries=3)  # type: ignore[call-arg]
+
+
+def costs_and_failures_are_typed(client: Lunar) -> None:
+    answer = client.chat.completions.create(model="m", messages=HELLO)
+    assert_type(answer.cost, Decimal | None)
+    stream = client.completions.create(model="m", prompt="p", stream=True)
+    assert_type(stream.cost, Decimal | None)
+    for call in answer.choices[0].message.tool_calls or []:
+        assert_type(call.function.name, str)
+    error = OutputTruncatedError("half", output="{", token_limit=5)
+    assert_type((error.output, error.token_limit, error.is_retryable), tuple[str, int | None, bool])
+    assert_type(error.upstream, UpstreamFailure | None)
+    assert_type(error.partial, ChatCompletion | Completion | None)
 
 
 def stream_types_the_answer(client: Lunar, *, streamed: bool) -> None:
