@@ -121,8 +121,8 @@ class Planner:
             checked_seconds(options.get("total_timeout"), "total_timeout") or settings.total_timeout
         )
         timeout, headers = options.get("timeout"), options.get("extra_headers")
-        given = options.get("fallbacks")
-        fallbacks = settings.fallbacks if given is None else checked_fallbacks(given)
+        of_call = options.get("fallbacks")
+        fallbacks = settings.fallbacks if of_call is None else checked_fallbacks(of_call)
         candidates = routing.candidates(routed_by or {})
         named = candidates if routed_by is not None else (request.model,)
         deadline = None if total is None else clock() + total

@@ -107,8 +107,8 @@ class Budget:
         if ledger is not None and not isinstance(ledger, Ledger):
             raise ConfigurationError("ledger: expected a Ledger or None")
         self.ledger = ledger
-        given = checked_prices(prices) or (None if ledger is None else ledger.prices)
-        self._prices = PricesAtHand(given, are_needed=self.unit == "usd")
+        own_prices = checked_prices(prices) or (None if ledger is None else ledger.prices)
+        self._prices = PricesAtHand(own_prices, are_needed=self.unit == "usd")
         self._begin()
         self._counters = self._make_counters(ledger)
         _BUDGETS.add(self)

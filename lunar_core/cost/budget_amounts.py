@@ -51,8 +51,8 @@ def shown(amount: int, unit: Unit) -> Decimal | int:
 
 def checked_limit(usd: object, tokens: object, calls: object) -> tuple[Unit, int]:
     """The one limit of a Budget, and its unit. Raises ConfigurationError."""
-    given = {"usd": usd, "tokens": tokens, "calls": calls}
-    named = [name for name, value in given.items() if value is not None]
+    limits = {"usd": usd, "tokens": tokens, "calls": calls}
+    named = [name for name, value in limits.items() if value is not None]
     if len(named) != 1:
         what = " and ".join(named) or "none of them"
         raise ConfigurationError(
@@ -61,7 +61,7 @@ def checked_limit(usd: object, tokens: object, calls: object) -> tuple[Unit, int
     if usd is not None:
         return "usd", _limit(EXACT.scaleb(checked_amount(usd, "usd"), _PICO), "usd")
     unit: Unit = "tokens" if tokens is not None else "calls"
-    return unit, _limit(Decimal(checked_count(given[unit], unit)), unit)
+    return unit, _limit(Decimal(checked_count(limits[unit], unit)), unit)
 
 
 def checked_reserve(value: object, unit: Unit) -> int | Literal["worst"] | None:
@@ -126,8 +126,8 @@ def worst_case(call: CallStart, unit: Unit, prices: Prices | None, *, output: in
         prices.cost(model, prompt_tokens=prompt, completion_tokens=completion)
         for model in _may_answer(call)
     ]
-    known = [cost for cost in costs if cost is not None]
-    return whole(max(known)) if known and len(known) == len(costs) else None
+    priced = [cost for cost in costs if cost is not None]
+    return whole(max(priced)) if priced and len(priced) == len(costs) else None
 
 
 def _may_answer(call: CallStart) -> tuple[str, ...]:

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from queue import Empty, SimpleQueue
 
-from lunar_core.cost.budget_amounts import Unit, count_outcome
+from lunar_core.cost.budget_amounts import Count, Unit, count_outcome
 from lunar_core.cost.budget_counters import Hold, Settlement
 from lunar_core.cost.prices import Prices
 from lunar_core.observers import Outcome
+
+logger = logging.getLogger("lunar_core")
 
 _REMEMBERED = 20
 """Settled calls of a key, of which the dearest says what the next may take."""
@@ -72,7 +75,13 @@ class CallsUnderWay:
         hold = self._open.pop(call_id, None)
         if hold is None:
             return None  # settled before, or begun by a parent of this process
-        count = count_outcome(outcome, hold.amount, self._unit, prices)
+        try:
+            count = count_outcome(outcome, hold.amount, self._unit, prices)
+        except (
+            Exception
+        ):  # whatever an odd answer may raise: the call was let through, and is counted
+            logger.exception("a budget could not tell what call %s came to", call_id)
+            count = Count(hold.amount, hold.amount)
         if count.typical is not None:
             self._remember(hold.key, count.typical)
         return Settlement(hold, count.spent + self._decisions.pop(call_id, 0), count.assumed)

@@ -117,14 +117,14 @@ class PostgresSQL:
     def reserve(self, connection: Any, row: Row) -> tuple[bool, Sums]:
         """Hold ``amount`` if all of it is at most ``at_most`` then."""
         try:
-            found = self._reserve(connection, row)
+            counter = self._reserve(connection, row)
         except Exception as error:
             if type(error).__name__ != "UniqueViolation":
                 raise
             return True, read_sums(self, connection, row)  # it is held already
-        if found is None:
+        if counter is None:
             return False, read_sums(self, connection, row)
-        sums = Sums(*found)
+        sums = Sums(*counter)
         if row["is_rolling"]:
             _add(sums, row)
         return True, sums
@@ -132,8 +132,8 @@ class PostgresSQL:
     def _reserve(self, connection: Any, row: Row) -> tuple[Any, ...] | None:
         """What the counters said: with this hold in them; of a rolling window, before it."""
         if not row["is_rolling"]:
-            found: tuple[Any, ...] | None = self.execute(connection, _RESERVE, row).fetchone()
-            return None if found is None else found[:-1]
+            counter: tuple[Any, ...] | None = self.execute(connection, _RESERVE, row).fetchone()
+            return None if counter is None else counter[:-1]
         with connection.pipeline(), connection.transaction():
             # The second statement sees what the holder of the lock before us has written.
             connection.execute(f"SELECT {_NO_WAIT}, pg_advisory_xact_lock({_lock_of(row)})")
@@ -170,8 +170,8 @@ def meet(sql: SQL, connection: Any, values: Row) -> str:
             "INSERT INTO lunar_meta (key, value) VALUES (:key, :value) ON CONFLICT DO NOTHING"
         )
         sql.execute(connection, statement, values)
-        found = sql.execute(connection, "SELECT value FROM lunar_meta WHERE key = :key", values)
-        value: str = found.fetchone()[0]
+        cursor = sql.execute(connection, "SELECT value FROM lunar_meta WHERE key = :key", values)
+        value: str = cursor.fetchone()[0]
         return value
 
 

@@ -83,11 +83,11 @@ class StoredCounters:
     def meet(self) -> None:
         """See that the name means the same here as in the store. Raises ConfigurationError."""
         if not self._has_met:
-            known = self._connection.use(self._meet)
-            if known != self._what:
+            stored = self._connection.use(self._meet)
+            if stored != self._what:
                 differing = ", ".join(
                     f"{key} is {value!r} there"
-                    for key, value in known.items()
+                    for key, value in stored.items()
                     if value != self._what[key]
                 )
                 raise ConfigurationError(
@@ -191,8 +191,8 @@ class StoredCounters:
     def _meet(self, connection: Any) -> dict[str, str | None]:
         key, value = f"budget {self._name}", json.dumps(self._what)
         values = {"key": key, "value": value}
-        known: dict[str, str | None] = json.loads(budget_sql.meet(self._sql, connection, values))
-        return known
+        stored: dict[str, str | None] = json.loads(budget_sql.meet(self._sql, connection, values))
+        return stored
 
     def _write_now(self, connection: Any, settlements: list[Settlement]) -> None:
         with self._sql.transaction(connection):

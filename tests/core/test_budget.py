@@ -194,6 +194,16 @@ def test_a_call_comes_to_what_was_stated_or_what_it_may_have_been(ended, spent, 
     assert (state.spent, state.assumed, state.held) == (Decimal(spent), Decimal(assumed), 0)
 
 
+def test_a_call_whose_answer_cannot_be_read_is_counted_as_it_was_reserved(caplog):
+    budget = Budget(usd=10, reserve=1, prices=PRICES)
+    for number, answer in enumerate([lambda: 1 / 0, lambda: ANSWER]):
+        budget.before(start(number))
+        budget.after(outcome(number, read_answer=answer))
+    state = budget.state()
+    assert (state.spent, state.assumed, state.held) == (Decimal("1.000009"), 1, 0)
+    assert "could not tell what call call_0 came to" in caplog.text
+
+
 def test_a_tokens_budget_counts_tokens():
     budget = Budget(tokens=100, reserve=40)
     budget.before(start(1))
