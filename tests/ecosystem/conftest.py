@@ -36,7 +36,7 @@ def run_program(lunar_sandbox):
             check=False,
             timeout=120,
         )
-        assert done.returncode == 0, done.stderr
+        assert (done.returncode, done.stderr) == (0, "")
         return json.loads(done.stdout.splitlines()[-1])
 
     return run
