@@ -1,6 +1,7 @@
-"""What this package uses of LlamaIndex and OpenInference beyond their public names: all of it, and nowhere else.
+"""What this package uses of LlamaIndex, OpenInference and mlflow beyond public names: all of it, and nowhere else.
 
-``tests/llama_index/test_compat.py`` has a test for each name, and runs on the lowest and the newest versions.
+``tests/llama_index/test_compat.py`` has a test for each name, and runs on the lowest and the newest versions; mlflow's
+is tested in ``tests/ecosystem``.
 """
 
 from __future__ import annotations
@@ -55,6 +56,15 @@ def find_openinference_span(span_id: str) -> Any:
 def otel_span_of(openinference_span: Any) -> Any:
     """The tracer's own span of what ``find_openinference_span`` found."""
     return openinference_span._otel_span
+
+
+def find_mlflow_span(span_id: str) -> Any:
+    """Mlflow's span for an open one of LlamaIndex, with ``set_attribute()``; None without it."""
+    for handler in get_dispatcher().span_handlers:
+        span = getattr(handler.open_spans.get(span_id), "_mlflow_span", None)
+        if span is not None:
+            return span
+    return None
 
 
 def openinference_reads_streams() -> bool:

@@ -1,4 +1,4 @@
-"""Cost and route on the span that a tracer keeps for an LLM call: OpenInference (Phoenix, Langfuse, …) or any other.
+"""Cost and route on the span that a tracer keeps for an LLM call: OpenInference (Phoenix, Langfuse), mlflow, any.
 
 Nothing is imported unless somebody traces: a process without OpenTelemetry never loads it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from llama_index_instrumentation.span import active_span_id
 
@@ -17,32 +17,55 @@ from lunar_core import bridge
 from lunar_core.observers import Outcome
 
 
+class CallSpan(Protocol):
+    """The span that a tracer keeps for one call."""
+
+    def describe(self, outcome: Outcome) -> None:
+        """Write what the call cost and how it was routed, in the tracer's words; costs in USD."""
+
+
 @dataclass(frozen=True)
-class CallSpan:
-    """The span that a tracer keeps for one call. ``openinference``: what OpenInference writes on it at its end."""
+class OTelSpan:
+    """A span of OpenTelemetry. ``openinference``: what OpenInference, whose span it is, writes on it at its end."""
 
     span: Any
     openinference: Any = None
 
     def describe(self, outcome: Outcome) -> None:
-        """Write what the call cost and how it was routed, in OpenInference's words; costs in USD."""
+        """Write it in the words of OpenInference, and the model in those of OpenTelemetry too."""
         if not self.span.is_recording():
             return
-        self.span.set_attributes({**_attributes(outcome), "metadata": self._metadata(outcome)})
+        metadata = json.dumps({**_metadata(self.span), **_facts(outcome)})
+        self.span.set_attributes({**_attributes(outcome), "metadata": metadata})
         if self.openinference is not None and outcome.model:
             self.openinference["llm.model_name"] = outcome.model
 
-    def _metadata(self, outcome: Outcome) -> str:
-        """JSON of the call's facts, beside what the caller has put there."""
-        facts: dict[str, object] = {
-            "call_id": outcome.call.call_id,
-            "model": outcome.model,
-            "requested_model": outcome.call.requested_model,
-            "provider": outcome.provider,
-            "routing": bridge.routing_dict(outcome.routing),
+
+@dataclass(frozen=True)
+class MlflowSpan:
+    """A span of mlflow, which writes its attributes as JSON."""
+
+    span: Any
+
+    def describe(self, outcome: Outcome) -> None:
+        """Write it in the words of mlflow: its own prices know no route."""
+        usage = outcome.usage
+        costs = {
+            "input_cost": usage and usage.input_cost_usd,
+            "output_cost": usage and usage.output_cost_usd,
+            "total_cost": usage and usage.total_cost_usd,
         }
-        facts = {name: value for name, value in facts.items() if value is not None}
-        return json.dumps({**_metadata(self.span), **facts})
+        costs = {name: cost for name, cost in costs.items() if cost is not None}
+        attributes: dict[str, object] = {
+            "mlflow.llm.model": outcome.model or None,
+            "model_name": outcome.model or None,
+            "mlflow.llm.provider": outcome.provider,
+            "mlflow.llm.cost": costs if "total_cost" in costs else None,
+            "lunar": _facts(outcome),
+        }
+        for name, value in attributes.items():
+            if value is not None:
+                self.span.set_attribute(name, value)
 
 
 def current_span() -> CallSpan | None:
@@ -53,12 +76,26 @@ def current_span() -> CallSpan | None:
     span_id, trace = active_span_id.get(), sys.modules.get("opentelemetry.trace")
     if trace is None or span_id is None:
         return None
+    mlflow = compat.find_mlflow_span(span_id)
+    if mlflow is not None:
+        return MlflowSpan(mlflow)
     # Rather OpenInference's own: the one it makes current may be none, or a stand-in that a stream outlives.
     openinference = compat.find_openinference_span(span_id)
     span = compat.otel_span_of(openinference) if openinference else trace.get_current_span()
     # Tracers name their spans after the framework's: "LunarLLM.chat" for "LunarLLM.chat-<uuid>".
     is_of_call = str(getattr(span, "name", "")).startswith(span_id.partition("-")[0])
-    return CallSpan(span, openinference) if is_of_call and span.is_recording() else None
+    return OTelSpan(span, openinference) if is_of_call and span.is_recording() else None
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "call_id": outcome.call.call_id,
+        "model": outcome.model,
+        "requested_model": outcome.call.requested_model,
+        "provider": outcome.provider,
+        "routing": bridge.routing_dict(outcome.routing),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _attributes(outcome: Outcome) -> dict[str, Any]:
