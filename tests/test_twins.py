@@ -29,6 +29,8 @@ COUNTERPARTS = {
 TYPES = ("Async", "Awaitable", "Generator")
 
 DIFFERENT = {
+    "lunar_core.evaluate.answers.acompare_answers": "the sync one runs it to its end",
+    "lunar_core.evaluate.report.RouteReport.ameasure": "the sync one runs it to its end",
     "lunar_core.cost.budget.Budget.abefore": "prices are loaded by a thread, so that the event loop goes on",
     "lunar_core.cost.budget_store.StoredCounters.arun": "only an event loop must not wait for SQLite's file",
     "lunar_core.cost.budget_threads.BoundedThread.arun": "a thread's future is awaited in another way",

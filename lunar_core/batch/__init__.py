@@ -8,9 +8,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from lunar_core.batch.answering import Batch, BatchResult, answer_rows
 from lunar_core.batch.answers_file import AnswersFile
 from lunar_core.batch.rows import RowError, checked_rows, read_rows
+from lunar_core.batch.running import run_to_end
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.budget import Budget
 from lunar_core.cost.ledger import Ledger
@@ -96,25 +95,4 @@ def _run_to_end(
                 own, batch.pending, observers, concurrency, batch.take
             )
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(answer_all())
-    else:  # a notebook's loop runs in this thread, and cannot run another
-        _run_in_thread(lambda: asyncio.run(answer_all()))
-
-
-def _run_in_thread(work: Callable[[], None]) -> None:
-    failures: list[BaseException] = []
-
-    def run_and_keep_failure() -> None:
-        try:
-            work()
-        except BaseException as failure:  # noqa: BLE001  # raised again in the caller's thread
-            failures.append(failure)
-
-    thread = threading.Thread(target=run_and_keep_failure, name="lunar-batch")
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
+    run_to_end(answer_all)

@@ -1,0 +1,39 @@
+"""Runs what is asynchronous to its end, from code that is not; in a notebook too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run_to_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``work()`` and return what it returns, or raise what it raises.
+
+    Where a loop runs in this thread already, as in a notebook, it runs in a thread of its own, with the tags and
+    observers of this one; the loop waits for it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run_and_keep_result() -> None:
+        try:
+            results.append(asyncio.run(work()))
+        except BaseException as failure:  # noqa: BLE001  # raised again in the caller's thread
+            failures.append(failure)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run_and_keep_result,), name="lunar-batch")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]

@@ -1,0 +1,155 @@
+"""``lunar-llm route-report``: does the router earn its place on prompts of one's own?"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lunar_core import AsyncLunar, Budget, ConfigurationError, LunarError
+from lunar_core.batch.running import run_to_end
+from lunar_core.cli.commands import (
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    AsJson,
+    BaseUrl,
+    _print_answer,
+    _print_error,
+    _print_json,
+    _print_note,
+    app,
+)
+from lunar_core.cost.amounts import checked_amount
+from lunar_core.evaluate import (
+    AnswerPlan,
+    Comparison,
+    RouteReport,
+    acompare_answers,
+    find_judge,
+    read_prompts,
+)
+from lunar_core.evaluate.page import page
+from lunar_core.evaluate.report import OUTPUT_TOKENS
+
+_CONCURRENCY = 16
+
+
+@app.command("route-report")
+def route_report(
+    prompts: Annotated[
+        Path, typer.Argument(help="A .jsonl of {'prompt' | 'messages', …}, or one prompt a line.")
+    ],
+    *,
+    weights: Annotated[str, typer.Option(help="Weights of cost to try.")] = "0,1e-6,5,20,100",
+    baseline: Annotated[str, typer.Option(help="The model to compare with.")] = "gpt-4o",
+    models: Annotated[
+        str | None, typer.Option(help="The candidates, with commas; default: all with a profile.")
+    ] = None,
+    within: Annotated[
+        float, typer.Option(help="How much more expected error than the best is fine.")
+    ] = 0.01,
+    output_tokens: Annotated[
+        int, typer.Option(help="Tokens to assume of every answer.")
+    ] = OUTPUT_TOKENS,
+    html: Annotated[Path | None, typer.Option(help="Write the report there, as a page.")] = None,
+    answers: Annotated[
+        int | None, typer.Option(help="Answer and judge so many prompts. This costs money.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="exact:FIELD, model:NAME or python:MODULE:FUNCTION.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="USD that --answers may spend.")] = None,
+    weight: Annotated[
+        float | None, typer.Option(help="The weight of --answers; default: the report's advice.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of each of --answers at most.")] = 512,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Write the judged answers there, as JSON lines.")
+    ] = None,
+    as_json: AsJson = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Say what routing would cost and how often it would err on your prompts, by weight of cost.
+
+    It asks for decisions alone, which generate nothing. With --answers, --judge and --budget, a sample is answered by
+    the router's choice, by the baseline and by a shuffled control, and judged.
+    """
+    try:
+        amount = _checked_answers(answers, judge, budget)
+        rows = read_prompts(prompts)
+        numbers = _numbers(weights)
+        candidates = None if models is None else [name.strip() for name in models.split(",")]
+
+        async def run() -> tuple[RouteReport, Comparison | None]:
+            async with AsyncLunar(base_url=base_url, max_connections=_CONCURRENCY) as client:
+                asks = f"{len(rows)} prompts × {len(numbers)} weights"
+                _print_note(f"Asking for {asks} = {len(rows) * len(numbers)} decisions …")
+                report = await RouteReport.ameasure(
+                    rows,
+                    weights=numbers,
+                    baseline=baseline,
+                    models=candidates,
+                    client=client,
+                    output_tokens=output_tokens,
+                    within=within,
+                    concurrency=_CONCURRENCY,
+                )
+                if amount is None:
+                    return report, None
+                if not as_json:
+                    _print_answer(f"{report}\n\n")
+                plan = AnswerPlan.draw(
+                    report, answers or 0, judge=judge or "", weight=weight, max_tokens=max_tokens
+                )
+                _print_note(plan.describe(amount))
+                limit = Budget(usd=amount, reserve="worst", prices=report.prices, warn_at=None)
+                return report, await acompare_answers(plan, limit, client=client)
+
+        report, comparison = run_to_end(run)
+        _show(report, comparison, as_json=as_json)
+        if html is not None:
+            words = "" if comparison is None else str(comparison)
+            html.write_text(page(report, words), encoding="utf-8")
+            _print_note(f"Wrote {html}")
+        if pairs is not None and comparison is not None:
+            comparison.write_jsonl(pairs)
+            _print_note(f"Wrote {pairs}")
+    except LunarError as error:
+        _print_error(error, as_json=as_json)
+        raise typer.Exit(MISUSED if isinstance(error, ConfigurationError) else FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _show(report: RouteReport, comparison: Comparison | None, *, as_json: bool) -> None:
+    if as_json:
+        judged = None if comparison is None else comparison.to_dict()
+        _print_json({**report.to_dict(), "answers": judged})
+    else:
+        _print_answer(f"{report if comparison is None else comparison}\n")
+
+
+def _checked_answers(answers: int | None, judge: str | None, budget: str | None) -> Decimal | None:
+    """The budget of the answers; None where none are to be paid for. Raises ConfigurationError."""
+    if answers is None:
+        if judge is not None or budget is not None:
+            raise ConfigurationError("--judge and --budget are for --answers: say how many")
+        return None
+    if answers < 1:
+        raise ConfigurationError(f"--answers: expected 1 or more, not {answers}")
+    if judge is None or budget is None:
+        raise ConfigurationError("--answers costs money: it takes --judge and --budget too")
+    find_judge(judge)
+    return checked_amount(budget, "--budget")
+
+
+def _numbers(weights: str) -> list[float]:
+    try:
+        return [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise ConfigurationError(
+            f"--weights: expected numbers with commas, not {weights!r}"
+        ) from None

@@ -1,0 +1,339 @@
+"""Paying for a sample of answers: what it costs at most, then answers and judgments, within a budget."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from lunar_core.batch.answering import answer_rows
+from lunar_core.batch.rows import Row, RowId
+from lunar_core.batch.running import run_to_end
+from lunar_core.client.aio import AsyncLunar
+from lunar_core.cost.amounts import exact_sum
+from lunar_core.cost.budget import Budget
+from lunar_core.cost.ledger import Ledger
+from lunar_core.cost.prices import Prices
+from lunar_core.errors import ConfigurationError
+from lunar_core.evaluate.intervals import shuffled
+from lunar_core.evaluate.judges import JUDGE_TOKENS, Judge, ModelJudge, find_judge
+from lunar_core.evaluate.pairs import Comparison, Pair, PairedAnswer
+from lunar_core.evaluate.prompts import Prompt
+from lunar_core.evaluate.report import RouteReport
+from lunar_core.settings import checked_count
+from lunar_core.types.usage import exact_usd
+from lunar_core.wire import tokens
+
+_BLOCK = 16
+"""Prompts that are answered and then judged together, so that a budget that ends leaves whole pairs behind."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Who is to answer one prompt: the router's choice, and the control."""
+
+    prompt: Prompt
+    choice: str
+    control: str
+
+
+@dataclass(frozen=True)
+class AnswerPlan:
+    """Which answers are to be paid for, before anything is. ``at_most``: USD, by list prices; None if one is unknown.
+
+    The control has the same shares of models as the choice, assigned at random (by ``seed``).
+    """
+
+    assignments: tuple[Assignment, ...]
+    baseline: str
+    weight: float | None
+    judge: Judge
+    max_tokens: int
+    prices: Prices
+
+    @classmethod
+    def draw(
+        cls,
+        report: RouteReport,
+        count: int,
+        *,
+        judge: str | Judge,
+        weight: float | None = None,
+        max_tokens: int = 512,
+        seed: int = 0,
+    ) -> AnswerPlan:
+        """Draw ``count`` of a report's prompts. ``weight``: one of the report's (default: the recommended one).
+
+        Raises ConfigurationError where the report has no prompts, no such weight, or the judge cannot work.
+        """
+        checked_count(count, "answers", least=1)
+        checked_count(max_tokens, "max_tokens", least=1)
+        judge = find_judge(judge) if isinstance(judge, str) else judge
+        weight = _weight_of(report, weight)
+        prompts = {prompt.id: prompt for prompt in report.prompts}
+        decisions = report.at_weight(weight)
+        if not prompts:
+            raise ConfigurationError(
+                "report: it has no prompts: make it with RouteReport.measure()"
+            )
+        chance = random.Random(seed)  # noqa: S311  # a sample, and the same at each run
+        sample = chance.sample(decisions, min(count, len(decisions)))
+        controls = shuffled([decision.model for decision in sample], seed)
+        plan = cls(
+            tuple(
+                Assignment(prompts[decision.prompt], decision.model, control)
+                for decision, control in zip(sample, controls, strict=True)
+            ),
+            report.baseline.model,
+            weight,
+            judge,
+            max_tokens,
+            report.prices,
+        )
+        _check_fields(plan)
+        return plan
+
+    @property
+    def at_most(self) -> Decimal | None:
+        """USD if every answer is as long as it may be and nothing is sent twice; prompts are counted here."""
+        costs = [
+            self.prices.cost(
+                model, prompt_tokens=assignment.prompt.tokens, completion_tokens=self.max_tokens
+            )
+            for assignment in self.assignments
+            for model in _models(assignment, self.baseline)
+        ]
+        costs += [
+            self.prices.cost(
+                self.judge.model, prompt_tokens=prompt_tokens, completion_tokens=JUDGE_TOKENS
+            )
+            for prompt_tokens in self._judged_tokens()
+            if isinstance(self.judge, ModelJudge)
+        ]
+        return None if None in costs else exact_sum(costs)
+
+    def _judged_tokens(self) -> Iterable[int]:
+        if not isinstance(self.judge, ModelJudge):
+            return
+        for assignment in self.assignments:
+            frame = tokens.in_messages(self.judge.messages(assignment.prompt, "", ""))
+            for _ in range(2 * len(_models(assignment, self.baseline)) - 2):
+                yield frame + 2 * self.max_tokens
+
+    def describe(self, budget: Decimal) -> str:
+        """What will be paid for and how much at most: for whoever is to agree to it."""
+        answers = sum(len(_models(row, self.baseline)) for row in self.assignments)
+        judgments = sum(1 for _ in self._judged_tokens())
+        asks = f"{answers} answers" + (f" and {judgments} judgments" if judgments else "")
+        most = self.at_most
+        price = (
+            "what they cost at most is unknown, as a price is"
+            if most is None
+            else f"by list prices {most:.4f} USD at most"
+        )
+        return (
+            f"{len(self.assignments)} prompts take {asks}: {price}. "
+            f"No call is sent that could pass the budget of {budget:f} USD."
+        )
+
+
+def compare_answers(
+    plan: AnswerPlan, budget: Budget, *, client: AsyncLunar | None = None, concurrency: int = 8
+) -> Comparison:
+    """Pay for the answers of a plan, have them judged, and compare. It ends where the budget ends.
+
+    ``budget``: an observer of every call, so make it with ``reserve="worst"``. ``client`` is left open (default:
+    ``AsyncLunar()``). Raises ConfigurationError for a budget that is none.
+
+    >>> plan = AnswerPlan.draw(report, 50, judge="exact:answer")
+    >>> print(compare_answers(plan, Budget(usd="0.50", reserve="worst", prices=report.prices)))
+    """
+    return run_to_end(
+        lambda: acompare_answers(plan, budget, client=client, concurrency=concurrency)
+    )
+
+
+async def acompare_answers(
+    plan: AnswerPlan, budget: Budget, *, client: AsyncLunar | None = None, concurrency: int = 8
+) -> Comparison:
+    """The same, on a running event loop."""
+    if not isinstance(budget, Budget):
+        raise ConfigurationError("budget: expected a Budget, as answers cost money")
+    checked_count(concurrency, "concurrency", least=1)
+    if client is None:
+        async with AsyncLunar(max_connections=concurrency) as own:
+            return await acompare_answers(plan, budget, client=own, concurrency=concurrency)
+    run = _Run(plan, budget, client, concurrency)
+    for start in range(0, len(plan.assignments), _BLOCK):
+        await run.take(plan.assignments[start : start + _BLOCK])
+        if run.refusal is not None:
+            break
+    return run.comparison()
+
+
+class _Run:
+    """One comparison under way."""
+
+    def __init__(
+        self, plan: AnswerPlan, budget: Budget, client: AsyncLunar, concurrency: int
+    ) -> None:
+        self._plan = plan
+        self._client = client
+        self._concurrency = concurrency
+        self._ledger = Ledger()
+        self._observers = (budget, self._ledger)
+        self._pairs: list[Pair] = []
+        self._failed = 0
+        self._unreadable = 0
+        self.refusal: str | None = None
+
+    async def take(self, block: Sequence[Assignment]) -> None:
+        """Have the prompts of a block answered and judged."""
+        baseline = self._plan.baseline
+        answers = await self._ask(
+            {
+                (number, model): (row.prompt.messages, model, self._plan.max_tokens)
+                for number, row in enumerate(block)
+                for model in _models(row, baseline)
+            }
+        )
+        complete: list[int] = []
+        for number, row in enumerate(block):
+            lines = [answers.get((number, model)) for model in _models(row, baseline)]
+            if all(line is not None and "error" not in line for line in lines):
+                complete.append(number)
+            elif any(line is not None and "error" in line for line in lines):
+                self._failed += 1
+        results = await self._judge(block, complete, answers)
+        for number in complete:
+            row = block[number]
+            result = 0 if row.choice == baseline else results.get((number, row.choice))
+            control = 0 if row.control == baseline else results.get((number, row.control))
+            if result is None or control is None:
+                continue
+
+            def answer(model: str, number: int = number) -> PairedAnswer:
+                line = answers[number, model]
+                return PairedAnswer(model, line["text"], exact_usd(line["cost_usd"]))
+
+            self._pairs.append(
+                Pair(
+                    id=row.prompt.id,
+                    prompt=row.prompt.text,
+                    baseline=answer(baseline),
+                    choice=answer(row.choice),
+                    result=result,
+                    control=answer(row.control),
+                    control_result=control,
+                    fields=row.prompt.fields,
+                )
+            )
+
+    async def _judge(
+        self,
+        block: Sequence[Assignment],
+        complete: Sequence[int],
+        answers: Mapping[tuple[int, str], Mapping[str, Any]],
+    ) -> dict[tuple[int, str], int]:
+        """By prompt and model, how its answer does against the baseline's; what was not judged is missing."""
+        judge, baseline = self._plan.judge, self._plan.baseline
+        contests = [
+            (number, model, answers[number, model]["text"], answers[number, baseline]["text"])
+            for number in complete
+            for model in _models(block[number], baseline)
+            if model != baseline
+        ]
+        if not isinstance(judge, ModelJudge):
+            return {
+                (number, model): judge.compare(block[number].prompt, candidate, reference)
+                for number, model, candidate, reference in contests
+            }
+        asks: dict[tuple[int, str], tuple[Any, str, int]] = {}
+        for number, model, candidate, reference in contests:
+            prompt = block[number].prompt
+            forward = judge.messages(prompt, candidate, reference)
+            backward = judge.messages(prompt, reference, candidate)
+            asks[number, f"forward {model}"] = (forward, judge.model, JUDGE_TOKENS)
+            asks[number, f"backward {model}"] = (backward, judge.model, JUDGE_TOKENS)
+        replies = await self._ask(asks)
+        results: dict[tuple[int, str], int] = {}
+        unjudged: set[int] = set()
+        for number, model, _, _ in contests:
+            pair = [replies.get((number, f"{way} {model}")) for way in ("forward", "backward")]
+            if any(line is not None and "error" in line for line in pair):
+                unjudged.add(number)
+            elif None not in pair:
+                result = judge.read(*(line["text"] for line in pair if line is not None))
+                self._unreadable += result is None
+                results[number, model] = result or 0
+        self._failed += len(unjudged)
+        return results
+
+    async def _ask(
+        self, asks: Mapping[tuple[int, str], tuple[Any, str, int]]
+    ) -> dict[tuple[int, str], Mapping[str, Any]]:
+        """The lines of what was answered, by the same keys; what a budget refused is missing."""
+        if self.refusal is not None:
+            return {}
+        keys = dict(enumerate(asks))
+        lines: dict[tuple[int, str], Mapping[str, Any]] = {}
+        rows = [
+            Row(number, {"messages": messages, "model": model, "max_tokens": most})
+            for number, (messages, model, most) in enumerate(asks.values())
+        ]
+
+        def keep(line: Mapping[str, Any]) -> None:
+            lines[keys[_number(line["id"])]] = line
+
+        self.refusal = await answer_rows(
+            self._client, rows, self._observers, self._concurrency, keep
+        )
+        return lines
+
+    def comparison(self) -> Comparison:
+        """What it has come to."""
+        return Comparison(
+            pairs=tuple(self._pairs),
+            judge=self._plan.judge.name,
+            baseline=self._plan.baseline,
+            weight=self._plan.weight,
+            planned=len(self._plan.assignments),
+            failed=self._failed,
+            unreadable=self._unreadable,
+            spent=self._ledger.total_cost,
+            unpriced=self._ledger.unpriced,
+            refusal=self.refusal,
+        )
+
+
+def _models(row: Assignment, baseline: str) -> list[str]:
+    """Who answers: each model once, the baseline first. The same answer serves whoever is the same model."""
+    return list(dict.fromkeys((baseline, row.choice, row.control)))
+
+
+def _number(row_id: RowId) -> int:
+    return int(row_id)
+
+
+def _weight_of(report: RouteReport, weight: float | None) -> float | None:
+    if weight is None:
+        if report.recommended is None:
+            raise ConfigurationError("weight: name one, as the report cannot recommend any")
+        return report.recommended.weight
+    if weight not in [row.weight for row in report.weights]:
+        raise ConfigurationError(f"weight: {weight!r} is none of the report's weights")
+    return weight
+
+
+def _check_fields(plan: AnswerPlan) -> None:
+    """That every prompt has what the judge reads, before anything is paid for."""
+    field = None if isinstance(plan.judge, ModelJudge) else plan.judge.field
+    if field is None:
+        return
+    for row in plan.assignments:
+        if field not in row.prompt.fields:
+            raise ConfigurationError(
+                f"judge: {plan.judge.name}: {row.prompt.id} has no field {field!r}"
+            )

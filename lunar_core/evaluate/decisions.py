@@ -1,0 +1,150 @@
+"""Decisions alone: whom the router would choose for each prompt at each weight of cost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from lunar_core.batch.rows import RowId
+from lunar_core.client.aio import AsyncLunar
+from lunar_core.cost.entries import model_name
+from lunar_core.cost.ledger import Ledger
+from lunar_core.errors import LunarError
+from lunar_core.evaluate.prompts import Prompt
+from lunar_core.observers import observing
+from lunar_core.types.completions import RoutingDecision
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the router decided for one prompt at one weight.
+
+    ``expected_error`` is the router's own expectation (0 to 1). ``scores`` are those of all candidates, lower is
+    better, where the service tells them, else None. ``cost``: USD billed for the answer, where there was one.
+    """
+
+    prompt: RowId
+    weight: float | None
+    model: str
+    expected_error: float | None = None
+    cluster: int | None = None
+    scores: Mapping[str, float] | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: Decimal | None = None
+
+    @property
+    def is_tied(self) -> bool | None:
+        """Whether another model scored as well as the best; None where the scores are not told."""
+        if self.scores is None:
+            return None
+        best = min(self.scores.values())
+        return sum(math.isclose(score, best, abs_tol=1e-12) for score in self.scores.values()) > 1
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """All that was decided. ``failures``: what the service said of prompts that are left out for it.
+
+    ``stated_cost``: what the service billed for deciding, in USD; None where it stated nothing.
+    """
+
+    prompts: tuple[Prompt, ...]
+    decisions: tuple[Decision, ...]
+    failures: Mapping[RowId, str]
+    stated_cost: Decimal | None
+
+
+async def ask_decisions(
+    client: AsyncLunar,
+    prompts: Sequence[Prompt],
+    *,
+    weights: Sequence[float],
+    models: Sequence[str] | None,
+    output_tokens: int,
+    concurrency: int,
+) -> Decisions:
+    """Ask for a decision on each prompt at each weight, ``concurrency`` at once.
+
+    A prompt that fails at one weight is left out at all, so that the weights stay comparable. Raises what the very
+    first request raises: a wrong key or address is wrong for all.
+    """
+    bills = Ledger()
+    decisions: list[Decision] = []
+    failures: dict[RowId, str] = {}
+    waiting = deque((prompt, weight) for prompt in prompts for weight in weights)
+
+    async def decide(prompt: Prompt, weight: float) -> None:
+        choices = {} if models is None else {"models": list(models)}
+        decision = await client.router.decide(
+            messages=prompt.messages,
+            cost_weight=weight,
+            **choices,  # type: ignore[arg-type]  # its one key is "models"
+        )
+        decisions.append(_decision(prompt, weight, decision, output_tokens))
+
+    async def work() -> None:
+        while waiting:
+            prompt, weight = waiting.popleft()
+            try:
+                await decide(prompt, weight)
+            except LunarError as error:
+                failures[prompt.id] = f"{type(error).__name__}: {error}"
+
+    with observing(bills):
+        await decide(*waiting.popleft())
+        workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(waiting)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+    stated = [entry.cost for entry in bills if entry.cost is not None]
+    order = {prompt.id: number for number, prompt in enumerate(prompts)}
+    return Decisions(
+        tuple(prompt for prompt in prompts if prompt.id not in failures),
+        tuple(
+            sorted(
+                (decision for decision in decisions if decision.prompt not in failures),
+                key=lambda decision: order[decision.prompt],
+            )
+        ),
+        failures,
+        sum(stated, Decimal(0)) if stated else None,
+    )
+
+
+def _decision(
+    prompt: Prompt, weight: float, decision: RoutingDecision, output_tokens: int
+) -> Decision:
+    return Decision(
+        prompt=prompt.id,
+        weight=weight,
+        model=model_name(decision.selected_model),
+        expected_error=decision.expected_error,
+        cluster=decision.cluster_id,
+        scores=scores_of((decision.model_extra or {}).get("all_scores")),
+        prompt_tokens=prompt.tokens,
+        completion_tokens=output_tokens,
+    )
+
+
+def scores_of(stated: object) -> dict[str, float] | None:
+    """The service's ``all_scores``; None for anything but numbers of at least two models.
+
+    >>> scores_of({"a": 0.1, "b": 0.2}), scores_of("none")
+    ({'a': 0.1, 'b': 0.2}, None)
+    """
+    if not isinstance(stated, Mapping) or len(stated) < 2:
+        return None
+    scores = {
+        model_name(str(name)): float(score)
+        for name, score in stated.items()
+        if isinstance(score, (int, float)) and math.isfinite(score)
+    }
+    return scores if len(scores) == len(stated) else None

@@ -1,0 +1,119 @@
+"""The frontier in pictures: cost across, expected error up, a point for each weight. Characters, or SVG. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lunar_core.evaluate.report import RouteReport
+
+
+@dataclass(frozen=True)
+class Point:
+    """``across`` and ``up`` are the two measures; ``mark`` is one character in the terminal."""
+
+    across: float
+    up: float
+    mark: str
+    label: str
+
+
+def points_of(report: RouteReport) -> list[Point]:
+    """A point for each weight whose cost and error are known, marked a, b, c, …, and the baseline's, marked *."""
+    points = [
+        Point(
+            float(row.cost_per_1000), row.expected_error, mark, f"weight {weight_name(row.weight)}"
+        )
+        for row, mark in zip(report.weights, marks(len(report.weights)), strict=True)
+        if row.cost_per_1000 is not None and row.expected_error is not None
+    ]
+    baseline = report.baseline
+    if baseline.cost_per_1000 is not None and baseline.expected_error is not None:
+        points.append(
+            Point(float(baseline.cost_per_1000), baseline.expected_error, "*", baseline.model)
+        )
+    return points
+
+
+def marks(count: int) -> list[str]:
+    """One character for each of ``count`` points.
+
+    >>> marks(3)
+    ['a', 'b', 'c']
+    """
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return list(letters[:count])
+
+
+def weight_name(weight: float | None) -> str:
+    """A weight as it is printed.
+
+    >>> weight_name(1e-6), weight_name(20.0), weight_name(None)
+    ('1e-06', '20', "the service's own")
+    """
+    return "the service's own" if weight is None else f"{weight:g}"
+
+
+def draw(
+    points: Sequence[Point], *, across: str, up: str, width: int = 56, height: int = 11
+) -> str:
+    """The picture in characters; "" for fewer than two points. Points on one spot share it: the first is seen.
+
+    ``across`` and ``up`` name the axes.
+    """
+    if len(points) < 2:
+        return ""
+    left, right = _range([point.across for point in points])
+    low, high = _range([point.up for point in points])
+    rows = [[" "] * width for _ in range(height)]
+    for point in reversed(points):
+        column = round((point.across - left) / (right - left) * (width - 1))
+        row = round((high - point.up) / (high - low) * (height - 1))
+        rows[row][column] = point.mark
+    lines = [f"  {up}"]
+    for number, line in enumerate(rows):
+        edge = {0: f"{high:7.3f}", height - 1: f"{low:7.3f}"}.get(number, " " * 7)
+        lines.append(f"{edge} |{''.join(line)}".rstrip())
+    lines.append(" " * 8 + "+" + "-" * width)
+    scale = f"{left:.3f}{across:^{max(1, width - 12)}}{right:.3f}"
+    return "\n".join([*lines, " " * 9 + scale])
+
+
+def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
+    """The same as an SVG element, with a title for each point; "" for fewer than two."""
+    if len(points) < 2:
+        return ""
+    width, height, edge = 640, 320, 56
+    left, right = _range([point.across for point in points])
+    low, high = _range([point.up for point in points])
+    shapes = []
+    for point in points:
+        x = edge + (point.across - left) / (right - left) * (width - 2 * edge)
+        y = edge + (high - point.up) / (high - low) * (height - 2 * edge)
+        name = escape(point.label)
+        kind = "baseline" if point.mark == "*" else "weight"
+        anchor = "end" if x > width * 0.7 else "start"
+        shift = -9 if anchor == "end" else 9
+        shapes.append(
+            f'<g class="{kind}"><title>{name}: {point.across:.4f}, {point.up:.4f}</title>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+            f'<text x="{x + shift:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{name}</text></g>'
+        )
+    base, end = height - edge + 16, width - edge + 16
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(up)} against {escape(across)}">'
+        f'<path class="axis" d="M{edge - 16} {edge - 16}V{base}H{end}"/>'
+        f'<text x="{edge - 16}" y="{edge - 26}">{escape(up)}: {low:.3f} to {high:.3f}</text>'
+        f'<text x="{end}" y="{base + 22}" text-anchor="end">{escape(across)}: {left:.3f} to {right:.3f}</text>'
+        + "".join(shapes)
+        + "</svg>"
+    )
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """From the least to the greatest, never of no width."""
+    least, greatest = min(values), max(values)
+    return (least, greatest) if greatest > least else (least - 0.5, greatest + 0.5)

@@ -1,0 +1,84 @@
+"""Intervals of 95 %, each under its name, and what the same shares come to when they are assigned at random. Pure."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from lunar_core.evaluate.decisions import Decision
+
+T = TypeVar("T")
+Interval = tuple[float, float]
+
+_Z = 1.959963984540054
+"""Of 95 %."""
+RESAMPLES = 4_000
+
+
+def wilson_interval(successes: int, trials: int) -> Interval | None:
+    """Wilson's 95 % interval of a share; None where nothing was tried.
+
+    >>> low, high = wilson_interval(8, 10)
+    >>> round(low, 3), round(high, 3)
+    (0.49, 0.943)
+    """
+    if trials == 0:
+        return None
+    share = successes / trials
+    scale = 1 + _Z**2 / trials
+    middle = (share + _Z**2 / (2 * trials)) / scale
+    half = _Z * math.sqrt(share * (1 - share) / trials + _Z**2 / (4 * trials**2)) / scale
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap_interval(differences: Sequence[float], seed: int = 0) -> Interval | None:
+    """The percentile bootstrap's 95 % interval of a mean, of 4,000 resamples; None for fewer than two values.
+
+    >>> bootstrap_interval([1, 1, 1])
+    (1.0, 1.0)
+    """
+    if len(differences) < 2:
+        return None
+    chance = random.Random(seed)  # noqa: S311  # statistics, and the same at each run
+    means = sorted(
+        sum(chance.choices(differences, k=len(differences))) / len(differences)
+        for _ in range(RESAMPLES)
+    )
+    return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
+
+
+def shuffled(choices: Sequence[T], seed: int = 0) -> list[T]:
+    """The control of a choice: the same values as often, assigned at random.
+
+    >>> sorted(shuffled(["a", "b", "a"]))
+    ['a', 'a', 'b']
+    """
+    control = list(choices)
+    random.Random(seed).shuffle(control)  # noqa: S311  # statistics, and the same at each run
+    return control
+
+
+def expected_error_at_random(
+    shares: Mapping[str, float], errors: Sequence[Mapping[str, float]]
+) -> float | None:
+    """The mean error of a mix that is assigned at random: exact, over all ways to assign it.
+
+    ``errors``: of each prompt, by model. None where one is missing.
+    """
+    if not errors or any(model not in scores for scores in errors for model in shares):
+        return None
+    return sum(
+        share * sum(scores[model] for scores in errors) / len(errors)
+        for model, share in shares.items()
+    )
+
+
+def shares_of(decisions: Sequence[Decision]) -> dict[str, float]:
+    """By model, the part of the decisions that chose it; the most chosen first."""
+    counts: dict[str, int] = {}
+    for decision in decisions:
+        counts[decision.model] = counts.get(decision.model, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return {model: count / len(decisions) for model, count in ordered}

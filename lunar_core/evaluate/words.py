@@ -1,0 +1,217 @@
+"""What a report says: its table, its picture, and what was not shown, as plainly as the numbers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from lunar_core.evaluate.frontier import draw, marks, points_of, weight_name
+from lunar_core.evaluate.unmeasured import RULE
+from lunar_core.routing import BREAK_TIES
+
+if TYPE_CHECKING:
+    from lunar_core.evaluate.report import RouteReport
+    from lunar_core.evaluate.weights import WeightResult
+
+HEAD = (
+    "",
+    "weight",
+    "USD/1,000",
+    "against",
+    "expected error",
+    "at random",
+    "ties",
+    "share by model",
+)
+ACROSS, UP = "USD for 1,000 answers", "expected error"
+_ANSWERS_NOTE = (
+    "Whether the answers are good: no answer was looked at. An expected error is the router's own expectation, "
+    "from questions that are not yours."
+)
+FEW = 30
+"""Prompts below which a report says that they are few."""
+
+
+def text(report: RouteReport) -> str:
+    """The whole report for a terminal."""
+    parts = [title(report), "", *aligned(table(report))]
+    picture = draw(points_of(report), across=ACROSS, up=UP)
+    if picture:
+        parts += ["", picture]
+    parts += ["", recommendation(report), "", "What this does not show:"]
+    return "\n".join([*parts, *(f"- {note}" for note in notes(report))])
+
+
+def title(report: RouteReport) -> str:
+    """One line on what the report is of."""
+    if report.source == "ledger":
+        return (
+            f"{report.prompt_count:,} routed answers of a ledger, against {report.baseline.model}."
+        )
+    return f"{report.prompt_count:,} prompts, routed but not answered, against {report.baseline.model}."
+
+
+def table(report: RouteReport) -> list[tuple[str, ...]]:
+    """The head, a row for each weight, and the baseline's."""
+    baseline = report.baseline
+    rows = [
+        _row(mark, row)
+        for row, mark in zip(report.weights, marks(len(report.weights)), strict=True)
+    ]
+    alone = ("*", baseline.model, usd(baseline.cost_per_1000), "", _error(baseline.expected_error))
+    return [HEAD, *rows, (*alone, "", "", "the baseline, alone")]
+
+
+def _row(mark: str, row: WeightResult) -> tuple[str, ...]:
+    shares = ", ".join(f"{model} {share:.0%}" for model, share in row.shares.items())
+    return (
+        mark,
+        weight_name(row.weight),
+        usd(row.cost_per_1000),
+        "?" if row.saved is None else f"{-row.saved:+.0%}",
+        _error(row.expected_error),
+        _error(row.shuffled_error),
+        "?" if row.ties is None else str(row.ties),
+        shares,
+    )
+
+
+def usd(cost: Decimal | None) -> str:
+    """An amount of a table. Unknown is ?, never 0."""
+    return "?" if cost is None else f"{cost:.4f}"
+
+
+def _error(error: float | None) -> str:
+    return "?" if error is None else f"{error:.3f}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def recommendation(report: RouteReport) -> str:
+    """Which weight, or why none."""
+    best = report.recommended
+    if report.source == "ledger":
+        return "No weight is named: each weight here was given to other calls."
+    if best is None:
+        return "No weight can be named: a cost or an expected error is unknown."
+    saved = "" if best.saved is None else f", {_against(best.saved, report.baseline.model)}"
+    return (
+        f"The cheapest weight within {report.within:g} of the best expected error: "
+        f"{weight_name(best.weight)} ({usd(best.cost_per_1000)} USD for 1,000 answers{saved})."
+    )
+
+
+def _against(saved: float, model: str) -> str:
+    return f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} than {model} alone"
+
+
+def notes(report: RouteReport) -> list[str]:
+    """What the numbers are not, a sentence or two each."""
+    words = [
+        _ANSWERS_NOTE,
+        _cost_note(report),
+        _at_random_note(report),
+        _unmeasured_note(report),
+        _zeros_note(report),
+        _ties_note(report),
+    ]
+    if report.baseline.expected_error is None:
+        words.append(
+            f"How often {report.baseline.model} would err here: the service tells the scores of the model that it "
+            "chose alone, or the baseline is no candidate."
+        )
+    if report.source == "ledger":
+        words.append(
+            "Which weight is best: the calls of one weight are not those of another, and the baseline is priced at "
+            "the tokens that other models wrote."
+        )
+    else:
+        words.append(_bill_note(report))
+    words.append(_count_note(report))
+    if report.failures:
+        first = next(iter(report.failures.values()))
+        words.append(
+            f"{len(report.failures)} prompts that could not be decided at every weight, and are left out. "
+            f"The first failed with: {first}"
+        )
+    return [word for word in words if word]
+
+
+def _cost_note(report: RouteReport) -> str:
+    if report.unpriced:
+        return f"A cost for {', '.join(report.unpriced)}: no price is known, and unknown is not 0."
+    if report.source == "ledger":
+        return "What the baseline would have been billed: it is priced at list prices, the answers as billed."
+    return (
+        f"A bill. Costs are estimates: prompts counted here, {report.output_tokens} tokens assumed of every answer "
+        "of every model, at list prices. Models differ in how much they write."
+    )
+
+
+def _at_random_note(report: RouteReport) -> str:
+    if all(row.shuffled_error is None for row in report.weights):
+        return (
+            "Whether the router's choice does better than the same mix of models at random: that takes the scores of "
+            "all models, which the service did not tell."
+        )
+    return (
+        'That choosing prompt by prompt pays: "at random" is what the router itself expects of the same mix of '
+        "models, shuffled. Where the two are close, the saving comes of the mix. And the router judges itself: it "
+        "picks what erred least on a topic's few questions, so its own numbers flatter it. Judged answers "
+        "(--answers) would test it."
+    )
+
+
+def _unmeasured_note(report: RouteReport) -> str:
+    unmeasured = report.unmeasured
+    if unmeasured.prompts is None:
+        return "Which prompts are on topics that nobody measured: that takes the scores of all models and the topic."
+    return (
+        f"Anything about {unmeasured.prompts} or more of {report.prompt_count} prompts, whose topics look unmeasured "
+        f"({RULE})."
+        if unmeasured.prompts
+        else f"That every topic was measured: none looks unmeasured, but that is {RULE}."
+    )
+
+
+def _zeros_note(report: RouteReport) -> str:
+    zeros = report.unmeasured.zeros
+    if not zeros:
+        return ""
+    return (
+        f"Certainty for {zeros} prompts with an expected error of 0: it means a few sample questions that were all "
+        "answered right."
+    )
+
+
+def _count_note(report: RouteReport) -> str:
+    different = len({prompt.text for prompt in report.prompts}) or report.prompt_count
+    if different < FEW:
+        return (
+            f"Anything firm: {different} different prompts are few, and others may look different."
+        )
+    return ""
+
+
+def _ties_note(report: RouteReport) -> str:
+    at_zero = [row for row in report.weights if row.weight == 0 and row.ties]
+    if not at_zero:
+        return ""
+    return (
+        f"A reason for {at_zero[0].ties} choices at weight 0, where several models tie for the best: the order of the "
+        f"models decides, often for a dear one. A weight of {BREAK_TIES:g} takes the cheapest of them."
+    )
+
+
+def _bill_note(report: RouteReport) -> str:
+    if report.stated_cost is None:
+        return "What the decisions cost: the service stated no cost for them."
+    return f"Free decisions: the service stated {report.stated_cost:f} USD for them."

@@ -1,0 +1,93 @@
+"""`lunar-llm route-report`: numbers on stdout, all about them on stderr; money is spent only within a budget."""
+
+import json
+import sys
+
+import pytest
+
+from lunar_core.cli import main
+
+
+@pytest.fixture
+def sandbox(lunar_sandbox_factory):
+    return lunar_sandbox_factory(dialect="observed")
+
+
+@pytest.fixture
+def lunar(sandbox, monkeypatch, capsys):
+    """Run the command; (exit code, stdout, stderr)."""
+    monkeypatch.setenv("LUNAR_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("LUNAR_BASE_URL", sandbox.url)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lunar-llm", "route-report", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": f"Write haiku {n}.", "answer": "yes"} for n in range(4)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def test_it_reports_decisions_and_spends_nothing(lunar, prompts, sandbox):
+    code, out, err = lunar(prompts, "--weights", "0,20")
+    assert code == 0
+    assert out.startswith("4 prompts, routed but not answered, against gpt-4o.\n")
+    assert "What this does not show:" in out
+    assert err == "Asking for 4 prompts × 2 weights = 8 decisions …\n"
+    assert sandbox.billed() == []
+
+
+def test_other_programs_get_json_and_readers_a_page(lunar, prompts, tmp_path):
+    page = tmp_path / "report.html"
+    code, out, _err = lunar(prompts, "--json", "--html", page)
+    report = json.loads(out)
+    assert (code, report["prompts"], report["answers"]) == (0, 4, None)
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_answers_are_paid_for_within_a_budget_after_it_was_said_how_much(
+    lunar, prompts, sandbox, tmp_path
+):
+    pairs = tmp_path / "pairs.jsonl"
+    answers = ("--answers", "3", "--judge", "exact:answer", "--budget", "0.5", "--pairs", pairs)
+    code, out, err = lunar(prompts, *answers)
+    assert code == 0
+    assert "USD at most. No call is sent that could pass the budget of 0.5 USD." in err
+    assert f"spent: {sandbox.total_billed():f} USD" in out
+    assert len(pairs.read_text(encoding="utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--answers", "3"], "--judge and --budget too"),
+        (["--answers", "3", "--judge", "exact:answer"], "--judge and --budget too"),
+        (["--budget", "3"], "are for --answers"),
+        (["--answers", "0", "--judge", "exact:answer", "--budget", "1"], "--answers"),
+        (["--answers", "3", "--judge", "me", "--budget", "1"], "judge: expected exact:FIELD"),
+        (["--answers", "3", "--judge", "exact:answer", "--budget", "-1"], "--budget"),
+        (["--weights", "0,cheap"], "--weights"),
+        (["--weights=-1"], "weights"),
+    ],
+)
+def test_what_cannot_work_is_named_before_anything_is_sent(
+    arguments, words, lunar, prompts, sandbox
+):
+    code, out, err = lunar(prompts, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert sandbox.requests() == []
+
+
+def test_a_file_that_is_not_there_is_named(lunar, tmp_path):
+    code, _out, err = lunar(tmp_path / "none.txt")
+    assert code == 2
+    assert "none.txt cannot be read" in err
