@@ -20,7 +20,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from langchain_lunar.entries import Report, Run
+from langchain_lunar.connection import COST_TAGS
+from langchain_lunar.entries import Report, Run, was_sent
 from lunar_core import Entry, Ledger, Totals, current_tags
 from lunar_core.cost.view import CostView
 
@@ -185,7 +186,9 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         """Record the call, with what a stream had told of its usage before it broke off."""
         if self._ended.get(run_id) is not None:
             return  # its answer is recorded: an event loop that closes just then has LangChain tell of both
-        self._settle(Report.of_error(self._take(run_id), error, response))
+        run = self._take(run_id)
+        if was_sent(error):
+            self._settle(Report.of_error(run, error, response))
 
     def _enter(self, run_id: UUID, parent_run_id: UUID | None, name: str | None) -> _Root:
         """The outermost run around this one, as far as it was seen."""
@@ -213,7 +216,9 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
             "tags": tuple(kwargs.get("tags") or ()),
             "metadata": metadata,
         }
-        self._runs.put(run_id, Run(endpoint, labels, current_tags()))
+        own_tags = metadata.get(COST_TAGS)
+        tags = {**(own_tags if isinstance(own_tags, Mapping) else {}), **current_tags()}
+        self._runs.put(run_id, Run(endpoint, labels, tags))
 
     def _take(self, run_id: UUID) -> Run:
         """What is known of a run that has ended. A handler that joined later knows its id alone."""

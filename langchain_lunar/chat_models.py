@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.exceptions import OutputParserException
@@ -18,10 +18,11 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
-from langchain_lunar.connection import LunarConnection
+from langchain_lunar.connection import COST_TAGS, LunarConnection
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import ReplayReasoning, to_countable
 from langchain_lunar.metadata import added_up
+from langchain_lunar.migration import check_keywords
 from langchain_lunar.parsers import make_parser
 from langchain_lunar.profiles import KEYS, profile_of
 from langchain_lunar.requests import SENT_FIELDS, make_request
@@ -41,6 +42,7 @@ from lunar_core.errors import LunarError
 from lunar_core.routing import Sticky
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
+from lunar_core.wire.api_requests import check_values
 
 
 class ChatLunar(LunarConnection, BaseChatModel):
@@ -118,6 +120,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
     langsmith_cost: bool = False
     """Put USD into the ``usage_metadata`` of answers, from where LangSmith reads them. LangChain cannot add floats up:
     streams stay without (see ``response_metadata``), and its ``UsageMetadataCallbackHandler`` counts one call only."""
+
+    @model_validator(mode="after")
+    def _check_parameters(self) -> Self:
+        check_keywords(self.model_kwargs, "model_kwargs")
+        check_values({name: getattr(self, name) for name in SENT_FIELDS})
+        return self
 
     @model_validator(mode="after")
     def _set_lunar_version(self) -> Self:
@@ -336,6 +344,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
         stop = stop or ([self.stop] if isinstance(self.stop, str) else self.stop)
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "lunar"
+        if (
+            self.cost_tags
+        ):  # beside LangSmith's own, for handlers: runs know nothing else of the model
+            cast("dict[str, Any]", params)[COST_TAGS] = dict(self.cost_tags)
         return params
 
 

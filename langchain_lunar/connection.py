@@ -40,8 +40,13 @@ from lunar_core.settings import SETTING_NAMES, Settings, Timeout, checked_timeou
 Secret = str | SecretStr | Callable[[], str] | None
 """A string is kept as a SecretStr."""
 
-_CLIENT_FIELDS = frozenset({*SETTING_NAMES, "http_async_client", "http_client", "observers"})
+_CLIENT_FIELDS = frozenset(
+    {*SETTING_NAMES, "cost_tags", "http_async_client", "http_client", "observers"}
+)
 """Fields that a client is made of: when one of them changes, the next call has new clients."""
+
+COST_TAGS = "lunar_tags"
+"""Where the metadata of a run say what its model's calls are for."""
 
 _NOT_COPIED = (
     "cache",
@@ -91,6 +96,9 @@ class LunarConnection(Serializable):
     """Told of each call, and may refuse it (budgets)."""
     allow_http: bool = False
     """Whether ``base_url`` may be plain http to another machine."""
+    cost_tags: dict[str, str] | None = None
+    """What all calls of this model are for, by name: ledgers add costs up by these (see ``lunar_core.tags``, whose
+    blocks win). ``tags=`` with a dict is the same; a list is LangChain's own tags."""
 
     # What was passed is not shown in errors: a key may be among it.
     model_config = ConfigDict(
@@ -169,7 +177,7 @@ class LunarConnection(Serializable):
         if fields["jwt"] is not None and "api_key" not in self.model_fields_set:
             fields["api_key"] = None  # a token that was given goes before a key of the environment
         return ClientPair(
-            Settings.resolve(**fields),
+            Settings.resolve(**fields, tags=self.cost_tags),
             checked_observers(self.observers),
             self.http_client,
             self.http_async_client,

@@ -13,8 +13,8 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_lunar.metadata import metadata_of
 from lunar_core import ChatCompletion, Completion, Entry, LunarError
+from lunar_core.cost.entries import entry_from_metadata
 from lunar_core.observers import Status
-from lunar_core.types.usage import exact_usd
 
 _ABORTED = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
 
@@ -95,31 +95,25 @@ class Report:
         )
 
 
+def was_sent(error: BaseException) -> bool:
+    """Whether a call that ended with ``error`` reached the service: one that an observer refused did not, say."""
+    return not isinstance(error, LunarError) or bool(error.attempts)
+
+
 def _entry(run: Run, status: Status, info: Mapping[str, Any], usage: Mapping[str, Any]) -> Entry:
-    cost = info.get("total_cost_usd")
-    prompt = _count(usage, "input_tokens", "prompt_tokens")
-    completion = _count(usage, "output_tokens", "completion_tokens")
-    requested = run.stated_at_start("ls_model_name") or ""
-    route = info.get("routing") or {}  # of a stream that was left, often all that was told
-    call_id = _text(info.get("call_id"))
-    provider = _text(info.get("provider")) or _text(route.get("selected_provider"))
-    if provider is None and call_id is None:  # another vendor's model
+    provider = None
+    if not info.get("call_id"):  # another vendor's model
         provider = _text(info.get("model_provider")) or run.stated_at_start("ls_provider")
-    return Entry(
-        call_id=call_id or str(run.labels["run_id"]),
-        model=_text(info.get("model_name")) or _text(route.get("selected_model")) or requested,
+    return entry_from_metadata(
+        info,
+        usage,
+        call_id=str(run.labels["run_id"]),
         endpoint=run.endpoint,
-        requested_model=_text(info.get("requested_model")) or requested,
-        provider=provider,
         status=status,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=_count(usage, "total_tokens") or prompt + completion,
-        cost=exact_usd(cost) if isinstance(cost, (int, float)) else None,
+        requested_model=run.stated_at_start("ls_model_name") or "",
+        provider=provider,
         tags=run.tags,
         labels=run.labels,
-        latency_ms=_number(info.get("latency_ms")),
-        ttft_ms=_number(info.get("ttft_ms")),
     )
 
 
@@ -151,11 +145,3 @@ def _facts_of_partial(partial: ChatCompletion | Completion) -> _Facts:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _number(value: object) -> float | None:
-    return value if isinstance(value, (int, float)) else None
-
-
-def _count(usage: Mapping[str, Any], *names: str) -> int:
-    return next((int(usage[name]) for name in names if usage.get(name)), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -19,14 +19,15 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from langchain_lunar.connection import LunarConnection
+from langchain_lunar.connection import COST_TAGS, LunarConnection
 from langchain_lunar.errors import model_error
 from langchain_lunar.metadata import added_up, metadata_of, token_usage
-from langchain_lunar.migration import as_parameter
+from langchain_lunar.migration import as_parameter, check_keywords
 from lunar_core import Completion, LunarError
 from lunar_core.types.completions import TextChoice
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
+from lunar_core.wire.api_requests import check_values
 
 _SENT = (
     "temperature",
@@ -92,6 +93,12 @@ class LunarLLM(LunarConnection, BaseLLM):
     """Fields of the request that have no parameter here."""
     extra_body: dict[str, Any] | None = None
     """Merged into every request as it is."""
+
+    @model_validator(mode="after")
+    def _check_parameters(self) -> Self:
+        check_keywords(self.model_kwargs, "model_kwargs")
+        check_values({name: getattr(self, name) for name in _SENT})
+        return self
 
     @model_validator(mode="after")
     def _set_lunar_version(self) -> Self:
@@ -260,6 +267,7 @@ class LunarLLM(LunarConnection, BaseLLM):
 
     def _with(self, keywords: Mapping[str, Any]) -> Self:
         """The model with the settings of a call."""
+        check_keywords(keywords)
         named = {as_parameter(name): value for name, value in keywords.items() if name != "stream"}
         if not named:
             return self
@@ -312,6 +320,10 @@ class LunarLLM(LunarConnection, BaseLLM):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "lunar"
+        if (
+            self.cost_tags
+        ):  # beside LangSmith's own, for handlers: runs know nothing else of the model
+            cast("dict[str, Any]", params)[COST_TAGS] = dict(self.cost_tags)
         return params
 
 

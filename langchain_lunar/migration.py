@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic.fields import FieldInfo
+
+from lunar_core.errors import ConfigurationError
+from lunar_core.settings import SETTING_NAMES
+from lunar_core.wire.api_requests import OPTIONS
 
 _BOTH = {
     "max_completion_tokens": "max_tokens",
@@ -23,6 +28,7 @@ _FIELDS = _BOTH | {
     "openai_api_key": "api_key",
     "openrouter_api_base": "base_url",
     "openrouter_api_key": "api_key",
+    "stream": "streaming",
 }
 """What others call it → the field that it is here."""
 
@@ -87,6 +93,7 @@ _WITHOUT_MEANING = frozenset(
         "root_client",
         "route",
         "session_id",
+        "stream",
         "stream_chunk_timeout",
         "streaming",
         "tiktoken_model_name",
@@ -97,6 +104,12 @@ _WITHOUT_MEANING = frozenset(
     }
 )
 """Settings of the services and clients of OpenAI, OpenRouter and the vendor, and of chat models when it is none."""
+
+_SETTINGS = frozenset(SETTING_NAMES) - OPTIONS
+_NO_PARAMETERS = frozenset(
+    {"execute", "http_async_client", "http_client", "messages", "observers", "prompt"}
+)
+"""What is asked itself, and what the client is made of: no call can say these."""
 
 _CALLER = 6
 """Frames from here to whoever made the model: two of ours, pydantic's and langchain-core's ``__init__``, ours."""
@@ -124,14 +137,47 @@ def as_fields(keywords: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> d
             if key not in _PASSED_ON:
                 unknown.append(key)
     if unknown:
+        listed = ", ".join(name + _nearest(name, (*fields, *_PASSED_ON)) for name in unknown)
         warnings.warn(
-            f"{', '.join(unknown)}: not a parameter of this model. Put into model_kwargs, "
+            f"{listed}: not a parameter of this model. Put into model_kwargs, "
             "so that it is sent with every request as it is",
             stacklevel=_CALLER,
         )
-    if parameters:
-        values["model_kwargs"] = {**(values.get("model_kwargs") or {}), **parameters}
+    # Of tags, names and values are the ledger's, and a list is LangChain's.
+    if isinstance(values.get("tags"), Mapping):
+        values["cost_tags"] = values.pop("tags")
+    return _with_parameters(values, parameters, has_streaming="streaming" in fields)
+
+
+def _with_parameters(
+    values: dict[str, Any], parameters: Mapping[str, Any], *, has_streaming: bool
+) -> dict[str, Any]:
+    """``values`` with ``parameters`` among its ``model_kwargs``. How an answer comes is no parameter of it."""
+    kwargs = {**(values.get("model_kwargs") or {}), **parameters}
+    stream = kwargs.pop("stream", None)
+    if stream is not None and has_streaming:
+        values.setdefault("streaming", stream)
+    if kwargs or "model_kwargs" in values:
+        values["model_kwargs"] = kwargs
     return values
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, names, n=1)
+    return f" ({matches[0]}?)" if matches else ""
+
+
+def check_keywords(keywords: Mapping[str, Any], place: str = "") -> None:
+    """Refuse what no call can say: settings of the client, a key among them, and what is asked itself.
+
+    ``place``: what the keywords stand in, such as ``model_kwargs``. Raises ConfigurationError naming the first.
+    """
+    where = f"{place}: " if place else ""
+    for name in keywords:
+        if name in _SETTINGS:
+            raise ConfigurationError(f"{where}{name}: a setting of the model, not of a call")
+        if name in _NO_PARAMETERS or (place and name == "model"):
+            raise ConfigurationError(f"{where}{name}: no parameter of a call")
 
 
 def as_parameter(name: str) -> str:

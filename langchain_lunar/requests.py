@@ -13,7 +13,7 @@ from langchain_lunar.answers import from_wire, to_result
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.messages import to_wire
 from langchain_lunar.metadata import read_decision
-from langchain_lunar.migration import as_parameter
+from langchain_lunar.migration import as_parameter, check_keywords
 from langchain_lunar.parsers import check_forced_call, parse_into
 from langchain_lunar.router.route import DECISION
 from langchain_lunar.router.sticky import find_sticky_model
@@ -25,10 +25,8 @@ from langchain_lunar.tools import (
     is_schema_class,
     response_format,
 )
-from lunar_core.errors import ConfigurationError
-from lunar_core.settings import SETTING_NAMES
 from lunar_core.types.completions import ChatCompletion, RoutingDecision
-from lunar_core.wire.api_requests import OPTIONS, ROUTER
+from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.tool_names import fit_names
 
 if TYPE_CHECKING:
@@ -69,24 +67,6 @@ _LOCAL = frozenset(
     }
 )
 """Keywords of a call that are for LangChain or for this class, and never sent."""
-
-RESERVED = frozenset(
-    {"messages", "prompt", "execute", "http_client", "http_async_client", "observers"}
-)
-SETTINGS = frozenset(SETTING_NAMES) - OPTIONS
-
-
-def check_keywords(keywords: Mapping[str, Any], place: str = "") -> None:
-    """Refuse what no call can say: settings of the client, a key among them, and what is asked itself.
-
-    ``place``: what the keywords stand in, such as ``model_kwargs``. Raises ConfigurationError naming the first.
-    """
-    for name in keywords:
-        if name in RESERVED or name in SETTINGS:
-            what = "a setting of the model" if name in SETTINGS else "no parameter of a call"
-            raise ConfigurationError(
-                f"{f'{place}: ' if place else ''}{name}: {what}; nothing was sent"
-            )
 
 
 @dataclass(frozen=True)

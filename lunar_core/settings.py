@@ -185,6 +185,7 @@ class Settings:
     fallbacks: tuple[str, ...] = ()
     default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     limits: Limits = Limits()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def resolve(
@@ -201,6 +202,7 @@ class Settings:
         default_headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         allow_http: bool = False,
+        tags: Mapping[str, str] | None = None,
     ) -> Settings:
         """Raises ConfigurationError naming the first setting that cannot work."""
         api_key, jwt = hidden(api_key), hidden(jwt)
@@ -221,6 +223,7 @@ class Settings:
             fallbacks=checked_fallbacks(fallbacks),
             default_headers=checked_headers(default_headers, "default_headers"),
             limits=checked_limits(limits),
+            tags=checked_tags(tags),
         )
 
     def replaced(self, options: Mapping[str, Any]) -> Settings:
@@ -345,6 +348,15 @@ def checked_count(value: object, name: str, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name}: expected a whole number, {least} or more")
     return value
+
+
+def checked_tags(value: object) -> dict[str, str]:
+    """What every call is booked on, from a dict of names and values, or None."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError('tags: expected a dict such as {"team": "search"}')
+    return {name: str(text) for name, text in value.items()}
 
 
 def checked_limits(value: object) -> Limits:

@@ -36,7 +36,7 @@ from lunar_core import (
     routing,
 )
 from lunar_core.bridge import CostWeight
-from lunar_core.wire.api_requests import OPTIONS, ROUTER
+from lunar_core.wire.api_requests import OPTIONS, ROUTER, check_values
 
 _CHOICE = ("models", "cost_weight")
 _COMMON_FAILURES = (
@@ -71,6 +71,7 @@ class RouteChooser:
         if models is not None and len(models) < 2:
             what = "models" if self.candidates is None else "candidates"
             raise ConfigurationError(f"{what}: a choice needs at least 2 models, not {len(models)}")
+        check_values({"cost_weight": self.cost_weight})
         for model_id in self.candidates or ():
             self.candidate(model_id)
         if self.default_model is not None or self.on_routing_error == "fallback":

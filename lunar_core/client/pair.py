@@ -88,6 +88,7 @@ class ClientPair:
             fallbacks=settings.fallbacks,
             default_headers=settings.default_headers,
             limits=settings.limits,
+            tags=settings.tags,
             allow_http=True,  # as far as it may: the address has been checked
             http_client=http_client,
             observers=self.observers,

@@ -14,7 +14,7 @@ from lunar_core.client.attempts import Plan, Policy
 from lunar_core.client.call import Call, Runtime
 from lunar_core.client.notices import CostNotice, warn_of_misspelt
 from lunar_core.errors import ConfigurationError
-from lunar_core.observers import Endpoint, Observer, with_current_observers
+from lunar_core.observers import Endpoint, Observer, current_tags, with_current_observers
 from lunar_core.settings import (
     Settings,
     checked_count,
@@ -143,6 +143,7 @@ class Planner:
             limits=settings.limits,
             observers=with_current_observers(self.observers),
             stream=request.stream,
+            tags={**settings.tags, **current_tags()},
             models=tuple(dict.fromkeys((*named, *fallbacks))) if named else (),
             candidates=candidates,
             cost_weight=routing.cost_weight(routed_by or {}),

@@ -40,6 +40,7 @@ class Lunar:
     the environment (LUNAR_API_KEY, LUNAR_JWT). ``base_url``: else LUNAR_BASE_URL, else the hosted service.
     ``timeout``: seconds, ``(connect, read)``, Timeout or httpx's own. ``total_timeout``: seconds for a whole
     call with its retries, fallbacks and the body of a stream. ``fallbacks``: models to ask when the first fails.
+    ``tags``: what all calls of this client are for, see ``lunar_core.tags``; those of a block win.
     ``observers``: see Observer. ``http_client``: an httpx or httpx2 Client of your own, left open by ``close()``.
 
     One client may be shared by any number of threads; it may be forked, copied and pickled.
@@ -69,6 +70,7 @@ class Lunar:
         observers: Sequence[Observer] = (),
         limits: Limits | None = None,
         allow_http: bool = False,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         api_key, jwt = hidden(api_key), hidden(jwt)
         settings = Settings.resolve(
@@ -83,6 +85,7 @@ class Lunar:
             default_headers=default_headers,
             limits=limits,
             allow_http=allow_http,
+            tags=tags,
         )
         self._start(settings, checked_observers(observers), http_client)
 
