@@ -132,11 +132,9 @@ def hidden(secret: T) -> T | SecretStr:
 
 def _secret_source(given: Secret, name: str) -> SecretStr | Callable[[], str]:
     given = hidden(given)
-    return (
-        given
-        if not isinstance(given, SecretStr) and callable(given)
-        else _checked_secret(given, name)
-    )
+    if callable(given) and not isinstance(given, SecretStr):
+        return given
+    return _checked_secret(given, name)
 
 
 def _answer_of(source: Callable[[], str], name: str) -> SecretStr:
@@ -352,8 +350,7 @@ def checked_count(value: object, name: str, *, least: int = 0) -> int:
 
 def checked_tags(value: object) -> dict[str, str]:
     """What every call is booked on, from a dict of names and values, or None."""
-    if value is None:
-        return {}
+    value = {} if value is None else value
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ConfigurationError('tags: expected a dict such as {"team": "search"}')
     return {name: str(text) for name, text in value.items()}
@@ -417,5 +414,6 @@ _REPLACEABLE: Mapping[str, Callable[[object], Any]] = {
     "fallbacks": checked_fallbacks,
     "default_headers": lambda value: checked_headers(value, "default_headers"),
     "limits": checked_limits,
+    "tags": checked_tags,
 }
 """What ``with_options`` may change, by name, with its check. The key and the observers have ways of their own."""

@@ -107,6 +107,14 @@ def test_a_clients_tags_are_on_every_call_and_a_blocks_win(lunar_sandbox):
     ]
 
 
+def test_a_client_with_other_options_may_have_other_tags(lunar_sandbox):
+    ledger = Ledger()
+    ask = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+    with Lunar(lunar_sandbox.api_key, base_url=lunar_sandbox.url, observers=[ledger]) as client:
+        client.with_options(tags={"team": "ads"}).chat.completions.create(**ask)
+    assert [entry.tags for entry in ledger] == [{"team": "ads"}]
+
+
 @pytest.mark.parametrize("value", ["team", ["team"], {1: "x"}])
 def test_tags_that_are_no_dict_of_names_are_refused(value):
     with pytest.raises(ConfigurationError, match="tags: "):
