@@ -142,7 +142,7 @@ class Stream(Generic[C]):
         """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
         self._over = True
         if error is not None:
-            self._error = self._state.broken(complete_error(error, self._call))
+            self._error = strip_frames(self._state.broken(complete_error(error, self._call)))
         self._state.conclude("ok" if error is None else "failed", self._error)
         if error is None and self._state.done:
             self._response.drain()

@@ -301,6 +301,7 @@ def test_19_a_key_that_the_server_echoes_is_redacted(secret, echo, connect, way,
         [str(error), repr(error), *shown_by(vars(error)), repr(error.attempts)]
     )
     assert key.encode() not in pickle.dumps(error)
+    assert (error.__cause__, error.__context__) == (None, None)  # which tblib would pickle too
 
 
 @pytest.mark.parametrize("written", ["pk_live_1\n", "  pk_live_1", "\tpk_live_1\r\n"])
