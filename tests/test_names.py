@@ -43,7 +43,6 @@ PUBLIC = {
 """Names that users have in their programs: `Totals.of(entries)`."""
 
 UNTIL_MENDED = {
-    "llama_index_lunar",
     "lunar_core",
     "lunar_core/batch",
     "lunar_core/cli",
