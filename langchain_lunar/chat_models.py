@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.exceptions import OutputParserException
@@ -16,7 +16,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, model_validator
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from langchain_lunar.connection import COST_TAGS, LunarConnection
 from langchain_lunar.errors import model_error
@@ -43,6 +43,9 @@ from lunar_core.routing import Sticky
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
 from lunar_core.wire.api_requests import check_values
+
+if TYPE_CHECKING:
+    from langchain_lunar.keywords import ChatKeywords
 
 
 class ChatLunar(LunarConnection, BaseChatModel):
@@ -120,6 +123,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
     langsmith_cost: bool = False
     """Put USD into the ``usage_metadata`` of answers, from where LangSmith reads them. LangChain cannot add floats up:
     streams stay without (see ``response_metadata``), and its ``UsageMetadataCallbackHandler`` counts one call only."""
+
+    if TYPE_CHECKING:  # pydantic's own has no other names of fields
+
+        def __init__(self, **keywords: Unpack[ChatKeywords]) -> None: ...
 
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:

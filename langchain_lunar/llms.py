@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -17,7 +17,7 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field, model_validator
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from langchain_lunar.connection import COST_TAGS, LunarConnection
 from langchain_lunar.errors import model_error
@@ -28,6 +28,9 @@ from lunar_core.types.completions import TextChoice
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
 from lunar_core.wire.api_requests import check_values
+
+if TYPE_CHECKING:
+    from langchain_lunar.keywords import CommonKeywords
 
 _SENT = (
     "temperature",
@@ -93,6 +96,10 @@ class LunarLLM(LunarConnection, BaseLLM):
     """Fields of the request that have no parameter here."""
     extra_body: dict[str, Any] | None = None
     """Merged into every request as it is."""
+
+    if TYPE_CHECKING:  # pydantic's own has no other names of fields
+
+        def __init__(self, **keywords: Unpack[CommonKeywords]) -> None: ...
 
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:

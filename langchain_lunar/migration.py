@@ -20,7 +20,7 @@ _BOTH = {
     "stop_sequences": "stop",
 }
 
-_FIELDS = _BOTH | {
+OTHER_NAMES = _BOTH | {
     "api_base": "base_url",
     "extra_headers": "default_headers",
     "headers": "default_headers",
@@ -187,4 +187,4 @@ def as_parameter(name: str) -> str:
 
 def as_field(name: str) -> str:
     """The field behind another name of it."""
-    return _FIELDS.get(name, name)
+    return OTHER_NAMES.get(name, name)

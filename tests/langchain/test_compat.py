@@ -11,8 +11,9 @@ import typing
 import pytest
 
 import langchain_lunar
-from langchain_lunar import ChatLunar, middleware
+from langchain_lunar import ChatLunar, middleware, migration
 from langchain_lunar.compat import PRIVATE_NAMES
+from langchain_lunar.keywords import ChatKeywords, CommonKeywords
 
 IMPORTS = """
 import copy, importlib
@@ -87,6 +88,16 @@ def test_fallbacks_take_tools_and_schemas_like_the_models_they_are_made_of(chat)
     }
     assert tools.invoke("hi").response_metadata["model_name"] == "gpt-4o-mini"
     assert safe.with_structured_output(schema).invoke("name = Lisbon") == {"name": "Lisbon"}
+
+
+@pytest.mark.parametrize(
+    ("cls", "keywords"), [(ChatLunar, ChatKeywords), (langchain_lunar.LunarLLM, CommonKeywords)]
+)
+def test_type_checkers_know_every_field_of_a_model_and_its_other_names(cls, keywords):
+    other_names = {
+        name for name in migration.OTHER_NAMES if migration.as_field(name) in cls.model_fields
+    }
+    assert set(keywords.__annotations__) == cls.model_fields.keys() | other_names
 
 
 def test_every_field_of_a_model_is_described():

@@ -29,6 +29,10 @@ def models_are_made_of_these() -> None:
     ChatLunar(model="gpt-4o", timeout=(5, 600), total_timeout=60.0, max_retries=0, temperature=0)
     LunarLLM(model="gpt-4o-mini", max_tokens=50, stop=["."])
     assert_type(init_lunar_model("router", temperature=0.1), ChatLunar)
+    ChatLunar(model_name="gpt-4o", openai_api_key="pk_live_...", request_timeout=5, stream=True)
+    ChatLunar(model="gpt-4o", max_completion_tokens=5, stop_sequences=["."], headers={"X-A": "b"})
+    LunarLLM(model_name="gpt-4o", openai_api_base="https://gateway.example", tags={"team": "a"})
+    ChatLunar(model="gpt-4o", temprature=0.1)  # type: ignore[call-arg]
     ChatLunar(model=7)  # type: ignore[arg-type]
 
 
