@@ -68,7 +68,7 @@ lint: $(READY) ## Lint (ruff, every rule but those that pyproject.toml gives a r
 	$(BIN)/ruff check .
 
 .PHONY: types
-types: mypy pyright ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing.
+types: mypy pyright ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing; pyright on the README.
 
 .PHONY: mypy
 mypy: $(READY)
@@ -77,6 +77,7 @@ mypy: $(READY)
 .PHONY: pyright
 pyright: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python scripts/readme_types.py
 
 .PHONY: imports
 imports: $(READY) ## Check that imports point down (the contracts in pyproject.toml).
