@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from lunar_core.cost.budget_words import BudgetState
     from lunar_core.cost.ledger import Entry, Ledger, Totals
     from lunar_core.cost.prices import Prices
+    from lunar_core.cost.report import Report
+    from lunar_core.cost.savings import Savings
     from lunar_core.observers import CallStart, Observer, Outcome, current_tags, observing, tags
     from lunar_core.routing import BREAK_TIES
     from lunar_core.settings import Limits, Timeout
@@ -106,9 +108,11 @@ __all__ = [
     "Profiles",
     "Provider",
     "RateLimitError",
+    "Report",
     "ResponseTooLargeError",
     "RoutedCompletion",
     "RoutingDecision",
+    "Savings",
     "Stream",
     "Timeout",
     "ToolChoiceIgnoredError",
@@ -138,6 +142,8 @@ _HOMES = {
         "cost.budget_words": ("BudgetState",),
         "cost.ledger": ("Entry", "Ledger", "Totals"),
         "cost.prices": ("Prices",),
+        "cost.report": ("Report",),
+        "cost.savings": ("Savings",),
         "observers": ("CallStart", "Observer", "Outcome", "current_tags", "observing", "tags"),
         "routing": ("BREAK_TIES",),
         "settings": ("Limits", "Timeout"),

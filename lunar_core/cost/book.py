@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from lunar_core.cost.entries import Entry
+from lunar_core.cost.figures import Figures, add_up
 from lunar_core.cost.prices import Prices, with_estimate
+from lunar_core.cost.savings import SavingsTally
 from lunar_core.cost.selection import EVERYTHING, Selection, group_key
 from lunar_core.cost.totals import Sums, Totals
 from lunar_core.observers import Outcome
@@ -33,6 +35,16 @@ class Book(Protocol):
     def totals(self, selection: Selection, /) -> Totals: ...
     def groups(self, selection: Selection, names: tuple[str, ...], /) -> Groups: ...
 
+    @property
+    def prices(self) -> Prices | None:
+        """What answers without a stated cost are estimated with."""
+
+    def read_figures(self, selection: Selection, figures: Figures, /) -> None:
+        """Fill ``figures``, which are new, all of one moment."""
+
+    def read_routed(self, selection: Selection, tally: SavingsTally, /) -> None:
+        """Count the routed answers."""
+
 
 class MemoryBook:
     """The last ``keep`` entries one by one, and running totals of all that ever came.
@@ -44,7 +56,7 @@ class MemoryBook:
 
     def __init__(self, keep: int, prices: Prices | None) -> None:
         self.keep = keep
-        self.prices = prices
+        self.prices: Prices | None = prices
         self.dropped = 0
         self._kept: dict[str, Entry] = {}
         self._order: deque[str] = deque()
@@ -101,6 +113,18 @@ class MemoryBook:
             key = tuple(group_key(entry, name) for name in names)
             sums.setdefault(key, Sums()).add(entry)
         return {key: each.totals() for key, each in sums.items()}
+
+    def read_figures(self, selection: Selection, figures: Figures) -> None:
+        with self._lock:
+            entries = self.entries(selection)
+            whole, dropped = add_up([self._all]), self.dropped
+        figures.add_all(entries)
+        if selection == EVERYTHING:
+            figures.total, figures.dropped = whole, dropped
+
+    def read_routed(self, selection: Selection, tally: SavingsTally) -> None:
+        for entry in self.entries(selection):
+            tally.add_entry(entry)
 
     def by_model(self) -> dict[str, Totals]:
         """Over all entries that ever came."""

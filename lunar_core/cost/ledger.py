@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -13,7 +13,9 @@ from typing_extensions import Self
 
 from lunar_core.cost.book import Book, Groups, MemoryBook
 from lunar_core.cost.entries import Entry, Estimate
+from lunar_core.cost.figures import Figures
 from lunar_core.cost.prices import Prices, checked_prices
+from lunar_core.cost.savings import Savings, SavingsTally
 from lunar_core.cost.selection import EVERYTHING, Selection, checked_groups
 from lunar_core.cost.totals import Sums, Totals
 from lunar_core.errors import ConfigurationError
@@ -21,9 +23,10 @@ from lunar_core.observers import CallStart, Endpoint, Outcome, Status
 from lunar_core.settings import checked_count
 
 if TYPE_CHECKING:
+    from lunar_core.cost.report import Report
     from lunar_core.cost.store.book import StoredBook
 
-__all__ = ["Entry", "Estimate", "Ledger", "LedgerView", "Totals"]
+__all__ = ["Entry", "Estimate", "Ledger", "LedgerView", "Savings", "Totals"]
 
 K = TypeVar("K")
 Moment = datetime | timedelta | float
@@ -126,6 +129,47 @@ class LedgerView:
             value: totals
             for (value,), totals in self._book.groups(self._selection, (f"tag:{name}",)).items()
         }
+
+    def savings(self, baseline: str | None = None, prices: Prices | None = None) -> Savings:
+        """What routing saved: what the routed answers cost, and what their tokens would have cost elsewhere.
+
+        ``baseline``: the model to compare with; None: of each call's candidates, the dearest whose price is known.
+        ``prices``: default the ledger's own, else those of the extra ``prices``. What caches saved is in
+        ``total.saved``. Raises ConfigurationError, which names the argument that cannot work.
+
+        >>> prices = Prices.of([Model(id="gpt-4o", input_per_million=2.5, output_per_million=10)])
+        >>> ledger = Ledger(prices=prices)
+        >>> ledger.add(Entry("call_1", "gpt-4o-mini", "router", prompt_tokens=1000, cost="0.00015"))
+        True
+        >>> ledger.savings("gpt-4o").saved
+        Decimal('0.0023500')
+        """
+        tally = SavingsTally(baseline, prices, self._book.prices)
+        self._book.read_routed(self._selection, tally)
+        return tally.savings()
+
+    def report(self, *, by: Sequence[str] = ("model",), baseline: str | None = None) -> Report:
+        """What these entries come to, to be shown: printed, as a page, as CSV or as JSON.
+
+        ``by``: names as in ``group``. ``baseline``: as in ``savings``. All figures are of this moment. Raises
+        ConfigurationError, which names the argument that cannot work.
+
+        >>> ledger = Ledger()
+        >>> ledger.add(Entry("call_1", "gpt-4o", cost="0.25", tags={"user": "u1"}))
+        True
+        >>> print(ledger.report(by=["tag:user"]).to_csv())
+        tag:user,calls,prompt_tokens,completion_tokens,cost,estimated,saved,unpriced,unknown
+        u1,1,0,0,0.25,0,0,0,0
+        <BLANKLINE>
+        """
+        from lunar_core.cost.report import Report
+
+        if isinstance(by, str) or not isinstance(by, Sequence):
+            raise ConfigurationError("by: expected a list of names, as group() takes them")
+        names = checked_groups(tuple(by), "by")
+        figures = Figures(names, SavingsTally(baseline, None, self._book.prices))
+        self._book.read_figures(self._selection, figures)
+        return Report(figures)
 
     def by(self, key: Callable[[Entry], K]) -> dict[K, Totals]:
         """By anything that can be told from an entry."""

@@ -106,8 +106,13 @@ class Prices:
             return NotImplemented
         return Prices(*self._sources, *other._sources)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whose prices these are, in the order in which they are asked."""
+        return tuple(source.name for source in self._sources)
+
     def __repr__(self) -> str:
-        return f"Prices({' | '.join(source.name for source in self._sources)})"
+        return f"Prices({' | '.join(self.names)})"
 
 
 def checked_prices(value: object) -> Prices | None:

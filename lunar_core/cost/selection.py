@@ -20,6 +20,7 @@ PREFIXES = ("tag:", "label:")
 
 _ENDPOINTS = (*get_args(Endpoint), "cache")
 _STATUSES = get_args(Status)
+_NEVER = 10**15
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,15 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def checked_groups(names: tuple[object, ...]) -> tuple[str, ...]:
+def checked_groups(names: tuple[object, ...], argument: str = "group") -> tuple[str, ...]:
     """``names`` if entries can be grouped by each of them. Raises ConfigurationError."""
     if not names:
-        raise ConfigurationError(f"group: expected at least one of {_words()}")
+        raise ConfigurationError(f"{argument}: expected at least one of {_words()}")
     for name in names:
         if not isinstance(name, str) or not (
             name in (*GROUPS, *PERIODS) or any(name.startswith(p) and name != p for p in PREFIXES)
         ):
-            raise ConfigurationError(f"group: expected some of {_words()}, not {name!r}")
+            raise ConfigurationError(f"{argument}: expected some of {_words()}, not {name!r}")
     return tuple(map(str, names))
 
 
@@ -130,8 +131,8 @@ def label_text(value: object) -> str | None:
 
 
 def hour_of(at: float) -> int:
-    """The hour of an epoch second, counted from the epoch."""
-    return math.floor(at / 3600)
+    """The hour of an epoch second, counted from the epoch; one that no calendar has for what is no moment."""
+    return math.floor(at / 3600) if math.isfinite(at) else _NEVER
 
 
 def period(hour: int, name: str) -> str:

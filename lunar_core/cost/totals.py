@@ -69,6 +69,15 @@ class Sums:
         self.prompt_tokens = self.completion_tokens = self.total_tokens = 0
         self.cost = self.saved = self.estimated = Decimal(0)
 
+    @classmethod
+    def of(cls, totals: Totals) -> Sums:
+        """The same sums, to go on with; of ``totals`` nobody knows any more how many decisions there were."""
+        sums = cls()
+        sums.entries = totals.calls
+        for name, value in vars(totals).items():
+            setattr(sums, name, value)
+        return sums
+
     def add(self, entry: Entry) -> None:
         """Count one more entry."""
         self.entries += 1

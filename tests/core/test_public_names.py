@@ -17,8 +17,8 @@ APIStreamError APITimeoutError AsyncLunar AsyncStream AsyncTransport Attempt Aut
 BREAK_TIES Budget BudgetExceededError BudgetState CallInfo CallStart ChatCompletion ChatCompletionChunk
 Completion CompletionChunk ConfigurationError ConflictError context_window current_tags Entry
 InternalServerError Ledger LedgerError Limits Lunar LunarCostWarning LunarError Model NotFoundError Observer
-observing Outcome OutputTruncatedError PermissionDeniedError Prices Profiles Provider RateLimitError
-ResponseTooLargeError RoutedCompletion RoutingDecision Stream tags Timeout ToolChoiceIgnoredError
+observing Outcome OutputTruncatedError PermissionDeniedError Prices Profiles Provider RateLimitError Report
+ResponseTooLargeError RoutedCompletion RoutingDecision Savings Stream tags Timeout ToolChoiceIgnoredError
 Totals Transport UnprocessableEntityError UpstreamFailure Usage
 """
 RESOURCES = {

@@ -12,11 +12,14 @@ from sqlalchemy import Connection
 
 from lunar_core.cost.book import Groups
 from lunar_core.cost.entries import Entry
+from lunar_core.cost.figures import MOST_ROWS, Figures
 from lunar_core.cost.prices import Prices
+from lunar_core.cost.savings import SavingsTally
 from lunar_core.cost.selection import Selection
 from lunar_core.cost.store import queries
 from lunar_core.cost.store.address import Address
 from lunar_core.cost.store.database import Database
+from lunar_core.cost.store.figures import read_figures, read_routed
 from lunar_core.cost.store.items import Recorded
 from lunar_core.cost.store.rows import call_key
 from lunar_core.cost.store.writer import Writer
@@ -155,6 +158,17 @@ class StoredBook:
         with self._snapshot() as (connection, unwritten):
             found = queries.read_sums(connection, selection, names)
         return queries.with_unwritten(found, list(filter(selection.holds, unwritten)), names)
+
+    def read_figures(self, selection: Selection, figures: Figures) -> None:
+        with self._snapshot() as (connection, unwritten):
+            read_figures(connection, selection, figures, most_budgets=MOST_ROWS)
+        figures.add_all(filter(selection.holds, unwritten))
+
+    def read_routed(self, selection: Selection, tally: SavingsTally) -> None:
+        with self._snapshot() as (connection, unwritten):
+            read_routed(connection, selection, tally)
+        for entry in filter(selection.holds, unwritten):
+            tally.add_entry(entry)
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[tuple[Connection, list[Entry]]]:

@@ -37,7 +37,7 @@ def read_page(
     connection: Connection, selection: Selection, after: int
 ) -> tuple[list[Entry], int | None]:
     """Some entries behind the row ``after``, in order, and the row to go on behind; None when these are the last."""
-    statement = select(entries).where(entries.c.id > after, *_conditions(connection, selection))
+    statement = select(entries).where(entries.c.id > after, *conditions(connection, selection))
     rows = connection.execute(statement.order_by(entries.c.id).limit(_PAGE)).mappings().all()
     last = rows[-1]["id"] if len(rows) == _PAGE else None
     return [entry_of(dict(row)) for row in rows], last
@@ -52,7 +52,7 @@ def read_one(connection: Connection, call_id: str) -> Entry | None:
 def read_count(connection: Connection, selection: Selection) -> int:
     """How many entries there are."""
     statement = select(func.count()).select_from(entries)
-    return connection.execute(statement.where(*_conditions(connection, selection))).scalar_one()
+    return connection.execute(statement.where(*conditions(connection, selection))).scalar_one()
 
 
 def read_sums(
@@ -60,7 +60,7 @@ def read_sums(
 ) -> dict[_Key, Sums]:
     """The sums of each group; of all entries, under ``()``, where no names are given."""
     keys = [_key(connection, name).label(f"key_{index}") for index, name in enumerate(names)]
-    statement = select(*keys, *_sums(connection)).where(*_conditions(connection, selection))
+    statement = select(*keys, *_sums(connection)).where(*conditions(connection, selection))
     # By their places in the list: PostgreSQL takes two parameters of one value for two expressions.
     statement = statement.group_by(*(text(str(place)) for place in range(1, len(keys) + 1)))
     found: dict[_Key, Sums] = {}
@@ -96,7 +96,8 @@ def known_calls(connection: Connection, call_ids: list[str]) -> set[str]:
     return known
 
 
-def _conditions(connection: Connection, selection: Selection) -> Iterator[ColumnElement[bool]]:
+def conditions(connection: Connection, selection: Selection) -> Iterator[ColumnElement[bool]]:
+    """What a row fulfils that ``selection`` means."""
     columns = entries.c
     if selection.empty:
         yield false()
@@ -111,7 +112,7 @@ def _conditions(connection: Connection, selection: Selection) -> Iterator[Column
     if selection.status is not None:
         yield columns.status == selection.status
     for name, value in selection.tags.items():
-        held = _member(connection, columns.tags, name)
+        held = member(connection, columns.tags, name)
         yield held.is_(None) if value is None else held == plain_text(value)
 
 
@@ -122,14 +123,14 @@ def _key(connection: Connection, name: str) -> ColumnElement[Any]:
     if name in PERIODS:
         return columns.hour if name == "hour" else columns.hour - columns.hour % 24
     kind, _, key = name.partition(":")
-    return _member(connection, columns.tags if kind == "tag" else columns.labels, key)
+    return member(connection, columns.tags if kind == "tag" else columns.labels, key)
 
 
 def _shown(name: str, value: Any) -> str | None:
     return period(int(value), name) if name in PERIODS else value
 
 
-def _member(connection: Connection, column: ColumnElement[str], name: str) -> ColumnElement[str]:
+def member(connection: Connection, column: ColumnElement[str], name: str) -> ColumnElement[str]:
     """One member of a JSON object: text as it is, anything else as JSON, NULL where it is not there."""
     name = plain_text(name)  # as it is stored
     if connection.dialect.name == "postgresql":

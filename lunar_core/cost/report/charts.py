@@ -1,0 +1,99 @@
+"""Charts as SVG: columns over a scale, and bars with their names. Places are per cent of whatever width there is.
+
+So text keeps its size on a narrow screen, which the scaling of a ``viewBox`` would shrink. A chart is an image with a
+title for who cannot see it; its numbers stand in the table below it, and each mark has them as its own title.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from xml.sax.saxutils import escape, quoteattr
+
+from lunar_core.cost.report.words import cut
+
+_COLUMNS_HEIGHT, _SCALE_HEIGHT = 140, 22
+_BAR_HEIGHT, _BAR_PITCH = 12, 38
+_LONGEST_LABEL = 28
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One column or bar: what it is of, how much, and that in words."""
+
+    name: str
+    value: Decimal
+    words: str
+
+
+def columns(title: str, marks: Sequence[Mark]) -> str:
+    """Columns side by side, the first and the last named below, the highest named above."""
+    highest = max(marks, key=lambda mark: mark.value)
+    width = 100 / len(marks)
+    shapes = [
+        _rectangle(
+            mark,
+            x=f"{index * width + width * 0.1:.3f}%",
+            y=f"{_SCALE_HEIGHT + _COLUMNS_HEIGHT - height:.1f}",
+            width=f"{width * 0.8:.3f}%",
+            height=f"{height:.1f}",
+        )
+        for index, mark in enumerate(marks)
+        for height in [_share(mark, highest) * _COLUMNS_HEIGHT]
+    ]
+    bottom = _SCALE_HEIGHT + _COLUMNS_HEIGHT
+    shapes += [
+        f'<line class="axis" x1="0" x2="100%" y1="{bottom + 0.5}" y2="{bottom + 0.5}"/>',
+        _text(f"highest: {_label(highest)}", "0", 14),
+        _text(cut(marks[0].name, _LONGEST_LABEL), "0", bottom + 17),
+    ]
+    if len(marks) > 1:
+        shapes.append(_text(cut(marks[-1].name, _LONGEST_LABEL), "100%", bottom + 17, is_end=True))
+    return _svg(title, bottom + _SCALE_HEIGHT, shapes)
+
+
+def bars(title: str, marks: Sequence[Mark]) -> str:
+    """Bars below each other, each with its name and its words above it."""
+    longest = max(marks, key=lambda mark: mark.value)
+    shapes: list[str] = []
+    for index, mark in enumerate(marks):
+        top = index * _BAR_PITCH
+        shapes += [
+            _text(cut(mark.name, _LONGEST_LABEL), "0", top + 14),
+            _rectangle(
+                mark,
+                x="0",
+                y=str(top + 20),
+                width=f"{_share(mark, longest) * 100:.3f}%",
+                height=str(_BAR_HEIGHT),
+            ),
+        ]
+    return _svg(title, len(marks) * _BAR_PITCH, shapes)
+
+
+def _label(mark: Mark) -> str:
+    return f"{cut(mark.name, _LONGEST_LABEL)}, {mark.words}"
+
+
+def _share(mark: Mark, highest: Mark) -> float:
+    return float(max(mark.value, Decimal(0)) / highest.value) if highest.value > 0 else 0.0
+
+
+def _rectangle(mark: Mark, *, x: str, y: str, width: str, height: str) -> str:
+    return (
+        f'<rect class="mark" x="{x}" y="{y}" width="{width}" height="{height}">'
+        f"<title>{escape(_label(mark))}</title></rect>"
+    )
+
+
+def _text(words: str, x: str, y: float, *, is_end: bool = False) -> str:
+    anchor = ' text-anchor="end"' if is_end else ""
+    return f'<text x="{x}" y="{y}"{anchor}>{escape(words)}</text>'
+
+
+def _svg(title: str, height: float, shapes: Sequence[str]) -> str:
+    return (
+        f'<svg role="img" aria-label={quoteattr(title)} width="100%" height="{height}" '
+        f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title>{"".join(shapes)}</svg>'
+    )

@@ -1,0 +1,59 @@
+"""A report as one page of HTML, without script and without anything from elsewhere. Needs Jinja2 (extra ``report``)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from lunar_core.cost.report.sections import facts_of, notes_of, sections_of
+from lunar_core.errors import ConfigurationError
+from lunar_core.version import __version__
+
+if TYPE_CHECKING:
+    from lunar_core.cost.report import Report
+
+
+def to_html(report: Report) -> str:
+    """The whole page. Raises ConfigurationError where Jinja2 is not installed."""
+    try:
+        return _render("page.html.j2", report)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"to_html needs {error.name}: pip install 'lunar-integrations[report]'"
+        ) from None
+
+
+def to_fragment(report: Report) -> str | None:
+    """The same as a part of another page; None where Jinja2 is not installed."""
+    try:
+        return _render("report.html.j2", report)
+    except ModuleNotFoundError:
+        return None
+
+
+def _render(name: str, report: Report) -> str:
+    text: str = (
+        _templates()
+        .get_template(name)
+        .render(
+            facts=facts_of(report),
+            notes=notes_of(report),
+            sections=sections_of(report),
+            made_at=report.made_at,
+            version=__version__,
+        )
+    )
+    return text
+
+
+@cache
+def _templates() -> Any:  # Jinja2 is an extra
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("lunar_core.cost.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,78 @@
+"""Sums by the hour as sums by hours, days, weeks or months: whichever makes few enough for a chart. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from lunar_core.cost.figures import MOST_ROWS, add_up
+from lunar_core.cost.totals import Sums
+
+MOST_PERIODS = 2 * MOST_ROWS
+"""Columns of a chart: the rows of two tables."""
+
+UNITS = ("hour", "day", "week", "month")
+
+
+def periods_of(hours: Mapping[str, Sums]) -> tuple[str, list[tuple[str, Sums]]]:
+    """The unit, and each period's name and sums in order, those without calls among them.
+
+    ``hours``: by the names of ``group("hour")``. Before the periods come "time unknown", for what no calendar has, and
+    "earlier", where there are too many months.
+    """
+    dated: dict[datetime, Sums] = {}
+    undated: list[Sums] = []
+    for name, sums in hours.items():
+        try:
+            dated[datetime.strptime(name, "%Y-%m-%dT%H")] = sums  # noqa: DTZ007  # all are UTC
+        except ValueError:
+            undated.append(sums)
+    lead = [("time unknown", add_up(undated))] if undated else []
+    if not dated:
+        return UNITS[-1], lead
+    unit, starts = _finest(min(dated), max(dated))
+    periods = {start: Sums() for start in starts}
+    earlier: list[Sums] = []
+    for hour, sums in dated.items():
+        start = _start_of(hour, unit)
+        if start in periods:
+            periods[start] = periods[start].plus(sums)
+        else:
+            earlier.append(sums)
+    if earlier:
+        lead.append(("earlier", add_up(earlier)))
+    return unit, [*lead, *((_name_of(start, unit), sums) for start, sums in periods.items())]
+
+
+def _finest(first: datetime, last: datetime) -> tuple[str, list[datetime]]:
+    """The first unit of which there are few from ``first`` to ``last``, and when its periods begin."""
+    for unit in UNITS:
+        starts, is_complete = _newest_starts(first, last, unit)
+        if is_complete or unit == UNITS[-1]:
+            return unit, starts
+    raise ValueError("no units")
+
+
+def _newest_starts(first: datetime, last: datetime, unit: str) -> tuple[list[datetime], bool]:
+    """When the last periods begin, in order, and whether ``first`` is in one of them."""
+    begin = _start_of(first, unit)
+    starts = [_start_of(last, unit)]
+    while starts[-1] > begin and len(starts) < MOST_PERIODS:
+        starts.append(_start_of(starts[-1] - timedelta(hours=1), unit))
+    return starts[::-1], starts[-1] <= begin
+
+
+def _start_of(hour: datetime, unit: str) -> datetime:
+    if unit == "hour":
+        return hour
+    day = hour.replace(hour=0)
+    if unit == "week":
+        return day - timedelta(days=min(day.weekday(), day.toordinal() - 1))  # there is no year 0
+    return day.replace(day=1) if unit == "month" else day
+
+
+def _name_of(start: datetime, unit: str) -> str:
+    if unit == "hour":
+        return start.isoformat(" ", "minutes")
+    day = start.date().isoformat()
+    return day.rpartition("-")[0] if unit == "month" else day

@@ -1,0 +1,74 @@
+"""How a report says things: names without what steers a terminal, amounts in full digits, and what is unknown."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from lunar_core.cost.entries import plain_text
+from lunar_core.cost.totals import Totals
+
+STEERING = {code: None for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+"""Control characters, which move a terminal's cursor or rename its window; for ``str.translate``."""
+_REORDERING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+"""What turns the order of the text around it."""
+
+LONGEST = 60
+"""Characters of a name, and of an amount, that people are shown."""
+
+
+def shown_name(name: str | None) -> str:
+    """The name of a group in one line, for people.
+
+    >>> shown_name("red  green "), shown_name(""), shown_name(None)
+    ('red green', '(empty)', '(none)')
+    """
+    if name is None:
+        return "(none)"
+    line = " ".join(plain_text(name[:1_000]).translate(STEERING | _REORDERING).split())
+    return cut(line) or "(empty)"
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """``text``, or its beginning and an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def usd(amount: Decimal) -> str:
+    """An amount in full digits.
+
+    >>> usd(Decimal("4.5e-5")), usd(Decimal("-1"))
+    ('$0.000045', '-$1')
+    """
+    return cut(f"{'-' if amount < 0 else ''}${abs(amount):f}")
+
+
+def cost_words(totals: Totals) -> str:
+    """What was billed. Where something came without a cost, that is a lower bound, and says so.
+
+    >>> cost_words(Totals(calls=2, cost=Decimal("0.5"), unpriced=1, unknown=1))
+    'at least $0.5, 1 unknown'
+    """
+    if not totals.unpriced:
+        return usd(totals.cost)
+    unknown = f", {totals.unknown:,} unknown" if totals.unknown else ""
+    return f"at least {usd(totals.cost)}{unknown}"
+
+
+def estimate_words(totals: Totals) -> str:
+    """What the calls without a cost may have cost; empty where nobody can tell."""
+    estimated = totals.unpriced - totals.unknown
+    return f"{usd(totals.estimated)} for {estimated:,}" if estimated else ""
+
+
+def estimate_head(sources: set[str]) -> str:
+    """The head of the column of estimates, with their sources."""
+    return f"estimated ({', '.join(sorted(map(shown_name, sources)))})"
+
+
+def count_words(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> count_words(1, "call"), count_words(1234, "call")
+    ('1 call', '1,234 calls')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
