@@ -34,7 +34,7 @@ def main() -> None:
         with lunar_cost() as costs:
             for token in engine.stream_chat(turn).response_gen:
                 print(token, end="", flush=True)
-        (call,) = costs.ledger
+        *_, call = costs.ledger  # before it stands the decision, where the router was asked
         print(f"\n  {call.model}: {usd(call.cost)}, first word after {call.ttft_ms or 0:.0f} ms\n")
     print(f"{len(engine.chat_history)} messages are remembered.")
 
