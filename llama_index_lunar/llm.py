@@ -52,7 +52,7 @@ from llama_index_lunar.endpoints import (
     closing_stream,
     completion_events,
 )
-from llama_index_lunar.errors import missing_tool_call
+from llama_index_lunar.errors import explain_missing_call
 from llama_index_lunar.messages import ReplayReasoning, to_message
 from llama_index_lunar.reporter import Reporter
 from llama_index_lunar.requests import ClientCall, Requests, merge_kwargs
@@ -513,9 +513,9 @@ class LunarLLM(FunctionCallingLLM):
 
         A call that did not come whole is none: the error says so, and names the token limit.
         """
-        calls = toolbox.selections(response)
+        calls = toolbox.read_selections(response)
         if not calls and error_on_no_tool_call:
-            raise missing_tool_call(response, self.max_tokens)
+            raise explain_missing_call(response, self.max_tokens)
         return calls
 
     # Structured output
