@@ -62,7 +62,7 @@ from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
 from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
-from lunar_core.observers import Observer
+from lunar_core.observers import Observer, checked_observers
 from lunar_core.routing import Sticky
 from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout, hidden
 from lunar_core.types.completions import RoutingDecision
@@ -295,7 +295,7 @@ class LunarLLM(FunctionCallingLLM):
             )
         self._settings_of_clients = self._settings()
         # The caller's observers come first: a call that they refuse is not reported.
-        everyone = (*observers, Reporter())
+        everyone = (*checked_observers(observers), Reporter())
         settings = Settings.resolve(**self._settings_of_clients)
         self._clients = ClientPair(settings, everyone, http_client, async_http_client)
 
