@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -11,9 +12,9 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self, Unpack
@@ -37,6 +38,7 @@ from langchain_lunar.tools import (
     tool_keywords,
     with_parser,
 )
+from langchain_lunar.tracing import describe_run, name_run
 from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.errors import LunarError
 from lunar_core.routing import Sticky
@@ -159,7 +161,9 @@ class ChatLunar(LunarConnection, BaseChatModel):
             answer = self.clients.sync.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
-        return request.to_result(answer)
+        result = request.to_result(answer)
+        describe_run(run_manager, result.generations[0].message.response_metadata)
+        return result
 
     async def _agenerate(
         self,
@@ -173,7 +177,9 @@ class ChatLunar(LunarConnection, BaseChatModel):
             answer = await self.clients.asynchronous.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
-        return request.to_result(answer)
+        result = request.to_result(answer)
+        describe_run(run_manager, result.generations[0].message.response_metadata)
+        return result
 
     def _stream(
         self,
@@ -246,6 +252,42 @@ class ChatLunar(LunarConnection, BaseChatModel):
             yield piece
         if failure is not None:
             raise failure
+
+    # What tracers are told of a stream, before its run ends.
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """The answer in chunks, as they come. Keywords win over the model's fields."""
+        config, run = name_run(config, self.callbacks)
+        chunks = super().stream(input, config, stop=stop, **kwargs)
+        with closing(cast("Generator[AIMessageChunk, None, None]", chunks)):
+            for chunk in chunks:
+                if "model_name" in chunk.response_metadata:
+                    run.describe(chunk.response_metadata)
+                yield chunk
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """The answer in chunks, as they come. Keywords win over the model's fields."""
+        config, run = name_run(config, self.callbacks)
+        chunks = super().astream(input, config, stop=stop, **kwargs)
+        async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", chunks)):
+            async for chunk in chunks:
+                if "model_name" in chunk.response_metadata:
+                    run.describe(chunk.response_metadata)
+                yield chunk
 
     def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
         counts = added_up((output or {}).get("token_usage", {}) for output in outputs)

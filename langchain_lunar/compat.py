@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
+from uuid import UUID
 
 from langchain_core.load.serializable import (
     Serializable,
@@ -89,3 +91,26 @@ def describe_fields(cls: type[BaseModel]) -> None:
         field = cls.model_fields.get(name)
         if field is not None and field.description is None:
             field.description = description
+
+
+# The spans that tracers keep for a run. ``tests/ecosystem`` tries each beside the tracer itself.
+
+
+def find_openinference_span(handler: Any, run_id: UUID) -> Any:
+    """OpenInference's span of a run (a span of OpenTelemetry)."""
+    return handler.get_span(run_id)
+
+
+def find_openllmetry_span(handler: Any, run_id: UUID) -> Any:
+    """OpenLLMetry's span of a run (a span of OpenTelemetry)."""
+    return handler.spans[run_id].span
+
+
+def find_langfuse_generation(handler: Any, run_id: UUID) -> Any:
+    """Langfuse's generation of a run, with ``update()``."""
+    return handler._runs[run_id]
+
+
+def find_mlflow_span(handler: Any, run_id: UUID) -> Any:
+    """Mlflow's span of a run, with ``set_attribute()``."""
+    return handler._run_span_mapping[str(run_id)].span
