@@ -21,8 +21,19 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
+DEMO := .venv-demo
 COMPILE = .venv-uv/bin/uv pip compile pyproject.toml --upgrade --quiet --universal --python-version 3.10 \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make requirements'
+
+# Ends with a sentence where there is no Python that is new enough.
+define CHECK_PYTHON
+test -n "$(PYTHON)" || { \
+echo "This needs a Python >= 3.10 with venv (on Debian: python3-venv). None found; say where: make PYTHON=/path/to/python3" >&2; \
+exit 1; }; \
+"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+echo "This needs a Python >= 3.10; $(PYTHON) is $$("$(PYTHON)" -V 2>/dev/null || echo not there). Say where one is: make PYTHON=/path/to/python3" >&2; \
+exit 1; }
+endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,8 +43,8 @@ help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) engine ## See a chain answer through Lunar: routed, streamed and priced, on this machine.
-	$(BIN)/python examples/01_quickstart.py $(ARGS)
+demo: $(DEMO)/.ready ## See what a router trades, an answer routed, streamed and billed, and what was saved.
+	@PYTHONPATH='$(CURDIR)' $(DEMO)/bin/python examples/01_quickstart.py $(ARGS)
 
 .PHONY: test
 test: $(READY) engine ## Pass the tests.
@@ -119,6 +130,7 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 	$(PYTHON) -m venv .venv-uv
 	.venv-uv/bin/python -m pip install --quiet uv
 	$(COMPILE) --extra all --group dev --output-file requirements/dev.txt
+	$(COMPILE) --extra langchain --extra report --extra sandbox --constraint requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) --extra all --group bench --output-file requirements/bench.txt
 	$(COMPILE) --extra all --group ecosystem --output-file requirements/ecosystem.txt
 	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
@@ -126,16 +138,17 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 
 .PHONY: clean
 clean: ## Remove all that the other targets left behind.
-	rm -rf .venv .venv-* build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* examples/01_report.html build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Its own, and small: what the demo shows needs neither LlamaIndex nor a test.
+$(DEMO)/.ready: requirements/demo.txt scripts/demo_environment.py
+	@$(CHECK_PYTHON)
+	@"$(PYTHON)" scripts/demo_environment.py $(DEMO) '$(ENGINE)'
+	@touch $@
+
 $(READY): pyproject.toml $(filter-out requirements/newest.txt,requirements/$(SET).txt)
-	@test -n "$(PYTHON)" || { \
-	echo "This needs a Python >= 3.10 with venv (on Debian: python3-venv). None found; say where: make PYTHON=/path/to/python3" >&2; \
-	exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-	echo "This needs a Python >= 3.10; $(PYTHON) is $$("$(PYTHON)" -V 2>/dev/null || echo not there). Say where one is: make PYTHON=/path/to/python3" >&2; \
-	exit 1; }
+	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv --clear $(VENV)
 ifeq ($(SET),newest)
 	$(PIP) install --upgrade pip

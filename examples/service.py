@@ -20,19 +20,32 @@ def service(
 ) -> Iterator[sandbox.Sandbox | None]:
     """Set LUNAR_API_KEY and LUNAR_BASE_URL, and end with what the sandbox billed; live, both are yours.
 
-    Gives the sandbox, or None for the hosted service. ``delay``: seconds between the sandbox's streamed words.
+    Gives the sandbox, or None for the hosted service. With ``--upstream URL`` a server of yours answers behind the
+    sandbox, which still decides routes and makes up bills. ``delay``: seconds between the sandbox's streamed words.
     """
     options = argparse.ArgumentParser(
         description=sys.modules["__main__"].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--live", action="store_true", help="ask the hosted service")
-    if options.parse_args().live:
+    options.add_argument("--live", action="store_true", help="ask the hosted service; costs money")
+    options.add_argument(
+        "--upstream",
+        metavar="URL",
+        help="let an OpenAI-compatible server answer, Ollama's http://127.0.0.1:11434/v1, say; bills stay made up",
+    )
+    options.add_argument("--upstream-model", metavar="NAME", help="the model to ask there")
+    chosen = options.parse_args()
+    if chosen.live:
         if not os.environ.get("LUNAR_API_KEY"):
             sys.exit("--live needs LUNAR_API_KEY")
         yield None
         return
-    with sandbox.run(router=router, delay=delay) as running:
+    with sandbox.run(
+        router=router,
+        delay=delay,
+        upstream=chosen.upstream,
+        upstream_model=chosen.upstream_model,
+    ) as running:
         os.environ |= {"LUNAR_API_KEY": running.api_key, "LUNAR_BASE_URL": running.url}
         yield running
         print(f"\n{_bill(running)}")

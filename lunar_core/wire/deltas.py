@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from pydantic_core import from_json
 
 from lunar_core.types.completions import ChatCompletion, Completion
-from lunar_core.wire.text_chunks import TextChunks
 from lunar_core.wire.tool_calls import ToolCallAssembler, with_call_ids
 
-_FOLD_AT_BYTES = 64 * 1024
-"""What is taken apart at once: more would let an event loop stand still."""
+_FOLD_AT_BYTES = 512 * 1024
 
 
 class _Choice:
@@ -26,7 +24,7 @@ class _Choice:
             if key == "delta" and isinstance(value, Mapping):
                 self._add_delta(value)
             elif key == "text" and isinstance(value, str):
-                self.add_text("text", value)
+                self._text("text", value)
             elif key == "logprobs" and value is not None:
                 self.outer[key] = _merged(self.outer.get(key), value)
             elif key not in ("delta", "index") and value is not None:
@@ -39,11 +37,11 @@ class _Choice:
             elif key == "role" and value:
                 self.fields["role"] = value
             elif isinstance(value, str):
-                self.add_text(key, value)
+                self._text(key, value)
             elif value is not None:
                 self.fields[key] = _merged(self.fields.get(key), value)
 
-    def add_text(self, key: str, value: str) -> None:
+    def _text(self, key: str, value: str) -> None:
         if value:
             self.texts.setdefault(key, []).append(value)
 
@@ -80,13 +78,12 @@ def _merged(old: object, new: object) -> object:
 class Assembly:
     """Takes the payloads of a stream's events, in order; knows at any time what they amount to.
 
-    Payloads are kept as they came and only taken apart when somebody asks, or when there are many: a short stream
-    whose parts are enough for its reader never pays for the whole, and of a long one no lot is large.
+    Payloads are kept as they came and only taken apart when somebody asks, or when there are many:
+    a stream whose parts are enough for its reader never pays for the whole.
     """
 
     def __init__(self, kind: type[ChatCompletion | Completion]) -> None:
         self._kind = kind
-        self._alike = TextChunks()
         self._tape: list[bytes] = []
         self._tape_bytes = 0
         self._choices: dict[int, _Choice] = {}
@@ -150,16 +147,10 @@ class Assembly:
 
     def _fold(self) -> None:
         tape, self._tape, self._tape_bytes = self._tape, [], 0
-        alike = self._alike
         for payload in tape:
-            text = alike.read(payload)
-            if text is not None:
-                self._choices[alike.index].add_text(alike.key, text)
-                continue
             chunk = _decoded(payload)
             if chunk is not None:
                 self.add(chunk)
-                alike.learn(payload, chunk)
 
 
 def _decoded(payload: bytes) -> dict[str, object] | None:

@@ -1,0 +1,42 @@
+"""The Makefile's own sentences, where what it needs is not there."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+OLD = """#!/bin/sh
+case "$1" in -V) echo "Python 3.9.18" ;; *) exit 1 ;; esac
+"""
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_a_python_that_is_too_old_is_named(target, tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text(OLD, encoding="utf-8")
+    old.chmod(0o755)
+    folder = tmp_path / "venv"
+    arguments = [f"PYTHON={old}", f"VENV={folder}", f"DEMO={folder}"]
+    done = subprocess.run(
+        ["make", target, *arguments],  # noqa: S607  # whichever make there is
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"This needs a Python >= 3.10; {old} is Python 3.9.18. Say where one is:" in done.stderr
+    assert not folder.exists()
+
+
+def test_the_demos_packages_are_those_that_the_tests_run_with():
+    def pins(name):
+        lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+        return {line for line in lines if line[:1].isalnum()}
+
+    names = {line.partition("==")[0] for line in pins("demo.txt")}
+    versions = {line.partition(" ;")[0] for line in pins("demo.txt")}
+    assert versions <= {line.partition(" ;")[0] for line in pins("dev.txt")}
+    assert names.isdisjoint({"llama-index-core", "numpy", "pytest", "sqlalchemy"})
