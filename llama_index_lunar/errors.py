@@ -30,7 +30,7 @@ class ToolChoiceIgnoredValueError(ToolChoiceIgnoredError, ValueError):
     """ToolChoiceIgnoredError, as a ValueError too."""
 
 
-def truncation_in(
+def find_truncation(
     response: Response, output: str, token_limit: int | None
 ) -> TruncatedValueError | None:
     """The error of a finished answer whose ``output``, text that was to be JSON, did not come whole; None if it did.
@@ -41,12 +41,13 @@ def truncation_in(
     if finish_reason != "length" and not is_cut_off(output):
         return None
     error = make_truncated_error(output, finish_reason=finish_reason, token_limit=token_limit)
-    twin = TruncatedValueError(error.message, partial=answer_of(response))
+    twin = TruncatedValueError(error.message, partial=rebuild_answer(response))
     twin.output, twin.finish_reason, twin.token_limit = output, finish_reason, token_limit
+    twin.call_id = response.additional_kwargs.get("call_id")
     return twin
 
 
-def withheld_answer(response: Response) -> ValueError | None:
+def find_refusal(response: Response) -> ValueError | None:
     """The error of an answer that the model refused, or that a filter withheld; None of any other."""
     refusal = response.additional_kwargs.get("refusal")
     if refusal:
@@ -67,30 +68,33 @@ def is_in_words(response: ChatResponse) -> bool:
     )
 
 
-def ignored_tool_choice(response: Response, tools: Sequence[str]) -> ToolChoiceIgnoredValueError:
+def make_ignored_error(response: Response, tools: Sequence[str]) -> ToolChoiceIgnoredValueError:
     """The error of an answer in words where one of ``tools`` had to be called."""
     text = response.text if isinstance(response, CompletionResponse) else response.message.content
     model = response.additional_kwargs.get("model")
-    return ToolChoiceIgnoredValueError(
+    error = ToolChoiceIgnoredValueError(
         f"{', '.join(tools)}: expected a tool call, but the answer of {model} was {(text or '')[:SHOWN]!r}. "
         "Of a model, or a service, that knows no tools, is_function_calling_model=False asks by the prompt",
-        partial=answer_of(response),
+        partial=rebuild_answer(response),
+    )
+    error.call_id = response.additional_kwargs.get("call_id")
+    return error
+
+
+def explain_missing_call(response: ChatResponse, token_limit: int | None) -> ValueError:
+    """Why a response calls no tool."""
+    invalid = response.additional_kwargs.get("invalid_tool_calls")
+    if not invalid:
+        refusal = find_refusal(response)
+        return refusal or ValueError("Expected at least one tool call, but got 0 tool calls.")
+    arguments = invalid[0].get("function", {}).get("arguments", "")
+    truncation = find_truncation(response, arguments, token_limit)
+    return truncation or ValueError(
+        f"Expected a tool call, but its arguments are no JSON: {arguments[:SHOWN]!r}"
     )
 
 
-def missing_tool_call(response: ChatResponse, token_limit: int | None) -> ValueError:
-    """Why a response calls no tool."""
-    for call in response.additional_kwargs.get("invalid_tool_calls") or ():
-        arguments = call.get("function", {}).get("arguments", "")
-        error = truncation_in(response, arguments, token_limit)
-        return error or ValueError(
-            f"Expected a tool call, but its arguments are no JSON: {arguments[:SHOWN]!r}"
-        )
-    withheld = withheld_answer(response)
-    return withheld or ValueError("Expected at least one tool call, but got 0 tool calls.")
-
-
-def answer_of(response: Response) -> ChatCompletion | None:
+def rebuild_answer(response: Response) -> ChatCompletion | None:
     """The answer that a response was made of, whole: also of the last response of a stream."""
     if isinstance(response, CompletionResponse):
         return None

@@ -52,7 +52,7 @@ from llama_index_lunar.endpoints import (
     closing_stream,
     completion_events,
 )
-from llama_index_lunar.errors import missing_tool_call
+from llama_index_lunar.errors import explain_missing_call
 from llama_index_lunar.messages import ReplayReasoning, to_message
 from llama_index_lunar.reporter import Reporter
 from llama_index_lunar.requests import ClientCall, Requests, merge_kwargs
@@ -62,7 +62,7 @@ from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
 from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
-from lunar_core.observers import Observer
+from lunar_core.observers import Observer, checked_observers
 from lunar_core.routing import Sticky
 from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout, hidden
 from lunar_core.types.completions import RoutingDecision
@@ -295,7 +295,7 @@ class LunarLLM(FunctionCallingLLM):
             )
         self._settings_of_clients = self._settings()
         # The caller's observers come first: a call that they refuse is not reported.
-        everyone = (*observers, Reporter())
+        everyone = (*checked_observers(observers), Reporter())
         settings = Settings.resolve(**self._settings_of_clients)
         self._clients = ClientPair(settings, everyone, http_client, async_http_client)
 
@@ -513,9 +513,9 @@ class LunarLLM(FunctionCallingLLM):
 
         A call that did not come whole is none: the error says so, and names the token limit.
         """
-        calls = toolbox.selections(response)
+        calls = toolbox.read_selections(response)
         if not calls and error_on_no_tool_call:
-            raise missing_tool_call(response, self.max_tokens)
+            raise explain_missing_call(response, self.max_tokens)
         return calls
 
     # Structured output

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from llama_index_lunar import compat
 from llama_index_lunar import tools as toolbox
-from llama_index_lunar.errors import SHOWN, ignored_tool_choice, truncation_in, withheld_answer
+from llama_index_lunar.errors import SHOWN, find_refusal, find_truncation, make_ignored_error
 from llama_index_lunar.messages import tool_calls_of
 from llama_index_lunar.requests import Requests
 from lunar_core import bridge
@@ -192,10 +192,10 @@ class ByTool(Generic[M]):
         output = (
             invalid[0].get("function", {}).get("arguments", "") if invalid else _text_of(answer)
         )
-        error = truncation_in(answer, output, token_limit) or withheld_answer(answer)
+        error = find_truncation(answer, output, token_limit) or find_refusal(answer)
         if error is None and invalid:
             error = ValueError(f"{self.output_cls.__name__}: no JSON object: {output[:SHOWN]!r}")
-        raise error or ignored_tool_choice(answer, [self.output_cls.__name__])
+        raise error or make_ignored_error(answer, [self.output_cls.__name__])
 
 
 class BySchema(Generic[M]):
@@ -225,7 +225,7 @@ class BySchema(Generic[M]):
 
     def read(self, answer: Response, token_limit: int | None) -> M:
         """The text's JSON as an object. Raises ValueError where it is none, or half a one."""
-        if error := withheld_answer(answer):
+        if error := find_refusal(answer):
             raise error
         return _validate(self.output_cls, _text_of(answer), answer, token_limit)
 
@@ -304,12 +304,12 @@ def _validate(output_cls: type[M], text: str, answer: Response, token_limit: int
     try:
         value = bridge.parse_output(text)
     except (ValueError, OutputTruncatedError):
-        error = truncation_in(answer, text, token_limit)
+        error = find_truncation(answer, text, token_limit)
         raise error or ValueError(f"{output_cls.__name__}: no JSON: {text[:SHOWN]!r}") from None
     try:
         return output_cls.model_validate_json(json.dumps(value))
     except ValidationError as fault:
-        truncated = truncation_in(answer, text, token_limit)
+        truncated = find_truncation(answer, text, token_limit)
         if truncated is None:
             raise
         raise truncated from fault
@@ -325,8 +325,8 @@ def _find_object(output_cls: type[M], answer: Response, token_limit: int | None)
     try:
         result: M = _Parser(output_cls).parse(_text_of(answer))
     except ValueError as error:
-        unfinished = truncation_in(answer, _from_brace(answer), token_limit)
-        raise unfinished or withheld_answer(answer) or error from None
+        unfinished = find_truncation(answer, _from_brace(answer), token_limit)
+        raise unfinished or find_refusal(answer) or error from None
     return result
 
 

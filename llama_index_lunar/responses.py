@@ -28,7 +28,7 @@ from llama_index_lunar.answer_parts import (
     string,
 )
 from llama_index_lunar.chunks import ChatChunks, StreamFacts, TextChunks
-from llama_index_lunar.errors import ignored_tool_choice, is_in_words
+from llama_index_lunar.errors import is_in_words, make_ignored_error
 from llama_index_lunar.metadata import (
     answer_metadata,
     complete_raw,
@@ -78,7 +78,7 @@ class Responses(Generic[A]):
     def _finish(self, response: Response) -> A:
         forced_tools = self._call.forced_tools
         if forced_tools and isinstance(response, ChatResponse) and is_in_words(response):
-            raise ignored_tool_choice(response, forced_tools)
+            raise make_ignored_error(response, forced_tools)
         route = response.additional_kwargs.get("routing")
         if route is not None and isinstance(response, ChatResponse):
             self._remember(response.message, route)

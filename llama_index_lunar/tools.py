@@ -122,7 +122,7 @@ def close_schema(schema: Any) -> Any:
     return shut
 
 
-def selections(response: ChatResponse) -> list[ToolSelection]:
+def read_selections(response: ChatResponse) -> list[ToolSelection]:
     """The tools that a response calls, with their arguments as far as they have come.
 
     A finished response holds none that did not come whole. The free text of a custom tool is its ``input``.
@@ -137,7 +137,7 @@ def selections(response: ChatResponse) -> list[ToolSelection]:
 def _name_and_arguments(call: JSONObject) -> tuple[str, JSONObject]:
     if "custom" in call:
         return call["custom"]["name"], {"input": call["custom"]["input"]}
-    return call["function"]["name"], arguments(call["function"]["arguments"])
+    return call["function"]["name"], read_arguments(call["function"]["arguments"])
 
 
 def keep_first(response: ChatResponse) -> None:
@@ -151,7 +151,7 @@ def keep_first(response: ChatResponse) -> None:
         message.additional_kwargs["tool_calls"] = plain[:1]
 
 
-def arguments(text: str) -> JSONObject:
+def read_arguments(text: str) -> JSONObject:
     """A JSON object, whole or cut off, as in a stream; {} for what is none. What follows it is not read."""
     return read_object(text)[0]
 

@@ -11,7 +11,6 @@ PROGRAM = "lunar-llm"
 def main() -> None:
     """Run the command that the arguments name. A missing extra is named, without a traceback."""
     try:
-        from lunar_core.cli import route_report  # noqa: F401  # adds its command
         from lunar_core.cli.commands import app
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):

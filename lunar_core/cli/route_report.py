@@ -8,20 +8,10 @@ from typing import Annotated
 
 import typer
 
-from lunar_core import AsyncLunar, Budget, ConfigurationError, LunarError
+from lunar_core import AsyncLunar, Budget, ConfigurationError
 from lunar_core.batch.running import run_to_end
-from lunar_core.cli.commands import (
-    FAILED,
-    INTERRUPTED,
-    MISUSED,
-    AsJson,
-    BaseUrl,
-    _print_answer,
-    _print_error,
-    _print_json,
-    _print_note,
-    app,
-)
+from lunar_core.cli.app import AsJson, BaseUrl, app, failures_told
+from lunar_core.cli.printing import print_answer, print_json, print_note
 from lunar_core.cost.amounts import checked_amount
 from lunar_core.evaluate import (
     AnswerPlan,
@@ -77,7 +67,7 @@ def route_report(
     It asks for decisions alone, which generate nothing. With --answers, --judge and --budget, a sample is answered by
     the router's choice, by the baseline and by a shuffled control, and judged.
     """
-    try:
+    with failures_told(as_json=as_json):
         amount = _checked_answers(answers, judge, budget)
         rows = read_prompts(prompts)
         numbers = _numbers(weights)
@@ -86,7 +76,7 @@ def route_report(
         async def run() -> tuple[RouteReport, Comparison | None]:
             async with AsyncLunar(base_url=base_url, max_connections=_CONCURRENCY) as client:
                 asks = f"{len(rows)} prompts × {len(numbers)} weights"
-                _print_note(f"Asking for {asks} = {len(rows) * len(numbers)} decisions …")
+                print_note(f"Asking for {asks} = {len(rows) * len(numbers)} decisions …")
                 report = await RouteReport.ameasure(
                     rows,
                     weights=numbers,
@@ -100,11 +90,11 @@ def route_report(
                 if amount is None:
                     return report, None
                 if not as_json:
-                    _print_answer(f"{report}\n\n")
+                    print_answer(f"{report}\n\n")
                 plan = AnswerPlan.draw(
                     report, answers or 0, judge=judge or "", weight=weight, max_tokens=max_tokens
                 )
-                _print_note(plan.describe(amount))
+                print_note(plan.describe(amount))
                 limit = Budget(usd=amount, reserve="worst", prices=report.prices, warn_at=None)
                 return report, await acompare_answers(plan, limit, client=client)
 
@@ -113,23 +103,18 @@ def route_report(
         if html is not None:
             words = "" if comparison is None else str(comparison)
             html.write_text(page(report, words), encoding="utf-8")
-            _print_note(f"Wrote {html}")
+            print_note(f"Wrote {html}")
         if pairs is not None and comparison is not None:
             comparison.write_jsonl(pairs)
-            _print_note(f"Wrote {pairs}")
-    except LunarError as error:
-        _print_error(error, as_json=as_json)
-        raise typer.Exit(MISUSED if isinstance(error, ConfigurationError) else FAILED) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+            print_note(f"Wrote {pairs}")
 
 
 def _show(report: RouteReport, comparison: Comparison | None, *, as_json: bool) -> None:
     if as_json:
         judged = None if comparison is None else comparison.to_dict()
-        _print_json({**report.to_dict(), "answers": judged})
+        print_json({**report.to_dict(), "answers": judged})
     else:
-        _print_answer(f"{report if comparison is None else comparison}\n")
+        print_answer(f"{report if comparison is None else comparison}\n")
 
 
 def _checked_answers(answers: int | None, judge: str | None, budget: str | None) -> Decimal | None:

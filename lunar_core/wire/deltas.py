@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from pydantic_core import from_json
 
 from lunar_core.types.completions import ChatCompletion, Completion
+from lunar_core.wire.text_chunks import TextChunks
 from lunar_core.wire.tool_calls import ToolCallAssembler, with_call_ids
 
-_FOLD_AT_BYTES = 512 * 1024
+_FOLD_AT_BYTES = 64 * 1024
+"""What is taken apart at once: more would let an event loop stand still."""
 
 
 class _Choice:
@@ -24,7 +26,7 @@ class _Choice:
             if key == "delta" and isinstance(value, Mapping):
                 self._add_delta(value)
             elif key == "text" and isinstance(value, str):
-                self._text("text", value)
+                self.add_text("text", value)
             elif key == "logprobs" and value is not None:
                 self.outer[key] = _merged(self.outer.get(key), value)
             elif key not in ("delta", "index") and value is not None:
@@ -37,11 +39,11 @@ class _Choice:
             elif key == "role" and value:
                 self.fields["role"] = value
             elif isinstance(value, str):
-                self._text(key, value)
+                self.add_text(key, value)
             elif value is not None:
                 self.fields[key] = _merged(self.fields.get(key), value)
 
-    def _text(self, key: str, value: str) -> None:
+    def add_text(self, key: str, value: str) -> None:
         if value:
             self.texts.setdefault(key, []).append(value)
 
@@ -78,12 +80,13 @@ def _merged(old: object, new: object) -> object:
 class Assembly:
     """Takes the payloads of a stream's events, in order; knows at any time what they amount to.
 
-    Payloads are kept as they came and only taken apart when somebody asks, or when there are many:
-    a stream whose parts are enough for its reader never pays for the whole.
+    Payloads are kept as they came and only taken apart when somebody asks, or when there are many: a short stream
+    whose parts are enough for its reader never pays for the whole, and of a long one no lot is large.
     """
 
     def __init__(self, kind: type[ChatCompletion | Completion]) -> None:
         self._kind = kind
+        self._alike = TextChunks()
         self._tape: list[bytes] = []
         self._tape_bytes = 0
         self._choices: dict[int, _Choice] = {}
@@ -147,10 +150,16 @@ class Assembly:
 
     def _fold(self) -> None:
         tape, self._tape, self._tape_bytes = self._tape, [], 0
+        alike = self._alike
         for payload in tape:
+            text = alike.read(payload)
+            if text is not None:
+                self._choices[alike.index].add_text(alike.key, text)
+                continue
             chunk = _decoded(payload)
             if chunk is not None:
                 self.add(chunk)
+                alike.learn(payload, chunk)
 
 
 def _decoded(payload: bytes) -> dict[str, object] | None:

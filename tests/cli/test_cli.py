@@ -164,10 +164,13 @@ def test_the_sandboxs_options_are_shown_under_the_commands_name(lunar):
 # Errors
 
 
-def test_what_the_service_refuses_is_one_line_on_stderr(lunar):
+def test_what_the_service_refuses_is_one_line_on_stderr(lunar, lunar_sandbox):
     code, out, err = lunar("chat", "Hi", "--model", "nope")
     assert (code, out) == (1, "")
-    assert err == "Error: 404: All providers failed for model 'nope': Model not found\n"
+    assert err == (
+        "Error: 404: All providers failed for model 'nope': Model not found "
+        f"(asked: POST {lunar_sandbox.url}/v1/chat/completions)\n"
+    )
 
 
 def test_words_that_came_before_an_error_are_shown(lunar):
@@ -219,7 +222,7 @@ def test_no_option_takes_a_key(lunar):
 def test_a_service_that_cannot_be_reached_is_an_error_of_one_line(lunar):
     code, _out, err = lunar("models", "--base-url", "http://127.0.0.1:1")
     assert code == 1
-    assert err.startswith("Error: no connection to 127.0.0.1:")
+    assert re.match(r"Error: .*no connection to 127\.0\.0\.1:.*is the sandbox running\?", err)
     assert err.count("\n") == 1
 
 

@@ -5,6 +5,8 @@ Each answer is tried plain and streamed, sync and async.
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.agent.workflow import FunctionAgent
@@ -120,6 +122,9 @@ async def test_an_object_that_was_cut_off_is_an_error_that_names_the_token_limit
     assert caught.value.finish_reason == finish
     assert caught.value.token_limit == 12
     assert caught.value.partial.choices[0].finish_reason == finish
+    assert caught.value.call_id
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.output, again.token_limit, str(again)) == (half, 12, str(caught.value))
 
 
 @pytest.mark.parametrize("way", WAYS)

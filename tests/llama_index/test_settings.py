@@ -171,6 +171,8 @@ async def test_an_llms_own_tags_are_on_its_calls_unless_a_block_says_otherwise(
         ({"api_key": "k", "jwt": "j"}, "jwt"),
         ({"api_key": "k", "api_base": "http://example.com"}, "base_url"),
         ({"api_key": "k", "timeout": "soon"}, "timeout"),
+        ({"api_key": "k", "observers": Ledger()}, "observers"),
+        ({"api_key": "k", "observers": [print]}, "observers"),
         ({"api_key": "k", "default_headers": {"x-api-key": "other"}}, "x-api-key"),
         ({"api_key": "k", "is_chat_model": False, "model": "router"}, "is_chat_model"),
     ],

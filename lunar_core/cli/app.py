@@ -1,0 +1,83 @@
+"""The command itself: its options, its exit codes, and how a failure is told. The commands are added by their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from lunar_core import ConfigurationError, Ledger, Lunar, LunarError, __version__
+from lunar_core.cli.printing import print_error
+
+FAILED, MISUSED, OUT_OF_BUDGET, INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Lunar: ask models, and see how they are chosen and what they cost.",
+    epilog="The key comes from LUNAR_API_KEY (or a token from LUNAR_JWT). Exit codes: 0 answered, "
+    "1 the service failed, 2 used wrongly, 3 stopped by a budget, 130 interrupted.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="The service. Default: LUNAR_BASE_URL, else the hosted one.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        envvar="LUNAR_LEDGER", help="The ledger: a file of SQLite, or a URL of PostgreSQL."
+    ),
+]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  # typer hands it over so
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def lunar(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that come before the command."""
+
+
+@contextmanager
+def failures_told(*, as_json: bool = False) -> Iterator[None]:
+    """Whatever fails in this block is told on stderr, and by the exit code."""
+    try:
+        yield
+    except LunarError as error:
+        print_error(error, as_json=as_json)
+        raise typer.Exit(MISUSED if isinstance(error, ConfigurationError) else FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def open_client(base_url: str | None, store: str | None, *, as_json: bool) -> Iterator[Lunar]:
+    """A client for one command, whose calls are recorded where a store is named."""
+    with (
+        failures_told(as_json=as_json),
+        open_ledger(store) as ledger,
+        Lunar(base_url=base_url, observers=() if ledger is None else (ledger,)) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def open_ledger(store: str | None) -> Iterator[Ledger | None]:
+    """The ledger that records in ``store``, which is made if it is not there; None without a store."""
+    if not store:
+        yield None
+        return
+    with Ledger.open(store) as ledger:
+        yield ledger

@@ -1,0 +1,155 @@
+"""``lunar-llm costs`` and ``batch``: what was spent, and many prompts within a budget."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lunar_core import Budget, ConfigurationError, Ledger
+from lunar_core.batch import BatchResult
+from lunar_core.batch import run as run_batch
+from lunar_core.cli.app import FAILED, OUT_OF_BUDGET, Store, app, failures_told, open_ledger
+from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
+from lunar_core.cost.amounts import checked_amount
+
+_AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+@app.command()
+def costs(
+    *,
+    store: Store = None,
+    since: Annotated[
+        str | None, typer.Option(help="Calls from then on: 36h, 7d, 1w ago, or 2026-10-01 (UTC).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Calls before then, written alike.")] = None,
+    by: Annotated[
+        str, typer.Option(help="Names with commas: model, provider, day, month, tag:NAME, …")
+    ] = "model",
+    baseline: Annotated[
+        str | None, typer.Option(help="The model that routed calls are compared with.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with charts there.")] = None,
+) -> None:
+    """Show what was spent, from a ledger that is there."""
+    with failures_told(as_json=as_json):
+        if as_csv + as_json + (html is not None) > 1:
+            raise ConfigurationError("--csv, --json, --html: one at a time")
+        if not store:
+            raise ConfigurationError("--store, or LUNAR_LEDGER, must name a ledger")
+        first, end = _moment(since, "--since"), _moment(until, "--until")
+        names = [name.strip() for name in by.split(",")]
+        with Ledger.open(store, read_only=True) as ledger:
+            report = ledger.where(since=first, until=end).report(by=names, baseline=baseline)
+        if html is not None:
+            report.to_html(html)
+            print_note(f"Wrote {html}")
+        elif as_csv or as_json:
+            print_answer(report.to_csv() if as_csv else report.to_json())
+        elif is_on_a_terminal():
+            Console().print(report)
+        else:
+            print_answer(f"{report}\n")
+
+
+@app.command()
+def batch(
+    rows: Annotated[
+        Path, typer.Argument(metavar="IN.jsonl", help='Lines of {"id", "prompt" | "messages", …}.')
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Where the answers go, one JSON line each.")],
+    budget: Annotated[str | None, typer.Option(help="USD that this run may spend.")] = None,
+    model: Annotated[str, typer.Option(help="Of lines that name none.")] = "router",
+    concurrency: Annotated[int, typer.Option(help="Calls at once.")] = 16,
+    max_tokens: Annotated[int | None, typer.Option(help="Of lines that name none.")] = None,
+    store: Store = None,
+) -> None:
+    """Answer many prompts, within a budget. Started again, it asks only what is not answered yet.
+
+    Exit codes: 0 all answered, 1 some failed, 3 stopped by the budget.
+    """
+    with failures_told(), open_ledger(store) as ledger:
+        amount = None if budget is None else checked_amount(budget, "--budget")
+        with _progress() as show:
+            result = run_batch(
+                rows,
+                out,
+                model=model,
+                budget=None if amount is None else Budget(usd=amount, warn_at=None),
+                ledger=ledger,
+                concurrency=concurrency,
+                max_tokens=max_tokens,
+                on_answer=show,
+            )
+    print_note(_summary(result))
+    if result.refusal is not None:
+        print_note(f"{result.unsent:,} unsent: {result.refusal}")
+        raise typer.Exit(OUT_OF_BUDGET)
+    if result.failed:
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[BatchResult], None] | None]:
+    """Who shows how far a batch is, on a terminal; else nobody."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=None)
+
+        def show(result: BatchResult) -> None:
+            completed = result.answered + result.failed
+            progress.update(
+                task, total=result.rows, completed=completed, description=_summary(result)
+            )
+
+        yield show
+
+
+def _summary(result: BatchResult) -> str:
+    """One line on what a batch has come to."""
+    facts = [f"{result.answered:,} of {result.rows:,} answered"]
+    if result.skipped:
+        facts.append(f"{result.skipped:,} of them before")
+    if result.failed:
+        facts.append(f"{result.failed:,} failed")
+    if result.unpriced:
+        facts.append(f"at least ${result.cost:f}, {result.unpriced:,} unknown")
+    else:
+        facts.append(f"${result.cost:f}")
+    return " · ".join(facts)
+
+
+def _moment(text: str | None, name: str) -> datetime | timedelta | None:
+    """An age such as ``7d``, or an ISO date or time, in UTC where it names no zone. Raises ConfigurationError."""
+    if text is None:
+        return None
+    age = re.fullmatch(r"(\d+)([hdw])", text)
+    try:
+        if age is not None:
+            return int(age[1]) * _AGES[age[2]]
+        moment = datetime.fromisoformat(re.sub("Z$", "+00:00", text))
+    except (ValueError, OverflowError):
+        raise ConfigurationError(
+            f"{name}: expected 36h, 7d, 1w, or a date such as 2026-10-01, not {text!r}"
+        ) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -1,0 +1,70 @@
+"""What comes out: answers on stdout, everything about them on stderr, so that pipes carry answers alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lunar_core import LunarError
+from lunar_core.cost.report.words import STEERING
+
+
+def is_on_a_terminal() -> bool:
+    """Whether stdout is one."""
+    return sys.stdout is not None and sys.stdout.isatty()  # None: it was closed by `>&-`
+
+
+def print_answer(text: str) -> None:
+    """Print ``text`` as it is; a terminal is spared what would steer it."""
+    if is_on_a_terminal():
+        text = text.translate(STEERING)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    typer.echo(text.encode(encoding, "replace").decode(encoding), nl=False)
+
+
+def print_json(value: Any) -> None:
+    """One value, for other programs."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people, without its empty columns; tab-separated lines for other programs."""
+    if not is_on_a_terminal():
+        typer.echo("\n".join("\t".join(row) for row in rows))
+        return
+    table = Table(box=None, pad_edge=False)
+    filled = [number for number in range(len(head)) if any(row[number] for row in rows)]
+    for number in filled:
+        table.add_column(head[number], justify="left" if number < 2 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[number].translate(STEERING)) for number in filled))
+    Console().print(table)
+
+
+def print_note(text: str) -> None:
+    """Something about an answer."""
+    Console(stderr=True).print(Text(text.translate(STEERING), style="dim"), soft_wrap=True)
+
+
+def print_error(error: LunarError, *, as_json: bool) -> None:
+    """What has failed: a line, or JSON where JSON was asked for."""
+    if as_json:
+        fields = {
+            "type": type(error).__name__,
+            "message": str(error),
+            "status_code": error.status_code,
+            "request_id": error.request_id,
+        }
+        typer.echo(json.dumps({"error": fields}), err=True)
+        return
+    text = Text("Error: ", style="bold red").append(
+        str(error).translate(STEERING), style="not bold"
+    )
+    Console(stderr=True).print(text, soft_wrap=True)
