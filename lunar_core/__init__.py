@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from lunar_core.client.sync import Lunar
     from lunar_core.client.sync_stream import Stream
     from lunar_core.client.transport import AsyncTransport, Transport
-    from lunar_core.cost.budget import Budget
-    from lunar_core.cost.budget_words import BudgetState
+    from lunar_core.cost.budget import Budget, BudgetState
     from lunar_core.cost.ledger import Entry, Ledger, Totals
     from lunar_core.cost.prices import Prices
     from lunar_core.cost.report import Report
@@ -138,8 +137,7 @@ _HOMES = {
         "client.sync": ("Lunar",),
         "client.sync_stream": ("Stream",),
         "client.transport": ("AsyncTransport", "Transport"),
-        "cost.budget": ("Budget",),
-        "cost.budget_words": ("BudgetState",),
+        "cost.budget": ("Budget", "BudgetState"),
         "cost.ledger": ("Entry", "Ledger", "Totals"),
         "cost.prices": ("Prices",),
         "cost.report": ("Report",),

@@ -31,9 +31,9 @@ TYPES = ("Async", "Awaitable", "Generator")
 DIFFERENT = {
     "lunar_core.evaluate.answers.acompare_answers": "the sync one runs it to its end",
     "lunar_core.evaluate.report.RouteReport.ameasure": "the sync one runs it to its end",
-    "lunar_core.cost.budget.Budget.abefore": "prices are loaded by a thread, so that the event loop goes on",
-    "lunar_core.cost.budget_store.StoredCounters.arun": "only an event loop must not wait for SQLite's file",
-    "lunar_core.cost.budget_threads.BoundedThread.arun": "a thread's future is awaited in another way",
+    "lunar_core.cost.budget.budget.Budget.abefore": "prices are loaded by a thread, so that the event loop goes on",
+    "lunar_core.cost.budget.store.StoredCounters.arun": "only an event loop must not wait for SQLite's file",
+    "lunar_core.cost.budget.threads.BoundedThread.arun": "a thread's future is awaited in another way",
     "lunar_core.client.call.Call.abegin": "observers that have an `abefore` are awaited",
     "langchain_lunar.llms.LunarLLM._agenerate": "prompts are asked by tasks, not by threads",
     "llama_index_lunar.structured.StructuredOutput.apredict": "LlamaIndex's programs are called by name only in async",

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lunar_core import ConfigurationError
-from lunar_core.cost.budget_windows import STEPS, Windows
+from lunar_core.cost.budget.windows import STEPS, Windows
 
 
 def at(text, zone="UTC"):

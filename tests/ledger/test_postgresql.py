@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from lunar_core import Budget, CallStart, Ledger, LedgerError
-from lunar_core.cost.budget_sql import PostgresSQL
+from lunar_core.cost.budget.sql import PostgresSQL
 from tests.ledger.support import entry, finish, outcome, start
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

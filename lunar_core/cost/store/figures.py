@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from lunar_core.cost.budget_amounts import shown
+from lunar_core.cost.budget.amounts import shown
 from lunar_core.cost.figures import MOST_MS, BudgetFigures, Figures, add_up
 from lunar_core.cost.savings import UNROUTED_ENDPOINTS, RoutedCall, SavingsTally
 from lunar_core.cost.selection import Selection

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from lunar_core.cost import budget_sql
-from lunar_core.cost.budget_counters import Hold, Settlement, Sums, no_undo
-from lunar_core.cost.budget_threads import BoundedThread, DriverConnection
-from lunar_core.cost.budget_windows import Windows
+from lunar_core.cost.budget import sql
+from lunar_core.cost.budget.counters import Hold, Settlement, Sums, no_undo
+from lunar_core.cost.budget.threads import BoundedThread, DriverConnection
+from lunar_core.cost.budget.windows import Windows
 from lunar_core.cost.entries import plain_text
 from lunar_core.cost.store.book import StoredBook
 from lunar_core.cost.store.rows import call_key
@@ -65,7 +65,7 @@ class StoredCounters:
         self._windows = windows
         self._collect = collect
         is_sqlite = book.database.is_sqlite
-        self._sql = budget_sql.SQLiteSQL() if is_sqlite else budget_sql.PostgresSQL()
+        self._sql = sql.SQLiteSQL() if is_sqlite else sql.PostgresSQL()
         self._connection = DriverConnection(book)
         self._begin()
 
@@ -121,19 +121,19 @@ class StoredCounters:
             self._forget(settlements)
 
     def refuse(self, hold: Hold) -> None:
-        self._connection.use(lambda c: budget_sql.refuse(self._sql, c, self._row(hold)))
+        self._connection.use(lambda c: sql.refuse(self._sql, c, self._row(hold)))
 
     def sums(self, key: str | None, now: float) -> Sums:
         self.meet()
         span = self._span(key, now)
-        sums = self._connection.use(lambda c: budget_sql.read_sums(self._sql, c, span))
+        sums = self._connection.use(lambda c: sql.read_sums(self._sql, c, span))
         self._see(key, self._windows.start(now), sums)
         return sums
 
     def all_sums(self, now: float) -> dict[str | None, Sums]:
         self.meet()
         span = self._span(None, now)
-        rows = self._connection.use(lambda c: budget_sql.read_all_sums(self._sql, c, span))
+        rows = self._connection.use(lambda c: sql.read_all_sums(self._sql, c, span))
         return {_key_of(text): sums for text, sums in rows}
 
     def last_seen(self, key: str | None, now: float) -> Sums:
@@ -147,7 +147,7 @@ class StoredCounters:
     def release(self, key: str | None, before: float) -> int:
         self.meet()
         values = {"name": self._name, "key": _text_of(key), "before": before}
-        return self._connection.use(lambda c: budget_sql.release(self._sql, c, values))
+        return self._connection.use(lambda c: sql.release(self._sql, c, values))
 
     # Who waits
 
@@ -191,7 +191,7 @@ class StoredCounters:
     def _meet(self, connection: Any) -> dict[str, str | None]:
         key, value = f"budget {self._name}", json.dumps(self._what)
         values = {"key": key, "value": value}
-        stored: dict[str, str | None] = json.loads(budget_sql.meet(self._sql, connection, values))
+        stored: dict[str, str | None] = json.loads(sql.meet(self._sql, connection, values))
         return stored
 
     def _write_now(self, connection: Any, settlements: list[Settlement]) -> None:
@@ -223,11 +223,11 @@ class StoredCounters:
             "starts_at": hold.start,
         }
         with contextlib.suppress(Exception):  # it costs nothing but room
-            self._connection.use(lambda c: budget_sql.drop_older(self._sql, c, values))
+            self._connection.use(lambda c: sql.drop_older(self._sql, c, values))
             if not self._has_swept:
                 self._has_swept = True
                 long_past = {"name": self._name, "before": hold.start - _LONG_PAST}
-                self._connection.use(lambda c: budget_sql.drop_long_past(self._sql, c, long_past))
+                self._connection.use(lambda c: sql.drop_long_past(self._sql, c, long_past))
 
     def _see(self, key: str | None, start: float, sums: Sums) -> bool:
         """Remember how a key stands. Whether that is the first of its window that this process sees."""

@@ -9,8 +9,8 @@ import logging
 from collections import OrderedDict, deque
 from queue import Empty, SimpleQueue
 
-from lunar_core.cost.budget_amounts import Count, Unit, count_outcome
-from lunar_core.cost.budget_counters import Hold, Settlement
+from lunar_core.cost.budget.amounts import Count, Unit, count_outcome
+from lunar_core.cost.budget.counters import Hold, Settlement
 from lunar_core.cost.prices import Prices
 from lunar_core.observers import Outcome
 

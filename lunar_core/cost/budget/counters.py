@@ -1,4 +1,4 @@
-"""What is spent and held against a budget: the counters, in memory. A store's are in ``budget_store.py``.
+"""What is spent and held against a budget: the counters, in memory. A store's are in ``store.py``.
 
 Amounts are whole numbers of the budget's smallest unit (10⁻¹² USD, tokens or calls).
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from lunar_core.cost.budget_windows import Windows
+from lunar_core.cost.budget.windows import Windows
 
 T = TypeVar("T")
 

@@ -15,14 +15,14 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from lunar_core.cost.budget_amounts import (
+from lunar_core.cost.budget.amounts import (
     amount_to_hold,
     checked_limit,
     checked_reserve,
     shown,
 )
-from lunar_core.cost.budget_calls import CallsUnderWay
-from lunar_core.cost.budget_counters import (
+from lunar_core.cost.budget.calls import CallsUnderWay
+from lunar_core.cost.budget.counters import (
     Counters,
     Hold,
     MemoryCounters,
@@ -30,9 +30,9 @@ from lunar_core.cost.budget_counters import (
     Sums,
     no_undo,
 )
-from lunar_core.cost.budget_weight import BudgetWeight, checked_share
-from lunar_core.cost.budget_windows import Calendar, Windows
-from lunar_core.cost.budget_words import BudgetState, Warnings, describe_refusal, title
+from lunar_core.cost.budget.weight import BudgetWeight, checked_share
+from lunar_core.cost.budget.windows import Calendar, Windows
+from lunar_core.cost.budget.words import BudgetState, Warnings, describe_refusal, title
 from lunar_core.cost.ledger import Ledger
 from lunar_core.cost.prices import Prices, PricesAtHand, checked_prices
 from lunar_core.errors import BudgetExceededError, ConfigurationError
@@ -118,7 +118,7 @@ class Budget:
         book = None if ledger is None else ledger.stored_book
         if book is None:
             return MemoryCounters(self._windows)
-        from lunar_core.cost.budget_store import StoredCounters
+        from lunar_core.cost.budget.store import StoredCounters
 
         counters = StoredCounters(
             book,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
 
-from lunar_core.cost.budget_amounts import Unit
+from lunar_core.cost.budget.amounts import Unit
 
 logger = logging.getLogger("lunar_core")
 

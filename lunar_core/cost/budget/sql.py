@@ -16,8 +16,8 @@ from functools import cache
 from hashlib import blake2b
 from typing import Any
 
-from lunar_core.cost.budget_amounts import MOST
-from lunar_core.cost.budget_counters import Sums
+from lunar_core.cost.budget.amounts import MOST
+from lunar_core.cost.budget.counters import Sums
 
 Row = Mapping[str, Any]
 
