@@ -88,6 +88,8 @@ def lunar_retry_on(error: BaseException) -> bool:
 
 
 def _kind(error: LunarError) -> type[ModelError]:
+    if error.upstream is not None and error.upstream.kind == "context_length":
+        return langchain.ContextOverflowError
     status = error.status_code or 0
     is_answer = isinstance(error, (lunar.APIStatusError, lunar.APIStreamError))
     if is_answer and status not in _BY_STATUS and _TOO_LONG.search(error.message):

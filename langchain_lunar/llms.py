@@ -340,7 +340,7 @@ def _result(answers: Sequence[Completion]) -> LLMResult:
         "token_usage": added_up(token_usage(answer.usage) for answer in answers),
         "model_name": answers[0].model,
     }
-    costs = [answer.usage.cost if answer.usage is not None else None for answer in answers]
+    costs = [answer.cost for answer in answers]
     stated = [cost for cost in costs if cost is not None]
     if len(stated) == len(costs):
         output["total_cost_usd"] = float(sum(stated))

@@ -242,3 +242,17 @@ def test_langchains_own_retry_knows_what_may_be_retried(scripted, fault_server, 
         retry_if_exception_type=(langchain.ModelAPIError,), wait_exponential_jitter=False
     )
     assert way.invoke(model, "hi").content == "hi"
+
+
+@pytest.mark.parametrize("fault", ["context-length", "502-context"])
+def test_a_prompt_that_is_too_long_is_a_context_overflow_however_the_service_says_it(
+    chat, way, fault
+):
+    with pytest.raises(langchain.ContextOverflowError) as caught:
+        way.invoke(chat(f"gpt-4o!{fault}"), "hi")
+    assert not caught.value.is_retryable
+
+
+def test_a_providers_rate_limit_behind_the_gateway_is_one_of_langchains(chat, way):
+    with pytest.raises(langchain.ModelRateLimitError):
+        way.invoke(chat("gpt-4o!502-rate-limit"), "hi")
