@@ -87,12 +87,18 @@ def lunar_retry_on(error: BaseException) -> bool:
     return judge(error)
 
 
-def _kind(error: LunarError) -> type[ModelError]:
-    if error.upstream is not None and error.upstream.kind == "context_length":
-        return langchain.ContextOverflowError
-    status = error.status_code or 0
+def _is_too_long(error: LunarError) -> bool:
+    """Whether the prompt did not fit: as the core has read it of a gateway's 502, or in a provider's own words."""
+    if error.upstream is not None:
+        return error.upstream.kind == "context_length"
     is_answer = isinstance(error, (lunar.APIStatusError, lunar.APIStreamError))
-    if is_answer and status not in _BY_STATUS and _TOO_LONG.search(error.message):
+    other_status = (error.status_code or 0) not in _BY_STATUS
+    return is_answer and other_status and _TOO_LONG.search(error.message) is not None
+
+
+def _kind(error: LunarError) -> type[ModelError]:
+    status = error.status_code or 0
+    if _is_too_long(error):
         return langchain.ContextOverflowError
     if not isinstance(
         error, lunar.APIStreamError
