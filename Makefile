@@ -62,6 +62,14 @@ test-ecosystem-here: $(READY)
 test-system: $(READY) ## Pass the tests of stored ledgers on PostgreSQL too; install it if need be (Debian's package).
 	$(BIN)/python scripts/postgres.py $(BIN)/python -m pytest tests/ledger $(ARGS)
 
+.PHONY: test-browser
+test-browser: ## Look at a report's page in a real browser; install Chromium if need be (Debian's package).
+	$(MAKE) test-browser-here SET=browser
+
+.PHONY: test-browser-here
+test-browser-here: $(READY)
+	$(BIN)/python scripts/chromium.py $(BIN)/python -m pytest tests/browser $(ARGS)
+
 .PHONY: check
 check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.
 
@@ -133,6 +141,7 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 	$(COMPILE) --extra langchain --extra report --extra sandbox --constraint requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) --extra all --group bench --output-file requirements/bench.txt
 	$(COMPILE) --extra all --group ecosystem --output-file requirements/ecosystem.txt
+	$(COMPILE) --extra report --extra sql --group browser --output-file requirements/browser.txt
 	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
 	$(COMPILE) --extra sandbox --group core --resolution lowest-direct --output-file requirements/lowest-core.txt
 
