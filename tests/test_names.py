@@ -31,7 +31,7 @@ NO_NAMES = {
 }
 """Words that may not be a whole name, leading underscores aside, and what to write in their place."""
 
-NO_FILES = {"deciding", "door", "hints", "news", "refused"}
+NO_FILES = {"deciding", "door", "hints", "late", "news", "refused"}
 """Moods and moments that files were named by."""
 
 PUBLIC = {
@@ -44,7 +44,6 @@ PUBLIC = {
 
 UNTIL_MENDED = {
     "lunar_core",
-    "lunar_core/batch",
     "lunar_core/cli",
     "lunar_core/client",
     "lunar_core/cost",
