@@ -185,7 +185,7 @@ class _Run:
         self._ledger = Ledger()
         self._observers = (budget, self._ledger)
         self._pairs: list[Pair] = []
-        self._failed = 0
+        self._failures: dict[RowId, str] = {}
         self._unreadable = 0
         self.refusal: str | None = None
 
@@ -204,8 +204,8 @@ class _Run:
             lines = [answers.get((number, model)) for model in _models(row, baseline)]
             if all(line is not None and "error" not in line for line in lines):
                 complete.append(number)
-            elif any(line is not None and "error" in line for line in lines):
-                self._failed += 1
+            else:
+                self._note_failures(row.prompt, lines)
         results = await self._judge(block, complete, answers)
         for number in complete:
             row = block[number]
@@ -246,10 +246,14 @@ class _Run:
             if model != baseline
         ]
         if not isinstance(judge, ModelJudge):
-            return {
-                (number, model): judge.compare(block[number].prompt, candidate, reference)
-                for number, model, candidate, reference in contests
-            }
+            results: dict[tuple[int, str], int] = {}
+            for number, model, candidate, reference in contests:
+                prompt = block[number].prompt
+                try:
+                    results[number, model] = judge.compare(prompt, candidate, reference)
+                except Exception as error:  # noqa: BLE001  # a function of the caller's; the answers are paid for
+                    self._failures.setdefault(prompt.id, f"{type(error).__name__}: {error}")
+            return results
         asks: dict[tuple[int, str], tuple[Any, str, int]] = {}
         for number, model, candidate, reference in contests:
             prompt = block[number].prompt
@@ -258,18 +262,21 @@ class _Run:
             asks[number, f"forward {model}"] = (forward, judge.model, JUDGE_TOKENS)
             asks[number, f"backward {model}"] = (backward, judge.model, JUDGE_TOKENS)
         replies = await self._ask(asks)
-        results: dict[tuple[int, str], int] = {}
-        unjudged: set[int] = set()
+        judgments: dict[tuple[int, str], int] = {}
         for number, model, _, _ in contests:
             pair = [replies.get((number, f"{way} {model}")) for way in ("forward", "backward")]
-            if any(line is not None and "error" in line for line in pair):
-                unjudged.add(number)
-            elif None not in pair:
-                result = judge.read(*(line["text"] for line in pair if line is not None))
+            self._note_failures(block[number].prompt, pair)
+            texts = [line["text"] for line in pair if line is not None and "text" in line]
+            if len(texts) == 2:
+                result = judge.read(*texts)
                 self._unreadable += result is None
-                results[number, model] = result or 0
-        self._failed += len(unjudged)
-        return results
+                judgments[number, model] = result or 0
+        return judgments
+
+    def _note_failures(self, prompt: Prompt, lines: Iterable[Mapping[str, Any] | None]) -> None:
+        for line in lines:
+            if line is not None and "error" in line:
+                self._failures.setdefault(prompt.id, line["error"])
 
     async def _ask(
         self, asks: Mapping[tuple[int, str], tuple[Any, str, int]]
@@ -300,7 +307,8 @@ class _Run:
             baseline=self._plan.baseline,
             weight=self._plan.weight,
             planned=len(self._plan.assignments),
-            failed=self._failed,
+            failed=len(self._failures),
+            first_failure=next(iter(self._failures.values()), None),
             unreadable=self._unreadable,
             spent=self._ledger.total_cost,
             unpriced=self._ledger.unpriced,

@@ -83,31 +83,32 @@ def draw(
 
 
 def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
-    """The same as an SVG element, with a title for each point; "" for fewer than two."""
+    """The same as an SVG element, with a title for each point; "" for fewer than two.
+
+    Places across are per cent, so that text keeps its size on a narrow screen.
+    """
     if len(points) < 2:
         return ""
-    width, height, edge = 640, 320, 56
     left, right = _range([point.across for point in points])
     low, high = _range([point.up for point in points])
     shapes = []
     for point in points:
-        x = edge + (point.across - left) / (right - left) * (width - 2 * edge)
-        y = edge + (high - point.up) / (high - low) * (height - 2 * edge)
+        x = 4 + (point.across - left) / (right - left) * 92
+        y = 40 + (high - point.up) / (high - low) * 180
         name = escape(point.label)
         kind = "baseline" if point.mark == "*" else "weight"
-        anchor = "end" if x > width * 0.7 else "start"
-        shift = -9 if anchor == "end" else 9
+        anchor, shift = ("end", -9) if x > 60 else ("start", 9)
         shapes.append(
             f'<g class="{kind}"><title>{name}: {point.across:.4f}, {point.up:.4f}</title>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
-            f'<text x="{x + shift:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{name}</text></g>'
+            f'<circle cx="{x:.1f}%" cy="{y:.1f}" r="5"/>'
+            f'<text x="{x:.1f}%" y="{y + 4:.1f}" dx="{shift}" text-anchor="{anchor}">{name}</text></g>'
         )
-    base, end = height - edge + 16, width - edge + 16
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(up)} against {escape(across)}">'
-        f'<path class="axis" d="M{edge - 16} {edge - 16}V{base}H{end}"/>'
-        f'<text x="{edge - 16}" y="{edge - 26}">{escape(up)}: {low:.3f} to {high:.3f}</text>'
-        f'<text x="{end}" y="{base + 22}" text-anchor="end">{escape(across)}: {left:.3f} to {right:.3f}</text>'
+        f'<svg width="100%" height="280" role="img" aria-label="{escape(up)} against {escape(across)}">'
+        '<line class="axis" x1="0" x2="0" y1="24" y2="244"/>'
+        '<line class="axis" x1="0" x2="100%" y1="244" y2="244"/>'
+        f'<text x="0" y="16">{escape(up)}: {low:.3f} to {high:.3f}</text>'
+        f'<text x="100%" y="264" text-anchor="end">{escape(across)}: {left:.3f} to {right:.3f}</text>'
         + "".join(shapes)
         + "</svg>"
     )

@@ -91,7 +91,8 @@ class Record:
 class Comparison:
     """Judged answers, paired: the router's choice against the baseline, beside a shuffled control.
 
-    ``planned``: prompts that were to be answered. ``failed``: prompts one of whose answers or judgments failed.
+    ``planned``: prompts that were to be answered. ``failed``: prompts one of whose answers or judgments failed, the
+    first of them with the words of ``first_failure``.
     ``unreadable``: judgments that said nothing, which count as ties. ``spent``: USD billed for answers and judgments,
     a lower bound when ``unpriced`` is not 0. ``refusal``: what the budget said, where it ended the comparison.
     """
@@ -102,6 +103,7 @@ class Comparison:
     weight: float | None = None
     planned: int | None = None
     failed: int = 0
+    first_failure: str | None = None
     unreadable: int = 0
     spent: Decimal | None = None
     unpriced: int = 0
@@ -184,6 +186,7 @@ class Comparison:
             "prompts": len(self.pairs),
             "planned": self.planned,
             "failed": self.failed,
+            "first_failure": self.first_failure,
             "unreadable": self.unreadable,
             "choice": {**vars(self.record), "wilson_95": self.record.interval},
             "control": None
@@ -230,7 +233,10 @@ class Comparison:
             )
             words.append(f"spent: {self.spent:f} USD{bound}")
         if self.failed:
-            words.append(f"left out: {self.failed} prompts whose answer or judgment failed")
+            words.append(
+                f"left out: {self.failed} prompts whose answer or judgment failed; "
+                f"the first: {self.first_failure}"
+            )
         if self.unreadable:
             words.append(f"unreadable judgments, counted as ties: {self.unreadable}")
         if self.refusal is not None:

@@ -143,6 +143,20 @@ def test_what_fails_is_left_out_and_counted(report, client, sandbox):
     plan = AnswerPlan.draw(report, 30, judge="exact:answer")
     comparison = compare_answers(plan, budget_of(report), client=client)
     assert (len(comparison.pairs), comparison.failed) == (20, 10)
+    assert comparison.first_failure.startswith("BadRequestError: ")
+
+
+def test_a_judge_that_fails_loses_its_prompt_and_no_answer_that_was_paid_for(report, client):
+    def mark(fields, answer):
+        if "haiku" in fields["prompt"]:
+            raise LookupError("no rhyme")
+        return len(answer)
+
+    plan = AnswerPlan.draw(report, 30, judge=ScoreJudge("length", mark))
+    comparison = compare_answers(plan, budget_of(report), client=client)
+    failed = 30 - len(comparison.pairs)
+    assert 0 < failed == comparison.failed <= 10
+    assert comparison.first_failure == "LookupError: no rhyme"
 
 
 def test_a_plan_says_what_it_costs_at_most_before_anything_is_sent(report, sandbox):
