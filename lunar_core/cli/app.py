@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from lunar_core import ConfigurationError, Ledger, Lunar, LunarError, __version__
+from lunar_core import ConfigurationError, Ledger, Lunar, LunarError, Observer, __version__
 from lunar_core.cli.printing import print_error
 
 FAILED, MISUSED, OUT_OF_BUDGET, INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Lunar: ask models, and see how they are chosen and what they cost.",
     epilog="The key comes from LUNAR_API_KEY (or a token from LUNAR_JWT). Exit codes: 0 answered, "
@@ -63,14 +62,14 @@ def failures_told(*, as_json: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def open_client(base_url: str | None, store: str | None, *, as_json: bool) -> Iterator[Lunar]:
+def open_client(
+    base_url: str | None, store: str | None, *, as_json: bool, observers: Sequence[Observer] = ()
+) -> Iterator[Lunar]:
     """A client for one command, whose calls are recorded where a store is named."""
-    with (
-        failures_told(as_json=as_json),
-        open_ledger(store) as ledger,
-        Lunar(base_url=base_url, observers=() if ledger is None else (ledger,)) as client,
-    ):
-        yield client
+    with failures_told(as_json=as_json), open_ledger(store) as ledger:
+        everyone = (*observers, *(() if ledger is None else (ledger,)))
+        with Lunar(base_url=base_url, observers=everyone) as client:
+            yield client
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lunar_core import LunarError
+from lunar_core import ChatCompletion, Completion, LunarError, Usage
 from lunar_core.cost.report.words import STEERING
 
 
@@ -68,3 +68,19 @@ def print_error(error: LunarError, *, as_json: bool) -> None:
         str(error).translate(STEERING), style="not bold"
     )
     Console(stderr=True).print(text, soft_wrap=True)
+
+
+def answer_facts(answer: ChatCompletion | Completion) -> list[str]:
+    """What is to be said of an answer: who gave it, how long it is, what it cost, how long it took."""
+    usage = answer.usage or Usage()
+    facts = [answer.model or "model unknown"]
+    if usage.total_tokens is not None:
+        facts.append(f"{usage.total_tokens:,} tokens")
+    facts.append("cost unknown" if usage.cost is None else f"${usage.cost:f}")
+    if answer.call.latency_ms is not None:
+        facts.append(f"{answer.call.latency_ms / 1000:.1f} s")
+    if len(answer.call.attempts) > 1:
+        facts.append(f"{len(answer.call.attempts)} attempts")
+    if any(choice.finish_reason == "length" for choice in answer.choices):
+        facts.append("cut off at max_tokens")
+    return facts

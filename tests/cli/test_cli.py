@@ -14,22 +14,6 @@ from pathlib import Path
 import pytest
 
 from lunar_core import __version__
-from lunar_core.cli import main
-
-
-@pytest.fixture
-def lunar(lunar_sandbox, monkeypatch, capsys):
-    """Run the command; (exit code, stdout, stderr)."""
-    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
-    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lunar-llm", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return (ended.value.code, *capsys.readouterr())
-
-    return run
 
 
 class Terminal(io.StringIO):
@@ -188,7 +172,7 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(wrong, lunar, lunar
 
 
 @pytest.mark.parametrize(
-    "wrong", [["chat"], ["chat", "Hi", "--nope"], ["chatt"], ["route", "a", "b"]]
+    "wrong", [["route"], ["chat", "Hi", "--nope"], ["chatt"], ["route", "a", "b"]]
 )
 def test_so_is_a_command_that_is_none(wrong, lunar):
     code, out, err = lunar(*wrong)

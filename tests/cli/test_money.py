@@ -12,7 +12,6 @@ from decimal import Decimal
 import pytest
 
 from lunar_core import Entry, Ledger
-from lunar_core.cli import main
 
 OCTOBER = 1_790_812_800  # 2026-10-01
 
@@ -20,22 +19,6 @@ OCTOBER = 1_790_812_800  # 2026-10-01
 class Terminal(io.StringIO):
     def isatty(self):
         return True
-
-
-@pytest.fixture
-def lunar(lunar_sandbox, monkeypatch, capsys):
-    """Run the command; (exit code, stdout, stderr)."""
-    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
-    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
-    monkeypatch.delenv("LUNAR_LEDGER", raising=False)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lunar-llm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return (ended.value.code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""What goes into a question: the prompt, checked before it is paid for, and the options that commands share."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lunar_core import ConfigurationError
+from lunar_core.wire.model_facts import ROUTED
+
+ROUTER = "router"
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Names for a shell's completion: the router and whom it knows. Nobody is asked for them."""
+    return [name for name in (ROUTER, *ROUTED) if name.startswith(incomplete)]
+
+
+Prompt = Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")]
+Candidates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--candidate",
+        help="A model the router may choose; give it at least twice.",
+        autocompletion=complete_model,
+    ),
+]
+CostWeight = Annotated[
+    float | None, typer.Option(help="0 ignores cost (the default); higher prefers cheaper models.")
+]
+
+
+def read_prompt(prompt: str) -> str:
+    """``prompt`` itself, or what stdin holds where it is ``-``.
+
+    Raises ConfigurationError for an empty one: the service would take it, and bill the answer.
+    """
+    text = _read_stdin() if prompt == "-" else prompt
+    if not text.strip():
+        raise ConfigurationError("prompt: is empty, and its answer would be billed all the same")
+    return text
+
+
+def messages_of(prompt: str, system: str | None = None) -> list[dict[str, object]]:
+    """A conversation that begins with ``prompt``, after what the model is told first."""
+    question: dict[str, object] = {"role": "user", "content": prompt}
+    return [*instructions_of(system), question]
+
+
+def instructions_of(system: str | None) -> list[dict[str, object]]:
+    """What the model is told first, as messages."""
+    return [] if system is None else [{"role": "system", "content": system}]
+
+
+def _read_stdin() -> str:
+    if sys.stdin is None:  # it was closed by `<&-`
+        return ""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"prompt: stdin is not text in {error.encoding}") from None
