@@ -123,6 +123,10 @@ proof: $(READY) ## Install the wheel bare on every Python found here, and try ea
 soak: $(READY) engine ## Make 20,000 mixed calls, a fifth of them with a fault: is anything lost, doubled or leaked?
 	$(BIN)/python scripts/soak.py $(ARGS)
 
+.PHONY: tour
+tour: $(READY) engine ## Write anew what examples/README.md shows of each example.
+	$(BIN)/python scripts/tour.py
+
 .PHONY: cassettes
 cassettes: $(READY) engine ## Record tests/cassettes anew: from the hosted service with LUNAR_API_KEY, or ARGS=--sandbox.
 	$(BIN)/python tests/cassettes/record.py $(ARGS)
