@@ -325,6 +325,35 @@ def test_each_tenant_gets_its_own_bill(printed):
     assert sum(Decimal(cost) for _, _, cost, _ in tenants) == together == billed(told)
 
 
+def test_a_report_adds_up_to_the_bill_and_tells_what_routing_saved(printed):
+    output = printed("33_report.py")
+    costs = re.findall(r"^(?:ada|grace) .*\$([\d.]+)$", output, re.MULTILINE)
+    assert sum(map(Decimal, costs)) == billed(output)
+    saved, actual, baseline = re.search(
+        r"saved \$([\d.]+): 5 calls for \$([\d.]+) in place of \$([\d.]+)\.", output
+    ).groups()
+    assert Decimal(baseline) - Decimal(actual) == Decimal(saved)
+
+
+def test_a_months_costs_and_the_next_ones_add_up_to_the_bill(printed):
+    output = printed("34_costs_by_month.py")
+    october, november, bill = amounts(output)
+    assert october + november == bill
+    lines = re.findall(r"^\w+,gpt-4o(?:-mini)?,\d+,\d+,\d+,([\d.]+),", output, re.MULTILINE)
+    assert sum(map(Decimal, lines)) == october
+    assert "The page shows the same sum: True" in output
+
+
+def test_a_batch_is_stopped_by_its_budget_and_goes_on_where_it_was(printed):
+    output = printed("35_batch.py")
+    answered, unsent = map(
+        int, re.search(r"budget: (\d+) of 60 answered, (\d+) unsent", output).groups()
+    )
+    assert 0 < answered < 60
+    assert answered + unsent == 60
+    assert "Each of the 60 once: True" in output
+
+
 # On the hosted service
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -52,14 +55,46 @@ def written(lab: Lab, line: str) -> Iterator[Row]:
     yield Row(line, "SQLite", "a second", statistics.median(rates), 20_000, more_is_better=True)
 
 
+def report(lab: Lab, line: str) -> Iterator[Row]:
+    """A report with its page, by a process that does nothing else: wall time, and memory beyond what it had before."""
+    for entries, seconds in ((STORED, 20.0), (STORED // 5, 5.0)):
+        count = lab.count(entries)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "costs.db"
+            with Ledger.open(path) as ledger:
+                store(ledger, count)
+            done = subprocess.run(
+                [sys.executable, "-c", REPORT, str(path)], capture_output=True, check=True
+            )
+        facts = json.loads(done.stdout)
+        name = f"{line} {count:,} entries"
+        yield Row(name, "SQLite", "s", facts["seconds"], seconds * count / entries)
+        yield Row(name, "SQLite", "MiB more", facts["mib"], 300.0)
+
+
+REPORT = """
+import json, pathlib, sys, time
+from lunar_core import Ledger, Prices
+
+def memory(name):
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+Prices.bundled().cost("gpt-4o", prompt_tokens=1, completion_tokens=1)
+with Ledger.open(sys.argv[1], read_only=True) as ledger:
+    ledger.where(until=0).report().to_html()  # all modules are loaded then
+    before, started = memory("VmRSS"), time.perf_counter()
+    page = ledger.report(by=["model", "tag:user"]).to_html()
+    seconds = time.perf_counter() - started
+print(json.dumps({"seconds": seconds, "mib": memory("VmHWM") - before}))
+"""
+
+
 def total(lab: Lab, line: str) -> Iterator[Row]:
     """One look at the sums over all."""
     count = lab.count(STORED)
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "costs.db") as ledger:
-        for first in range(0, count, ROUND):
-            for outcome in make_outcomes(first, min(ROUND, count - first)):
-                ledger.after(outcome)
-            ledger.flush()
+        store(ledger, count)
         taken = []
         for _ in range(lab.rounds):
             started = time.perf_counter()
@@ -69,17 +104,30 @@ def total(lab: Lab, line: str) -> Iterator[Row]:
     yield Row(f"{line} {count:,} entries", "SQLite", "s", statistics.median(taken), 4.0)
 
 
+def store(ledger: Ledger, count: int) -> None:
+    """Have so many calls in the store."""
+    for first in range(0, count, ROUND):
+        for outcome in make_outcomes(first, min(ROUND, count - first)):
+            ledger.after(outcome)
+        ledger.flush()
+
+
 def make_outcomes(first: int, count: int) -> list[Outcome]:
-    """Calls as a service has them: some models, hundreds of users, a cost of its own each."""
+    """Calls as a service has them: some models, hundreds of users, a third routed, each with its own cost and time."""
     return [
         Outcome(
-            CallInfo(f"call_{number:032d}", "gpt-4o"),
+            CallInfo(
+                f"call_{number:032d}",
+                "router" if number % 3 == 0 else "gpt-4o",
+                latency_ms=100.0 + number % 9_973,
+            ),
             "chat.completions",
             "ok",
             f"model-{number % 7}",
             "openai",
-            Usage(prompt_tokens=10, completion_tokens=20, total_cost_usd=number * 1e-9),
+            Usage(prompt_tokens=number % 1_999, completion_tokens=20, total_cost_usd=number * 1e-9),
             tags={"user": f"u{number % 500}", "feature": "search"},
+            candidates=("gpt-4o", "gpt-4o-mini") if number % 3 == 0 else (),
         )
         for number in range(first, first + count)
     ]

@@ -249,6 +249,7 @@ LINES = [
     Line("ledger, after", ledgers.after),
     Line("ledger, entries written", ledgers.written),
     Line("ledger, total over", ledgers.total),
+    Line("ledger, report over", ledgers.report),
     Line("budget, a call", budgets.in_memory),
     Line("budget, reservation", budgets.reservation),
 ]  # fmt: skip
