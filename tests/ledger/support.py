@@ -42,9 +42,9 @@ def start(code, where, *words):
     )
 
 
-def finish(process, code=0):
+def finish(process, code=0, timeout=60):
     """What the process printed, once it has ended with `code`."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=timeout)
     assert process.returncode == code, err
     return out
 
