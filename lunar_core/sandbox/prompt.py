@@ -12,7 +12,8 @@ LONGEST = 20_000
 """Characters of a prompt that are looked at; the rest of a longer one is not."""
 
 _WORDS = re.compile(r"[^\W_]+")
-NUMBER = re.compile(r"(?<![\w.-])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w-])")
+_NUMBER = re.compile(r"(?<![\w.-])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w-])")
+_DENIED = re.compile(r"\b(?:no|not|without|don't|never)\s+\w+", re.IGNORECASE)
 _QUOTED = re.compile(
     r'"([^"\n]+)"|“([^”\n]+)”|\u2018([^\u2019\n]+)\u2019|「([^」\n]+)」|«([^»\n]+)»|`([^`\n]+)`'
     r"|(?<!\w)'((?:[^'\n]|(?<=\w)'(?=\w))+)'(?!\w)"
@@ -25,17 +26,14 @@ _NAMES = re.compile(rf"(?<=[\w,;:)]\s)({_NAME}(?:(?:,[ \t]*|[ \t]+){_NAME})*)")
 
 def words(text: str) -> list[str]:
     """Split text or an identifier (``getWeather``, ``get_weather``) into lower-case words."""
-    return [_stem(word) for word in _WORDS.findall(_spaced(text).lower())]
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
+    return [_stem(word) for word in _WORDS.findall(spaced.lower())]
 
 
-def as_number(text: str) -> int | float:
+def _number(text: str) -> int | float:
     """Read a number as prompts write it: ``1,250.75``."""
     digits = text.replace(",", "")
     return float(digits) if "." in digits else int(digits)
-
-
-def _spaced(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
 
 
 def _stem(word: str) -> str:
@@ -52,44 +50,28 @@ class PromptValues:
 
     def __init__(self, prompt: str) -> None:
         self.text = prompt[:LONGEST].strip()
-        self.words = frozenset(words(self.text))
-        self.tokens = [token.strip(".,;:!?'\"()<>") for token in self.text.split()]
-        self.quoted = [next(filter(None, match.groups())) for match in _QUOTED.finditer(self.text)]
+        self._words = frozenset(words(_DENIED.sub(" ", self.text)))
+        self._tokens = [token.strip(".,;:!?'\"()<>") for token in self.text.split()]
+        self.quoted = [
+            next(filter(None, match.groups()))
+            for match in _QUOTED.finditer(self.text)
+            if self.text[match.end() : match.end() + 1] != ":"  # That is a key of JSON.
+        ]
         names = [name.rstrip(".,'’-") for name in _NAMES.findall(_QUOTED.sub('""', self.text))]
-        numbers = map(as_number, NUMBER.findall(self.text))
+        numbers = map(_number, _NUMBER.findall(self.text))
         self.offers: list[Any] = [*dict.fromkeys([*self.quoted, *names]), *numbers]
 
-    def take(self, name: str, fits: Callable[[Any], bool], *, tokens: bool = False) -> Any:
-        """Hand out the first value that fits; None where none does.
-
-        What the prompt says the name is comes first, then what it offers, then, if ``tokens`` are
-        allowed, any of its words.
-        """
-        assigned = self.assigned(name)
-        number = NUMBER.match(assigned or "")
-        values = [assigned, number and as_number(number[0]), *self.offers]
-        values += self.tokens if tokens else []
-        value = next((value for value in values if value is not None and fits(value)), None)
+    def take(self, fits: Callable[[Any], bool], *, any_word: bool = False) -> Any:
+        """Hand out the first value that fits, or any word that does; None where nothing does."""
+        values = [*self.offers, *(self._tokens if any_word else ())]
+        value = next(filter(fits, values), None)
         if value in self.offers:
             self.offers.remove(value)
         return value
 
     def mentions(self, name: str) -> bool:
-        """Say whether the prompt has a word of this name (of three letters, if it has any)."""
-        parts = words(name)
-        return bool(self.words.intersection([part for part in parts if len(part) > 2] or parts))
-
-    def denies(self, name: str) -> bool:
-        """Say whether the prompt has *no*, *not* or *without* in front of the name."""
-        negation = r"\b(?:no|not|without|don't|never)\s+(?:\w+\s+)?"
-        return bool(re.search(negation + _spelled(name), self.text, re.IGNORECASE))
-
-    def assigned(self, name: str) -> str | None:
-        """Return what the prompt says the name is: ``name = x``, ``name: x``, ``name is x``."""
-        value = r"\"([^\"]+)\"|'([^']+)'|([^\s,;?!)}\"'][^,;?!)}\"\n]*)"
-        pattern = rf"\b{_spelled(name)}[\"'`]?\s*(?:=|:|\bis\b)\s*(?:{value})"
-        match = re.search(pattern, self.text, re.IGNORECASE) if name else None
-        return next(filter(None, match.groups())).strip().rstrip(".") if match else None
+        """Say whether the prompt has a word of this name, without *no* or *not* in front."""
+        return not self._words.isdisjoint(words(name))
 
     def named(self, options: Iterable[object]) -> list[object]:
         """Return the options that the prompt names, in the prompt's order."""
@@ -99,8 +81,3 @@ class PromptValues:
             if match := re.search(pattern, self.text, re.IGNORECASE):
                 places.append((match.start(), option))
         return [option for _, option in sorted(places, key=lambda place: place[0])]
-
-
-def _spelled(name: str) -> str:
-    """Match ``customer_name`` and ``customerName`` also as *customer name*."""
-    return r"[\s_-]*".join(re.escape(word) for word in _WORDS.findall(_spaced(name))) or r"(?!)"

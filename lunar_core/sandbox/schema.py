@@ -3,12 +3,11 @@
 The rule, for every field:
 
 - A field that may be left out (not required, nullable, with a default) is, unless the prompt has
-  a word of its name or one of its enum's values.
-- **const**, **enum**: the value that the prompt names, else the first.
-- **number, integer**: what the prompt says it is (``n = 3``), else its next number that is valid;
-  **string**: likewise, else its next quoted words or name. Each is used once.
-- **array**: as many items as the prompt offers, else one. **boolean**: whether the prompt has the
-  name, without *no* in front. **anyOf**, **oneOf**: the first branch that is not null.
+  a word of its name, or one of its enum's values.
+- **const**, **enum**: the value that the prompt names, else the first. **boolean**: whether the
+  prompt has a word of the name. **anyOf**, **oneOf**: the first branch that is not null.
+- **number**: the prompt's next number that is valid; **string**: its next quoted words or name.
+  Each is used once. **array**: as many items as the prompt offers, else one.
 - Where the prompt offers nothing valid: 1, or the number next to it that is valid; an example of
   the format; the shortest text that the pattern allows; else the whole prompt, cut or filled up.
 """
@@ -18,7 +17,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 from lunar_core.sandbox.formats import FORMATS, shortest
@@ -70,7 +68,7 @@ class _Filler:
         if kind == "array":
             return self._array(schema, name, depth)
         if kind == "boolean":
-            return self._boolean(name)
+            return self._values.mentions(name)
         return None if kind == "null" else self._leaf(kind, schema, name)
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -101,31 +99,20 @@ class _Filler:
             return self._values.named(items["enum"])
         if _branches(items) or _kind(items) not in ("integer", "number", "string"):
             return []
-        most = 0  # Quoted words are not mixed with names.
-        if _kind(items) == "string":
-            most = sum(offer in self._values.quoted for offer in self._values.offers)
-        return list(islice(iter(lambda: self._take(_kind(items), items), None), most or None))
+        return list(iter(lambda: self._take(_kind(items), items), None))
 
-    def _boolean(self, name: str) -> bool:
-        if self._values.denies(name) or self._values.assigned(name) in ("false", "no", "off"):
-            return False
-        return self._values.mentions(name)
-
-    def _leaf(self, kind: str, schema: Mapping[str, Any], name: str) -> Any:
-        value = self._take(kind, schema, name)
-        text = self._values.text or name
-        return _first_valid(kind, schema, text) if value is None else value
-
-    def _take(self, kind: str, schema: Mapping[str, Any], name: str = "") -> Any:
+    def _take(self, kind: str, schema: Mapping[str, Any]) -> Any:
         """Take from the prompt what is valid; None where it offers nothing more."""
         has_form = "format" in schema or "pattern" in schema
-        return self._values.take(name, lambda v: _is_valid(kind, schema, v), tokens=has_form)
+        return self._values.take(lambda v: _is_valid(kind, schema, v), any_word=has_form)
+
+    def _leaf(self, kind: str, schema: Mapping[str, Any], name: str) -> Any:
+        value = self._take(kind, schema)
+        return _first_valid(kind, schema, self._values.text or name) if value is None else value
 
     def _is_mentioned(self, schema: Mapping[str, Any], name: str) -> bool:
-        if self._values.mentions(name) and not self._values.denies(name):
-            return True
         options = [value for part in (schema, *_branches(schema)) for value in part.get("enum", ())]
-        return bool(self._values.named(options))
+        return self._values.mentions(name) or bool(self._values.named(options))
 
     def _resolve(self, schema: Any, followed: int = 0) -> dict[str, Any]:
         """Follow ``$ref`` and merge ``allOf``; ``true`` is the schema that allows anything."""
@@ -195,12 +182,9 @@ def _bounded(value: float, schema: Mapping[str, Any], *, whole: bool) -> int | f
     low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf) + nudge)
     high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - nudge)
     value = min(max(value, low), high)
-    if step:
+    if step:  # The next multiple may lie just outside the bounds: then it is the one beside it.
         steps = round(value / step)
-        if steps * step > high:
-            steps = math.floor(high / step)
-        if steps * step < low:
-            steps = math.ceil(low / step)
+        steps += (steps * step < low) - (steps * step > high)
         value = steps * step
     return int(value) if whole else value
 

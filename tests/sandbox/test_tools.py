@@ -56,6 +56,11 @@ def test_two_fitting_tools_are_called_at_once_unless_that_is_forbidden(
     assert len(one) == 1
 
 
+def test_a_call_that_no_value_is_left_for_starts_over(lunar_sandbox: Sandbox) -> None:
+    both = [("get_weather", {"location": "Oslo"}), ("current_time", {"timezone": "Oslo"})]
+    assert calls(lunar_sandbox, "The weather and the time in Oslo?", WEATHER, TIME) == both
+
+
 @pytest.mark.parametrize("prompt", ["Hello", "weather in Oslo"])
 def test_tool_choice_is_obeyed(lunar_sandbox: Sandbox, prompt: str) -> None:
     named = {"type": "function", "function": {"name": "add"}}
