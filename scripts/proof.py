@@ -219,6 +219,9 @@ def built(folder: Path) -> Path:
     inside = zipfile.ZipFile(wheel).namelist()
     for package in PACKAGES:
         expect(f"{package}/py.typed" in inside, f"{wheel.name} has no {package}/py.typed")
+    templates = (ROOT / "lunar_core").rglob("*.j2")
+    for path in (template.relative_to(ROOT).as_posix() for template in templates):
+        expect(path in inside, f"{wheel.name} has no {path}")
     strays = {name.partition("/")[0] for name in inside if ".dist-info/" not in name} - {*PACKAGES}
     expect(not strays, f"{wheel.name} brings {strays} along")
     with tarfile.open(sdist) as archive:

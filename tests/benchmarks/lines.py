@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import batches
 import budgets
 import ledgers
+import telemetry
 from contestants import CORE, LANGCHAIN, LLAMA_INDEX, REFERENCE, Group
 from hazards import HAZARDS
 from lab import Lab, Worker, import_seconds
@@ -250,6 +252,8 @@ LINES = [
     Line("ledger, entries written", ledgers.written),
     Line("ledger, total over", ledgers.total),
     Line("ledger, report over", ledgers.report),
+    Line("batch", batches.batch),
+    Line("telemetry", telemetry.span),
     Line("budget, a call", budgets.in_memory),
     Line("budget, reservation", budgets.reservation),
 ]  # fmt: skip
