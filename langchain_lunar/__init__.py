@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lunar_core.extras import install_command
+
 if TYPE_CHECKING:
     from langchain_lunar.callbacks import LunarCostCallbackHandler, get_lunar_cost
     from langchain_lunar.chat_models import ChatLunar
@@ -44,7 +46,7 @@ def __getattr__(name: str) -> object:
         if error.name != "langchain_core":
             raise
         raise ModuleNotFoundError(
-            "langchain_lunar needs langchain-core: pip install 'lunar-integrations[langchain]'",
+            f"langchain_lunar needs langchain-core: {install_command('langchain')}",
             name=error.name,
         ) from None
     globals()[name] = value

@@ -1,6 +1,6 @@
 """``LunarBudgetMiddleware``: what a LangChain agent may spend, in all and in each run.
 
-Needs the extra ``agents``: ``pip install 'lunar-integrations[agents]'``.
+Needs the extra ``agents``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing_extensions import NotRequired
 
 from lunar_core import Budget, BudgetExceededError, ConfigurationError, observing
 from lunar_core.cost.amounts import checked_amount
+from lunar_core.extras import install_command
 
 try:
     from langchain.agents.middleware.types import (
@@ -31,8 +32,7 @@ try:
     from langgraph.types import Command
 except ImportError as error:
     raise ImportError(
-        "langchain_lunar.middleware needs langchain and langgraph: "
-        "pip install 'lunar-integrations[agents]'"
+        f"langchain_lunar.middleware needs langchain and langgraph: {install_command('agents')}"
     ) from error
 
 ToolResult = ToolMessage | Command[Any]

@@ -1,4 +1,4 @@
-"""Middleware for LangChain's agents. Needs the extra ``agents``: ``pip install 'lunar-integrations[agents]'``."""
+"""Middleware for LangChain's agents. Needs the extra ``agents``."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from lunar_core.extras import install_command
+
 try:
     from llama_index_lunar.callbacks import (
         LunarCostCallback,
@@ -19,7 +21,7 @@ except ModuleNotFoundError as error:
     if error.name not in {"llama_index", "llama_index.core"}:
         raise
     raise ModuleNotFoundError(
-        "llama_index_lunar needs llama-index-core: pip install 'lunar-integrations[llama-index]'",
+        f"llama_index_lunar needs llama-index-core: {install_command('llama-index')}",
         name=error.name,
     ) from None
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from lunar_core.cost.entries import Entry
 from lunar_core.cost.prices import Prices, checked_prices, with_estimate
 from lunar_core.errors import ConfigurationError
+from lunar_core.extras import install_command
 from lunar_core.observers import CallStart, Endpoint, Outcome
 from lunar_core.types.completions import ChatCompletion, Completion
 from lunar_core.version import __version__
@@ -29,7 +30,7 @@ try:
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"lunar_core.otel needs {error.name}: pip install 'lunar-integrations[otel]'",
+        f"lunar_core.otel needs {error.name}: {install_command('otel')}",
         name=error.name,
     ) from None
 

@@ -1,6 +1,6 @@
 """``LunarRoutingMiddleware``: Lunar chooses the model of a LangChain agent, for each call or for each run.
 
-Needs the extra ``agents``: ``pip install 'lunar-integrations[agents]'``.
+Needs the extra ``agents``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.router.chain import LunarRouterChain
 from langchain_lunar.router.route import Route
 from lunar_core import ConfigurationError
+from lunar_core.extras import install_command
 
 try:
     from langchain.agents.middleware.types import (
@@ -32,8 +33,7 @@ try:
     from langgraph.runtime import Runtime
 except ImportError as error:
     raise ImportError(
-        "langchain_lunar.middleware needs langchain and langgraph: "
-        "pip install 'lunar-integrations[agents]'"
+        f"langchain_lunar.middleware needs langchain and langgraph: {install_command('agents')}"
     ) from error
 
 

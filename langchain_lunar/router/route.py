@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from lunar_core import ConfigurationError
+from lunar_core.extras import install_command
 
 EVENT = "lunar_routing"
 """The custom event of a decision. Its data is the decision; ``routing_error`` is in it when there was none."""
@@ -93,7 +94,7 @@ def chat_model(name: str) -> Model:
         from langchain.chat_models import init_chat_model
     except ImportError:
         raise ConfigurationError(
-            f"candidates: {name!r} needs the package langchain: pip install 'lunar-integrations[agents]'"
+            f"candidates: {name!r} needs the package langchain: {install_command('agents')}"
         ) from None
     try:
         model: Model = init_chat_model(name)

@@ -17,6 +17,7 @@ from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.budget import Budget
 from lunar_core.cost.ledger import Ledger
 from lunar_core.errors import ConfigurationError
+from lunar_core.extras import install_command
 from lunar_core.observers import Observer
 
 PARTS_PER_WORKER = 4
@@ -138,6 +139,6 @@ def _import_distributed() -> Any:  # an extra, which has no types
         import distributed
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"scheduler: Dask needs {error.name}: pip install 'lunar-integrations[dask]'"
+            f"scheduler: Dask needs {error.name}: {install_command('dask')}"
         ) from None
     return distributed

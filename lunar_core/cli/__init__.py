@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from lunar_core.extras import install_command
+
 PROGRAM = "lunar-llm"
 """Not ``lunar``: the vendor's own lunar-cli installs a command of that name."""
 
@@ -15,7 +17,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
-        sys.exit(f"The lunar-llm command needs {error.name}: pip install 'lunar-integrations[cli]'")
+        sys.exit(f"The lunar-llm command needs {error.name}: {install_command('cli')}")
     try:
         app(prog_name=PROGRAM)
     except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.

@@ -19,6 +19,7 @@ from lunar_core.cost.savings import Savings, SavingsTally
 from lunar_core.cost.selection import EVERYTHING, Selection, checked_groups
 from lunar_core.cost.totals import Sums, Totals
 from lunar_core.errors import ConfigurationError
+from lunar_core.extras import install_command
 from lunar_core.observers import CallStart, Endpoint, Outcome, Status
 from lunar_core.settings import checked_count
 
@@ -238,7 +239,7 @@ class Ledger(LedgerView):
             from lunar_core.cost.store.book import open_book
         except ModuleNotFoundError as error:
             raise ConfigurationError(
-                f"where: a stored ledger needs {error.name}: pip install 'lunar-integrations[sql]'"
+                f"where: a stored ledger needs {error.name}: {install_command('sql')}"
             ) from None
 
         ledger = cls.__new__(cls)

@@ -13,6 +13,7 @@ from lunar_core.cost.amounts import EXACT
 from lunar_core.cost.counting import counted_tokens
 from lunar_core.cost.entries import Entry, Estimate, model_name
 from lunar_core.errors import ConfigurationError
+from lunar_core.extras import install_command
 from lunar_core.observers import Outcome
 from lunar_core.settings import checked_count
 from lunar_core.types.usage import exact_usd
@@ -247,7 +248,7 @@ def _genai_prices() -> Any:  # its types moved between the versions that the ext
         return importlib.import_module("genai_prices")
     except ImportError:
         raise ConfigurationError(
-            "prices: the bundled ones need genai-prices: pip install 'lunar-integrations[prices]'"
+            f"prices: the bundled ones need genai-prices: {install_command('prices')}"
         ) from None
 
 

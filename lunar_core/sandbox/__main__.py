@@ -28,7 +28,10 @@ def main(
         from lunar_core.sandbox.terminal import show
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        sys.exit(f"The sandbox needs {package}: pip install 'lunar-integrations[sandbox]'")
+        sys.exit(
+            f"The sandbox needs {package}: pip install 'lunar-integrations[sandbox]' "
+            "(from a checkout: pip install '.[sandbox]')"
+        )
     end_on_signals()
     with ExitStack() as started:
         router: Router = TableRouter()

@@ -254,7 +254,8 @@ def test_a_missing_extra_is_named_without_a_traceback(missing):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"The lunar-llm command needs {missing}: pip install 'lunar-integrations[cli]'\n"
+        f"The lunar-llm command needs {missing}: pip install 'lunar-integrations[cli]' "
+        "(from a checkout: pip install '.[cli]')\n"
     )
 
 

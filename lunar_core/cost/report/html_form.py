@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lunar_core.cost.report.sections import facts_of, notes_of, sections_of
 from lunar_core.errors import ConfigurationError
+from lunar_core.extras import install_command
 from lunar_core.version import __version__
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def to_html(report: Report) -> str:
         return _render("page.html.j2", report)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"to_html needs {error.name}: pip install 'lunar-integrations[report]'"
+            f"to_html needs {error.name}: {install_command('report')}"
         ) from None
 
 

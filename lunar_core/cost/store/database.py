@@ -23,6 +23,7 @@ from lunar_core.cost.store.address import Address
 from lunar_core.cost.store.functions import add_functions
 from lunar_core.cost.store.gate import ForkGate
 from lunar_core.errors import ConfigurationError, LedgerError
+from lunar_core.extras import install_command
 
 PATIENCE = 5.0
 """Seconds to wait for a lock, or for a connection."""
@@ -276,7 +277,7 @@ def import_psycopg() -> Any:  # an extra
         return importlib.import_module("psycopg")
     except ImportError:
         raise ConfigurationError(
-            "where: PostgreSQL needs psycopg 3: pip install 'lunar-integrations[postgres]'"
+            f"where: PostgreSQL needs psycopg 3: {install_command('postgres')}"
         ) from None
 
 

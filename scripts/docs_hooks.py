@@ -1,0 +1,61 @@
+"""What MkDocs does beside reading docs/*.md: pages made of notebooks, and of the command's own help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+HELP = "<!-- the command's help -->"
+
+
+def on_files(files: Files, config: MkDocsConfig, **_: object) -> Files:
+    """Add a page for each notebook."""
+    for notebook in sorted(Path(config.docs_dir).glob("notebooks/*.ipynb")):
+        page = page_of(json.loads(notebook.read_text(encoding="utf-8")), notebook.name)
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=page))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Put the help of each command where a page asks for it."""
+    return markdown.replace(HELP, help_of_commands()) if HELP in markdown else markdown
+
+
+def page_of(notebook: dict[str, Any], name: str) -> str:
+    """A notebook as a page: its texts, its code, and below each piece of code what it printed."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        printed = "".join("".join(output.get("text", ())) for output in cell["outputs"])
+        if printed:
+            parts.append(f"```text\n{printed.rstrip()}\n```")
+    heading, *rest = parts
+    note = f"*A notebook: `docs/notebooks/{name}`. What stands below the code was printed by it.*"
+    return "\n\n".join([heading, note, *rest])
+
+
+def help_of_commands() -> str:
+    """What ``lunar-llm COMMAND --help`` prints, command by command."""
+    import typer
+    from typer.testing import CliRunner
+
+    from lunar_core.cli import PROGRAM
+    from lunar_core.cli.commands import app
+
+    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group's
+    pages = []
+    for name in names:
+        shown = CliRunner().invoke(
+            app, [name, "--help"], prog_name=PROGRAM, env={"TERM": "dumb", "COLUMNS": "90"}
+        )
+        pages.append(f"### {name}\n\n```text\n{shown.output.strip()}\n```")
+    return "\n\n".join(pages)

@@ -1,0 +1,97 @@
+"""Look whether the built site loads anything from elsewhere: `make docs` does.
+
+    python scripts/site_check.py site
+
+Links that a reader may follow are fine. What a browser fetches by itself (scripts, styles, fonts, pictures, frames)
+must lie in the site.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+from typing_extensions import override
+
+FETCHED = {
+    "audio": ("src",),
+    "embed": ("src",),
+    "iframe": ("src",),
+    "img": ("src", "srcset"),
+    "link": ("href",),
+    "object": ("data",),
+    "script": ("src",),
+    "source": ("src", "srcset"),
+    "video": ("src", "poster"),
+}
+LINKED_ONLY = {"author", "canonical", "edit", "license", "next", "prev"}
+"""Kinds of <link> that no browser fetches."""
+STYLE_URL = re.compile(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//[^'\")\s]+")
+
+DORMANT = {
+    "https://unpkg.com/mermaid@11/dist/mermaid.min.js": 'class="mermaid"',
+    "https://unpkg.com/resize-observer-polyfill": None,
+    "https://api.github.com/repos/": 'data-md-component="source"',
+    "https://api.github.com/users/": 'data-md-component="source"',
+}
+"""Addresses in the theme's own script, and what a page must have before it asks there; None: a browser of 2019."""
+SCRIPT_URL = re.compile(r"https://(?:unpkg|api|cdn|fonts)[\w.@/-]+")
+
+
+class Fetches(HTMLParser):
+    """Collects what a page makes a browser fetch from another host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreign: list[str] = []
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "link" and set((values.get("rel") or "").split()) <= LINKED_ONLY:
+            return
+        for name in FETCHED.get(tag, ()):
+            if is_foreign(values.get(name) or ""):
+                self.foreign.append(f"<{tag} {name}={values[name]}>")
+        self.foreign += STYLE_URL.findall(values.get("style") or "")
+
+
+def is_foreign(address: str) -> bool:
+    """Whether an address leads to another host."""
+    return address.strip().startswith(("http:", "https:", "//"))
+
+
+def foreign_fetches(site: Path) -> Iterator[str]:
+    """Everything in the site that would be fetched from elsewhere, each with its file."""
+    pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    for path, text in pages.items():
+        parser = Fetches()
+        parser.feed(text)
+        in_styles = re.findall(r"<style.*?</style>", text, re.DOTALL)
+        found = [*parser.foreign, *STYLE_URL.findall("".join(in_styles))]
+        yield from (f"{path.relative_to(site)}: {address}" for address in found)
+    for path in [*site.rglob("*.css"), *site.rglob("*.svg")]:
+        for address in STYLE_URL.findall(path.read_text(encoding="utf-8")):
+            yield f"{path.relative_to(site)}: {address}"
+    for path in site.rglob("*.js"):
+        for address in SCRIPT_URL.findall(path.read_text(encoding="utf-8")):
+            wakes = DORMANT.get(address, "")
+            if wakes is not None and any(wakes in text for text in pages.values()):
+                yield f"{path.relative_to(site)}: {address}"
+
+
+def main(site: Path) -> int:
+    """Print what is fetched from elsewhere, and how many that are."""
+    if not (site / "index.html").is_file():
+        sys.exit(f"{site} is no built site")
+    foreign = list(foreign_fetches(site))
+    print(*foreign, sep="\n", end="\n" if foreign else "")
+    print(f"{len(list(site.rglob('*.html')))} pages, {len(foreign)} fetches from elsewhere.")
+    return len(foreign)
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(Path(sys.argv[1])), 1))

@@ -1,0 +1,62 @@
+"""Every python block of the README and of docs/ runs as it is printed, against a sandbox; the tests in them pass."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs.conftest import ROOT
+
+FENCED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^# (\w+\.py)\n", re.MULTILINE)
+INCLUDED = re.compile(r'^--8<-- "([^:]+?)[:\d]*"$', re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = {
+    f"{page.relative_to(ROOT).as_posix()}-{number}": block
+    for page in PAGES
+    for number, block in enumerate(FENCED.findall(page.read_text(encoding="utf-8")), 1)
+    if not INCLUDED.search(block)
+}
+PROJECTS = {name: block for name, block in BLOCKS.items() if FILE.match(block)}
+PROGRAMS = {name: block for name, block in BLOCKS.items() if name not in PROJECTS}
+
+
+@pytest.mark.parametrize("dialect", ["documented", "observed"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_of_a_page_runs(name, dialect, lunar_sandbox_factory, run_python):
+    sandbox = lunar_sandbox_factory(dialect=dialect)
+    printed = run_python("-c", PROGRAMS[name], sandbox=sandbox)
+    assert printed.strip()
+    assert "None" not in printed or dialect == "observed"
+    assert sandbox.requests()
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_the_tests_of_a_page_pass(name, run_python, tmp_path):
+    _, *files = FILE.split(PROJECTS[name])
+    for file, text in zip(files[::2], files[1::2], strict=True):
+        tmp_path.joinpath(file).write_text(text, encoding="utf-8")
+    printed = run_python(
+        *("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"),
+        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",  # a reader has not all of ours
+    )
+    assert re.search(r"^\d+ passed", printed, re.MULTILINE)
+
+
+def test_what_a_page_includes_is_there():
+    included = [
+        path for page in PAGES for path in INCLUDED.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert len(included) >= 24
+    assert [path for path in included if not any((folder / path).is_file() for folder in (ROOT, ROOT / "docs"))] == []
+
+
+def test_the_readme_is_short():
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 90
+
+
+def test_the_readmes_links_lead_to_files():
+    links = re.findall(r"\]\(([^)#:]+)\)", PAGES[0].read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
