@@ -70,6 +70,24 @@ test-browser: ## Look at a report's page in a real browser; install Chromium if 
 test-browser-here: $(READY)
 	$(BIN)/python scripts/chromium.py $(BIN)/python -m pytest tests/browser $(ARGS)
 
+.PHONY: docs
+docs: ## Build the site of docs/ into site/, run its notebooks, and look whether it loads anything from elsewhere.
+	$(MAKE) docs-here SET=docs
+
+.PHONY: docs-here
+docs-here: $(READY)
+	$(BIN)/python scripts/docs_outputs.py --check notebooks
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	$(BIN)/python scripts/site_check.py site
+
+.PHONY: docs-outputs
+docs-outputs: ## Run what docs/ shows, and write down what it prints today.
+	$(MAKE) docs-outputs-here SET=docs
+
+.PHONY: docs-outputs-here
+docs-outputs-here: $(READY)
+	$(BIN)/python scripts/docs_outputs.py $(ARGS)
+
 .PHONY: check
 check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.
 
@@ -145,6 +163,7 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 	$(COMPILE) --extra langchain --extra report --extra sandbox --constraint requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) --extra all --group bench --output-file requirements/bench.txt
 	$(COMPILE) --extra all --group ecosystem --output-file requirements/ecosystem.txt
+	$(COMPILE) --extra all --group docs --output-file requirements/docs.txt
 	$(COMPILE) --extra report --extra sql --group browser --output-file requirements/browser.txt
 	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
 	$(COMPILE) --extra sandbox --group core --resolution lowest-direct --output-file requirements/lowest-core.txt

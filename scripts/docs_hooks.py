@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+from typer.testing import CliRunner
+
+from lunar_core.cli import PROGRAM
+from lunar_core.cli.commands import app
 
 HELP = "<!-- the command's help -->"
 
@@ -21,7 +25,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: object) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the help of each command where a page asks for it."""
     return markdown.replace(HELP, help_of_commands()) if HELP in markdown else markdown
 
@@ -45,12 +49,6 @@ def page_of(notebook: dict[str, Any], name: str) -> str:
 
 def help_of_commands() -> str:
     """What ``lunar-llm COMMAND --help`` prints, command by command."""
-    import typer
-    from typer.testing import CliRunner
-
-    from lunar_core.cli import PROGRAM
-    from lunar_core.cli.commands import app
-
     names = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group's
     pages = []
     for name in names:

@@ -21,5 +21,7 @@ for number in range(1, 20):
         break
 
 state = budget.state("ada")
-print(f"within the limit: {state.spent <= state.limit}, held: {state.held}, refused: {state.refused}")
+print(
+    f"within the limit: {state.spent <= state.limit}, held: {state.held}, refused: {state.refused}"
+)
 print("another user's budget is whole:", budget.state("grace").remaining)

@@ -1,5 +1,6 @@
 """The sandbox in front of a model on this machine: real answers, made-up bills. Not a gateway for production."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,7 +12,9 @@ class LocalModel(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        body = b'{"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello from this machine."}}]}'
+        message = {"role": "assistant", "content": "Hello from this machine."}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        body = json.dumps({"choices": [choice]}).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

@@ -8,6 +8,7 @@ with Lunar() as client:
 ledger = Ledger(prices=prices)
 client = Lunar(observers=[ledger])
 question = [{"role": "user", "content": "Name three rivers of France."}]
+long_question = [{"role": "user", "content": "Write 5000 words about rivers."}]
 
 # A stream that is read to its end. `cost` is None until then, and stays None where nobody stated it.
 with client.chat.completions.create(
@@ -19,7 +20,7 @@ print("text:", text)
 
 # One that is left: the connection is freed, and the service may bill what it had written.
 with client.chat.completions.create(
-    model="gpt-4o-mini", messages=question, stream=True, stream_usage=True
+    model="gpt-4o-mini", messages=long_question, stream=True, stream_usage=True
 ) as stream:
     next(stream)
 

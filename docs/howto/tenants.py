@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from lunar_core import AsyncLunar, Budget, BudgetExceededError, Ledger, RateLimitError
+from lunar_core import AsyncLunar, Budget, BudgetExceededError, Ledger, LunarError, RateLimitError
 from lunar_core.asgi import Scope, TagsMiddleware
 
 ledger = Ledger()
@@ -72,7 +72,7 @@ async def healthz(request: Request) -> dict[str, str]:
     """Whether this process can answer. It asks the list of models, which bills nothing."""
     try:
         await request.app.state.lunar.with_options(total_timeout=2).models.list()
-    except Exception as error:
+    except LunarError as error:
         raise HTTPException(503, type(error).__name__) from None
     return {"status": "ok"}
 

@@ -1,4 +1,4 @@
-"""What the documents show is run as their readers run it: in a process of its own, told of the service by its environment."""
+"""What the documents show is run as their readers run it: in a process of its own."""
 
 from __future__ import annotations
 

@@ -82,11 +82,11 @@ CAUSES = {
         Lunar("pk_x", base_url="http://127.0.0.1:9", max_retries=0)
     ),
     "timeout.read is": lambda client, observed: ask(client, "gpt-4o!hang", timeout=0.2),
-    "total_timeout ran out": lambda client, observed: ask(
-        client, "gpt-4o!hang", total_timeout=0.2
-    ),
+    "total_timeout ran out": lambda client, observed: ask(client, "gpt-4o!hang", total_timeout=0.2),
     "no whole answer from the service": lambda client, observed: ask(client, "gpt-4o!hangup"),
-    "the stream ended before its answer did": lambda client, observed: read(client, "gpt-4o!cut-mid"),
+    "the stream ended before its answer did": lambda client, observed: read(
+        client, "gpt-4o!cut-mid"
+    ),
     "this call may take": lambda client, observed: ask(
         client.with_options(observers=[Budget(calls=0, warn_at=None)])
     ),
@@ -95,7 +95,7 @@ CAUSES = {
         Lunar(observed.api_key, base_url=observed.url), "gpt-4o"
     ),
 }
-"""What makes each of them, by its words; called with a client on the sandbox and with a sandbox of the other dialect."""
+"""What makes each of them, by its words; called with a client and a sandbox of the other dialect."""
 
 
 def test_each_message_of_the_page_has_its_cause_here():
