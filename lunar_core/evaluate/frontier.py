@@ -92,16 +92,16 @@ def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
     left, right = _range([point.across for point in points])
     low, high = _range([point.up for point in points])
     shapes = []
-    for point in points:
+    for point in _merged(points):
         x = 4 + (point.across - left) / (right - left) * 92
         y = 40 + (high - point.up) / (high - low) * 180
         name = escape(point.label)
         kind = "baseline" if point.mark == "*" else "weight"
-        anchor, shift = ("end", -9) if x > 60 else ("start", 9)
+        anchor = "start" if x < 12 else "end" if x > 88 else "middle"
         shapes.append(
             f'<g class="{kind}"><title>{name}: {point.across:.4f}, {point.up:.4f}</title>'
             f'<circle cx="{x:.1f}%" cy="{y:.1f}" r="5"/>'
-            f'<text x="{x:.1f}%" y="{y + 4:.1f}" dx="{shift}" text-anchor="{anchor}">{name}</text></g>'
+            f'<text x="{x:.1f}%" y="{y - 10:.1f}" text-anchor="{anchor}">{name}</text></g>'
         )
     return (
         f'<svg width="100%" height="280" role="img" aria-label="{escape(up)} against {escape(across)}">'
@@ -112,6 +112,17 @@ def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
         + "".join(shapes)
         + "</svg>"
     )
+
+
+def _merged(points: Sequence[Point]) -> list[Point]:
+    """Points on one spot as one, with all their names."""
+    spots: dict[tuple[float, float], Point] = {}
+    for point in points:
+        spot = spots.get((point.across, point.up))
+        label = point.label if spot is None else f"{spot.label}, {point.label}"
+        mark = point.mark if spot is None else spot.mark
+        spots[point.across, point.up] = Point(point.across, point.up, mark, label)
+    return list(spots.values())
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

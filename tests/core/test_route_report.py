@@ -331,6 +331,8 @@ def test_the_picture_puts_cost_across_and_error_up():
     assert lines[1] == "  0.500 |a"
     assert lines[4] == "  0.100 |" + " " * 19 + "*"
     assert "<title>gpt-4o: 2.0000, 0.1000</title>" in draw_svg(points, across="USD", up="error")
+    same = [*points, Point(1, 0.5, "b", "weight 5")]
+    assert ">weight 0, weight 5</text>" in draw_svg(same, across="USD", up="error")
     assert draw(points[:1], across="USD", up="error") == ""
 
 
