@@ -115,6 +115,20 @@ def test_the_example_of_two_processes_keeps_the_limit_on_one_server(where):
     assert "The sandbox billed 0.00033750 USD for 30 answers." in done.stdout
 
 
+def test_the_example_on_dasks_workers_books_every_call_in_one_ledger(where):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "36_batch_on_dask.py"],
+        env={"PATH": os.environ["PATH"], "LEDGER": where},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "All workers' calls are in one ledger: 60 entries" in done.stdout
+    assert "60 of 60 answered on 2 workers for 0.00072000 USD" in done.stdout
+
+
 def test_a_budget_goes_on_after_its_connection_was_ended(where):
     with Ledger.open(where) as ledger:
         budget = Budget(calls=3, ledger=ledger)
