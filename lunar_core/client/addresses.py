@@ -43,7 +43,8 @@ _MOST_DEAD = 1_000
 class Origin:
     """Where connections lead. ``tls``: the context of an https service, else None.
 
-    ``server_name``: whose certificate it must show, if not the host's.
+    ``server_name``: whose certificate it must show, if not the host's. ``tunnel``: the proxy, of http://, that leads
+    there, with what it wants to be told.
     """
 
     host: str
@@ -53,6 +54,7 @@ class Origin:
     local_address: str | None = None
     uds: str | None = None
     socket_options: tuple[Any, ...] = ()
+    tunnel: httpcore.Proxy | None = None
 
     def __str__(self) -> str:
         return self.uds or f"{self.host}:{self.port}"

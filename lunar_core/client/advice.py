@@ -72,6 +72,8 @@ def _facts(
         yield f"asked: {request.method} {settings.base_url}{request.path}"
     if error.status_code in (400, 404, 422):
         yield _nearest_model(error.body, request)
+    if isinstance(error, APIConnectionError) and not error.was_sent and error.is_retryable:
+        yield _place_fact(error, settings)
     if isinstance(error, APITimeoutError):
         yield _timeout_fact(error, call)
     elif _is_refused(error) and is_loopback(urlsplit(settings.base_url).hostname or ""):
@@ -90,6 +92,12 @@ def _key_fact(credential: Credential, secret: SecretStr | None) -> str:
         return f"sent: a token, {source}"
     is_lunars = secret is not None and secret.get_secret_value().startswith("pk_")
     return f"sent: an API key, {source}; Lunar's begin with pk_{'' if is_lunars else ', this one does not'}"
+
+
+def _place_fact(error: LunarError, settings: Settings) -> str | None:
+    """Where nobody was reached, for a transport that does not say so itself."""
+    place = urlsplit(settings.base_url).netloc
+    return None if place in error.message else f"asked: {place}"
 
 
 def _timeout_fact(error: LunarError, call: Call) -> str | None:

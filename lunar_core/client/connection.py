@@ -10,6 +10,7 @@ import httpcore
 
 from lunar_core.client.addresses import Interrupt, Origin
 from lunar_core.client.http11 import Exchange, Head, Headers, Request
+from lunar_core.client.opening import async_open_stream, open_stream
 from lunar_core.client.sockets import AsyncioStream, Deadline, SocketStream
 
 
@@ -33,7 +34,7 @@ class Connection(httpcore.ConnectionInterface):
         pieces = exchange.written(_as_written(request, body))
         stream = self._stream
         if stream is None:
-            stream = SocketStream(
+            stream = open_stream(
                 self._origin, self.deadline, self._interrupt, timeout.get("connect")
             )
             self._stream = stream
@@ -98,9 +99,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         pieces = exchange.written(_as_written(request, body))
         stream = self._stream
         if stream is None:
-            stream = await AsyncioStream.connect(
-                self._origin, self.deadline, timeout.get("connect")
-            )
+            stream = await async_open_stream(self._origin, self.deadline, timeout.get("connect"))
             self._stream = stream
         else:  # let in a cancellation that is due: what is written is billed
             await asyncio.sleep(0)

@@ -45,10 +45,25 @@ class Options:
 
     def origin(self, origin: httpcore.Origin, server_name: str | None) -> Origin:
         tls = self.tls() if origin.scheme in (b"https", b"wss") else None
-        host = origin.host.decode("ascii")
         return Origin(
-            host, origin.port, tls, server_name, self.local_address, self.uds, self.socket_options
+            host=origin.host.decode("ascii"),
+            port=origin.port,
+            tls=tls,
+            server_name=server_name,
+            local_address=self.local_address,
+            uds=self.uds,
+            socket_options=self.socket_options,
+            tunnel=self.proxy,
         )
+
+    def needs_httpcore(self, origin: httpcore.Origin) -> httpcore.Proxy | None:
+        """The proxy, if it is of a kind that our own connections do not speak to: by SOCKS, over TLS, or for http://."""
+        is_tunnel = (
+            self.proxy is not None
+            and self.proxy.url.scheme == b"http"
+            and origin.scheme == b"https"
+        )
+        return None if is_tunnel else self.proxy
 
     def tls(self) -> ssl.SSLContext:
         """The first https connection makes the context of the whole process."""
@@ -122,8 +137,9 @@ class FreeList(httpcore.ConnectionInterface):
             ):
                 return connection
             connection.close()
-        if self._options.proxy is not None:
-            return ProxiedConnection(self._options.proxy, self._origin, self._options.tls())
+        proxy = self._options.needs_httpcore(self._origin)
+        if proxy is not None:
+            return ProxiedConnection(proxy, self._origin, self._options.tls())
         name = request.extensions.get("sni_hostname")
         return Connection(self._options.origin(self._origin, name))
 
@@ -282,8 +298,9 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
             ):
                 return connection
             await connection.aclose()
-        if self._options.proxy is not None:
-            return AsyncProxiedConnection(self._options.proxy, self._origin, self._options.tls())
+        proxy = self._options.needs_httpcore(self._origin)
+        if proxy is not None:
+            return AsyncProxiedConnection(proxy, self._origin, self._options.tls())
         name = request.extensions.get("sni_hostname")
         return AsyncConnection(self._options.origin(self._origin, name))
 

@@ -53,19 +53,23 @@ class SocketStream(httpcore.NetworkStream):
         except (OSError, UnicodeError) as error:
             raise _refused(origin, error) from None
         self._socket = sock
-        if origin.tls is not None:
-            self._start_tls(origin.tls, origin.server_name or origin.host, interrupt, timeout)
+        self._interrupt = interrupt
         interrupt.arm(lambda: shut_down(self._socket))
 
-    def _start_tls(
-        self, context: ssl.SSLContext, host: str, interrupt: Interrupt, timeout: float | None
-    ) -> None:
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> SocketStream:
+        """Speak TLS from now on."""
         plain = self._socket
         twin = plain.dup()  # the handshake takes the descriptor out of the first one
         try:
-            interrupt.arm(lambda: shut_down(twin))
+            self._interrupt.arm(lambda: shut_down(twin))
             self._settimeout(timeout)
-            self._socket = context.wrap_socket(plain, server_hostname=host)
+            self._socket = ssl_context.wrap_socket(plain, server_hostname=server_hostname)
+            self._interrupt.arm(lambda: shut_down(self._socket))
         except TimeoutError:
             raise _no_handshake() from None
         except (OSError, ValueError) as error:
@@ -74,6 +78,7 @@ class SocketStream(httpcore.NetworkStream):
             twin.close()
             if self._socket is plain:
                 plain.close()
+        return self
 
     def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
         """What has come, or comes next; b"" at the end of the connection."""
@@ -159,8 +164,6 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
             raise _refused(origin, error) from None
-        if origin.tls is not None:
-            await stream.start_tls(origin.tls, origin.server_name or origin.host, timeout)
         return stream
 
     async def start_tls(

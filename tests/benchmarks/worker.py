@@ -80,6 +80,26 @@ class Worker:
                 seen += 1
         return seen
 
+    def stop(self, script: str, chunks: int) -> float:
+        """The longest that another task has to wait for its turn while a stream is read, in processor time."""
+        return self.loop.run_until_complete(self._stop(self.at(script), chunks))
+
+    async def _stop(self, one: Contestant, chunks: int) -> float:
+        waits: list[float] = []
+
+        async def wait_for_turns() -> None:
+            while True:
+                start = time.thread_time()
+                await asyncio.sleep(0)
+                waits.append(time.thread_time() - start)
+
+        waiting = asyncio.create_task(wait_for_turns())
+        seen = await self._astream(one)
+        waiting.cancel()
+        if seen != chunks:
+            raise AssertionError(f"{seen} of {chunks} chunks")
+        return max(waits)
+
     def first(self, script: str, sync: bool, count: int) -> float:
         """Seconds until the first text of a stream, the middle one of ``count``; each is read to its end."""
         one = self.at(script)

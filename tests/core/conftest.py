@@ -124,18 +124,22 @@ async def awaited(value):
     return await value
 
 
+def base_url_of(_side, server, options):
+    return {"base_url": getattr(server, "origin", server)} | options
+
+
 class SyncSide:
     """Makes clients of one kind, and closes them when the test is over."""
 
     kind = lunar_core.Lunar
 
-    def __init__(self):
+    def __init__(self, options=None):
         self._closing = contextlib.ExitStack()
+        self._options = options or base_url_of
 
     def __call__(self, server, **options):
         """A client of `server` (or of an origin) that retries nothing unless it is told to."""
-        origin = getattr(server, "origin", server)
-        given = {"api_key": KEY, "base_url": origin, "max_retries": 0} | options
+        given = {"api_key": KEY, "max_retries": 0} | self._options(self, server, options)
         return self.adopt(self.kind(**given))
 
     def adopt(self, client):
@@ -167,8 +171,8 @@ class SyncSide:
 class AsyncSide(SyncSide):
     kind = lunar_core.AsyncLunar
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, options=None):
+        super().__init__(options)
         self.loop = self.new_loop()
 
     def new_loop(self):

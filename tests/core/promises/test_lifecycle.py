@@ -142,63 +142,84 @@ def test_24_a_stream_is_one_connection_so_there_is_no_copy_of_it(twin, connect, 
 
 
 ABANDON = """
-    import asyncio, faulthandler, gc, json, os, sys, threading
+    import asyncio, faulthandler, gc, json, os, random, sys, threading
+    import httpx
     from lunar_core import AsyncLunar, Lunar
 
     faulthandler.dump_traceback_later(90, exit=True)
-    kind, origin = sys.argv[1:]
-    told = dict(api_key="pk", base_url=origin, max_connections=50, timeout=5)
+    kind, road, dropped, origin = sys.argv[1:]
+    told = dict(api_key="pk", base_url=origin, timeout=5)
     asked = dict(model="m", messages=[dict(role="user", content="x")], stream=True)
-    gc.freeze()  # what was loaded so far is no garbage, and looking at it takes nearly all the time
-    gc.set_threshold(1)  # the collector runs nearly everywhere, also inside the pool
 
     def files():
         return len(os.listdir("/proc/self/fd"))
 
-    def sync():
-        client = Lunar(**told)
-        for number in range(300):
-            stream = client.chat.completions.create(**asked)
+    def tangled(things):
+        knot = list(things)
+        knot.append(knot)
+        [{} for _ in range(random.randrange(300))]  # so that the collector comes at any moment
+
+    def sync(count):
+        own = None if road == "ours" else httpx.Client(verify=httpx.create_ssl_context(verify=False))
+        client = Lunar(http_client=own, **told)
+        for number in range(count):
+            one = Lunar(http_client=own, **told) if dropped == "with its client" else client
+            stream = one.chat.completions.create(**asked)
             for _part in stream if number % 2 else ():
                 break
-            knot = [stream]
-            knot.append(knot)
-            del stream, knot
+            tangled([stream, *([one] if one is not client else [])])
+            del stream, one
         gc.collect()
         client.close()
+        if own is not None:
+            own.close()
 
-    async def asynchronous():
-        client = AsyncLunar(**told)
-        for number in range(300):
-            stream = await client.chat.completions.create(**asked)
+    async def asynchronous(count):
+        own = None
+        if road != "ours":
+            own = httpx.AsyncClient(verify=httpx.create_ssl_context(verify=False))
+        client = AsyncLunar(http_client=own, **told)
+        for number in range(count):
+            one = AsyncLunar(http_client=own, **told) if dropped == "with its client" else client
+            stream = await one.chat.completions.create(**asked)
             if number % 2:
                 async for _part in stream:
                     break
-            knot = [stream]
-            knot.append(knot)
-            del stream, knot
+            tangled([stream, *([one] if one is not client else [])])
+            del stream, one
         gc.collect()
+        await asyncio.sleep(0.1)
         await client.aclose()
+        if own is not None:
+            await own.aclose()
         await asyncio.sleep(0.05)
         assert len(asyncio.all_tasks()) == 1
 
-    def run():
-        sync() if kind == "sync" else asyncio.run(asynchronous())
+    def run(count):
+        sync(count) if kind == "sync" else asyncio.run(asynchronous(count))
+        gc.collect()
 
-    run()
+    run(5)
     before = files(), threading.active_count()
-    run()
-    gc.collect()
-    assert (files(), threading.active_count()) == before, (files(), before)
+    gc.freeze()  # what was loaded so far is no garbage, and looking at it takes nearly all the time
+    for threshold in (1, 50, 300, 700):
+        gc.set_threshold(threshold, 5, 5)
+        run(250)
+        assert (files(), threading.active_count()) == before, (files(), before)
     print(json.dumps("done"))
 """
 
 
+@pytest.mark.parametrize("dropped", ["alone", "with its client"])
+@pytest.mark.parametrize("transport", ["ours", "an injected client"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_24_300_abandoned_streams_neither_leak_nor_deadlock(kind, fault_server, run_apart):
+def test_24_1000_abandoned_streams_neither_leak_nor_deadlock(
+    kind, transport, dropped, fault_server, run_apart
+):
+    """Whenever the garbage collector comes: inside httpcore's pool, too, whose lock knows no owner."""
     fault_server.always(sse(chunk("Hel"), hang))
-    assert run_apart(ABANDON, kind, fault_server.origin) == "done"
-    assert len(fault_server.requests) == 600
+    assert run_apart(ABANDON, kind, transport, dropped, fault_server.origin) == "done"
+    assert len(fault_server.requests) == 1_005
     fault_server.wait_until(lambda: fault_server.open == 0)
 
 
