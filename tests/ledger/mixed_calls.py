@@ -14,7 +14,7 @@ from llama_index.core.llms import ChatMessage
 
 from langchain_lunar import ChatLunar, LunarCostCallbackHandler
 from llama_index_lunar import LunarCostCallback, LunarLLM
-from lunar_core import AsyncLunar, Ledger, Lunar, LunarError, tags
+from lunar_core import AsyncLunar, Budget, Ledger, Lunar, LunarError, tags
 
 AT_ONCE = 8
 """Threads, and as many tasks beside them, in each process."""
@@ -100,9 +100,9 @@ def may_be(door, colour, ending):
 class Core:
     """Lunar and AsyncLunar."""
 
-    def __init__(self, settings, ledger):
-        self.client = Lunar(**settings, observers=[ledger])
-        self.async_client = AsyncLunar(**settings, observers=[ledger])
+    def __init__(self, settings, ledger, budgets):
+        self.client = Lunar(**settings, observers=[ledger, *budgets])
+        self.async_client = AsyncLunar(**settings, observers=[ledger, *budgets])
 
     def answer(self, question, **options):
         self.client.chat.completions.create(**self.params(question, options))
@@ -125,8 +125,8 @@ class Core:
 class LangChain:
     """ChatLunar, whose ledger is told by the client and by a handler."""
 
-    def __init__(self, settings, ledger):
-        told = {"observers": [ledger], "callbacks": [LunarCostCallbackHandler(ledger)]}
+    def __init__(self, settings, ledger, budgets):
+        told = {"observers": [ledger, *budgets], "callbacks": [LunarCostCallbackHandler(ledger)]}
         self.model = ChatLunar(model="gpt-4o-mini", **settings, **told)
         self.cached_model = ChatLunar(
             model="gpt-4o-mini", **settings, **told, cache=InMemoryCache()
@@ -154,12 +154,12 @@ class LangChain:
 class LlamaIndex:
     """LunarLLM, whose ledger is told by the client and by a callback."""
 
-    def __init__(self, settings, ledger):
+    def __init__(self, settings, ledger, budgets):
         self.llm = LunarLLM(
             model="gpt-4o-mini",
             api_base=settings["base_url"],
             api_key=settings["api_key"],
-            observers=[ledger],
+            observers=[ledger, *budgets],
             callback_manager=CallbackManager([LunarCostCallback(ledger)]),
         )
 
@@ -179,11 +179,12 @@ class LlamaIndex:
 DOORS = {"core": Core, "langchain": LangChain, "llama_index": LlamaIndex}
 
 
-def make_calls(where, url, api_key, todo):
-    """Make the calls of these cases, in threads and in tasks at once, with one ledger."""
+def make_calls(where, url, api_key, todo, **budget):
+    """Make the calls of these cases, in threads and in tasks at once, with a ledger and a Budget of these settings."""
     with Ledger.open(where, flush_seconds=0.02) as ledger:
         settings = {"api_key": api_key, "base_url": url}
-        doors = {name: door(settings, ledger) for name, door in DOORS.items()}
+        budgets = [Budget(**budget, ledger=ledger)] if budget else []
+        doors = {name: door(settings, ledger, budgets) for name, door in DOORS.items()}
         in_tasks = [case for case in todo if case.colour == "tasks"]
         in_threads = [case for case in todo if case.colour == "threads"]
         with ThreadPoolExecutor(AT_ONCE + 1) as threads:
@@ -196,6 +197,7 @@ def make(door, case):
     """Make the call, in this thread."""
     ending = ENDINGS[case.ending]
     with ExitStack() as block:
+        block.enter_context(suppress(LunarError))
         if case.ending == "cached":
             with tags(case=f"{case.number} before"):
                 door.cached(case.question)
@@ -203,7 +205,6 @@ def make(door, case):
                 door.cached(case.question)
             return
         block.enter_context(tags(case=str(case.number)))
-        block.enter_context(suppress(LunarError))
         if not ending.is_streamed:
             door.answer(case.question, **ending.options)
             return
@@ -232,6 +233,7 @@ async def amake(door, case):
     """Make the call, in this task."""
     ending = ENDINGS[case.ending]
     with ExitStack() as block:
+        block.enter_context(suppress(LunarError))
         if case.ending == "cached":
             with tags(case=f"{case.number} before"):
                 await door.acached(case.question)
@@ -245,7 +247,6 @@ async def amake(door, case):
             asking.cancel()
             await asyncio.wait([asking])
             return
-        block.enter_context(suppress(LunarError))
         if not ending.is_streamed:
             await door.aanswer(case.question, **ending.options)
             return
