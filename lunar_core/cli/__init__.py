@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
+from lunar_core.errors import LunarCostWarning
 from lunar_core.extras import install_command
 
 PROGRAM = "lunar-llm"
@@ -18,6 +20,8 @@ def main() -> None:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(f"The lunar-llm command needs {error.name}: {install_command('cli')}")
+    # Each answer's line says of its cost what there is to say.
+    warnings.simplefilter("ignore", LunarCostWarning)
     try:
         app(prog_name=PROGRAM)
     except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.

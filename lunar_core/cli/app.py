@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from lunar_core import ConfigurationError, Ledger, Lunar, LunarError, Observer, __version__
+from lunar_core import ConfigurationError, Ledger, Lunar, LunarError, __version__
 from lunar_core.cli.printing import print_error
 
 FAILED, MISUSED, OUT_OF_BUDGET, INTERRUPTED = 1, 2, 3, 130
@@ -62,14 +62,14 @@ def failures_told(*, as_json: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def open_client(
-    base_url: str | None, store: str | None, *, as_json: bool, observers: Sequence[Observer] = ()
-) -> Iterator[Lunar]:
+def open_client(base_url: str | None, store: str | None, *, as_json: bool) -> Iterator[Lunar]:
     """A client for one command, whose calls are recorded where a store is named."""
-    with failures_told(as_json=as_json), open_ledger(store) as ledger:
-        everyone = (*observers, *(() if ledger is None else (ledger,)))
-        with Lunar(base_url=base_url, observers=everyone) as client:
-            yield client
+    with (
+        failures_told(as_json=as_json),
+        open_ledger(store) as ledger,
+        Lunar(base_url=base_url, observers=() if ledger is None else (ledger,)) as client,
+    ):
+        yield client
 
 
 @contextmanager

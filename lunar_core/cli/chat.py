@@ -12,7 +12,16 @@ from typing import Annotated
 
 import typer
 
-from lunar_core import ChatCompletion, Completion, ConfigurationError, Ledger, Lunar, LunarError
+from lunar_core import (
+    ChatCompletion,
+    Completion,
+    ConfigurationError,
+    Ledger,
+    Lunar,
+    LunarError,
+    Prices,
+    observing,
+)
 from lunar_core.cli.app import AsJson, BaseUrl, Store, app, open_client
 from lunar_core.cli.inputs import (
     ROUTER,
@@ -31,7 +40,7 @@ from lunar_core.cli.printing import (
     print_json,
     print_note,
 )
-from lunar_core.cost.report.words import cost_words
+from lunar_core.cost.report.words import cost_words, estimate_words
 from lunar_core.wire.params import ChatParams
 
 HELP = """\
@@ -70,8 +79,7 @@ def chat(
     base_url: BaseUrl = None,
 ) -> None:
     """Ask a model, or talk with it; its words are shown as they come, and then what they cost."""
-    ledger = Ledger()
-    with open_client(base_url, store, as_json=as_json, observers=(ledger,)) as client:
+    with open_client(base_url, store, as_json=as_json) as client:
         if route and model not in (None, ROUTER):
             raise ConfigurationError("--model, --route: give one of the two")
         params: ChatParams = {
@@ -82,7 +90,9 @@ def chat(
         }
         name = ROUTER if model is None else model
         if prompt is None and not as_json and is_on_a_terminal() and _can_be_typed():
-            Conversation(client, ledger, name, params, system).run()
+            ledger = Ledger(prices=_prices_of(client))
+            with observing(ledger):
+                Conversation(client, ledger, name, params, system).run()
             return
         messages = messages_of(read_prompt("-" if prompt is None else prompt), system)
         if as_json:
@@ -123,7 +133,7 @@ class Conversation:
         with suppress(ImportError):  # Windows has none, and edits lines itself
             __import__("readline")
         print_note(f"Talking with {self.model}. /help lists what else can be typed; Ctrl-D ends.")
-        while (line := _ask()) is not None:
+        while (line := self._read_line()) is not None:
             text = line.strip()
             if text in ("/exit", "/quit"):
                 break
@@ -132,6 +142,14 @@ class Conversation:
             elif text:
                 self._answer(text)
         print_note(self._total())
+
+    def _read_line(self) -> str | None:
+        """The next line; None at the end of the input. Ctrl-C, pressed late, must not end all: twice does."""
+        try:
+            return _ask()
+        except KeyboardInterrupt:
+            print_note("\nCtrl-C again, or Ctrl-D, ends.")
+        return _ask()
 
     def _answer(self, text: str) -> None:
         question: dict[str, object] = {"role": "user", "content": text}
@@ -145,7 +163,9 @@ class Conversation:
         else:
             words = _words_of(answer)
             self.messages += [question, {"role": "assistant", "content": words}]
-            print_note(" · ".join([*answer_facts(answer), self._total()]))
+            entry = self.ledger.get(answer.call.call_id)
+            facts = answer_facts(answer, None if entry is None else entry.estimate)
+            print_note(" · ".join([*facts, self._total()]))
 
     def _obey(self, text: str) -> None:
         command, _, argument = text.partition(" ")
@@ -164,7 +184,17 @@ class Conversation:
             print_note(HELP)
 
     def _total(self) -> str:
-        return f"so far {cost_words(self.ledger.total)}"
+        total = self.ledger.total
+        estimate = estimate_words(total)
+        return f"so far {cost_words(total)}{f', and about {estimate}' if estimate else ''}"
+
+
+def _prices_of(client: Lunar) -> Prices | None:
+    """The service's own prices, for answers whose cost it does not state; None where it lists none."""
+    try:
+        return Prices.of(client.with_options(max_retries=0, timeout=5).models.prices())
+    except LunarError:
+        return None  # what is wrong will be told of the first answer
 
 
 def _words_of(answer: ChatCompletion | Completion) -> str:
@@ -180,7 +210,6 @@ def _can_be_typed() -> bool:
 
 
 def _ask() -> str | None:
-    """The next line; None at the end of the input."""
     try:
         return input("> ")
     except EOFError:

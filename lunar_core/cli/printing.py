@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import typer
@@ -13,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lunar_core import ChatCompletion, Completion, LunarError, Usage
-from lunar_core.cost.report.words import STEERING
+from lunar_core.cost.entries import Estimate
+from lunar_core.cost.report.words import STEERING, shown_name, usd
 
 
 def is_on_a_terminal() -> bool:
@@ -70,13 +72,18 @@ def print_error(error: LunarError, *, as_json: bool) -> None:
     Console(stderr=True).print(text, soft_wrap=True)
 
 
-def answer_facts(answer: ChatCompletion | Completion) -> list[str]:
-    """What is to be said of an answer: who gave it, how long it is, what it cost, how long it took."""
+def answer_facts(
+    answer: ChatCompletion | Completion, estimate: Estimate | None = None
+) -> list[str]:
+    """What is to be said of an answer: who gave it, how long it is, what it cost, how long it took.
+
+    ``estimate``: of its cost, where the service stated none.
+    """
     usage = answer.usage or Usage()
     facts = [answer.model or "model unknown"]
     if usage.total_tokens is not None:
         facts.append(f"{usage.total_tokens:,} tokens")
-    facts.append("cost unknown" if usage.cost is None else f"${usage.cost:f}")
+    facts.append(_cost_fact(usage.cost, estimate))
     if answer.call.latency_ms is not None:
         facts.append(f"{answer.call.latency_ms / 1000:.1f} s")
     if len(answer.call.attempts) > 1:
@@ -84,3 +91,11 @@ def answer_facts(answer: ChatCompletion | Completion) -> list[str]:
     if any(choice.finish_reason == "length" for choice in answer.choices):
         facts.append("cut off at max_tokens")
     return facts
+
+
+def _cost_fact(cost: Decimal | None, estimate: Estimate | None) -> str:
+    if cost is not None:
+        return usd(cost)
+    if estimate is None:
+        return "cost unknown"
+    return f"cost not stated, about {usd(estimate.cost)} by the prices of {shown_name(estimate.source)}"

@@ -2,11 +2,17 @@
 
 import io
 import json
+import re
 import sys
 
 import pytest
 
 CTRL_C, CTRL_D = "\x03", "\x04"
+
+
+def questions(sandbox):
+    """The bodies of what a model, or the router, was asked."""
+    return [json.loads(record["body"]) for record in sandbox.requests() if record["body"]]
 
 
 def test_a_conversation_remembers_and_shows_what_it_has_cost_so_far(on_a_terminal, lunar_sandbox):
@@ -22,13 +28,25 @@ def test_a_conversation_remembers_and_shows_what_it_has_cost_so_far(on_a_termina
     bills = [bill["total_cost_usd"] for bill in lunar_sandbox.billed()]
     assert code == 0
     assert f"so far ${sum(bills):.8f}".rstrip("0") in second
-    bodies = [json.loads(record["body"]) for record in lunar_sandbox.requests()]
-    assert [message["content"] for message in bodies[1]["messages"]] == [
+    assert [message["content"] for message in questions(lunar_sandbox)[1]["messages"]] == [
         "Be brief.",
         "Say one",
         "one",
         "Say two",
     ]
+
+
+def test_what_the_service_does_not_state_is_estimated_with_its_own_prices(
+    on_a_terminal, lunar_sandbox_factory
+):
+    observed = lunar_sandbox_factory(dialect="observed")
+    session = on_a_terminal("chat", "-m", "gpt-4o", LUNAR_BASE_URL=observed.url)
+    session.wait_for("> ")
+    session.type("Say one two three\n")
+    shown = session.wait_for("so far.*> ")
+    amount = re.search(r"cost not stated, about (\$0\.0\d+) by the prices of service", shown)[1]
+    assert f"so far at least $0, and about {amount} for 1\n" in shown
+    assert "Warning" not in shown
 
 
 def test_its_model_can_be_changed_and_its_memory_emptied(on_a_terminal, lunar_sandbox):
@@ -58,13 +76,15 @@ def test_an_error_does_not_end_it_and_the_question_is_taken_back(on_a_terminal, 
     assert messages == [{"role": "user", "content": "Say two"}]
 
 
-def test_ctrl_c_stops_an_answer_and_ends_at_the_prompt(on_a_terminal):
+def test_ctrl_c_stops_an_answer_and_ends_at_the_prompt_when_pressed_twice(on_a_terminal):
     session = on_a_terminal("chat", "-m", "gpt-4o!hang-mid")
     session.wait_for("> ")
     session.type("Count to 40\n")
     session.wait_for("1 2 ")
     session.type(CTRL_C)
     session.wait_for(r"stopped, and forgotten · so far at least \$0, 1 unknown.*> ")
+    session.type(CTRL_C)
+    session.wait_for("Ctrl-C again, or Ctrl-D, ends.*> ")
     session.type(CTRL_C)
     assert session.end()[0] == 130
 
@@ -74,7 +94,7 @@ def test_an_empty_line_asks_nothing(on_a_terminal, lunar_sandbox):
     session.wait_for("> ")
     session.type("\n   \n/exit\n")
     assert session.end()[0] == 0
-    assert lunar_sandbox.requests() == []
+    assert questions(lunar_sandbox) == []
 
 
 def test_without_a_key_no_conversation_begins(on_a_terminal):
