@@ -37,7 +37,7 @@ class TerminalSession:
         opened = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(inner)]
         self.process = subprocess.Popen(
             [*opened, sys.executable, "-m", "lunar_core.cli", *arguments],
-            env=os.environ | {"TERM": "dumb", "COLUMNS": "100"} | environment,
+            env=os.environ | {"TERM": "dumb", "COLUMNS": "100", "LINES": "40"} | environment,
             start_new_session=True,
         )
         os.close(inner)
