@@ -65,14 +65,14 @@ def metadata(
     ``model_name`` is the model that answered, ``requested_model`` the one that was asked for; costs are in USD,
     latencies in ms, under the names of the API. ``attempts`` is there when there was more than one.
     """
-    found: dict[str, object] = {
+    metadata: dict[str, object] = {
         name: getattr(usage, name) for name in COST_FIELDS if usage is not None
     }
-    if found.get("latency_ms") is None:
-        found["latency_ms"] = call.latency_ms
-    if found.get("ttft_ms") is None:
-        found["ttft_ms"] = call.ttft_ms
-    found |= {
+    if metadata.get("latency_ms") is None:
+        metadata["latency_ms"] = call.latency_ms
+    if metadata.get("ttft_ms") is None:
+        metadata["ttft_ms"] = call.ttft_ms
+    metadata |= {
         "model_name": model or call.requested_model or None,
         "requested_model": call.requested_model or None,
         "model_provider": "lunar",
@@ -83,8 +83,8 @@ def metadata(
         "routing": routing_dict(routing),
     }
     if len(call.attempts) > 1:
-        found["attempts"] = [vars(attempt) for attempt in call.attempts]
-    return {name: value for name, value in found.items() if value is not None}
+        metadata["attempts"] = [vars(attempt) for attempt in call.attempts]
+    return {name: value for name, value in metadata.items() if value is not None}
 
 
 class PlainTexts:
@@ -126,7 +126,7 @@ class PlainTexts:
         passed, self._last = self._last, None
         if chunk is not None:
             self._usual = chunk.keys()
-        return [each for each in (passed, chunk) if each is not None]
+        return [one for one in (passed, chunk) if one is not None]
 
 
 def find_reasoning(message: Mapping[str, object]) -> str:
@@ -143,7 +143,7 @@ def routing_dict(routing: RoutingDecision | None) -> dict[str, object] | None:
     return None if routing is None else routing.model_dump(mode="json", exclude_none=True)
 
 
-_SAID = ("auto", "none", "required")
+_CHOICES = ("auto", "none", "required")
 
 
 def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
@@ -158,14 +158,14 @@ def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
     if choice is True or choice == "any":
         return "required"
     if isinstance(choice, str):
-        return choice if choice in _SAID else _named(choice, names)
+        return choice if choice in _CHOICES else _named(choice, names)
     if isinstance(choice, Mapping):
         function = choice.get("function")
         name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
         if isinstance(name, str):
             return _named(name, names)
         kind = choice.get("type")
-        if kind in _SAID or kind == "any":
+        if kind in _CHOICES or kind == "any":
             return tool_choice(kind, names)
         if isinstance(kind, str) and kind not in ("function", "tool"):
             return dict(choice)  # a provider's own: allowed_tools, web_search, …

@@ -109,8 +109,8 @@ class Credential:
         for kind in ("api_key", "jwt"):
             credential = cls(kind, None)
             if os.environ.get(credential.variable, "").strip():
-                found = hidden(os.environ[credential.variable])
-                return cls(kind, None, _checked_secret(found, credential.variable))
+                secret = hidden(os.environ[credential.variable])
+                return cls(kind, None, _checked_secret(secret, credential.variable))
         raise ConfigurationError(
             "api_key: none was given. Pass api_key= or jwt=, or set LUNAR_API_KEY or LUNAR_JWT. "
             "To try things without a key, start the sandbox: python -m lunar_core.sandbox"
@@ -130,11 +130,11 @@ def hidden(secret: T) -> T | SecretStr:
     return SecretStr(secret) if isinstance(secret, str) else secret
 
 
-def _secret_source(given: Secret, name: str) -> SecretStr | Callable[[], str]:
-    given = hidden(given)
-    if callable(given) and not isinstance(given, SecretStr):
-        return given
-    return _checked_secret(given, name)
+def _secret_source(secret: Secret, name: str) -> SecretStr | Callable[[], str]:
+    secret = hidden(secret)
+    if callable(secret) and not isinstance(secret, SecretStr):
+        return secret
+    return _checked_secret(secret, name)
 
 
 def _answer_of(source: Callable[[], str], name: str) -> SecretStr:

@@ -33,8 +33,8 @@ Store = Annotated[
 ]
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001  # typer hands it over so
-    if wanted:
+def _version(is_asked_for: bool) -> None:  # noqa: FBT001  # typer hands it over so
+    if is_asked_for:
         typer.echo(__version__)
         raise typer.Exit
 

@@ -134,12 +134,12 @@ def find_addresses(
         look_up()
     interrupt.arm(lambda: answer.put(OSError("closed")))
     try:
-        found = answer.get(timeout=seconds)
+        result = answer.get(timeout=seconds)
     except Empty:
         raise TimeoutError from None
-    if isinstance(found, BaseException):
-        raise found
-    return dead_last(found)
+    if isinstance(result, BaseException):
+        raise result
+    return dead_last(result)
 
 
 async def async_connect(origin: Origin, seconds: float | None) -> socket.socket:

@@ -130,10 +130,14 @@ def ask(requests: Sequence[APIRequest], policy: Policy) -> Plan[T]:
                 return reply
             if retry >= retries_of(reply.error, policy) or not reply.error.is_retryable:
                 break
-            asked = reply.error.retry_after if isinstance(reply.error, APIStatusError) else None
-            if asked is not None and asked > (PATIENCE_WITH_FALLBACKS if others_wait else PATIENCE):
+            retry_after = (
+                reply.error.retry_after if isinstance(reply.error, APIStatusError) else None
+            )
+            if retry_after is not None and retry_after > (
+                PATIENCE_WITH_FALLBACKS if others_wait else PATIENCE
+            ):
                 break
-            wait = backoff(retry, policy.jitter()) if asked is None else asked
+            wait = backoff(retry, policy.jitter()) if retry_after is None else retry_after
             if wait >= policy.time_left():
                 break
         if reply.error is None or not may_fall_back(reply.error) or policy.time_left() <= 0:

@@ -177,20 +177,20 @@ class ChunkedBodyReader(BodyReader):
 
     def _after_size(self, data: bytes, at: int) -> int:
         """Where the next chunk begins, or ``at`` if the line before it has not come whole."""
-        found = self._line.match(data, at)
-        if found is None:
+        line = self._line.match(data, at)
+        if line is None:
             return self._incomplete(data, at, b"\r\n" if self._line is _END_AND_SIZE else b"")
         self._line = _END_AND_SIZE
-        self._left = int(found[1], 16)
+        self._left = int(line[1], 16)
         self._in_trailers = not self._left
-        return found.end()
+        return line.end()
 
     def _after_trailer(self, data: bytes, at: int) -> int:
         if data.startswith(b"\r\n", at):
             self.done = True
             return at + 2
-        found = _TRAILER.match(data, at)
-        return self._incomplete(data, at, b"") if found is None else found.end()
+        line = _TRAILER.match(data, at)
+        return self._incomplete(data, at, b"") if line is None else line.end()
 
     def _incomplete(self, data: bytes, at: int, start: bytes) -> int:
         """``at``, unless what stands there can never become the line that is due."""

@@ -57,8 +57,8 @@ class ClientPair:
         if client is None:
             from lunar_core.client.aio import AsyncLunar
 
-            made = self._make(AsyncLunar, self._async_http_client)
-            client = self._clients.setdefault("async", made)
+            new = self._make(AsyncLunar, self._async_http_client)
+            client = self._clients.setdefault("async", new)
         return client
 
     def with_settings(self, settings: Settings) -> ClientPair:

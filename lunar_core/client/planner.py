@@ -83,12 +83,12 @@ class Planner:
             for key, value in _asking_usage(params, options).items()
             if key not in ("models", "cost_weight", "execute")
         }
-        others = (
+        fallback_requests = (
             []
             if decides
             else [api_requests.chat({"model": model, **chat}) for model in dict.fromkeys(fallbacks)]
         )
-        return call, attempts.ask([request, *others], call.policy)
+        return call, attempts.ask([request, *fallback_requests], call.policy)
 
     def profiles(self) -> tuple[Call, Plan[object]]:
         return self._catalogue(api_requests.profiles())
@@ -155,17 +155,17 @@ def _asking_usage(
     params: Mapping[str, object], options: Mapping[str, object]
 ) -> Mapping[str, object]:
     """What chat and text completions are sent. POST /v1/router states usage unasked, and knows no such field."""
-    wanted = options.get("stream_usage")
-    if wanted is not None and not isinstance(wanted, bool):
+    is_on = options.get("stream_usage")
+    if is_on is not None and not isinstance(is_on, bool):
         raise ConfigurationError("stream_usage: expected True or False")
-    if wanted and params.get("stream") and "stream_options" not in params:
+    if is_on and params.get("stream") and "stream_options" not in params:
         return {**params, "stream_options": {"include_usage": True}}
     return params
 
 
 def _with_fallbacks(request: APIRequest, fallbacks: Sequence[str]) -> list[APIRequest]:
-    others = dict.fromkeys(model for model in fallbacks if model != request.model)
-    return [request, *map(request.for_model, others)]
+    models = dict.fromkeys(model for model in fallbacks if model != request.model)
+    return [request, *map(request.for_model, models)]
 
 
 def _split(keywords: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

@@ -129,7 +129,9 @@ class AsyncResponse:
         self._lease = answer.extensions.get("lunar_lease")
         self._ends = None if self._lease is not None else ends
         whole = pieces_of(answer)
-        self._pieces: AsyncIterator[bytes] = answer.aiter_raw() if whole is None else _each(whole)
+        self._pieces: AsyncIterator[bytes] = (
+            answer.aiter_raw() if whole is None else _iterate(whole)
+        )
         _open.add(self)
 
     async def read(self) -> bytes | None:
@@ -186,7 +188,7 @@ def pieces_of(answer: Any) -> Iterator[bytes] | None:
     return (piece for piece in (answer.content,)) if answer.is_stream_consumed else None
 
 
-async def _each(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _iterate(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
 

@@ -264,16 +264,16 @@ class StreamState:
 
     @property
     def usage(self) -> Usage | None:
-        found = self._stated("usage")
-        return parsing.validate_leniently(Usage, dict(found)) if isinstance(found, dict) else None
+        usage = self._stated("usage")
+        return parsing.validate_leniently(Usage, dict(usage)) if isinstance(usage, dict) else None
 
     @property
     def routing(self) -> RoutingDecision | None:
-        found = self._stated("routing")
+        routing = self._stated("routing")
         try:
             return (
-                parsing.validate_leniently(RoutingDecision, dict(found))
-                if isinstance(found, dict)
+                parsing.validate_leniently(RoutingDecision, dict(routing))
+                if isinstance(routing, dict)
                 else None
             )
         except ValueError:

@@ -53,7 +53,7 @@ class Transport(httpx.HTTPTransport):
         local_address: str | None = None,
         uds: str | None = None,
         socket_options: Sequence[Any] = (),
-        **others: object,
+        **unknown: object,
     ) -> None:
         self._options = _checked(
             verify=verify,
@@ -62,7 +62,7 @@ class Transport(httpx.HTTPTransport):
             local_address=local_address,
             uds=uds,
             socket_options=socket_options,
-            others=others,
+            unknown=unknown,
         )
         self._pools: dict[int, Pool] = {}
 
@@ -95,7 +95,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
         local_address: str | None = None,
         uds: str | None = None,
         socket_options: Sequence[Any] = (),
-        **others: object,
+        **unknown: object,
     ) -> None:
         self._options = _checked(
             verify=verify,
@@ -104,7 +104,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
             local_address=local_address,
             uds=uds,
             socket_options=socket_options,
-            others=others,
+            unknown=unknown,
         )
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = WeakKeyDictionary()
 
@@ -132,9 +132,9 @@ def _checked(
     local_address: str | None,
     uds: str | None,
     socket_options: Sequence[Any],
-    others: dict[str, object],
+    unknown: dict[str, object],
 ) -> Options:
-    for name in others:
+    for name in unknown:
         why = _REFUSED.get(name, "there is no such option")
         raise ConfigurationError(f"{name}: does not apply to Lunar's transport: {why}")
     bounds = httpx.Limits() if limits is None else limits

@@ -112,7 +112,7 @@ class MemoryBook:
         for entry in self.entries(selection):
             key = tuple(group_key(entry, name) for name in names)
             sums.setdefault(key, Sums()).add(entry)
-        return {key: each.totals() for key, each in sums.items()}
+        return {key: group_sums.totals() for key, group_sums in sums.items()}
 
     def read_figures(self, selection: Selection, figures: Figures) -> None:
         with self._lock:
@@ -140,10 +140,10 @@ class MemoryBook:
             rest = self._all
             for sums in values.values():
                 rest = rest.minus(sums)
-            found: dict[str | None, Totals] = {
+            totals: dict[str | None, Totals] = {
                 value: sums.totals() for value, sums in values.items()
             }
-            return {**found, None: rest.totals()} if rest.entries else found
+            return {**totals, None: rest.totals()} if rest.entries else totals
 
     def _fold(self) -> None:
         """Bring the totals up to date, and let the oldest entries go. Under the lock."""

@@ -148,12 +148,14 @@ class Entry:
         >>> Entry("call_1", "gpt-4o-mini", cost=0.000045).to_dict()["cost"]
         '0.000045'
         """
-        found: dict[str, object] = {each.name: getattr(self, each.name) for each in fields(self)}
+        values: dict[str, object] = {
+            field.name: getattr(self, field.name) for field in fields(self)
+        }
         for name in _AMOUNTS:
             amount = getattr(self, name)
-            found[name] = None if amount is None else format(amount, "f")
+            values[name] = None if amount is None else format(amount, "f")
         return {
-            **found,
+            **values,
             "tags": dict(self.tags),
             "labels": plain_json(self.labels),
             "routing": plain_json(self.routing),

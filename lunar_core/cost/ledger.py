@@ -67,7 +67,7 @@ class LedgerView:
         >>> ledger.where(since=timedelta(hours=1), tags={"user": "u1"}).total_cost
         Decimal('0.25')
         """
-        chosen = Selection.of(
+        chosen = Selection.parse(
             since=since, until=until, tags=tags, model=model, endpoint=endpoint, status=status
         )
         return LedgerView(self._book, chosen.within(self._selection))

@@ -48,7 +48,7 @@ class Prices:
             raise ConfigurationError(
                 "models: expected a list of Model, as client.models.prices() gives it"
             )
-        return cls(_ServicePrices.of(models))
+        return cls(_ServicePrices.read(models))
 
     @classmethod
     def bundled(cls) -> Prices:
@@ -129,9 +129,9 @@ class PricesAtHand:
     ``value`` is None until then, and where there are none.
     """
 
-    def __init__(self, given: Prices | None, *, are_needed: bool = True) -> None:
-        self.value = given
-        self.are_found = given is not None or not are_needed
+    def __init__(self, prices: Prices | None, *, are_needed: bool = True) -> None:
+        self.value = prices
+        self.are_found = prices is not None or not are_needed
 
     def find(self) -> None:
         """Load the bundled ones: that takes a second."""
@@ -150,10 +150,10 @@ def with_estimate(entry: Entry, outcome: Outcome, prices: Prices | None) -> Entr
         or outcome.usage.prompt_tokens is None
         or outcome.usage.completion_tokens is None
     ):
-        found = counted_tokens(outcome)
-        if found is None:
+        counts = counted_tokens(outcome)
+        if counts is None:
             return entry
-        prompt, completion, counted = *found, True
+        prompt, completion, counted = *counts, True
     model = (
         entry.model
         if entry.provider is None or "/" in entry.model
@@ -174,7 +174,7 @@ class _Rates:
     cached: Decimal | None
 
     @classmethod
-    def of(cls, listed: Model | ModelPrices) -> _Rates:
+    def read(cls, listed: Model | ModelPrices) -> _Rates:
         return cls(
             exact_usd(listed.input_per_million),
             exact_usd(listed.output_per_million),
@@ -193,8 +193,8 @@ class _Rates:
                 return None
             if tokens and rate is not None:
                 total = EXACT.add(total, EXACT.multiply(rate, tokens))
-        known = self.input is not None or self.output is not None
-        return EXACT.multiply(total, _PER_MILLION) if known else None
+        is_priced = self.input is not None or self.output is not None
+        return EXACT.multiply(total, _PER_MILLION) if is_priced else None
 
 
 @dataclass(frozen=True)
@@ -205,13 +205,13 @@ class _ServicePrices:
     name: str = "service"
 
     @classmethod
-    def of(cls, models: Iterable[Model]) -> _ServicePrices:
+    def read(cls, models: Iterable[Model]) -> _ServicePrices:
         rates: dict[str, _Rates] = {}
         for model in models:
-            rates[model.id] = _Rates.of(model)
+            rates[model.id] = _Rates.read(model)
             for provider in model.providers or ():
                 if provider.id is not None:
-                    rates[f"{provider.id}/{model.id}"] = _Rates.of(provider)
+                    rates[f"{provider.id}/{model.id}"] = _Rates.read(provider)
         return cls(rates)
 
     def cost(self, model: str, prompt: int, completion: int, cached: int) -> Decimal | None:
@@ -261,13 +261,13 @@ def _bundled_cost(
             usage = package.Usage(
                 input_tokens=prompt, output_tokens=completion, cache_read_tokens=cached
             )
-            found = package.calc_price(usage, model, provider_id=provider)
-            rates = found.model_price
+            price = package.calc_price(usage, model, provider_id=provider)
+            rates = price.model_price
             if cached and rates.cache_read_mtok is None:  # then they cost what the others do
                 usage = package.Usage(input_tokens=prompt, output_tokens=completion)
-                found = package.calc_price(usage, model, provider_id=provider)
+                price = package.calc_price(usage, model, provider_id=provider)
     except (LookupError, ValueError):
         return None  # no such model, or no such provider
     if (prompt and rates.input_mtok is None) or (completion and rates.output_mtok is None):
         return None
-    return EXACT.add(found.input_price, found.output_price)
+    return EXACT.add(price.input_price, price.output_price)

@@ -40,7 +40,7 @@ class Selection:
     """Whether two parts of it contradict each other, so that nothing is meant."""
 
     @classmethod
-    def of(
+    def parse(
         cls,
         *,
         since: object = None,

@@ -100,7 +100,10 @@ class TableRouter:
 def _find_cluster(prompt: str) -> tuple[int, str, list[str]]:
     """Return the prompt's cluster, its topic, and which of the topic's words the prompt has."""
     stems = words(prompt[:20_000])
-    matches = {topic: [stem for stem in stems if stem in known] for topic, known in _STEMS.items()}
+    matches = {
+        topic: [stem for stem in stems if stem in topic_stems]
+        for topic, topic_stems in _STEMS.items()
+    }
     best = max(matches, key=lambda topic: len(matches[topic]))
     return list(TOPICS).index(best), best, sorted(set(matches[best]))
 

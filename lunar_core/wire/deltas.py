@@ -114,16 +114,16 @@ class Assembly:
         takes.
         """
         name = f'"{field}"'.encode()
-        found, payloads = self._fields.get(field), [*self._tape, *coming]
+        value, payloads = self._fields.get(field), [*self._tape, *coming]
         for payload in payloads if field in _SETTLED else reversed(payloads):
             if name in payload:
                 chunk = _decoded(payload)
-                news = chunk.get(field) if chunk is not None else None
-                if news is not None:
-                    found = _settled(field, found, news)
+                newer = chunk.get(field) if chunk is not None else None
+                if newer is not None:
+                    value = _settled(field, value, newer)
                     if field not in _SETTLED:
                         break
-        return found
+        return value
 
     @property
     def has_content(self) -> bool:

@@ -152,15 +152,15 @@ def _reason(body: object) -> str:
     if not isinstance(body, Mapping):
         return ""
     for name in ("detail", "error", "message", "msg", "title"):
-        found = body.get(name)
-        if isinstance(found, str) and found.strip():
-            return found.strip()
-        if isinstance(found, list):
-            return "; ".join(filter(None, map(_field_fault, found)))
-        if isinstance(found, Mapping):
-            inner = _reason(found)
+        value = body.get(name)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        if isinstance(value, list):
+            return "; ".join(filter(None, map(_field_fault, value)))
+        if isinstance(value, Mapping):
+            inner = _reason(value)
             if inner:
-                return _with_code(_with_profiles(inner, found), found)
+                return _with_code(_with_profiles(inner, value), value)
     return ""
 
 

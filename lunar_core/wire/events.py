@@ -17,7 +17,7 @@ JSONObject = dict[str, object]
 _chat_chunk = ChatCompletionChunk.__pydantic_validator__.validate_json
 _text_chunk = CompletionChunk.__pydantic_validator__.validate_json
 
-_KNOWN = {"id", "object", "created", "model", "choices", "usage", "routing", "system_fingerprint"}
+_FIELDS = {"id", "object", "created", "model", "choices", "usage", "routing", "system_fingerprint"}
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def _unusual(
         raise make_malformed_error(payload, "not a JSON object")
     if error_responses.find_failure(data) is not None:
         raise make_event_error(payload)
-    if not _KNOWN & data.keys():
+    if not _FIELDS & data.keys():
         raise make_malformed_error(payload, "none of the fields of a chunk")
     if not data.get("choices"):
         data["choices"] = [empty]

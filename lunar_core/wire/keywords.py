@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from lunar_core.wire.params import ChatParams, CompletionParams, RouterParams
 
-KNOWN = frozenset({"model", "messages", "prompt", "stream", "execute"}).union(
+KEYWORDS = frozenset({"model", "messages", "prompt", "stream", "execute"}).union(
     *(params.__optional_keys__ for params in (ChatParams, CompletionParams, RouterParams))
 )
 """The keywords of ``create()``, of all endpoints."""
@@ -32,6 +32,6 @@ def find_nearest(name: str) -> str | None:
     >>> find_nearest("temprature"), find_nearest("top_k"), find_nearest("x_of_tomorrow")
     ('temperature', None, None)
     """
-    if name in KNOWN or name in OF_PROVIDERS:
+    if name in KEYWORDS or name in OF_PROVIDERS:
         return None
-    return next(iter(get_close_matches(name, sorted(KNOWN), n=1, cutoff=0.8)), None)
+    return next(iter(get_close_matches(name, sorted(KEYWORDS), n=1, cutoff=0.8)), None)

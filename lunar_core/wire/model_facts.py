@@ -96,9 +96,9 @@ def context_window(model: str) -> int | None:
     128000
     """
     name = model.rsplit("/", 1)[-1].lower().removeprefix("ft:").removeprefix("meta-")
-    known = [
+    names = [
         key
         for key in _CONTEXT_WINDOWS
         if name == key or name.startswith((key + "-", key + ".", key + ":"))
     ]
-    return _CONTEXT_WINDOWS[max(known, key=len)] if known else None
+    return _CONTEXT_WINDOWS[max(names, key=len)] if names else None

@@ -21,10 +21,10 @@ class TextChunks:
 
     def learn(self, payload: bytes, chunk: Mapping[str, object]) -> None:
         """Remember a payload, decoded to ``chunk``, if another of its kind would add its text and nothing else."""
-        found = _only_text(chunk)
-        if found is None:
+        text_place = _only_text(chunk)
+        if text_place is None:
             return
-        index, key, text = found
+        index, key, text = text_place
         encoded = to_json(text)
         if (
             payload.count(encoded) == 1

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-_KNOWN = {"index", "id", "type", "function", "custom"}
+_FIELDS = {"index", "id", "type", "function", "custom"}
 _MARKS = re.compile(r'\\.|\\$|["{}\[\]]', re.DOTALL)
 
 
@@ -207,7 +207,7 @@ class _Call:
         if self._is_custom:
             self.type = "custom"
         holder = custom if isinstance(custom, Mapping) else function
-        extra = _fields_beside(piece, _KNOWN)
+        extra = _fields_beside(piece, _FIELDS)
         function_extra = _fields_beside(
             holder if isinstance(holder, Mapping) else {}, {"name", "arguments", "input"}
         )
@@ -315,8 +315,8 @@ def as_text(arguments: object) -> str:
     return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
 
 
-def _fields_beside(holder: Mapping[str, object], known: set[str]) -> dict[str, object]:
-    return {key: value for key, value in holder.items() if key not in known and value is not None}
+def _fields_beside(holder: Mapping[str, object], names: set[str]) -> dict[str, object]:
+    return {key: value for key, value in holder.items() if key not in names and value is not None}
 
 
 def _merge(fields: dict[str, object], more: Mapping[str, object]) -> None:

@@ -48,7 +48,7 @@ _REQUESTS: tuple[tuple[re.Pattern[str], UpstreamKind], ...] = (
     (re.compile(r"content (?:management )?policy|safety system", re.IGNORECASE), "content_policy"),
     (re.compile(r"\bimages?(?:_url)?\b", re.IGNORECASE), "bad_image"),
 )
-_OTHERS: tuple[tuple[re.Pattern[str], UpstreamKind], ...] = (
+_FAILURES: tuple[tuple[re.Pattern[str], UpstreamKind], ...] = (
     *_REQUESTS[:2],
     (re.compile(r"model not found|no such model", re.IGNORECASE), "not_found"),
     (re.compile(r"rate limit|too many requests", re.IGNORECASE), "rate_limit"),
@@ -80,7 +80,7 @@ def read_upstream(reason: str) -> UpstreamFailure | None:
     words = wrapped[1]
     kind = next((kind for name, kind in _CLASSES if re.search(rf"\b{name}\b", words)), None)
     if kind is None:
-        kind = _first(_OTHERS, words) or "unavailable"
+        kind = _first(_FAILURES, words) or "unavailable"
     elif kind == "bad_request":
         kind = _first(_REQUESTS, words) or kind
     return UpstreamFailure(kind, _STATUSES[kind])

@@ -10,7 +10,7 @@ import pytest
 from lunar_core import ChatCompletion, ConfigurationError
 from lunar_core.types.completions import Message
 from lunar_core.wire import api_requests
-from lunar_core.wire.keywords import KNOWN, find_nearest
+from lunar_core.wire.keywords import KEYWORDS, find_nearest
 from tests.faults_steps import completion, reply
 
 HELLO = [{"role": "user", "content": "Hello!"}]
@@ -438,7 +438,7 @@ def test_what_is_known_or_near_nothing_is_not(name):
 
 
 def test_every_field_that_is_checked_is_a_keyword_that_is_known():
-    assert api_requests._CHECKS.keys() | api_requests.OPTIONS <= KNOWN
+    assert api_requests._CHECKS.keys() | api_requests.OPTIONS <= KEYWORDS
 
 
 @pytest.mark.parametrize(("stream", "told"), [(False, True), (True, False), (None, 1)])

@@ -30,7 +30,7 @@ def at(text, zone="UTC"):
 )
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Rome", "Asia/Kolkata"])
 def test_calendars_are_those_of_the_timezone(window, now, starts, resets, zone):
-    windows = Windows.of(window, zone)
+    windows = Windows.parse(window, zone)
     assert windows.start(at(now, zone)) == at(starts, zone)
     assert windows.bounds(at(now, zone), None) == (at(starts, zone), at(resets, zone))
 
@@ -46,7 +46,7 @@ def test_calendars_are_those_of_the_timezone(window, now, starts, resets, zone):
     ],
 )
 def test_a_day_on_which_the_clock_changes_is_one_window(zone, day, hours):
-    windows = Windows.of("day", zone)
+    windows = Windows.parse("day", zone)
     starts, resets = windows.bounds(at(f"{day} 12:00", zone), None)
     assert resets - starts == hours * 3600
     moments = [starts + minutes * 60 for minutes in range(int(hours * 60))]
@@ -59,13 +59,13 @@ def test_a_day_on_which_the_clock_changes_is_one_window(zone, day, hours):
     "zone", ["Europe/Rome", "America/Havana", "Africa/Cairo", "Asia/Kathmandu"]
 )
 def test_no_hour_of_a_year_is_counted_twice(zone):
-    windows = Windows.of("hour", zone)
+    windows = Windows.parse("hour", zone)
     starts = [windows.start(at("2026-01-01") + hour * 3600) for hour in range(365 * 24)]
     assert {later - earlier for earlier, later in pairwise(starts)} == {3600}
 
 
 def test_a_rolling_window_forgets_at_most_one_step_late_and_never_early():
-    windows, length = Windows.of(timedelta(hours=1), "UTC"), 3600.0
+    windows, length = Windows.parse(timedelta(hours=1), "UTC"), 3600.0
     for now in (0.0, 59.9, 60.0, 1_790_000_000.25):
         counter = windows.start(now)
 
@@ -83,7 +83,7 @@ def test_a_rolling_window_forgets_at_most_one_step_late_and_never_early():
 
 
 def test_a_rolling_window_counts_what_a_clock_set_back_left_ahead():
-    windows = Windows.of(timedelta(minutes=1), "UTC")
+    windows = Windows.parse(timedelta(minutes=1), "UTC")
     counter = windows.start(1000.0)
     for back in (1, 30, 59):
         first, last = windows.span(1000.0 - back)
@@ -91,7 +91,7 @@ def test_a_rolling_window_counts_what_a_clock_set_back_left_ahead():
 
 
 def test_for_ever_has_one_window():
-    windows = Windows.of(None, "UTC")
+    windows = Windows.parse(None, "UTC")
     assert windows.start(-1.0) == windows.start(1e12) == 0.0
     assert windows.bounds(5.0, 0.0) == (None, None)
 
@@ -101,22 +101,22 @@ def test_for_ever_has_one_window():
 )
 def test_another_window_is_refused(window):
     with pytest.raises(ConfigurationError, match=r"^window: "):
-        Windows.of(window, "UTC")
+        Windows.parse(window, "UTC")
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", 2, None, "a\0b"])
 def test_another_timezone_is_refused(zone):
     with pytest.raises(ConfigurationError, match=r"^timezone: "):
-        Windows.of("day", zone)
+        Windows.parse("day", zone)
 
 
 def test_a_timezone_has_a_name_to_know_it_by():
-    names = [Windows.of(None, zone).zone_name for zone in ("UTC", timezone.utc, "Europe/Rome")]
+    names = [Windows.parse(None, zone).zone_name for zone in ("UTC", timezone.utc, "Europe/Rome")]
     assert names == ["UTC", "UTC", "Europe/Rome"]
-    assert Windows.of(None, timezone(timedelta(hours=2))).zone_name == "UTC+02:00"
+    assert Windows.parse(None, timezone(timedelta(hours=2))).zone_name == "UTC+02:00"
 
 
 @pytest.mark.parametrize("now", [1.8e12, -1e15])
 def test_a_clock_of_another_kind_is_named(now):
     with pytest.raises(ConfigurationError, match=r"^clock: "):
-        Windows.of("day", "UTC").start(now)
+        Windows.parse("day", "UTC").start(now)

@@ -181,7 +181,7 @@ def count_outcome(outcome: Outcome, reserved: int, unit: Unit, prices: Prices | 
         return Count(0 if unit == "calls" else _stated(outcome, unit) or 0)
     if outcome.status == "refused":
         return Count()
-    attempts = [each for each in outcome.call.attempts if not _is_decision(each, outcome)]
+    attempts = [attempt for attempt in outcome.call.attempts if not _is_decision(attempt, outcome)]
     repeated = reserved * sum(attempt.may_be_billed for attempt in attempts[:-1])
     if not _may_be_billed(outcome, attempts):
         return Count(repeated, repeated)

@@ -92,7 +92,7 @@ class Budget:
         self.unit, self._limit = checked_limit(usd, tokens, calls)
         self.name = _checked_name(name, "name")
         self.per = None if per is None else _checked_name(per, "per")
-        self._windows = Windows.of(window, timezone)
+        self._windows = Windows.parse(window, timezone)
         self._reserved = checked_reserve(reserve, self.unit)
         if unpriced not in ("refuse", "allow"):
             raise ConfigurationError(f"unpriced: expected 'refuse' or 'allow', not {unpriced!r}")
@@ -245,7 +245,7 @@ class Budget:
         """The same for every key that has used the budget in this window."""
         now = self._now()
         sums = self._look(lambda: self._counters.all_sums(now))
-        return {key: self._state(key, each, now) for key, each in sums.items()}
+        return {key: self._state(key, key_sums, now) for key, key_sums in sums.items()}
 
     def release(self, key: str | None = None) -> int:
         """Give back what is held for the key's calls older than an hour, and return how many they were.

@@ -144,7 +144,7 @@ class MemoryCounters:
     def all_sums(self, now: float) -> dict[str | None, Sums]:
         with self._lock:
             sums = {key: self._sums(key, now) for key in self._keys}
-            return {key: each for key, each in sums.items() if each.oldest is not None}
+            return {key: key_sums for key, key_sums in sums.items() if key_sums.oldest is not None}
 
     def release(self, key: str | None, before: float) -> int:
         with self._lock:

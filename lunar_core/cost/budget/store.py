@@ -202,8 +202,8 @@ class StoredCounters:
     def _settlement_rows(self, settlements: list[Settlement]) -> list[dict[str, Any]]:
         """In one order everywhere: two that write the same rows must not wait for each other."""
         rows = [
-            {**self._row(each.hold), "spent": each.spent, "assumed": each.assumed}
-            for each in settlements
+            {**self._row(settlement.hold), "spent": settlement.spent, "assumed": settlement.assumed}
+            for settlement in settlements
         ]
         return sorted(rows, key=lambda row: (row["key"], row["starts_at"], row["call_id"]))
 

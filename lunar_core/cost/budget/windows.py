@@ -31,7 +31,7 @@ class Windows:
         self._last = (math.inf, -math.inf)  # the window that was asked for last
 
     @classmethod
-    def of(cls, window: object, zone: object) -> Windows:
+    def parse(cls, window: object, zone: object) -> Windows:
         """Read a Budget's ``window`` and ``timezone``. Raises ConfigurationError, naming the one that cannot work."""
         return cls(_checked_period(window), _checked_zone(zone))
 

@@ -19,14 +19,14 @@ _SQLITE = ("sqlite", "sqlite+pysqlite")
 class Address:
     """The place of a store. ``path`` is there for SQLite, ``url`` for PostgreSQL."""
 
-    given: str = field(repr=False)
+    text: str = field(repr=False)
     shown: str
     """For messages: no password."""
     path: Path | None = None
     url: URL | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, where: object) -> Address:
+    def parse(cls, where: object) -> Address:
         """Read ``Ledger.open``'s first argument. Raises ConfigurationError for what can be no store."""
         if isinstance(where, str) and "://" in where:
             return cls._of_url(where)

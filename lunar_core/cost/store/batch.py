@@ -122,7 +122,7 @@ def _insert(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
 
 def _add_labels(connection: Connection, item: Labels) -> None:
     row = entries.c.call_id == item.call_id
-    found = connection.execute(select(entries.c.labels).where(row).with_for_update()).scalar()
-    if found is not None:
-        merged = {**json.loads(found), **json.loads(dumped(item.labels))}
+    labels = connection.execute(select(entries.c.labels).where(row).with_for_update()).scalar()
+    if labels is not None:
+        merged = {**json.loads(labels), **json.loads(dumped(item.labels))}
         connection.execute(update(entries).where(row).values(labels=dumped(merged)))

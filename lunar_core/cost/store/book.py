@@ -38,7 +38,7 @@ def open_book(
         raise ConfigurationError("flush_seconds: expected a number of seconds")
     if not isinstance(read_only, bool):
         raise ConfigurationError("read_only: expected True or False")
-    database = Database(Address.of(where), read_only=read_only)
+    database = Database(Address.parse(where), read_only=read_only)
     database.open()
     return StoredBook(database, prices, seconds)
 
@@ -68,7 +68,7 @@ class StoredBook:
     def address(self) -> tuple[str, Prices | None, float, bool]:
         """What opens it again elsewhere."""
         return (
-            self.database.address.given,
+            self.database.address.text,
             self.prices,
             self._flush_seconds,
             self.database.read_only,
@@ -90,12 +90,12 @@ class StoredBook:
 
     def add(self, entry: Entry) -> bool:
         self.check_open()
-        if self.writer.known(entry.call_id) is not None or self._is_stored(entry.call_id):
+        if self.writer.find(entry.call_id) is not None or self._is_stored(entry.call_id):
             return False
         self.writer.wait_for_room()
         recorded = Recorded(entry)
         self.writer.put(recorded)
-        return self.writer.known(entry.call_id) is recorded
+        return self.writer.find(entry.call_id) is recorded
 
     def label(self, call_id: str, labels: Mapping[str, object]) -> None:
         self.check_open()
@@ -131,9 +131,9 @@ class StoredBook:
     def get(self, call_id: str) -> Entry | None:
         if self._closed:
             raise LedgerError(f"{self.shown} is closed")
-        known = self.writer.known(call_id)
-        if known is not None:
-            return known.entry
+        recorded = self.writer.find(call_id)
+        if recorded is not None:
+            return recorded.entry
         with self.database.reading() as connection:
             return queries.read_one(connection, call_key(call_id))
 
@@ -156,8 +156,8 @@ class StoredBook:
 
     def groups(self, selection: Selection, names: tuple[str, ...]) -> Groups:
         with self._snapshot() as (connection, unwritten):
-            found = queries.read_sums(connection, selection, names)
-        return queries.with_unwritten(found, list(filter(selection.holds, unwritten)), names)
+            sums = queries.read_sums(connection, selection, names)
+        return queries.with_unwritten(sums, list(filter(selection.holds, unwritten)), names)
 
     def read_figures(self, selection: Selection, figures: Figures) -> None:
         with self._snapshot() as (connection, unwritten):
@@ -183,8 +183,11 @@ class StoredBook:
         with self.database.reading() as connection:
             # What waits may be written by now; or another process has recorded the call.
             ids = [recorded.call_id for recorded in waiting]
-            known = queries.known_calls(connection, ids) if ids else set()
-            yield connection, [each.entry for each in waiting if each.call_id not in known]
+            stored = queries.known_calls(connection, ids) if ids else set()
+            yield (
+                connection,
+                [recorded.entry for recorded in waiting if recorded.call_id not in stored],
+            )
 
 
 class _CallQuestions:

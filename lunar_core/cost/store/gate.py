@@ -73,7 +73,7 @@ class ForkGate:
 _GATES: weakref.WeakSet[ForkGate] = weakref.WeakSet()
 
 
-def _each(step: str) -> Callable[[], None]:
+def _step_of_gates(step: str) -> Callable[[], None]:
     def run() -> None:
         for gate in list(_GATES):
             getattr(gate, step)()
@@ -83,7 +83,7 @@ def _each(step: str) -> Callable[[], None]:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_each("before_fork"),
-        after_in_parent=_each("after_in_parent"),
-        after_in_child=_each("after_in_child"),
+        before=_step_of_gates("before_fork"),
+        after_in_parent=_step_of_gates("after_in_parent"),
+        after_in_child=_step_of_gates("after_in_child"),
     )

@@ -32,11 +32,13 @@ class Recorded:
 
     __slots__ = ("_entry", "_outcome", "_prices", "call_id")
 
-    def __init__(self, told: Outcome | Entry, prices: Prices | None = None) -> None:
-        self._outcome = told if isinstance(told, Outcome) else None
-        self._entry = told if isinstance(told, Entry) else None
+    def __init__(self, source: Outcome | Entry, prices: Prices | None = None) -> None:
+        self._outcome = source if isinstance(source, Outcome) else None
+        self._entry = source if isinstance(source, Entry) else None
         self._prices = prices
-        self.call_id = call_key(told.call.call_id if isinstance(told, Outcome) else told.call_id)
+        self.call_id = call_key(
+            source.call.call_id if isinstance(source, Outcome) else source.call_id
+        )
 
     @property
     def entry(self) -> Entry:

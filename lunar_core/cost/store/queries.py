@@ -63,37 +63,37 @@ def read_sums(
     statement = select(*keys, *_sums(connection)).where(*conditions(connection, selection))
     # By their places in the list: PostgreSQL takes two parameters of one value for two expressions.
     statement = statement.group_by(*(text(str(place)) for place in range(1, len(keys) + 1)))
-    found: dict[_Key, Sums] = {}
+    groups: dict[_Key, Sums] = {}
     for row in connection.execute(statement):
         key = tuple(_shown(name, row[index]) for index, name in enumerate(names))
         # Several days are one week.
-        found[key] = (
-            _read(row, len(names)).plus(found[key]) if key in found else _read(row, len(names))
+        groups[key] = (
+            _read(row, len(names)).plus(groups[key]) if key in groups else _read(row, len(names))
         )
-    return found
+    return groups
 
 
 def with_unwritten(
-    found: dict[_Key, Sums], unwritten: list[Entry], names: tuple[str, ...]
+    groups: dict[_Key, Sums], unwritten: list[Entry], names: tuple[str, ...]
 ) -> Groups:
     """The groups as Totals, entries that are in no store yet among them."""
     for entry in unwritten:
         key = tuple(group_key(entry, name) for name in names)
-        found.setdefault(key, Sums()).add(entry)
-    return {key: sums.totals() for key, sums in found.items()}
+        groups.setdefault(key, Sums()).add(entry)
+    return {key: sums.totals() for key, sums in groups.items()}
 
 
 def known_calls(connection: Connection, call_ids: list[str]) -> set[str]:
     """Those of ``call_ids`` that are in the store."""
-    known: set[str] = set()
+    stored: set[str] = set()
     for start in range(0, len(call_ids), 500):
         part = call_ids[start : start + 500]
-        known.update(
+        stored.update(
             connection.execute(
                 select(entries.c.call_id).where(entries.c.call_id.in_(part))
             ).scalars()
         )
-    return known
+    return stored
 
 
 def conditions(connection: Connection, selection: Selection) -> Iterator[ColumnElement[bool]]:

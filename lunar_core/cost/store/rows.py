@@ -21,7 +21,7 @@ _MOST = 10**15
 _LONGEST_ID = 300
 """Characters. A longer id is told apart by its hash."""
 
-_ATTEMPT_FIELDS = {each.name for each in fields(Attempt) if each.init}
+_ATTEMPT_FIELDS = {field.name for field in fields(Attempt) if field.init}
 
 
 def row_of(entry: Entry) -> dict[str, object]:

@@ -85,7 +85,7 @@ class Writer:
                     )
                     self._thread.start()
 
-    def known(self, call_id: str) -> Recorded | None:
+    def find(self, call_id: str) -> Recorded | None:
         """What this process recorded of a call, if that is not long ago."""
         with self._changed:
             self._take_in()
@@ -111,7 +111,7 @@ class Writer:
         """Add to the labels of a call, in the store and in what is remembered of it."""
         self.wake()
         with self._changed:
-            recorded = self.known(call_id)
+            recorded = self.find(call_id)
             if recorded is not None:
                 entry = recorded.entry
                 recorded.replace(replace(entry, labels={**entry.labels, **labels}))
@@ -164,10 +164,10 @@ class Writer:
         """Move what was put to what waits. Under the lock; may be met by itself, in the garbage collector."""
         while self._fresh:
             try:
-                told = self._fresh.popleft()
+                item = self._fresh.popleft()
             except IndexError:
                 return
-            item = Recorded(told, self._prices) if isinstance(told, Outcome) else told
+            item = Recorded(item, self._prices) if isinstance(item, Outcome) else item
             if isinstance(item, (Recorded, Labels)) and len(self._waiting) >= MOST_WAITING:
                 self._lose(item)
             elif not (isinstance(item, Recorded) and item.call_id in self._recent):  # once per call
