@@ -43,9 +43,9 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
     LangChain loses the config of an agent's or graph's run in async code: there, give the handler to the model.
 
     >>> cost = LunarCostCallbackHandler()
-    >>> answer = ChatLunar(model="router").invoke("Say hello", config={"callbacks": [cost]})
+    >>> answer = ChatLunar(model="gpt-4o").invoke("Count to 5", config={"callbacks": [cost]})
     >>> cost.total_cost, cost.total_tokens, cost.unpriced
-    (Decimal('0.000045'), 20, 0)
+    (Decimal('0.000065'), 11, 0)
     """
 
     # Bookkeeping takes microseconds: in async code it is done on the event loop, in order.

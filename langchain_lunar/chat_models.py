@@ -68,7 +68,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     >>> llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.invoke("Say hello in Italian.")
     >>> answer.content, answer.response_metadata["model_name"], answer.response_metadata["total_cost_usd"]
-    ('Ciao!', 'gpt-4o-mini', 2.1e-06)
+    ('hello in Italian', 'gpt-4o', 4.75e-05)
     """
 
     model: str

@@ -64,8 +64,8 @@ class LunarLLM(LunarConnection, BaseLLM):
     https://api.pureai-api.com, POST /v1/completions
 
     >>> llm = LunarLLM(model="gpt-4o-mini", max_tokens=50)
-    >>> llm.invoke("Once upon a time")
-    'there was a cat'
+    >>> llm.invoke("Count to 5")
+    '1 2 3 4 5'
     """
 
     model: str

@@ -91,7 +91,7 @@ class LunarCostCallback(_AgentCosts, BaseCallbackHandler):
     """The same for a CallbackManager: what the LunarLLMs that it is given to cost.
 
     >>> costs = LunarCostCallback()
-    >>> llm = LunarLLM(model="gpt-4o-mini", callback_manager=CallbackManager([costs]))
+    >>> llm = LunarLLM(model="gpt-4o", callback_manager=CallbackManager([costs]))
     >>> answer = llm.complete("Say hello")
     >>> costs.total_cost
     Decimal('0.000045')

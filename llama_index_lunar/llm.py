@@ -106,7 +106,7 @@ class LunarLLM(FunctionCallingLLM):
     >>> llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.complete("Say hello")
     >>> answer.text, answer.additional_kwargs["total_cost_usd"], answer.raw["routing"]["selected_model"]
-    ('hello', 0.0000045, 'gpt-4o-mini')
+    ('hello', 1.35e-06, 'gpt-4o-mini')
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -573,7 +573,7 @@ class LunarLLM(FunctionCallingLLM):
     def route(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
         """Which model the router would choose for ``messages``, and why. Nothing is generated.
 
-        >>> LunarLLM(model="router").route("Prove that 2 is even").selected_model
+        >>> LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"]).route("Prove that 2 is even").selected_model
         'gpt-4o'
         """
         with attributed(self.callback_manager, self.tags):

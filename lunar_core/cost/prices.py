@@ -35,7 +35,7 @@ class Prices:
 
     >>> prices = Prices.of([Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6)])
     >>> prices.cost("openai/gpt-4o-mini", prompt_tokens=1000, completion_tokens=100)
-    Decimal('0.00021')
+    Decimal('0.00021000')
     """
 
     def __init__(self, *sources: _Source) -> None:

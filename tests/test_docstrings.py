@@ -1,0 +1,75 @@
+"""The examples in docstrings run: each docstring's, in a folder of its own, against the sandbox.
+
+A reader of an example knows where it stands: the public names of the packages are there without an import.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("lunar_core", "langchain_lunar", "llama_index_lunar")
+
+READERS_OWN = {
+    "langchain_lunar.budget.LunarBudgetMiddleware": "an agent of the reader's",
+    "langchain_lunar.callbacks.get_lunar_cost": "a chain of the reader's",
+    "langchain_lunar.evaluate": "a chain and a data set of the reader's",
+    "langchain_lunar.router.chain.LunarRouterChain.decide": "prompts of the reader's",
+    "langchain_lunar.router.middleware.LunarRoutingMiddleware": "an agent of the reader's",
+    "llama_index_lunar.callbacks.LunarCostHandler": "a query engine of the reader's",
+    "llama_index_lunar.callbacks.lunar_cost": "a query engine of the reader's",
+    "llama_index_lunar.callbacks.LunarCostCallback": "the framework's own names",
+    "llama_index_lunar.usage_event.LunarUsageEvent": "the framework's own names",
+    "lunar_core.cost.ledger.Ledger.open": "messages of the reader's",
+    "lunar_core.cost.report.Report": "a ledger of the reader's",
+    "lunar_core.evaluate": "prints a table of what the reader's models decide",
+    "lunar_core.evaluate.answers.compare_answers": "a report of the reader's",
+}
+"""Docstrings whose examples stand on what only the reader has, and what that is. They are compiled."""
+
+
+def examples():
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if ">>> " in path.read_text(encoding="utf-8"):
+                parts = path.relative_to(ROOT).with_suffix("").parts
+                name = ".".join(parts).removesuffix(".__init__")
+                for example in doctest.DocTestFinder().find(importlib.import_module(name)):
+                    example.examples = [
+                        e for e in example.examples if doctest.SKIP not in e.options
+                    ]
+                    if example.examples:
+                        yield example
+
+
+EXAMPLES = {example.name: example for example in examples()}
+
+
+def public_names(of_package):
+    names = {}
+    for package in dict.fromkeys(["lunar_core", of_package]):
+        module = importlib.import_module(package)
+        names |= {name: getattr(module, name) for name in module.__all__}
+    return names
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - READERS_OWN.keys()))
+@pytest.mark.usefixtures("lunar_sandbox_env")
+@pytest.mark.filterwarnings("ignore:temprature:UserWarning")  # An example shows that warning.
+def test_an_example_does_what_it_shows(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    example = EXAMPLES[name]
+    example.globs = {**public_names(name.partition(".")[0]), **example.globs}
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    shown = doctest.DocTestRunner(optionflags=flags).run(example)
+    assert (shown.attempted, shown.failed) == (len(example.examples), 0)
+
+
+@pytest.mark.parametrize("name", sorted(READERS_OWN))
+def test_an_example_of_the_readers_own_is_python(name):
+    for step in EXAMPLES[name].examples:
+        compile(step.source, name, "single")
