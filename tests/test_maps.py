@@ -1,0 +1,53 @@
+"""The pages that say where things are say it truly: ARCHITECTURE.md, and the list of promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+PROMISES = ROOT / "tests" / "core" / "promises"
+WHERE = ARCHITECTURE.partition("### Where is …?")[2].partition("Inside a store:")[0]
+PLACES = re.findall(r"`([\w/]+\.py)`: `(\w+)`", WHERE)
+
+
+@pytest.mark.parametrize(("file", "name"), PLACES)
+def test_what_is_looked_for_is_where_the_table_says(file, name):
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert name in {getattr(node, "name", None) for node in tree.body}
+
+
+def test_the_table_answers_what_a_newcomer_asks():
+    assert len(PLACES) >= WHERE.count("\n| a ")
+
+
+@pytest.mark.parametrize("package", ["langchain_lunar", "llama_index_lunar"])
+def test_each_file_of_a_frameworks_package_is_on_the_map(package):
+    table = ARCHITECTURE.partition(f"Inside `{package}/`:\n\n")[2].partition("\n\n")[0]
+    files = {path.name for path in (ROOT / package).rglob("*.py")} - {"__init__.py"}
+    assert files == set(re.findall(r"`(\w+\.py)`", table))
+
+
+def test_each_room_of_the_core_is_on_the_map():
+    core = ROOT / "lunar_core"
+    rooms = {
+        f"{folder.relative_to(ROOT)}/" for folder in core.rglob("*") if any(folder.glob("*.py"))
+    }
+    files = {f"lunar_core/{path.name}" for path in core.glob("*.py")}
+    on_the_map = set(re.findall(r"`(lunar_core/[\w/.]+)`", ARCHITECTURE))
+    assert rooms | files - {"lunar_core/__init__.py", "lunar_core/version.py"} <= on_the_map
+
+
+def test_the_page_of_promises_has_those_that_tests_name():
+    tests = {
+        (int(number), path.name)
+        for path in PROMISES.glob("test_*.py")
+        for number in re.findall(r"def test_(\d+)_", path.read_text(encoding="utf-8"))
+    }
+    page = (PROMISES / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|.*\| `(\w+\.py)` \|$", page, re.MULTILINE)
+    assert {(int(number), file) for number, file in rows} == tests
