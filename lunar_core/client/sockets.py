@@ -22,6 +22,8 @@ import httpcore
 from lunar_core.client.addresses import Interrupt, Origin, async_connect, connect, shut_down
 
 _READ_BYTES = 64 * 1024
+_TURN_BYTES = 32 * 1024
+"""What an event loop's task handles before others have their turn: some hundred chunks of a stream."""
 _HIGH_WATER = 1024 * 1024
 
 
@@ -225,8 +227,10 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     # What the client calls
 
-    async def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
-        """What has come, or comes next; b"" at the end of the connection. It may be more than ``max_bytes``."""
+    async def read(self, max_bytes: int = _TURN_BYTES, timeout: float | None = None) -> bytes:
+        """What has come, or comes next; b"" at the end of the connection."""
+        if self._pieces:  # a reader that never has to wait would keep all other tasks waiting
+            await asyncio.sleep(0)
         while not self._pieces:
             if self._error is not None:
                 raise httpcore.ReadError(_broken(self._error))
@@ -238,6 +242,9 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             finally:
                 self._reader = None
         piece = self._pieces.popleft()
+        if len(piece) > max_bytes:
+            self._pieces.appendleft(piece[max_bytes:])
+            piece = piece[:max_bytes]
         self._size -= len(piece)
         if self._paused and self._size <= _HIGH_WATER // 2 and not self._ended:
             self._paused = False

@@ -35,9 +35,13 @@ class SurrogateJoiner:
     def __init__(self) -> None:
         self._halves: dict[tuple[object, ...], str] = {}  # by choice and field
 
+    def is_concerned_by(self, data: bytes) -> bool:
+        """Whether some of ``data``, of one event or of many, may be changed."""
+        return bool(self._halves) or rb"\ud" in data or rb"\uD" in data
+
     def feed(self, payload: bytes) -> bytes:
         """``payload``, an event's data, with whole characters alone."""
-        if not self._halves and rb"\ud" not in payload and rb"\uD" not in payload:
+        if not self.is_concerned_by(payload):
             return payload
         try:
             event = json.loads(payload)

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 
 from pydantic_core import to_json
 
+_MOST_BYTES = (
+    4 * 1024
+)  # of a chunk whose like is worth knowing: chunks of a stream are small, or few
+
 
 class TextChunks:
     """Knows one chunk: what stands before and behind its text. ``key``: ``content`` or ``text``."""
@@ -21,7 +25,7 @@ class TextChunks:
 
     def learn(self, payload: bytes, chunk: Mapping[str, object]) -> None:
         """Remember a payload, decoded to ``chunk``, if another of its kind would add its text and nothing else."""
-        text_place = _only_text(chunk)
+        text_place = _only_text(chunk) if len(payload) <= _MOST_BYTES else None
         if text_place is None:
             return
         index, key, text = text_place
