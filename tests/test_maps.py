@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +53,15 @@ def test_the_page_of_promises_has_those_that_tests_name():
     page = (PROMISES / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \|.*\| `(\w+\.py)` \|$", page, re.MULTILINE)
     assert {(int(number), file) for number, file in rows} == tests
+
+
+def test_the_import_picture_has_no_circle():
+    graph = grimp.build_graph(
+        "lunar_core",
+        "langchain_lunar",
+        "llama_index_lunar",
+        exclude_type_checking_imports=True,  # a part may name the type of the whole that it serves
+        cache_dir=None,
+    )
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(imports).prepare()  # Raises CycleError, which names the circle.

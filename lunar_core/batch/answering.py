@@ -11,6 +11,7 @@ from typing import Any
 
 from lunar_core.batch.answers_file import AnswersFile
 from lunar_core.batch.rows import Row, RowId
+from lunar_core.batch.running import run_workers
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.amounts import exact_sum
 from lunar_core.errors import BudgetExceededError, LunarError
@@ -122,13 +123,7 @@ async def answer_rows(
                 changed.notify(1 if waiting and refusal is None else concurrency)
 
     with observing(*observers):
-        workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(waiting)))]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await run_workers(work, min(concurrency, len(waiting)))
     return refusal
 
 

@@ -1,4 +1,4 @@
-"""Runs what is asynchronous to its end, from code that is not; in a notebook too."""
+"""Runs work to its end: asynchronous work from code that is not, in a notebook too; and many workers at once."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def run_to_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if failures:
         raise failures[0]
     return results[0]
+
+
+async def run_workers(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:
+    """Run ``work()`` ``count`` times at once. When one of them fails, end the others and raise what it raised."""
+    workers = [asyncio.create_task(work()) for _ in range(count)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import h11
 import httpcore
@@ -53,7 +54,7 @@ class Exchange:
     """
 
     def __init__(self) -> None:
-        self.body = BodyReader()
+        self.body: BodyReader = UnsizedBodyReader()
         self.came_with_head = b""
         """What of the body was in the read that made the head whole."""
         self.cut_short = False
@@ -93,7 +94,7 @@ class Exchange:
         self.body.excess = self.body.done and self.came_with_head != b""
         self._keeps_alive = (
             event.http_version >= b"1.1"
-            and type(self.body) is not BodyReader  # which the end of the connection ends
+            and type(self.body) is not UnsizedBodyReader  # which the end of the connection ends
             and not any(name == b"connection" and _CLOSE.search(value) for name, value in headers)
         )
         return Head(event.status_code, event.reason, b"HTTP/" + event.http_version, headers)
@@ -106,7 +107,7 @@ class Exchange:
             return ChunkedBodyReader()
         if b"content-length" in headers:
             return SizedBodyReader(int(headers[b"content-length"]))
-        return BodyReader()
+        return UnsizedBodyReader()
 
     @property
     def is_over(self) -> bool:
@@ -114,27 +115,38 @@ class Exchange:
         return self.body.done and self._keeps_alive and not (self.cut_short or self.body.excess)
 
 
-class BodyReader:
-    """All that comes until the connection ends. ``done``: it is whole; ``excess``: more came than belongs to it."""
+class BodyReader(Protocol):
+    """Reads one body. ``done``: it is whole; ``excess``: more came than belongs to it."""
 
-    done = False
-    excess = False
+    done: bool
+    excess: bool
+
+    def take(self, data: bytes, /) -> bytes:
+        """What a read brings of it. b"": the connection has ended. Raises RemoteProtocolError for a body cut short."""
+
+
+class UnsizedBodyReader:
+    """All that comes until the connection ends."""
+
+    def __init__(self) -> None:
+        self.done = self.excess = False
 
     def take(self, data: bytes) -> bytes:
-        """What a read brings of it. b"": the connection has ended."""
+        """All of it."""
         self.done = not data
         return data
 
 
-class SizedBodyReader(BodyReader):
+class SizedBodyReader:
     """As many bytes as ``content-length`` says."""
 
     def __init__(self, size: int) -> None:
         self._left = size
         self.done = size == 0
+        self.excess = False
 
     def take(self, data: bytes) -> bytes:
-        """As in Body."""
+        """What of it is still due."""
         if not data:
             raise _cut_off(f"{self._left:,} bytes before")
         piece = data[: self._left]
@@ -143,17 +155,18 @@ class SizedBodyReader(BodyReader):
         return piece
 
 
-class ChunkedBodyReader(BodyReader):
+class ChunkedBodyReader:
     """Chunks, each behind a line with its size; a size of 0, perhaps trailers, and an empty line end it."""
 
     def __init__(self) -> None:
+        self.done = self.excess = False
         self._left = 0  # of the chunk that is being read
         self._line = _SIZE  # what stands before the next one
         self._in_trailers = False
         self._rest = b""  # half a line
 
     def take(self, data: bytes) -> bytes:
-        """As in Body. Chunks that came in one read are handed on as one piece."""
+        """The chunks without their lines. Chunks that came in one read are handed on as one piece."""
         if not data:
             raise _cut_off("before")
         if self._rest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from lunar_core.batch.rows import RowId
+from lunar_core.batch.running import run_workers
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.entries import model_name
 from lunar_core.cost.ledger import Ledger
@@ -97,13 +97,7 @@ async def ask_decisions(
 
     with observing(bills):
         await decide(*waiting.popleft())
-        workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(waiting)))]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        await run_workers(work, min(concurrency, len(waiting)))
     stated = [entry.cost for entry in bills if entry.cost is not None]
     order = {prompt.id: number for number, prompt in enumerate(prompts)}
     return Decisions(

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from lunar_core import Lunar
 from lunar_core.client.http11 import (
-    BodyReader,
     ChunkedBodyReader,
     Exchange,
     Request,
     SizedBodyReader,
+    UnsizedBodyReader,
 )
 
 
@@ -108,8 +108,8 @@ BODIES = {
     b"HTTP/1.1 200 OK\r\ncontent-length: 5": SizedBodyReader,
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked": ChunkedBodyReader,
     b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked": ChunkedBodyReader,
-    b"HTTP/1.1 200 OK\r\nx: y": BodyReader,
-    b"HTTP/1.0 200 OK\r\nx: y": BodyReader,
+    b"HTTP/1.1 200 OK\r\nx: y": UnsizedBodyReader,
+    b"HTTP/1.0 200 OK\r\nx: y": UnsizedBodyReader,
 }
 
 
