@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lunar_core.cli import asking, chat, compare, money, route_report, serving
+from lunar_core.cli import asking, chat, compare, doctor, money, route_report, serving
 from lunar_core.cli.app import app
 
-__all__ = ["app", "asking", "chat", "compare", "money", "route_report", "serving"]
+__all__ = ["app", "asking", "chat", "compare", "doctor", "money", "route_report", "serving"]
