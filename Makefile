@@ -132,6 +132,7 @@ bench-here: $(READY)
 wheel: $(READY) ## Build the wheel and the source distribution into dist/.
 	rm -rf dist
 	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 .PHONY: proof
 proof: $(READY) ## Install the wheel bare on every Python found here, and try each package in it.

@@ -1,8 +1,8 @@
-"""Run pyright over the python blocks of the README, in the mode that its readers' editors have.
+"""Run pyright over the programs of the README and of docs/, in the mode that their readers' editors have.
 
     python scripts/readme_types.py
 
-Exits with pyright's status. Each block is a file of its own, named for the line of the README where it begins.
+Exits with pyright's status. Each block is a file of its own, named for the page and the line where it begins.
 """
 
 from __future__ import annotations
@@ -17,14 +17,26 @@ ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+HOWTOS = [path for path in sorted((ROOT / "docs/howto").glob("*.py")) if path.stem != "tenants"]
+"""But the one that needs FastAPI, which the environment of the checks has not."""
+
+
+def write(path: Path, text: str) -> None:
+    """Write a program, to be checked in the mode of editors."""
+    path.write_text(f"# pyright: standard\n{text}", encoding="utf-8")
+
+
 def main() -> int:
     """Write the blocks to a folder and check it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=ROOT, prefix="readme_types_") as folder:
-        for block in FENCED.finditer(readme):
-            line = readme[: block.start()].count("\n") + 2
-            text = f"# pyright: standard\n{block.group(1)}"
-            Path(folder, f"line_{line}.py").write_text(text, encoding="utf-8")
+        for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+            text = page.read_text(encoding="utf-8")
+            for block in FENCED.finditer(text):
+                if "--8<--" not in block[1]:
+                    line = text[: block.start()].count("\n") + 2
+                    write(Path(folder, f"{page.stem.replace('-', '_')}_{line}.py"), block[1])
+        for path in HOWTOS:
+            write(Path(folder, f"howto_{path.name}"), path.read_text(encoding="utf-8"))
         pyright = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, folder]
         return subprocess.run(pyright, cwd=ROOT, check=False).returncode
 

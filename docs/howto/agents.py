@@ -2,6 +2,7 @@
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_lunar import ChatLunar, get_lunar_cost
@@ -20,7 +21,7 @@ agent = create_agent(
     middleware=[LunarBudgetMiddleware(usd_per_run="0.05")],
     checkpointer=InMemorySaver(),
 )
-config = {"configurable": {"thread_id": "1"}}
+config: RunnableConfig = {"configurable": {"thread_id": "1"}}
 
 with get_lunar_cost() as cost:
     state = agent.invoke({"messages": [("user", "What is the weather in Oslo?")]}, config)

@@ -1,6 +1,7 @@
 """The page for finance: a ledger on disk, by month and tenant, as a table, CSV, JSON and one HTML file."""
 
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 
 from lunar_core import Entry, Ledger, Lunar, Prices, tags
@@ -18,7 +19,9 @@ with Ledger.open(folder / "costs.db", prices=prices) as ledger:
                 model="router", messages=[{"role": "user", "content": "What is a compiler?"}]
             )
     # An old one, as an example. `at` is 2026-03-01, in seconds since 1970.
-    ledger.add(Entry("call_old", "gpt-4o", cost="0.25", tags={"tenant": "acme"}, at=1772360000))
+    ledger.add(
+        Entry("call_old", "gpt-4o", cost=Decimal("0.25"), tags={"tenant": "acme"}, at=1772360000)
+    )
 
 with Ledger.open(folder / "costs.db", read_only=True, prices=prices) as ledger:
     for (month, tenant), totals in sorted(ledger.group("month", "tag:tenant").items()):

@@ -37,5 +37,5 @@ print(f"{cost.total_cost:f} USD, {cost.unpriced} unpriced")
 # A streamed answer is read after the query has returned: what it costs belongs to the block all the same.
 with lunar_cost(tags={"tenant": "acme"}) as cost:
     answer = index.as_query_engine(llm=llm, streaming=True).query("Which planet turns backwards?")
-print("read later:", bool("".join(answer.response_gen)))
+print("read later:", bool(str(answer)))
 print("booked on", *cost.by_tag("tenant"))

@@ -33,5 +33,5 @@ for name in (
     "llm.cost.total",
     "lunar.routing.selected_model",
 ):
-    print(f"  {name} = {span.attributes[name]}")
+    print(f"  {name} = {(span.attributes or {})[name]}")
 print(f"log lines at INFO: {len(lines)}; with the prompt in them: {'compiler' in ' '.join(lines)}")

@@ -56,6 +56,23 @@ def test_what_a_page_includes_is_there():
     ] == []
 
 
+def test_the_readme_is_short():
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 90
+
+
+SHOWN = re.findall(
+    r"^```python\n(.*?)^```\n\n```text\n(.*?)^```",
+    PAGES[0].read_text(encoding="utf-8"),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_readme_shows_what_its_programs_print(number, lunar_sandbox, run_python):
+    program, shown = SHOWN[number]
+    assert run_python("-c", program, sandbox=lunar_sandbox) == shown
+
+
 def test_the_readmes_links_lead_to_files():
     links = re.findall(r"\]\(([^)#:]+)\)", PAGES[0].read_text(encoding="utf-8"))
     assert links

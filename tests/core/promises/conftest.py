@@ -1,6 +1,6 @@
 """The roads that every promise is kept on, by the sync and by the async client.
 
-A test that asks for `connect` runs on each of them. What a road does not promise is in EXCEPTIONS, and in the README.
+A test that asks for `connect` runs on each of them. What a road does not promise is in EXCEPTIONS, and in docs/limits.md.
 """
 
 import ssl

@@ -1,4 +1,4 @@
-"""The list of what the roads do not promise names tests that there are, and says what the README says."""
+"""The list of what the roads do not promise names tests that there are, and says what docs/limits.md says."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.core.promises.conftest import EXCEPTIONS, ROADS
 
 HERE = Path(__file__).parent
-README = " ".join((HERE.parents[2] / "README.md").read_text(encoding="utf-8").split())
+LIMITS = " ".join((HERE.parents[2] / "docs/limits.md").read_text(encoding="utf-8").split())
 
 
 def test_each_exception_is_of_a_test_that_there_is_and_of_a_road():
@@ -22,9 +22,9 @@ def test_the_readme_names_them():
         assert any(entry.reason.endswith(f"own {word}") for entry in EXCEPTIONS)
     assert (
         "An injected `http_client` has its own TLS, proxies, cookies, connections and closing."
-        in README
+        in LIMITS
     )
-    assert "`total_timeout` does not bound a step of a sync call before the head" in README
+    assert "`total_timeout` does not bound a step of a sync call before the head" in LIMITS
 
 
 def test_our_own_road_and_an_instrumented_one_have_none():
