@@ -17,7 +17,7 @@ def test_each_exception_is_of_a_test_that_there_is_and_of_a_road():
         assert entry.roads <= set(ROADS)
 
 
-def test_the_readme_names_them():
+def test_the_page_of_limits_names_them():
     for word in ("TLS", "proxies", "cookies", "connections", "closing"):
         assert any(entry.reason.endswith(f"own {word}") for entry in EXCEPTIONS)
     assert (
