@@ -1,6 +1,6 @@
 """The roads that every promise is kept on, by the sync and by the async client.
 
-A test that asks for `connect` runs on each of them. EXCEPTIONS has what a road does not promise; docs/limits.md tells it.
+A test that asks for `connect` runs on each of them. EXCEPTIONS has what a road does not promise, as docs/limits.md does.
 """
 
 import ssl
