@@ -79,6 +79,7 @@ docs-here: $(READY)
 	$(BIN)/python scripts/docs_outputs.py --check notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	$(BIN)/python scripts/site_check.py site
+	@echo 'Open site/index.html, or with its search: python3 -m http.server --bind 127.0.0.1 --directory site'
 
 .PHONY: docs-outputs
 docs-outputs: ## Run what docs/ shows, and write down what it prints today.

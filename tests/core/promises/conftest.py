@@ -1,6 +1,7 @@
 """The roads that every promise is kept on, by the sync and by the async client.
 
-A test that asks for `connect` runs on each of them. EXCEPTIONS has what a road does not promise, as docs/limits.md does.
+A test that asks for `connect` runs on each of them. What one does not promise is in EXCEPTIONS, and in docs/limits.md,
+which readers see.
 """
 
 import ssl
