@@ -59,8 +59,8 @@ test-ecosystem-here: $(READY)
 	$(BIN)/python -m pytest tests/ecosystem $(ARGS)
 
 .PHONY: test-system
-test-system: $(READY) ## Pass the tests of stored ledgers on PostgreSQL too; install it if need be (Debian's package).
-	$(BIN)/python scripts/postgres.py $(BIN)/python -m pytest tests/ledger $(ARGS)
+test-system: $(READY) ## Pass the tests of stored ledgers on PostgreSQL; install it if need be (Debian's package).
+	$(BIN)/python scripts/postgres.py $(BIN)/python -m pytest tests/ledger -k postgresql $(ARGS)
 
 .PHONY: test-browser
 test-browser: ## Look at a report's page in a real browser; install Chromium if need be (Debian's package).

@@ -27,6 +27,7 @@ def run_program(lunar_sandbox):
             env={
                 **os.environ,
                 "LUNAR_API_KEY": lunar_sandbox.api_key,
+                "MLFLOW_LOGGING_LEVEL": "ERROR",
                 "LUNAR_BASE_URL": lunar_sandbox.url,
                 "PYTHONPATH": os.pathsep.join([str(ROOT), str(PROGRAMS)]),
                 **environment,

@@ -34,7 +34,9 @@ from tests.faults_steps import (
 MIB = 1 << 20
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 JSON = ["content-type: application/json"]
-BUFFERED = 16 * MIB  # what the sockets of both sides may hold, at most
+BUFFERED = (
+    32 * MIB
+)  # what the sockets of both sides may hold, and those of a proxy between, at most
 
 
 @pytest.fixture
