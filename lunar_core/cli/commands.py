@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from lunar_core.cli import asking, chat, compare, doctor, money, route_report, serving
+from lunar_core.cli import chat, compare, doctor, models, money, route, route_report, serving
 from lunar_core.cli.app import app
 
-__all__ = ["app", "asking", "chat", "compare", "doctor", "money", "route_report", "serving"]
+__all__ = [
+    "app",
+    "chat",
+    "compare",
+    "doctor",
+    "models",
+    "money",
+    "route",
+    "route_report",
+    "serving",
+]

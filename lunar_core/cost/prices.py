@@ -6,6 +6,7 @@ import contextlib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime, timezone
 from decimal import Decimal, localcontext
 from typing import Any, Protocol
 
@@ -57,6 +58,29 @@ class Prices:
         Loading them takes a second. Raises ConfigurationError where the package is not installed.
         """
         return cls(_bundled())
+
+    @staticmethod
+    def bundled_date() -> date | None:
+        """Of which day the newest of the bundled prices is that holds today: how old the list is at most.
+
+        None where it does not say. Raises ConfigurationError where the package is not installed.
+        """
+        _genai_prices()
+        try:
+            snapshot = importlib.import_module("genai_prices.data_snapshot").get_snapshot()
+            variants = [
+                variant
+                for provider in snapshot.providers
+                for model in provider.models
+                for prices in (model.prices, getattr(model, "price_variants", None))
+                if isinstance(prices, list)
+                for variant in prices
+            ]
+            starts = [getattr(variant.constraint, "start_date", None) for variant in variants]
+        except (ImportError, AttributeError):  # the package is laid out otherwise
+            return None
+        today = datetime.now(timezone.utc).date()
+        return max((day for day in starts if isinstance(day, date) and day <= today), default=None)
 
     def cost(
         self, model: str, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0

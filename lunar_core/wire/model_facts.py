@@ -13,6 +13,9 @@ ROUTED = (
 """Whom the router chooses among when it is not told: the reference's example of GET /v1/router/profiles."""
 
 
+CONTEXT_WINDOWS_DATE = "2026-11-23"
+"""When the table below was last gone through."""
+
 # Tokens of prompt and answer together, from the makers' public documentation.
 _CONTEXT_WINDOWS = {
     "gpt-4o": 128_000,

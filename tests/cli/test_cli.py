@@ -24,28 +24,6 @@ class Terminal(io.StringIO):
 # Answers
 
 
-def test_models_are_listed_a_line_each_for_other_programs(lunar):
-    code, out, err = lunar("models")
-    assert (code, err) == (0, "")
-    assert "gpt-4o-mini\topenai" in [line.rstrip("\t") for line in out.splitlines()]
-
-
-def test_and_with_their_prices_where_the_service_says_them(lunar, lunar_sandbox_factory):
-    observed = lunar_sandbox_factory(dialect="observed")
-    _code, out, _err = lunar("models", "--base-url", observed.url)
-    assert "gpt-4o\topenai\t2.5\t1.25\t10" in out.splitlines()
-
-
-def test_a_terminal_gets_a_table_without_empty_columns(lunar, monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("TERM", "dumb")
-    lunar("models")
-    head, *rows = terminal.getvalue().splitlines()
-    assert head.split() == ["model", "owner"]
-    assert ["gpt-4o-mini", "openai"] in [row.split() for row in rows]
-
-
 def test_route_says_who_would_be_chosen_and_why(lunar, lunar_sandbox):
     asked = ("--candidate", "gpt-4o", "--candidate", "gpt-4o-mini", "--cost-weight", "80")
     code, out, err = lunar("route", "Prove it", *asked)
@@ -257,6 +235,28 @@ def test_a_missing_extra_is_named_without_a_traceback(missing):
         f"The lunar-llm command needs {missing}: pip install 'lunar-integrations[cli]' "
         "(from a checkout: pip install '.[cli]')\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("lunar-llm comp", ["compare"]), ("lunar-llm chat -m gpt-4o", ["gpt-4o", "gpt-4o-mini"])],
+)
+def test_a_shell_completes_commands_and_models_without_asking_anybody(line, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "lunar_core.cli"],
+        env={"_LUNAR_LLM_COMPLETE": "complete_bash", "COMP_WORDS": line}
+        | {"COMP_CWORD": str(len(line.split()) - 1)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.split() == words
+
+
+def test_a_shell_is_told_how_to(lunar):
+    code, out, _err = lunar("--help")
+    assert (code, "--install-completion" in out) == (0, True)
 
 
 def test_the_command_leaves_the_name_of_the_vendors_own_alone():

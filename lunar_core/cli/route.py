@@ -1,34 +1,11 @@
-"""``lunar-llm models`` and ``route``: whom one can ask, and whom the router would."""
+"""``lunar-llm route``: whom the router would ask, and why."""
 
 from __future__ import annotations
 
 from lunar_core import RoutingDecision
 from lunar_core.cli.app import AsJson, BaseUrl, Store, app, open_client
 from lunar_core.cli.inputs import Candidates, CostWeight, Prompt, messages_of, read_prompt
-from lunar_core.cli.printing import print_answer, print_json, print_note, print_table
-
-
-@app.command()
-def models(*, as_json: AsJson = False, base_url: BaseUrl = None) -> None:
-    """List the models, with their prices where the service says them."""
-    with open_client(base_url, None, as_json=as_json) as client:
-        catalogue = client.models.list()
-    if as_json:
-        print_json([model.model_dump(mode="json", exclude_none=True) for model in catalogue])
-        return
-    print_table(
-        ("model", "owner", "USD per 1M tokens in", "cached", "out"),
-        [
-            (
-                model.id,
-                model.owned_by or "",
-                _price(model.input_per_million),
-                _price(model.cache_input_per_million),
-                _price(model.output_per_million),
-            )
-            for model in catalogue
-        ],
-    )
+from lunar_core.cli.printing import print_answer, print_json, print_note
 
 
 @app.command()
@@ -53,13 +30,6 @@ def route(
         return
     print_answer(decision.selected_model + "\n")
     print_note(_why(decision))
-
-
-# What comes out
-
-
-def _price(usd: float | None) -> str:
-    return "" if usd is None else f"{usd:g}"
 
 
 def _why(decision: RoutingDecision) -> str:
