@@ -1,11 +1,12 @@
 """Many mixed calls, a fifth of them with a fault, against the sandbox: is anything lost, doubled, or leaked?
 
-    python scripts/soak.py [--calls 20000] [--at-once 50] [--injected]
+    python scripts/soak.py [--calls 20000] [--at-once 50] [--streams 1000] [--sides own httpx transport]
 
 Half the calls go through Lunar in threads, half through AsyncLunar in tasks: plain and streamed chat, text,
-routed. With --injected, an httpx client of the caller's own carries them. Then the ledger must equal what the
-sandbox billed for the answers whose usage arrived; every other bill must belong to a request that the ledger
-lists as perhaps billed; and memory, descriptors and threads must be where they were after the first tenth.
+routed. Then so many streams are open at once. All of that on each side: our own connections (``own``), a client of
+httpx's (``httpx``), one that has our transport below it (``transport``). Then the ledger must equal what the
+sandbox billed for the answers whose usage arrived; every other bill must belong to a request that the ledger lists
+as perhaps billed; and memory, descriptors and threads must be where they were after the first tenth.
 """
 
 from __future__ import annotations
@@ -19,15 +20,33 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from lunar_core import APIStreamError, AsyncLunar, Ledger, Lunar, LunarError, sandbox
+from lunar_core import (
+    APIStreamError,
+    AsyncLunar,
+    AsyncTransport,
+    Ledger,
+    Lunar,
+    LunarError,
+    Transport,
+    sandbox,
+)
 
+SIDES: dict[str, Any] = {
+    "own": (None, None),
+    "httpx": (httpx.HTTPTransport, httpx.AsyncHTTPTransport),
+    "transport": (Transport, AsyncTransport),
+}
+"""What is below the clients: nothing injected, or an httpx client over such transports."""
+LIMITS = httpx.Limits(max_connections=1_000)
 WORDS = [
     "the",
     "router",
@@ -169,27 +188,82 @@ def resources() -> dict[str, float]:
     }
 
 
-async def in_tasks(make: Any, cases: list[Case], at_once: int, score: Score) -> None:
+@contextmanager
+def connect(settings: dict[str, Any], side: str) -> Iterator[Lunar]:
+    """A Lunar on that side."""
+    with ExitStack() as closing:
+        client = None
+        below = SIDES[side][0]
+        if below:
+            client = closing.enter_context(httpx.Client(transport=below(limits=LIMITS)))
+        yield closing.enter_context(Lunar(**settings, http_client=client))
+
+
+@asynccontextmanager
+async def aconnect(settings: dict[str, Any], side: str) -> AsyncIterator[AsyncLunar]:
+    """An AsyncLunar on that side."""
+    below = SIDES[side][1]
+    if below is None:
+        async with AsyncLunar(**settings) as lunar:
+            yield lunar
+        return
+    async with (
+        httpx.AsyncClient(transport=below(limits=LIMITS)) as client,
+        AsyncLunar(**settings, http_client=client) as lunar,
+    ):
+        yield lunar
+
+
+async def run_in_tasks(
+    settings: dict[str, Any], side: str, cases: list[Case], at_once: int, score: Score
+) -> None:
     """The cases through an AsyncLunar."""
-    waiting = iter(cases)
+    remaining = iter(cases)
 
     async def work(client: AsyncLunar) -> None:
-        for case in waiting:
+        for case in remaining:
             await aask(client, case, score)
 
-    async with make(AsyncLunar) as client:
+    async with aconnect(settings, side) as client:
         await asyncio.gather(*(work(client) for _ in range(at_once)))
-        left = len(asyncio.all_tasks()) - 1
-    if left:
-        score.wrong.append(f"{left} tasks are left")
+        tasks = len(asyncio.all_tasks()) - 1
+    if tasks:
+        score.wrong.append(f"{tasks} tasks are left")
 
 
-def run(make: Any, cases: list[Case], at_once: int, score: Score) -> None:
+def run_calls(
+    settings: dict[str, Any], side: str, cases: list[Case], at_once: int, score: Score
+) -> None:
     """Half in threads, half in tasks."""
     half = len(cases) // 2
-    with make(Lunar) as client, ThreadPoolExecutor(min(24, at_once)) as threads:
+    with connect(settings, side) as client, ThreadPoolExecutor(min(24, at_once)) as threads:
         list(threads.map(lambda case: ask(client, case, score), cases[:half]))
-    asyncio.run(in_tasks(make, cases[half:], at_once, score))
+    asyncio.run(run_in_tasks(settings, side, cases[half:], at_once, score))
+
+
+async def run_streams(settings: dict[str, Any], side: str, count: int, score: Score) -> None:
+    """So many streams, none of which is read on before all have begun."""
+    begun, all_have_begun = 0, asyncio.Event()
+
+    async def read(client: AsyncLunar, number: int) -> None:
+        nonlocal begun
+        text = f"the answer to number {number} and to no other"
+        messages = [{"role": "user", "content": f"Repeat: {text}"}]
+        stream: Any = await client.chat.completions.create(
+            model="gpt-4o-mini", messages=messages, stream=True
+        )
+        async with stream:
+            pieces = [piece_of(await anext(stream))]
+            begun += 1
+            if begun == count:
+                all_have_begun.set()
+            await all_have_begun.wait()
+            pieces += [piece_of(chunk) async for chunk in stream]
+        if "".join(pieces) != text:
+            score.wrong.append(f"stream {number} said {''.join(pieces)!r}")
+
+    async with aconnect(settings | {"timeout": 60.0}, side) as client:
+        await asyncio.gather(*(read(client, number) for number in range(count)))
 
 
 def reconcile(ledger: Ledger, bills: list[dict[str, Any]], score: Score) -> None:
@@ -224,52 +298,62 @@ def reconcile(ledger: Ledger, bills: list[dict[str, Any]], score: Score) -> None
         )
 
 
-def main() -> int:
-    """Run it; 0 if nothing was lost, doubled or leaked."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    options.add_argument("--calls", type=int, default=20_000)
-    options.add_argument("--at-once", type=int, default=50)
-    options.add_argument("--injected", action="store_true")
-    said = options.parse_args()
-    cases = [Case(number) for number in range(said.calls)]
-    warm, ledger, score = Ledger(), Ledger(), Score()
-    tenth = max(200, said.calls // 10)
-    with sandbox.run() as server:
-
-        def make(observer: Ledger) -> Any:
-            def client(kind: type[Lunar | AsyncLunar]) -> Any:
-                of_httpx = httpx.Client if kind is Lunar else httpx.AsyncClient
-                own = of_httpx(trust_env=False) if said.injected else None
-                observers = [observer]
-                return kind(
-                    server.api_key, base_url=server.url, observers=observers, http_client=own
-                )
-
-            return client
-
-        run(make(warm), cases[:tenth], said.at_once, Score())
-        server.reset()
-        before, started = resources(), time.perf_counter()
-        run(make(ledger), cases, said.at_once, score)
-        seconds, after = time.perf_counter() - started, resources()
-        bills = server.billed()
-    print(f"{said.calls} calls in {seconds:.0f} s; {score.failed} failed as their faults demanded")
+def compare_resources(
+    before: dict[str, float], after: dict[str, float], calls: int, score: Score
+) -> None:
+    """Nothing may be left but what the ledger keeps, some 1.5 kB a call: that is its job."""
     print(f"before {before}\nafter  {after}")
-    reconcile(ledger, bills, score)
-    answers = [entry for entry in ledger if entry.endpoint != "router.decide"]
-    if len(answers) != said.calls:
-        score.wrong.append(f"{said.calls} calls, but {len(answers)} entries")
-    # The ledger itself keeps some 1.5 kB a call: that is its job.
-    kept_mib = 2e-3 * said.calls + 8
+    kept_mib = 2e-3 * calls + 8
     if after["MiB"] > before["MiB"] + kept_mib:
         score.wrong.append(f"memory grew by {after['MiB'] - before['MiB']:.1f} MiB")
     for what in ("descriptors", "threads"):
         if after[what] > before[what]:
             score.wrong.append(f"{after[what] - before[what]} {what} were left")
-    print("\n".join(score.wrong[:20]) or "Nothing lost, nothing doubled, nothing left behind.")
-    return 1 if score.wrong else 0
+
+
+def run_side(server: sandbox.Sandbox, side: str, options: argparse.Namespace) -> list[str]:
+    """Warm up, then make all calls and streams: what went wrong."""
+    cases = [Case(number) for number in range(options.calls)]
+    settings: dict[str, Any] = {"api_key": server.api_key, "base_url": server.url}
+    ledger, score = Ledger(), Score()
+    run_calls(settings, side, cases[: max(200, options.calls // 10)], options.at_once, Score())
+    server.reset()
+    before, started = resources(), time.perf_counter()
+    settings["observers"] = [ledger]
+    run_calls(settings, side, cases, options.at_once, score)
+    seconds = time.perf_counter() - started
+    print(
+        f"{side}: {options.calls} calls in {seconds:.0f} s; {score.failed} failed by their faults"
+    )
+    started = time.perf_counter()
+    asyncio.run(run_streams(settings, side, options.streams, score))
+    print(f"{options.streams} streams at once in {time.perf_counter() - started:.0f} s")
+    compare_resources(before, resources(), options.calls + options.streams, score)
+    reconcile(ledger, server.billed(), score)
+    made = options.calls + options.streams
+    # A routed stream has a second entry: the decision, which is no call.
+    if ledger.total.calls != made:
+        score.wrong.append(f"{made} calls, but {ledger.total.calls} entries")
+    return score.wrong
+
+
+def main() -> int:
+    """Run it; 0 if nothing was lost, doubled or leaked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--at-once", type=int, default=50)
+    parser.add_argument("--streams", type=int, default=1_000)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    options = parser.parse_args()
+    wrong = []
+    with sandbox.run() as server:
+        for side in options.sides:
+            wrong += run_side(server, side, options)
+            server.reset()
+    print("\n".join(wrong[:20]) or "Nothing lost, nothing doubled, nothing left behind.")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

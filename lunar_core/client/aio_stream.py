@@ -123,7 +123,8 @@ class AsyncStream(Generic[C]):
             except BaseException:
                 await self.aclose()
                 raise
-            await self._finish(error)
+            if not self._over:  # else somebody else has closed it meanwhile
+                await self._finish(error)
         if self._error is not None:
             raise self._error
         raise StopAsyncIteration
@@ -151,7 +152,10 @@ class AsyncStream(Generic[C]):
             self._state.warn_of_unknown_cost()
 
     async def aclose(self) -> None:
-        """Stop here. The service stops generating once it sees the connection gone."""
+        """Stop here. The service stops generating once it sees the connection gone.
+
+        From another thread or task too: whoever waits for the next chunk gets an APIStreamError at once.
+        """
         self.leave()
         await self.release()
 

@@ -68,13 +68,14 @@ class Response:
         self._lease = answer.extensions.get("lunar_lease")
         self._ends = None if self._lease is not None else ends
         self._pieces: Iterator[bytes] = pieces_of(answer) or answer.iter_raw()
+        self._is_closed = False
         self._alarm = None if self._ends is None else _Alarm(answer, self._ends)
         _open.add(self)
 
     def read(self) -> bytes | None:
         """The next piece of the body as it came, or None at its end. Raises LunarError."""
         try:
-            piece = next(self._pieces, None)
+            piece = self._take()
         except Exception as error:  # noqa: BLE001  # whatever httpx, httpcore, ssl or a wrapper raise
             failure = self._explain(error)
         else:
@@ -91,19 +92,33 @@ class Response:
         with suppress(Exception):  # whatever it is: the answer is whole, and the connection ends
             if self._lease is not None:
                 self._lease.deadline.at = ends
-                next(self._pieces, None)
+                self._take()
             elif is_http11(self._answer):
                 alarm = _Alarm(self._answer, ends)
-                next(self._pieces, None)
+                self._take()
                 alarm.cancel()
 
+    def _take(self) -> bytes | None:
+        try:
+            return next(self._pieces, None)
+        finally:
+            if self._is_closed:  # by another thread, which could not do all of it
+                self.close()
+
     def close(self) -> None:
-        """Let go of the connection."""
-        if self.home[0] == os.getpid():  # a forked child leaves its parent's alone
-            _open.discard(self)
-            if self._alarm is not None:
-                self._alarm.cancel()
+        """Let go of the connection. If another thread reads from it, that ends now, and the thread does the rest."""
+        if self.home[0] != os.getpid():  # a forked child leaves its parent's alone
+            return
+        _open.discard(self)
+        self._is_closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        try:
             self._pieces.close()  # type: ignore[attr-defined]  # a generator
+        except ValueError:  # it runs, in another thread
+            if is_http11(self._answer) and (sock := socket_of(self._answer)) is not None:
+                shut_down(sock)
+        else:
             self._answer.close()
 
     def abandon(self) -> None:
@@ -132,15 +147,16 @@ class AsyncResponse:
         self._pieces: AsyncIterator[bytes] = (
             answer.aiter_raw() if whole is None else _iterate(whole)
         )
+        self._is_closed = False
         _open.add(self)
 
     async def read(self) -> bytes | None:
         """The next piece of the body as it came, or None at its end. Raises LunarError."""
         try:
             if self._ends is None:
-                return await anext(self._pieces, None)
+                return await self._take()
             with bounded(self._ends):
-                return await anext(self._pieces, None)
+                return await self._take()
         except Exception as error:  # noqa: BLE001  # whatever httpx, httpcore, ssl or a wrapper raise
             raise self._explain(error) from None
 
@@ -150,17 +166,30 @@ class AsyncResponse:
         with suppress(Exception):  # whatever it is: the answer is whole, and the connection ends
             if self._lease is not None:
                 self._lease.deadline.at = ends
-                await anext(self._pieces, None)
+                await self._take()
             else:
                 with bounded(ends):
-                    await anext(self._pieces, None)
+                    await self._take()
+
+    async def _take(self) -> bytes | None:
+        try:
+            return await anext(self._pieces, None)
+        finally:
+            if self._is_closed:  # by another task, which could not do all of it
+                await self.aclose()
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
-        if self.home[0] == os.getpid():  # a forked child leaves its parent's alone
-            _open.discard(self)
-            await self._pieces.aclose()  # type: ignore[attr-defined]  # a generator
+        """Let go of the connection. If another task reads from it, that ends now, and the task does the rest."""
+        if self.home[0] != os.getpid():  # a forked child leaves its parent's alone
+            return
+        _open.discard(self)
+        self._is_closed = True
+        pieces: Any = self._pieces  # a generator
+        if not pieces.ag_running:
+            await pieces.aclose()
             await self._answer.aclose()
+        elif is_http11(self._answer) and (stream := stream_of(self._answer)) is not None:
+            await stream.aclose()
 
     def abandon(self) -> None:
         """Its reader has dropped it, and it is not to be closed in its own event loop: that has ended, or is none."""
@@ -198,9 +227,14 @@ def is_http11(answer: Any) -> bool:
     return bool(answer.extensions.get("http_version", b"").startswith(b"HTTP/1"))
 
 
+def stream_of(answer: Any) -> Any:
+    """The connection that it is read from, as httpcore's streams are, if the transport says so."""
+    return answer.extensions.get("network_stream")
+
+
 def socket_of(answer: Any) -> Any:
-    """The socket that a foreign transport reads it from, if it says so."""
-    stream = answer.extensions.get("network_stream")
+    """The socket below that, if there is one."""
+    stream = stream_of(answer)
     return None if stream is None else stream.get_extra_info("socket")
 
 

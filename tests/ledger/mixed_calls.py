@@ -213,7 +213,7 @@ def make(door, case):
             for _ in pieces:
                 pass
             return
-        next(iter(pieces)), next(iter(pieces))
+        next(pieces), next(pieces)
         if case.ending != "dropped":
             pieces.close()
 
@@ -255,6 +255,6 @@ async def amake(door, case):
             async for _ in pieces:
                 pass
             return
-        await anext(aiter(pieces)), await anext(aiter(pieces))
+        await anext(pieces), await anext(pieces)
         if case.ending != "dropped":
             await pieces.aclose()
