@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,14 @@ USER, PASSWORD = "walter", "p%ss w@rd"
 class ConnectProxy:
     """``heads``: of each CONNECT that came, as text."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.heads: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1_024)
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         port = self._listener.getsockname()[1]
-        self.url = f"http://{USER}:p%25ss%20w%40rd@127.0.0.1:{port}"
+        self.url = f"{'https' if tls else 'http'}://{USER}:p%25ss%20w%40rd@127.0.0.1:{port}"
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -60,6 +62,8 @@ class ConnectProxy:
         self._sockets.add(sock)
         try:
             _keep_little(sock)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True)
             service = self._connected(sock)
             if service is not None:
                 self._start(self._relay, service, sock)

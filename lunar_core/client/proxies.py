@@ -101,14 +101,15 @@ class _Backend(httpcore.NetworkBackend):
         name: str | None,
         timeout: float | None,
     ) -> httpcore.NetworkStream:
-        twin = stream.get_extra_info(
-            "socket"
-        ).dup()  # the handshake takes the descriptor out of the first one
+        sock = stream.get_extra_info("socket")
+        # The handshake takes the descriptor out of a plain socket; TLS inside TLS leaves it where it is.
+        twin = sock if isinstance(sock, ssl.SSLSocket) else sock.dup()
         self._interrupt.arm(lambda: shut_down(twin))
         try:
             return self._opened(stream.start_tls(context, name, timeout))
         finally:
-            twin.close()
+            if twin is not sock:
+                twin.close()
 
     def bounded(self, timeout: float | None, expired: type[Exception]) -> float | None:
         """``timeout``, or what is left of the call. Raises ``expired`` if that is nothing."""

@@ -26,6 +26,7 @@ from lunar_core import (
 from lunar_core.client import addresses, responses
 from lunar_core.client.pool import FreeList
 from lunar_core.client.tls import tls_context
+from tests.connect_proxy import ConnectProxy
 from tests.faults import FaultServer, nobody_accepts
 from tests.faults_steps import chunk, close, completion, encode, hang, head, reply, spoken, sse
 
@@ -207,6 +208,42 @@ def test_connections_beyond_those_that_are_kept_are_closed(fault_server):
         for _ in range(3):
             own.get(fault_server.origin)
     assert fault_server.total == 3
+
+
+# Proxies
+
+
+@pytest.mark.parametrize("kind", ["http", "https"])
+def test_a_proxy_may_be_spoken_to_over_tls_too(kind, connect, way, authority):
+    """Then the service's TLS is inside the proxy's."""
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "lunar.test").configure_cert(theirs)
+    ours = ssl.create_default_context()
+    authority.configure_trust(ours)
+    with (
+        ConnectProxy(tls=theirs if kind == "https" else None) as proxy,
+        FaultServer(tls=theirs) as server,
+    ):
+        server.always(way.answer("inside"))
+        of_kind = Transport if connect.kind is Lunar else AsyncTransport
+        through = httpx.Proxy(proxy.url, ssl_context=ours if kind == "https" else None)
+        own = connect.httpx_client(transport=of_kind(ours, proxy=through))
+        client = connect(f"https://lunar.test:{server.port}", http_client=own)
+        for _call in range(2):
+            assert way.ask(client).choices[0].message.content == "inside"
+        assert (server.total, len(proxy.heads)) == (1, 1)
+
+
+def test_a_proxy_that_wants_other_credentials_is_told_of(connect, way, authority):
+    ours = ssl.create_default_context()
+    with ConnectProxy() as proxy:
+        wrong = proxy.url.replace("walter", "jesse")
+        of_kind = Transport if connect.kind is Lunar else AsyncTransport
+        own = connect.httpx_client(transport=of_kind(ours, proxy=wrong))
+        with pytest.raises(APIConnectionError, match="proxy answered 407") as caught:
+            way.ask(connect("https://lunar.test", http_client=own))
+    assert not caught.value.was_sent
+    assert "p%ss" not in str(caught.value)
 
 
 # Addresses
