@@ -91,13 +91,6 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         """By the id of the outermost run that this handler saw around the call: say, one answer of an agent."""
         return self.ledger.by(lambda entry: _label(entry, "root_run_id", None))
 
-    def __repr__(self) -> str:
-        total = self.ledger.total
-        return (
-            f"{type(self).__name__}(calls={total.calls}, total_cost={total.cost}, "
-            f"unpriced={total.unpriced})"
-        )
-
     # Who the calls are for: the end of a call doesn't say.
 
     def on_chain_start(

@@ -16,7 +16,8 @@ from lunar_core import ChatCompletion, Completion, ConfigurationError, Lunar, Lu
 from lunar_core.cli.app import FAILED, AsJson, BaseUrl, Store, app, open_client
 from lunar_core.cli.inputs import Prompt, complete_model, messages_of, read_prompt
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_json
-from lunar_core.cost.report.words import STEERING, usd
+from lunar_core.cost.report.words import usd
+from lunar_core.types.steering import STEERING
 from lunar_core.wire.params import ChatParams
 
 NARROWEST = 24

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from lunar_core import ChatCompletion, Completion, LunarError, Usage
 from lunar_core.cost.entries import Estimate
-from lunar_core.cost.report.words import STEERING, shown_name, usd
+from lunar_core.cost.report.words import shown_name, usd
+from lunar_core.types.steering import STEERING
 
 
 def is_on_a_terminal() -> bool:

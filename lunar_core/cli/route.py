@@ -6,6 +6,7 @@ from lunar_core import RoutingDecision
 from lunar_core.cli.app import AsJson, BaseUrl, Store, app, open_client
 from lunar_core.cli.inputs import Candidates, CostWeight, Prompt, messages_of, read_prompt
 from lunar_core.cli.printing import print_answer, print_json, print_note
+from lunar_core.types.decision_forms import facts_of
 
 
 @app.command()
@@ -33,12 +34,6 @@ def route(
 
 
 def _why(decision: RoutingDecision) -> str:
-    """What the router said for its choice, a fact a line."""
-    facts = {
-        "provider": decision.selected_provider or None,
-        "expected error": decision.expected_error,
-        "cost-adjusted score": decision.cost_adjusted_score,
-        "cluster": decision.cluster_id,
-    }
-    lines = [f"{name}: {fact}" for name, fact in facts.items() if fact is not None]
-    return "\n".join([*lines, *([decision.reasoning] if decision.reasoning else [])])
+    """What the router said for its choice, a fact a line; the choice itself is the answer."""
+    facts = [(name, text) for name, text in facts_of(decision) if name != "model"]
+    return "\n".join(text if name == "reasoning" else f"{name}: {text}" for name, text in facts)

@@ -179,6 +179,13 @@ class LedgerView:
             groups.setdefault(key(entry), Sums()).add(entry)
         return {name: sums.totals() for name, sums in groups.items()}
 
+    def __rich__(self) -> object:
+        return self.report().__rich__()
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the report as a page, or where Jinja2 is not installed the repr."""
+        return self.report()._repr_html_()
+
     def __repr__(self) -> str:
         total = self.total
         return f"{type(self).__name__}(calls={total.calls}, total_cost={total.cost:f}, unpriced={total.unpriced})"

@@ -45,3 +45,14 @@ class CostView:
     def by_tag(self, name: str) -> dict[str | None, Totals]:
         """By the value of one tag (``lunar_core.tags``); None for the calls without it."""
         return self.ledger.by_tag(name)
+
+    def __rich__(self) -> object:
+        return self.ledger.__rich__()
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: what its ledger does."""
+        return self.ledger._repr_html_()
+
+    def __repr__(self) -> str:
+        total = self.ledger.total
+        return f"{type(self).__name__}(calls={total.calls}, total_cost={total.cost:f}, unpriced={total.unpriced})"

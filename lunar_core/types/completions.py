@@ -124,6 +124,16 @@ class RoutingDecision(Answer):
     cluster_id: int | None = None
     reasoning: str | None = None
 
+    def __rich__(self) -> object:
+        from lunar_core.types.decision_forms import to_rich
+
+        return to_rich(self)
+
+    def _repr_html_(self) -> str:
+        from lunar_core.types.decision_forms import to_html
+
+        return to_html(self)
+
 
 class ChatCompletion(Answer):
     """POST /v1/chat/completions. ``routing`` is there when the router chose the model."""

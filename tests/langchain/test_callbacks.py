@@ -18,7 +18,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import context
 
 from langchain_lunar import LunarCostCallbackHandler, LunarLLM, callbacks, get_lunar_cost
-from lunar_core import APIStreamError, Ledger, LunarError, tags
+from lunar_core import APIStreamError, Entry, Ledger, LunarError, tags
 from tests.faults_steps import chunk, reset, sse
 
 LONG = "Count to 200"
@@ -389,3 +389,11 @@ def test_metadata_of_any_kind_can_be_told_apart(chat):
     handler = LunarCostCallbackHandler()
     chat().invoke("Say hi", {"callbacks": [handler], "metadata": {"teams": ["a", "b"]}})
     assert handler.by_metadata("teams")["['a', 'b']"].calls == 1
+
+
+def test_a_handler_shows_itself_as_its_ledger_does():
+    handler = LunarCostCallbackHandler()
+    handler.ledger.add(Entry("a", "gpt-4o", cost="0.000045"))
+    assert repr(handler) == "LunarCostCallbackHandler(calls=1, total_cost=0.000045, unpriced=0)"
+    assert "$0.000045" in handler._repr_html_()
+    assert handler.__rich__() is not None

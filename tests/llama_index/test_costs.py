@@ -16,7 +16,7 @@ from llama_index_instrumentation.dispatcher import instrument_tags
 
 import lunar_core
 from llama_index_lunar import LunarCostCallback, LunarCostHandler, lunar_cost
-from lunar_core import BudgetExceededError, Ledger, LunarError
+from lunar_core import BudgetExceededError, Entry, Ledger, LunarError
 from tests.faults_steps import DONE, USAGE, chunk, completion, hang, reply, sse
 from tests.llama_index.support import ENDPOINTS, STREAMS, ask, until, user
 
@@ -321,3 +321,13 @@ def test_a_handler_that_fails_costs_nobody_an_answer(llm):
         assert llm.complete("Say hi").text == "hi"
     finally:
         broken.close()
+
+
+@pytest.mark.parametrize("kind", [LunarCostHandler, LunarCostCallback])
+def test_a_handler_shows_itself_as_its_ledger_does(kind):
+    ledger = Ledger()
+    ledger.add(Entry("a", "gpt-4o", cost="0.000045"))
+    handler = kind(ledger=ledger)
+    assert repr(handler) == f"{kind.__name__}(calls=1, total_cost=0.000045, unpriced=0)"
+    assert "$0.000045" in handler._repr_html_()
+    assert handler.__rich__() is not None

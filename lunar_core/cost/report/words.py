@@ -6,9 +6,8 @@ from decimal import Decimal
 
 from lunar_core.cost.entries import plain_text
 from lunar_core.cost.totals import Totals
+from lunar_core.types.steering import STEERING
 
-STEERING = {code: None for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-"""Control characters, which move a terminal's cursor or rename its window; for ``str.translate``."""
 _REORDERING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 """What turns the order of the text around it."""
 

@@ -1,0 +1,47 @@
+"""How a routing decision is shown to people: as lines, as a table of rich, and as HTML in a notebook."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from lunar_core.types.steering import STEERING
+
+if TYPE_CHECKING:
+    from lunar_core.types.completions import RoutingDecision
+
+
+def facts_of(decision: RoutingDecision) -> list[tuple[str, str]]:
+    """What the router said, as names and texts without what would steer a terminal; what it left out is not there."""
+    facts = {
+        "model": decision.selected_model,
+        "provider": decision.selected_provider or None,
+        "expected error": decision.expected_error,
+        "cost-adjusted score": decision.cost_adjusted_score,
+        "cluster": decision.cluster_id,
+        "reasoning": decision.reasoning or None,
+    }
+    return [
+        (name, str(fact).translate(STEERING)) for name, fact in facts.items() if fact is not None
+    ]
+
+
+def to_rich(decision: RoutingDecision) -> Any:  # rich is an extra
+    """A table for rich, which asks for it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, text in facts_of(decision):
+        table.add_row(Text(name, style="dim"), Text(text))
+    return table
+
+
+def to_html(decision: RoutingDecision) -> str:
+    """A table for a notebook."""
+    rows = "".join(
+        f'<tr><th style="text-align: left">{escape(name)}</th>'
+        f'<td style="text-align: left">{escape(text)}</td></tr>'
+        for name, text in facts_of(decision)
+    )
+    return f"<table>{rows}</table>"
