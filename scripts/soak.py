@@ -65,7 +65,7 @@ WORDS = [
     "it",
     "costs",
 ]
-BEFORE_CONTENT = ["503*1", "502*1", "429=0.01*1", "429-ms=10*1", "hangup*1", "reset*1"]
+BEFORE_CONTENT = ["503*1", "502*1", "429=0.01*1", "429-ms=0.01*1", "hangup*1", "reset*1"]
 BEFORE_STREAM = [*BEFORE_CONTENT, "error-first*1", "detail-first*1"]
 IN_MID_STREAM = ["hangup-mid", "reset-mid", "cut-mid", "error-mid", "detail-mid"]
 FOR_GOOD = ["truncated", "html"]

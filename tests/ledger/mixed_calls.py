@@ -56,7 +56,7 @@ ENDINGS = {
     "reset in the middle": Ending("failed", fails("reset-mid"), is_streamed=True, is_priced=False),
     "failed in the middle": Ending("failed", fails("error-mid"), is_streamed=True, is_priced=False),
     "retried": Ending(options=fails("503*1", max_retries=1)),
-    "retried as a stream": Ending(options=fails("429-ms=10*1", max_retries=1), is_streamed=True),
+    "retried as a stream": Ending(options=fails("429-ms=0.01*1", max_retries=1), is_streamed=True),
     "retried after half an answer": Ending(options=fails("hangup-mid*1", max_retries=1)),
     "fallen back": Ending(options=fails("502", fallbacks=["gpt-4o"])),
     "fallen back as a stream": Ending(options=fails("503", fallbacks=["gpt-4o"]), is_streamed=True),
