@@ -106,8 +106,8 @@ def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
     """
     extra = {key: value for key, value in message.items() if value and key not in _SPOKEN}
     if isinstance(extra.get("reasoning"), str):
-        extra.setdefault(REASONING_FIELD, extra.pop("reasoning"))
-        extra.pop("reasoning", None)
+        extra.pop("reasoning")
+        extra[REASONING_FIELD] = bridge.find_reasoning(message)
     return extra
 
 

@@ -44,6 +44,7 @@ FOREIGN = frozenset(
         # Anthropic
         "bash_code_execution_tool_result",
         "code_execution_tool_result",
+        "compaction",  # OpenAI's too
         "container_upload",
         "mcp_tool_result",
         "mcp_tool_use",
@@ -54,23 +55,33 @@ FOREIGN = frozenset(
         "web_search_tool_result",
         # OpenAI's Responses
         "apply_patch_call",
+        "apply_patch_call_output",
         "code_interpreter_call",
         "computer_call",
+        "computer_call_output",
         "custom_tool_call",
+        "custom_tool_call_output",
         "file_search_call",
+        "function_call_output",
         "image_generation_call",
         "input_file",
         "input_image",
         "input_text",
         "local_shell_call",
+        "local_shell_call_output",
         "mcp_approval_request",
+        "mcp_approval_response",
         "mcp_call",
         "mcp_list_tools",
         "shell_call",
+        "shell_call_output",
+        "tool_search_call",
+        "tool_search_output",
         "web_search_call",
         # Gemini
         "code_execution_result",
         "executable_code",
+        "function_call_signature",
         "media",
     }
 )
@@ -235,6 +246,7 @@ _KINDS: dict[str, Callable[[Block], Part | None]] = {
     "image": _image,
     "image_url": _image_url,
     "non_standard": _non_standard,
+    "output_text": _text,  # OpenAI's Responses
     "refusal": _refusal,
     "text": _text,
     "text-plain": _file,

@@ -18,6 +18,7 @@ from langchain_lunar.parsers import check_forced_call, parse_into
 from langchain_lunar.router.route import DECISION
 from langchain_lunar.router.sticky import find_sticky_model
 from langchain_lunar.tools import (
+    HAS_PARSER,
     PARSED_AS,
     SCHEMA_PROMPT,
     SHOWN_FORMAT,
@@ -56,6 +57,7 @@ SENT_FIELDS = (
 _LOCAL = frozenset(
     {
         DECISION,
+        HAS_PARSER,
         PARSED_AS,
         SCHEMA_PROMPT,
         SHOWN_FORMAT,
@@ -158,7 +160,7 @@ def make_request(
         own_names=_fit_tool_names(params),
         decision=read_decision(keywords.get(DECISION)),
         schema=_take_schema(params, keywords),
-        has_parser=SHOWN_FORMAT in keywords,
+        has_parser=HAS_PARSER in keywords,
         langsmith_cost=model.langsmith_cost,
         output_version=model.output_version,
     )

@@ -11,7 +11,12 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
     BaseOutputParser,
 )
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import (
+    Runnable,
+    RunnableLambda,
+    RunnableMap,
+    RunnablePassthrough,
+)
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import (
     convert_to_openai_function,
@@ -34,6 +39,8 @@ SHOWN_FORMAT = "ls_structured_output_format"
 """The keyword of a call by which LangSmith shows which form was asked for."""
 SCHEMA_PROMPT = "lunar_schema_prompt"
 """The keyword of a call by which a schema is asked for in words."""
+HAS_PARSER = "lunar_has_parser"
+"""The keyword of a call whose answer a parser judges. (langchain-core keeps ``SHOWN_FORMAT`` to itself.)"""
 PARSED_AS = "lunar_parsed_as"
 """The keyword of a call by which ``response_format`` is known to be that of a class."""
 
@@ -89,6 +96,7 @@ def structured_keywords(
         if method in {"function_calling", "prompt"}:
             raise ConfigurationError(f"tools: {method} cannot have others; use json_schema")
         keywords |= tool_keywords(tools, strict=strict)
+    keywords[HAS_PARSER] = True
     if schema is None:
         return keywords
     shown = {"kwargs": {"method": method, "strict": strict}, "schema": _described(schema)}
@@ -152,4 +160,6 @@ def with_parser(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=model) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+    # Streamed piece by piece, it would have begun before parsing fails, and what has begun has no fallback.
+    at_once = RunnableLambda(parsed.invoke, parsed.ainvoke, name="parse")
+    return RunnableMap(raw=model) | at_once.with_fallbacks([failed], exception_key="parsing_error")

@@ -139,7 +139,8 @@ def _call_of_value(value: object, place: str) -> JSONObject | None:
     name = _field(holder, "name")
     if not isinstance(name, str) or not name:
         return None
-    arguments = _field(holder, "input" if custom else "arguments")
+    is_anthropics = holder is value and _field(value, "type") == "tool_use"
+    arguments = _field(holder, "input" if custom or is_anthropics else "arguments")
     return _make_call(_field(value, "id"), name, arguments, place, is_custom=custom is not None)
 
 

@@ -59,6 +59,8 @@ def chat_arguments(
 def describe_tool(tool: BaseTool, *, strict: bool) -> JSONObject:
     """One tool as the API describes tools."""
     described: JSONObject = tool.metadata.to_openai_tool(skip_length_check=True)
+    # Its own name, by which agents look it up: LlamaIndex's description has one in which two tools may meet.
+    described["function"]["name"] = tool.metadata.get_name()
     if strict:
         described["function"]["strict"] = True
         described["function"]["parameters"] = close_schema(described["function"]["parameters"])

@@ -22,6 +22,7 @@ from langchain_lunar.router.route import (
     chat_model,
     dispatch_decision,
     find_model,
+    profile_names,
 )
 from langchain_lunar.router.sticky import find_sticky_answer
 from lunar_core import (
@@ -197,10 +198,13 @@ class RouteChooser:
         self, input_: LanguageModelInput, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
         settings = {name: getattr(self.llm, name) for name in _CHOICE}
+        choice = self.choice_settings()
+        if self.candidates is not None:
+            choice["models"] = profile_names(self.candidates)
         own = {name: value for name, value in keywords.items() if name in {*_CHOICE, *OPTIONS}}
         return {
             **settings,
-            **self.choice_settings(),
+            **choice,
             **own,
             "messages": routing.text_turns(to_wire(_messages_of(input_))),
         }

@@ -82,10 +82,23 @@ def find_model(name: str, ids: Iterable[str]) -> str | None:
     listed = list(ids)
     if name in listed:
         return name
-    bare = name.partition("/")[2] or name
-    return next(
-        (model_id for model_id in listed if (model_id.partition("/")[2] or model_id) == bare), None
-    )
+    return next((model_id for model_id in listed if _bare(model_id) == _bare(name)), None)
+
+
+def profile_names(ids: Iterable[str]) -> list[str]:
+    """``ids`` as the router's profiles are called: without a provider. As they are where two would be one then.
+
+    >>> profile_names(["openai/gpt-4o", "gpt-4o-mini"])
+    ['gpt-4o', 'gpt-4o-mini']
+    """
+    listed = list(ids)
+    bare = [_bare(model_id) for model_id in listed]
+    return bare if len(set(bare)) == len(bare) else listed
+
+
+def _bare(model_id: str) -> str:
+    """Without its provider."""
+    return model_id.partition("/")[2] or model_id
 
 
 def chat_model(name: str) -> Model:

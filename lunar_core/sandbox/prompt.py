@@ -21,7 +21,7 @@ _QUOTED = re.compile(
 # [^\W\d_a-z] is a capital letter of any script, or a letter of a script without capitals.
 _CAPITAL = r"[^\W\d_a-zà-öø-ÿ]"
 _NAME = rf"(?:{_CAPITAL}\.|(?!I\b){_CAPITAL}(?:[\w'’-]|\.(?=\w))*)"
-_NAMES = re.compile(rf"(?<=[\w,;:)]\s)({_NAME}(?:(?:,[ \t]*|[ \t]+){_NAME})*)")
+_NAMES = re.compile(rf"(?<=[\w,;:)=]\s)({_NAME}(?:(?:,[ \t]*|[ \t]+){_NAME})*)")
 
 
 def words(text: str) -> list[str]:

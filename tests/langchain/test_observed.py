@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from langchain.agents import create_agent
 from langchain_core.exceptions import ModelError
+from langchain_core.language_models import FakeListChatModel
 
 from langchain_lunar import ChatLunar, LunarCostCallbackHandler, LunarLLM, LunarRouterChain
 from langchain_lunar.middleware import LunarRoutingMiddleware
-from lunar_core import APIStreamError
+from lunar_core import APIStreamError, BadRequestError
 
 PAIR = ["gpt-4o", "gpt-4o-mini"]
 
@@ -90,3 +93,17 @@ def test_an_error_event_without_model_and_choices_is_a_model_error(make, setting
     with pytest.raises(ModelError) as failed:
         way.stream(broken, "Repeat: a b c d e f")
     assert isinstance(failed.value, APIStreamError)
+
+
+def test_candidates_that_name_their_provider_are_known_to_the_router(settings, way):
+    candidates = {f"openai/{name}": FakeListChatModel(responses=[name]) for name in PAIR}
+    answer = way.invoke(LunarRouterChain(candidates=candidates, **settings), "Say hi")
+    assert answer.content == answer.response_metadata["routing"]["selected_model"]
+
+
+def test_candidates_of_one_name_keep_their_providers(settings, way, sandbox):
+    names = ["openai/gpt-4o", "azure/gpt-4o"]
+    candidates = {name: FakeListChatModel(responses=[name]) for name in names}
+    with pytest.raises(BadRequestError, match="azure/gpt-4o"):
+        way.invoke(LunarRouterChain(candidates=candidates, **settings), "Say hi")
+    assert json.loads(sandbox.requests()[-1]["body"])["models"] == names

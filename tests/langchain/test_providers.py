@@ -308,8 +308,12 @@ RECORDS = [
     {"type": "code_interpreter_call", "id": "i1"},
     {"type": "image_generation_call", "id": "g1", "result": "…"},
     {"type": "custom_tool_call", "id": "t1", "name": "x", "input": "1"},
+    {"type": "tool_search_call", "id": "t2"},
+    {"type": "tool_search_output", "tools": []},
+    {"type": "compaction", "content": "what was said before"},
     {"type": "executable_code", "executable_code": "1"},
     {"type": "code_execution_result", "code_execution_result": "1"},
+    {"type": "function_call_signature", "signature": "S"},
     {"type": "image", "base64": "eA==", "mime_type": "image/png"},
     {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
     {"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}},
@@ -331,6 +335,15 @@ FOREIGN = [
 def test_records_of_a_vendors_server_are_left_out_of_the_assistants_turn(block):
     message = AIMessage([block, {"type": "text", "text": "found"}])
     assert to_wire([message]) == [{"role": "assistant", "content": "found"}]
+
+
+def test_text_under_the_name_of_openais_responses_is_text():
+    said = [{"type": "output_text", "text": text, "annotations": []} for text in ("a", "b")]
+    texts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert to_wire([AIMessage(said[:1]), AIMessage(said)]) == [
+        {"role": "assistant", "content": "a"},
+        {"role": "assistant", "content": texts},
+    ]
 
 
 @pytest.mark.parametrize("block", FOREIGN, ids=lambda block: block.get("type", "Bedrock"))

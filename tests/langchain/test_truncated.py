@@ -105,17 +105,38 @@ def test_so_are_the_arguments_of_a_forced_call(
     assert caught.value.finish_reason == finish_reason
 
 
-@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
-def test_with_include_raw_the_error_stands_beside_the_answer(scripted, fault_server, way, method):
-    said = (
-        {"content": HALF} if method == "json_schema" else {"tool_calls": [function("Items", HALF)]}
-    )
-    fault_server.script(plain("length", **said))
+BESIDE_RAW = {
+    "an object that was cut off": (
+        "json_schema",
+        "length",
+        {"content": HALF},
+        OutputTruncatedError,
+    ),
+    "arguments that were cut off": (
+        "function_calling",
+        "length",
+        {"tool_calls": [function("Items", HALF)]},
+        OutputTruncatedError,
+    ),
+    "no call": ("function_calling", "stop", {"content": "Prose."}, ToolChoiceIgnoredError),
+    "no JSON": ("json_schema", "stop", {"content": "Prose."}, OutputParserException),
+}
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    ("method", "finish_reason", "message", "error"), BESIDE_RAW.values(), ids=BESIDE_RAW
+)
+def test_with_include_raw_the_error_stands_beside_the_answer(
+    scripted, fault_server, way, method, finish_reason, message, error, is_streamed
+):
+    fault_server.script(answer(is_streamed, finish_reason, **message))
     model = scripted().with_structured_output(Items, method=method, include_raw=True)
-    result = way.invoke(model, "hi")
+    pieces = way.stream(model, "hi") if is_streamed else [way.invoke(model, "hi")]
+    result = {name: value for piece in pieces for name, value in piece.items()}
     assert result["parsed"] is None
-    assert isinstance(result["parsing_error"], OutputTruncatedError)
-    assert result["raw"].response_metadata["finish_reason"] == "length"
+    assert isinstance(result["parsing_error"], error)
+    assert result["raw"].response_metadata["finish_reason"] == finish_reason
 
 
 @STREAMED

@@ -96,3 +96,10 @@ async def test_half_an_emoji_ends_no_conversation(endpoint):
     last = await last_of(llm, endpoint, [*user("x"), first.message, result])
     assert last.message.content == "k"
     assert service.bodies[1]["messages"][2]["content"] == "caf\ufffd"
+
+
+def test_a_call_as_anthropics_class_keeps_it_goes_out_with_its_arguments():
+    value = {"type": "tool_use", "id": "c1", "name": "f", "input": {"city": "Rome"}}
+    message = ChatMessage(role="assistant", content="", additional_kwargs={"tool_calls": [value]})
+    (sent,) = to_wire([*user("x"), message, RESULT])[1]["tool_calls"]
+    assert sent["function"] == {"name": "f", "arguments": '{"city": "Rome"}'}

@@ -6,10 +6,12 @@ import json
 
 import httpx
 import pytest
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import (
     AudioBlock,
     ChatMessage,
 )
+from llama_index.core.tools import FunctionTool
 
 from llama_index_lunar import LunarLLM
 from llama_index_lunar.messages import to_wire
@@ -112,6 +114,30 @@ async def test_tools_whose_names_no_provider_takes_are_called_by_their_own(endpo
     assert [t["function"]["name"] for t in one["tools"]] == ["files_read_2", "files_read"]
     assert one["tool_choice"]["function"]["name"] == "files_read_2"
     assert two["messages"][1]["tool_calls"][0]["function"]["name"] == "files_read_2"
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecationWarning")  # LlamaIndex's own
+@pytest.mark.filterwarnings("ignore:is_running called from within a step:DeprecationWarning")
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["plain", "streamed"])
+async def test_agents_find_tools_whose_names_would_meet(is_streamed):
+    ran = []
+
+    def make_tool(name):
+        def read(path: str) -> str:
+            """Read a file."""
+            ran.append((name, path))
+            return path
+
+        return FunctionTool.from_defaults(read, name=name)
+
+    tools = [make_tool("files.read"), make_tool("files_read")]
+    calls = [call("files_read_2", '{"path": "a"}'), call("files_read", '{"path": "b"}', "c2")]
+    service = Service(answer("tool_calls", content="", tool_calls=calls), answer(content="done"))
+    agent = FunctionAgent(tools=tools, llm=service.llm(), streaming=is_streamed)
+    assert str(await agent.run("Read.")) == "done"
+    assert sorted(ran) == [("files.read", "a"), ("files_read", "b")]
+    sent = [tool["function"]["name"] for tool in service.bodies[0]["tools"]]
+    assert sent == ["files_read_2", "files_read"]
 
 
 async def test_the_first_choice_is_the_one_numbered_0():
