@@ -44,7 +44,8 @@ def generate(
         ServiceError: 400, if the rules would call a tool with the same arguments for ever.
     """
     reasons = (model and model.reasons) or options.get("reasoning_effort")
-    thinking = f"The question is: {_start(messages)} I weigh it." if reasons else ""
+    start = " ".join(last_prompt(messages)[0][:500].split()[:12])
+    thinking = f"The question is: {start} I weigh it." if reasons else ""
     drafts = [
         write(script or _draft(messages, options, i), options, thinking=thinking)
         for i in range(options.get("n") or 1)
@@ -75,10 +76,6 @@ def _draft(messages: Messages, options: Mapping[str, Any], index: int) -> Draft:
     front = f"{name}, " * bool(name) + f"I received {received}. " * bool(received)
     words = text.say(prompt, results, front=front)
     return Draft(f"(choice {index + 1}) {words}" if index else words)
-
-
-def _start(messages: Messages) -> str:
-    return " ".join(last_prompt(messages)[0][:500].split()[:12])
 
 
 def _json_object(prompt: str) -> str:

@@ -74,10 +74,6 @@ class PromptValues:
         return not self._words.isdisjoint(words(name))
 
     def named(self, options: Iterable[object]) -> list[object]:
-        """Return the options that the prompt names, in the prompt's order."""
-        places: list[tuple[int, object]] = []
-        for option in options:
-            pattern = rf"(?<!\w){re.escape(str(option))}(?!\w)"
-            if match := re.search(pattern, self.text, re.IGNORECASE):
-                places.append((match.start(), option))
-        return [option for _, option in sorted(places, key=lambda place: place[0])]
+        """Return the options that the prompt names."""
+        spelled = ((option, rf"(?<!\w){re.escape(str(option))}(?!\w)") for option in options)
+        return [option for option, word in spelled if re.search(word, self.text, re.IGNORECASE)]

@@ -108,7 +108,15 @@ class _Filler:
 
     def _leaf(self, kind: str, schema: Mapping[str, Any], name: str) -> Any:
         value = self._take(kind, schema)
-        return _first_valid(kind, schema, self._values.text or name) if value is None else value
+        if value is not None:
+            return value
+        if kind in ("integer", "number"):
+            return _bounded(1, schema, whole=kind == "integer")
+        if "pattern" in schema and (example := shortest(schema["pattern"])) is not None:
+            return example
+        if schema.get("format") in FORMATS:
+            return FORMATS[schema["format"]][1]
+        return _sized((self._values.text or name).rstrip(".?!") or "text", schema)
 
     def _is_mentioned(self, schema: Mapping[str, Any], name: str) -> bool:
         options = [value for part in (schema, *_branches(schema)) for value in part.get("enum", ())]
@@ -162,17 +170,6 @@ def _is_valid(kind: str, schema: Mapping[str, Any], value: Any) -> bool:
         return re.search(schema.get("pattern", ""), value) is not None
     except re.error:  # What only JavaScript takes for a pattern is none.
         return True
-
-
-def _first_valid(kind: str, schema: Mapping[str, Any], text: str) -> Any:
-    """Return what stands in where the prompt offers nothing."""
-    if kind in ("integer", "number"):
-        return _bounded(1, schema, whole=kind == "integer")
-    if "pattern" in schema and (example := shortest(schema["pattern"])) is not None:
-        return example
-    if schema.get("format") in FORMATS:
-        return FORMATS[schema["format"]][1]
-    return _sized(text.rstrip(".?!") or "text", schema)
 
 
 def _bounded(value: float, schema: Mapping[str, Any], *, whole: bool) -> int | float:

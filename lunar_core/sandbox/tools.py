@@ -2,11 +2,11 @@
 
 The rule: a tool **fits** when the prompt has a word of its name; words of fewer than three letters
 and :data:`_COMMON` don't count. Fitting tools are called in the order in which they are given, all
-at once; with ``parallel_tool_calls: false`` one after the other, the best first. None is called
-again before the next user message: the answer is a text. But ``tool_choice`` *required* always
-calls: a fitting tool that was not called yet, else any such tool, else the best one again. A named
-function is always called; *none* calls none. Nothing is called a third time with the same
-arguments, since that loop would have no end.
+at once, or one after the other with ``parallel_tool_calls: false``. None is called again before the
+next user message: the answer is a text. But ``tool_choice`` *required* always calls: the fitting
+tools that were not called yet, else the first such tool, else the first of all. A named function is
+always called; *none* calls none. Nothing is called a third time with the same arguments, since that
+loop would have no end.
 
 Each value of the prompt goes into one call's arguments (:mod:`lunar_core.sandbox.schema`); when all
 are used, the next call starts over.
@@ -77,19 +77,16 @@ def _chosen(
         return [f for f in functions if f["name"] == choice["function"]["name"]]
     if not functions or choice == "none":
         return []
-    prompt_words = frozenset(words(prompt)) - _COMMON
     new = [function for function in functions if function["name"] not in called]
-    # The best first; of equals, the first (sorting keeps their order).
-    ranked = sorted(new or functions, key=lambda function: -_score(function, prompt_words))
-    fitting = [function for function in new if _score(function, prompt_words)]
+    prompt_words = frozenset(words(prompt)) - _COMMON
+    fitting = [f for f in new if not prompt_words.isdisjoint(_long_words(f["name"]))]
     one_by_one = options.get("parallel_tool_calls") is False
     if choice == "required":
-        return ranked[:1] if one_by_one or not fitting else fitting
-    if one_by_one:
-        return ranked[: min(len(fitting), 1)]
-    return [] if called else fitting
+        fitting = fitting or [*(new or functions)][:1]
+    elif called and not one_by_one:
+        return []
+    return fitting[:1] if one_by_one else fitting
 
 
-def _score(function: Mapping[str, Any], prompt_words: frozenset[str]) -> int:
-    """Count the words of a function's name that the prompt has."""
-    return len({word for word in words(function["name"]) if len(word) > 2} & prompt_words)
+def _long_words(name: str) -> list[str]:
+    return [word for word in words(name) if len(word) > 2]
