@@ -44,7 +44,12 @@ def tags(**names: str) -> Iterator[None]:
 
 
 def current_tags() -> dict[str, str]:
-    """The tags of the block that is running, as a dict of its own."""
+    """The tags of the block that is running, as a dict of its own.
+
+    >>> with tags(user="u1"):
+    ...     current_tags()
+    {'user': 'u1'}
+    """
     return dict(_TAGS.get())
 
 
@@ -137,6 +142,14 @@ class Observer(Protocol):
 
     One that has to wait before a call has ``async def abefore(call)`` beside ``before``: the async client awaits it
     in place of ``before``. If it is cancelled there, it must undo what it did: it is not told of that call.
+
+    >>> class Printer:
+    ...     def before(self, call): ...
+    ...     def after(self, outcome):
+    ...         print(outcome.model, outcome.status, outcome.usage.cost)
+    >>> with Lunar(observers=[Printer()]) as client:
+    ...     answer = client.completions.create(model="gpt-4o", prompt="Count to 5")
+    gpt-4o ok 0.0000575
     """
 
     def before(self, call: CallStart, /) -> None:
