@@ -33,6 +33,7 @@ from lunar_core.types.completions import ChatCompletion, Choice, Message
 from lunar_core.types.usage import Usage
 from lunar_core.wire.output import is_cut_off, make_truncated_error
 
+_BY_PROMPT = 'with_structured_output(…, method="prompt") asks by the prompt'
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|\Z)", re.DOTALL)
 
 
@@ -46,6 +47,8 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     parser: SkipValidation[BaseOutputParser[Any]]
     is_tool_call: bool
     """Whether the output is the arguments of a forced tool call; else it is the text of the answer."""
+    is_prompted: bool = False
+    """Whether the prompt has asked for the form; else a keyword has, which services may ignore."""
     token_limit: int | None = None
     """The ``max_tokens`` of the model, for the words of errors."""
 
@@ -103,7 +106,13 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
             _check_call(message, finish_reason, self.token_limit)
         elif not self.is_tool_call:
             partial = message if isinstance(message, AIMessage) else None
-            parse_json(generation.text, finish_reason, self.token_limit, partial)
+            parse_json(
+                generation.text,
+                finish_reason,
+                self.token_limit,
+                partial,
+                is_prompted=self.is_prompted,
+            )
 
 
 def make_parser(
@@ -114,6 +123,7 @@ def make_parser(
     return StructuredOutputParser(
         parser=_core_parser(schema, is_tool_call=is_tool_call),
         is_tool_call=is_tool_call,
+        is_prompted=method == "prompt",
         token_limit=token_limit,
     )
 
@@ -129,7 +139,12 @@ def _core_parser(schema: Schema | None, *, is_tool_call: bool) -> BaseOutputPars
 
 
 def parse_json(
-    text: str, finish_reason: str | None, token_limit: int | None, message: AIMessage | None = None
+    text: str,
+    finish_reason: str | None,
+    token_limit: int | None,
+    message: AIMessage | None = None,
+    *,
+    is_prompted: bool = False,
 ) -> object:
     """The JSON value that an answer's text is, in a fence or not. Strict: nothing is mended."""
     fenced = _FENCED.search(text)
@@ -142,7 +157,11 @@ def parse_json(
     except OutputTruncatedError as error:
         raise _with_answer(error, message) from None
     except ValueError as error:
-        raise OutputParserException(f"the answer is no JSON: {error}", llm_output=text) from None
+        model = message.response_metadata.get("model_name") if message else None
+        why = f"the answer{f' of {model}' if model else ''} is no JSON: {error}"
+        if not is_prompted:
+            why += f". Of a model, or a service, that ignores response_format, {_BY_PROMPT}"
+        raise OutputParserException(why, llm_output=text) from None
 
 
 def parse_into(
@@ -200,7 +219,7 @@ def _truncated(
 def _ignored_error(message: AIMessage, model: str | None, answer: ChatCompletion) -> LunarError:
     error = ToolChoiceIgnoredError(
         f"expected a tool call, but the answer of {model} was {message.text[:200]!r}. Of a model, or a service, "
-        'that knows no tools, with_structured_output(…, method="prompt") asks by the prompt',
+        f"that knows no tools, {_BY_PROMPT}",
         partial=answer,
     )
     return _with_call(error, answer, message)

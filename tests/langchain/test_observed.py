@@ -6,14 +6,21 @@ import json
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.exceptions import ModelError
+from langchain_core.exceptions import ModelError, OutputParserException
 from langchain_core.language_models import FakeListChatModel
+from pydantic import BaseModel
 
 from langchain_lunar import ChatLunar, LunarCostCallbackHandler, LunarLLM, LunarRouterChain
 from langchain_lunar.middleware import LunarRoutingMiddleware
 from lunar_core import APIStreamError, BadRequestError
 
 PAIR = ["gpt-4o", "gpt-4o-mini"]
+
+
+class Colour(BaseModel):
+    """A colour."""
+
+    name: str
 
 
 @pytest.fixture
@@ -93,6 +100,19 @@ def test_an_error_event_without_model_and_choices_is_a_model_error(make, setting
     with pytest.raises(ModelError) as failed:
         way.stream(broken, "Repeat: a b c d e f")
     assert isinstance(failed.value, APIStreamError)
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+def test_a_schema_that_was_ignored_is_an_error_that_names_the_model_and_the_way_out(
+    settings, way, method
+):
+    model = MODELS["named"](settings).with_structured_output(Colour, method=method)
+    with pytest.raises(
+        OutputParserException, match=r"of gpt-4o-mini is no JSON.*method=\"prompt\""
+    ):
+        way.invoke(model, "The colour is blue")
+    asked = MODELS["named"](settings).with_structured_output(Colour, method="prompt")
+    assert way.invoke(asked, "The colour is Blue") == Colour(name="Blue")
 
 
 def test_candidates_that_name_their_provider_are_known_to_the_router(settings, way):

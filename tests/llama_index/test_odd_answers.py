@@ -117,7 +117,6 @@ async def test_tools_whose_names_no_provider_takes_are_called_by_their_own(endpo
 
 
 @pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecationWarning")  # LlamaIndex's own
-@pytest.mark.filterwarnings("ignore:is_running called from within a step:DeprecationWarning")
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["plain", "streamed"])
 async def test_agents_find_tools_whose_names_would_meet(is_streamed):
     ran = []
