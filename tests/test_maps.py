@@ -51,8 +51,11 @@ def test_the_page_of_promises_has_those_that_tests_name():
         for number in re.findall(r"def test_(\d+)_", path.read_text(encoding="utf-8"))
     }
     page = (PROMISES / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \|.*\| `(\w+\.py)` \|$", page, re.MULTILINE)
-    assert {(int(number), file) for number, file in rows} == tests
+    rows = re.findall(r"^\| (\d+) \|.*\|([^|]*)\|$", page, re.MULTILINE)
+    on_the_page = {
+        (int(no), file) for no, files in rows for file in re.findall(r"`(\w+\.py)`", files)
+    }
+    assert on_the_page == tests
 
 
 def test_the_import_picture_has_no_circle():

@@ -98,14 +98,14 @@ def _estimated_prices(names: Sequence[str]) -> dict[str, PriceLine]:
         return None if cost is None else cost * 1_000_000 / _TOKENS
 
     for name in names:
-        found = PriceLine(
+        line = PriceLine(
             of_million(name, _TOKENS, 0),
             of_million(name, _TOKENS, 0, _TOKENS),
             of_million(name, 0, _TOKENS),
             source,
         )
-        if found.input is not None or found.output is not None:
-            unknown[name] = found
+        if line.input is not None or line.output is not None:
+            unknown[name] = line
     return unknown
 
 
