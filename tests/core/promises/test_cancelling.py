@@ -207,6 +207,9 @@ def test_23_a_keyboard_interrupt_passes_and_closes_the_connection(answer, way, k
     def interrupt():
         fault_server.wait_until(lambda: len(fault_server.requests) == 1)
         fault_server.wait_until(lambda: fault_server.sent >= len_of(answer))
+        time.sleep(
+            0.05
+        )  # Python acts on a signal in the middle of a wait, and not on one just before it
         interrupted.append(time.monotonic())
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # as a terminal does
 
