@@ -371,9 +371,9 @@ def _text_chunk(chunk: Mapping[str, Any], named: Mapping[str, Any]) -> Generatio
 
     ``named``: what the first of them says of the call, so that it is known of streams which are left early.
     """
-    choice = chunk["choices"][0]
-    text = choice.get("text")
-    if choice.get("index") or not text:
+    texts = [choice.get("text") for choice in chunk["choices"] if not choice.get("index")]
+    text = texts[0] if texts else None
+    if not text:
         return None
     return GenerationChunk(text=text, generation_info=dict(named) or None)
 

@@ -15,6 +15,7 @@ from lunar_core.cost.book import Book, Groups, MemoryBook
 from lunar_core.cost.entries import Entry, Estimate
 from lunar_core.cost.figures import Figures
 from lunar_core.cost.prices import Prices, checked_prices
+from lunar_core.cost.report import Report
 from lunar_core.cost.savings import Savings, SavingsTally
 from lunar_core.cost.selection import EVERYTHING, Selection, checked_groups
 from lunar_core.cost.totals import Sums, Totals
@@ -24,7 +25,6 @@ from lunar_core.observers import CallStart, Endpoint, Outcome, Status
 from lunar_core.settings import checked_count
 
 if TYPE_CHECKING:
-    from lunar_core.cost.report import Report
     from lunar_core.cost.store.book import StoredBook
 
 __all__ = ["Entry", "Estimate", "Ledger", "LedgerView", "Savings", "Totals"]
@@ -163,8 +163,6 @@ class LedgerView:
         u1,1,0,0,0.25,0,0,0,0
         <BLANKLINE>
         """
-        from lunar_core.cost.report import Report
-
         if isinstance(by, str) or not isinstance(by, Sequence):
             raise ConfigurationError("by: expected a list of names, as group() takes them")
         names = checked_groups(tuple(by), "by")

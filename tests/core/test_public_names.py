@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+import typing
 
 import pytest
 
@@ -146,3 +147,11 @@ def test_the_key_is_the_only_argument_that_goes_without_its_name():
         "observers",
         "allow_http",
     }
+
+
+def test_the_types_of_every_public_method_can_be_had_at_run_time():
+    exported = [getattr(lunar_core, name) for name in lunar_core.__all__]
+    for value in filter(inspect.isclass, exported):
+        for name, method in inspect.getmembers(value, inspect.isfunction):
+            if method.__module__.startswith("lunar_core") and not name.startswith("_"):
+                assert typing.get_type_hints(method) is not None

@@ -30,7 +30,7 @@ from lunar_core import (
     NotFoundError,
     RateLimitError,
 )
-from tests.faults_steps import reply
+from tests.faults_steps import DONE, reply, sse
 
 PROMPTS = [f"Repeat: {n}" for n in range(5)]
 
@@ -357,3 +357,10 @@ def test_a_failed_call_leaves_nothing_for_the_collector(llm, no_collector):
         return weakref.ref(failing.clients.sync)
 
     assert fail()() is None
+
+
+def test_of_choices_out_of_order_a_stream_tells_the_first(way, fault_server):
+    choices = [{"index": 1, "text": "second"}, {"index": 0, "text": "first"}]
+    fault_server.script(sse({"choices": choices}, DONE))
+    model = LunarLLM(model="gpt-4o-mini", api_key="pk_x", base_url=fault_server.origin)
+    assert "".join(way.stream(model, "hi")) == "first"
