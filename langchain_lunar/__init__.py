@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from langchain_lunar.errors import lunar_retry_on
     from langchain_lunar.init_model import init_lunar_model
     from langchain_lunar.llms import LunarLLM
+    from langchain_lunar.progress import lunar_progress
     from langchain_lunar.router import LunarRouterChain
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LunarRouterChain",
     "get_lunar_cost",
     "init_lunar_model",
+    "lunar_progress",
     "lunar_retry_on",
 ]
 
@@ -33,6 +35,7 @@ _HOMES = {
     "LunarRouterChain": "router",
     "get_lunar_cost": "callbacks",
     "init_lunar_model": "init_model",
+    "lunar_progress": "progress",
     "lunar_retry_on": "errors",
 }
 

@@ -16,6 +16,7 @@ try:
         lunar_cost,
     )
     from llama_index_lunar.llm import LunarLLM
+    from llama_index_lunar.progress import lunar_progress
     from llama_index_lunar.usage_event import LunarUsageEvent
 except ModuleNotFoundError as error:
     if error.name not in {"llama_index", "llama_index.core"}:
@@ -32,4 +33,5 @@ __all__ = [
     "LunarLLM",
     "LunarUsageEvent",
     "lunar_cost",
+    "lunar_progress",
 ]
