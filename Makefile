@@ -71,22 +71,17 @@ test-browser-here: $(READY)
 	$(BIN)/python scripts/chromium.py $(BIN)/python -m pytest tests/browser $(ARGS)
 
 .PHONY: docs
-docs: ## Build the site of docs/ into site/, run its notebooks, and look whether it loads anything from elsewhere.
+docs: ## Build the site of docs/ into site/, and look whether it loads anything from elsewhere.
 	$(MAKE) docs-here SET=docs
 
 .PHONY: docs-here
 docs-here: $(READY)
-	$(BIN)/python scripts/docs_outputs.py --check notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	$(BIN)/python scripts/site_check.py site
 	@echo 'Open site/index.html, or with its search: python3 -m http.server --bind 127.0.0.1 --directory site'
 
 .PHONY: docs-outputs
-docs-outputs: ## Run what docs/ shows, and write down what it prints today.
-	$(MAKE) docs-outputs-here SET=docs
-
-.PHONY: docs-outputs-here
-docs-outputs-here: $(READY)
+docs-outputs: $(READY) ## Run what docs/ shows, and write down what it prints today.
 	$(BIN)/python scripts/docs_outputs.py $(ARGS)
 
 .PHONY: check
@@ -165,7 +160,7 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 	$(COMPILE) --extra langchain --extra report --extra sandbox --constraint requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) --extra all --group bench --output-file requirements/bench.txt
 	$(COMPILE) --extra all --group ecosystem --output-file requirements/ecosystem.txt
-	$(COMPILE) --extra all --group docs --output-file requirements/docs.txt
+	$(COMPILE) --extra cli --group docs --output-file requirements/docs.txt
 	$(COMPILE) --extra report --extra sql --group browser --output-file requirements/browser.txt
 	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
 	$(COMPILE) --extra sandbox --group core --resolution lowest-direct --output-file requirements/lowest-core.txt

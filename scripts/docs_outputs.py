@@ -9,6 +9,7 @@ notebook prints into the notebook. --check writes nothing, and fails where somet
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -34,6 +35,9 @@ def main() -> int:
     texts: dict[Path, str] = {}
     shown = (path for folder in folders for path in sorted((DOCS / folder).iterdir()))
     for path in (path for path in shown if path.suffix in {".py", ".ipynb"}):
+        if path.name == "tenants.py" and importlib.util.find_spec("fastapi") is None:
+            print(f"{path.name} needs FastAPI: left as it is")
+            continue
         with sandbox.run() as service:
             os.environ |= {"LUNAR_API_KEY": service.api_key, "LUNAR_BASE_URL": service.url}
             if path.suffix == ".py":

@@ -1,0 +1,26 @@
+"""The notebooks of docs/ run on a kernel of Jupyter's, and print what they show."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.conftest import ROOT
+
+pytest.importorskip("nbclient", reason="runs with the packages of requirements/dev.txt")
+
+
+def test_the_notebooks_print_what_they_show():
+    done = subprocess.run(
+        [sys.executable, "scripts/docs_outputs.py", "--check", "notebooks"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )
+    told = re.sub(r"^\[IPKernelApp\] WARNING .*\n", "", done.stderr, flags=re.MULTILINE)
+    assert (done.returncode, done.stdout, told) == (0, "", "")
