@@ -16,62 +16,36 @@ from langchain_lunar.callbacks import get_lunar_cost
 from lunar_core.cost.progress import Progress
 
 
-class _RunCounter(BaseCallbackHandler):
-    """Counts the outermost runs that end: of a batch, one for each of its inputs."""
+class _CallCounter(BaseCallbackHandler):
+    """Counts the models' runs that end. Not the outermost ones: a sequence's batch ends them all together."""
 
     run_inline = True
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def on_chain_end(
-        self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
-    ) -> None:
-        self._count(parent_run_id)
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """One more has answered."""
+        self._progress.advance()
 
-    def on_chain_error(
-        self,
-        error: BaseException,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._count(parent_run_id, has_failed=True)
-
-    def on_llm_end(
-        self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
-    ) -> None:
-        self._count(parent_run_id)
-
-    def on_llm_error(
-        self,
-        error: BaseException,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._count(parent_run_id, has_failed=True)
-
-    def _count(self, parent_run_id: UUID | None, *, has_failed: bool = False) -> None:
-        if parent_run_id is None:
-            self._progress.advance(has_failed=has_failed)
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """One more has failed."""
+        self._progress.advance(has_failed=True)
 
 
-_COUNTER: ContextVar[_RunCounter | None] = ContextVar("lunar_progress", default=None)
+_COUNTER: ContextVar[_CallCounter | None] = ContextVar("lunar_progress", default=None)
 # Once per process: each hook would be asked by every run from then on.
 register_configure_hook(_COUNTER, inheritable=True)
 
 
 @contextmanager
 def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> Iterator[Progress]:
-    """Show how far the runs in this block are: how many are done, what they cost, what they will, how long it takes.
+    """Show how far the calls in this block are: how many are done, what they cost, what they will, how long it takes.
 
-    ``total``: how many runs there will be, such as the inputs of a batch; without it nothing is projected. A run is an
-    outermost one: a chain's models do not count by themselves. ``file``: else stderr. On a terminal it is a line that
-    changes, elsewhere a line every 30 seconds and one at the end. Where an answer came without its cost, the total is
-    said to be unknown. Raises ConfigurationError for a total that is no count.
+    ``total``: how many calls of models there will be: of a chain with one model, as many as the batch has inputs;
+    without it nothing is projected. ``file``: else stderr. On a terminal it is a line that changes, elsewhere a line
+    every 30 seconds and one at the end. Where an answer came without its cost, the total is said to be unknown. Raises
+    ConfigurationError for a total that is no count.
 
     >>> with lunar_progress(total=len(inputs)) as progress:
     ...     answers = chain.batch(inputs)
@@ -79,8 +53,8 @@ def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> I
     (200, Decimal('0.009'))
     """
     with get_lunar_cost() as cost:
-        progress = Progress(total, cost.ledger, "runs", file=file)
-        token = _COUNTER.set(_RunCounter(progress))
+        progress = Progress(total, cost.ledger, file=file)
+        token = _COUNTER.set(_CallCounter(progress))
         try:
             with progress.shown():
                 yield progress

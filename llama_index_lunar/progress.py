@@ -42,7 +42,7 @@ def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> I
     (200, Decimal('0.009'))
     """
     ledger = Ledger()
-    progress = Progress(total, ledger, "calls", file=file)
+    progress = Progress(total, ledger, file=file)
     # The ledger first: what is shown of a call has its cost in it.
     with progress.shown(), observing(ledger, _CallCounter(progress)):
         yield progress

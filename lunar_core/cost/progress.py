@@ -13,7 +13,7 @@ from typing import TextIO
 
 from lunar_core.cost.amounts import EXACT
 from lunar_core.cost.ledger import Ledger
-from lunar_core.cost.report.words import cost_words, estimate_words, usd
+from lunar_core.cost.report.words import cost_words, count_words, estimate_words, usd
 from lunar_core.cost.view import CostView
 from lunar_core.settings import checked_count
 
@@ -24,11 +24,11 @@ _FOUR_DIGITS = Context(prec=4)
 
 
 class Progress(CostView):
-    """What ``lunar_progress()`` yields. ``done``, ``failed`` and ``total`` count what ``noun`` says.
+    """What ``lunar_progress()`` yields. ``done``, ``failed`` and ``total`` count calls of models.
 
     ``total`` is None where nobody said how many there will be: then nothing is projected. ``ledger`` holds the calls.
 
-    >>> progress = Progress(total=4, ledger=Ledger(), noun="runs")
+    >>> progress = Progress(total=4, ledger=Ledger())
     >>> progress.advance()
     >>> progress.done, progress.projected_cost
     (1, Decimal('0'))
@@ -38,14 +38,12 @@ class Progress(CostView):
         self,
         total: int | None,
         ledger: Ledger,
-        noun: str,
         *,
         file: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total = None if total is None else checked_count(total, "total")
         self.ledger = ledger
-        self.noun = noun
         self._file = file
         self._clock = clock
         self._started_at = self._drawn_at = clock()
@@ -98,9 +96,9 @@ class Progress(CostView):
 
     def __str__(self) -> str:
         totals = self.ledger.total
-        facts = [f"{self.done:,} {self.noun}"]
+        facts = [count_words(self.done, "call")]
         if self.total is not None:
-            facts = [f"{self.done:,} of {self.total:,} {self.noun}"]
+            facts = [f"{self.done:,} of {count_words(self.total, 'call')}"]
         if self.failed:
             facts.append(f"{self.failed:,} failed")
         estimate = estimate_words(totals)

@@ -26,12 +26,12 @@ class Terminal(io.StringIO):
 
 
 class Work:
-    """Some runs that each take a second and cost so much."""
+    """Some calls that each take a second and cost so much."""
 
     def __init__(self, total, file=None):
         self.clock = Clock()
         self.file = io.StringIO() if file is None else file
-        self.progress = Progress(total, Ledger(), "runs", file=self.file, clock=self.clock)
+        self.progress = Progress(total, Ledger(), file=self.file, clock=self.clock)
 
     def do(self, count, cost="0.25", *, has_failed=False, seconds=1):
         for _ in range(count):
@@ -43,7 +43,7 @@ class Work:
 def test_it_says_what_is_done_what_it_cost_what_it_will_and_how_long_it_takes():
     work = Work(200)
     work.do(50)
-    assert str(work.progress) == "50 of 200 runs · $12.50 · about $50 in all · 2 min 30 s left"
+    assert str(work.progress) == "50 of 200 calls · $12.50 · about $50 in all · 2 min 30 s left"
     assert work.progress.projected_cost == Decimal(50)
     assert work.progress.seconds_left == pytest.approx(150)
 
@@ -51,7 +51,7 @@ def test_it_says_what_is_done_what_it_cost_what_it_will_and_how_long_it_takes():
 def test_in_the_end_nothing_is_projected_any_more():
     work = Work(2)
     work.do(2)
-    assert str(work.progress) == "2 of 2 runs · $0.50"
+    assert str(work.progress) == "2 of 2 calls · $0.50"
     assert work.progress.projected_cost == work.progress.total_cost
 
 
@@ -59,7 +59,7 @@ def test_what_failed_is_counted_as_done_and_told():
     work = Work(4)
     work.do(1)
     work.do(1, has_failed=True)
-    assert str(work.progress).startswith("2 of 4 runs · 1 failed · $0.50 · ")
+    assert str(work.progress).startswith("2 of 4 calls · 1 failed · $0.50 · ")
 
 
 def test_an_unknown_cost_makes_the_total_unknown_and_not_smaller():
@@ -68,14 +68,14 @@ def test_an_unknown_cost_makes_the_total_unknown_and_not_smaller():
     work.do(1, cost=None)
     assert work.progress.projected_cost is None
     assert str(work.progress) == (
-        "2 of 4 runs · at least $0.25, 1 unknown · in all unknown · 2 s left"
+        "2 of 4 calls · at least $0.25, 1 unknown · in all unknown · 2 s left"
     )
 
 
 def test_without_a_total_nothing_is_projected():
     work = Work(None)
     work.do(3)
-    assert str(work.progress) == "3 runs · $0.75"
+    assert str(work.progress) == "3 calls · $0.75"
     assert work.progress.projected_cost is work.progress.seconds_left is None
 
 
@@ -84,7 +84,7 @@ def test_nor_before_the_first_is_done_or_once_there_are_more_than_were_foreseen(
     work = Work(2)
     work.do(done)
     assert work.progress.projected_cost is work.progress.seconds_left is None
-    assert f"{done} of 2 runs" in str(work.progress)
+    assert f"{done} of 2 calls" in str(work.progress)
 
 
 @pytest.mark.parametrize("total", [-1, 1.5, "200", True])
@@ -111,9 +111,9 @@ def test_elsewhere_there_is_a_line_every_half_minute_and_one_at_the_end():
         work.do(70)
     lines = work.file.getvalue().splitlines()
     assert [line.partition(" ·")[0] for line in lines] == [
-        "30 of 100 runs",
-        "60 of 100 runs",
-        "70 of 100 runs",
+        "30 of 100 calls",
+        "60 of 100 calls",
+        "70 of 100 calls",
     ]
 
 
@@ -121,12 +121,12 @@ def test_the_last_line_is_written_when_the_work_fails_too():
     work = Work(9)
     with pytest.raises(ZeroDivisionError), work.progress.shown():
         work.do(1 // 0)
-    assert work.file.getvalue().startswith("0 of 9 runs")
+    assert work.file.getvalue().startswith("0 of 9 calls")
 
 
 def test_without_a_place_to_write_nothing_is_written(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    progress = Progress(2, Ledger(), "runs")
+    progress = Progress(2, Ledger())
     with progress.shown():
         progress.advance()
     assert progress.done == 1
@@ -141,7 +141,7 @@ def test_a_file_that_was_closed_meanwhile_does_not_end_the_work():
 
 
 def test_ends_in_many_threads_are_all_counted():
-    progress = Progress(8_000, Ledger(), "runs", file=io.StringIO())
+    progress = Progress(8_000, Ledger(), file=io.StringIO())
     with ThreadPoolExecutor(8) as pool:
         for _ in range(8):
             pool.submit(lambda: [progress.advance(has_failed=True) for _ in range(1_000)])

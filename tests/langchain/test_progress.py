@@ -1,4 +1,4 @@
-"""`lunar_progress()`: a run is one of a batch's inputs, in sync and async code."""
+"""`lunar_progress()`: a batch is counted by its calls, as they end, in sync and async code."""
 
 import io
 from decimal import Decimal
@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 
 from langchain_lunar import get_lunar_cost, lunar_progress
 
@@ -21,13 +22,28 @@ def bills(sandbox):
     return sum(Decimal(repr(bill["total_cost_usd"])) for bill in sandbox.billed())
 
 
-def test_a_batch_is_counted_by_its_inputs_and_costs_what_was_billed(chain, lunar_sandbox):
+def test_a_batch_is_counted_by_its_calls_and_costs_what_was_billed(chain, lunar_sandbox):
     file = io.StringIO()
     with lunar_progress(total=4, file=file) as progress:
         assert chain.batch(INPUTS) == ["one", "two", "three", "four"]
     assert (progress.done, progress.failed) == (4, 0)
     assert progress.total_cost == bills(lunar_sandbox) > 0
-    assert file.getvalue() == f"4 of 4 runs · ${progress.total_cost:f}\n"
+    assert file.getvalue() == f"4 of 4 calls · ${progress.total_cost:f}\n"
+
+
+def test_it_is_told_while_a_sequence_is_under_way(chat):
+    """A sequence's batch ends the runs of its inputs all together, after the last of its steps."""
+    seen = []
+
+    def look(text):
+        seen.append(progress.done)
+        return text
+
+    chain = RunnableLambda(look) | chat() | StrOutputParser() | RunnableLambda(look) | chat()
+    with lunar_progress(total=8, file=io.StringIO()) as progress:
+        chain.batch(["Say one", "Say two", "Say three", "Say four"])
+    assert seen == [0] * 4 + [4] * 4
+    assert progress.done == 8
 
 
 async def test_so_is_one_in_async_code(chain, lunar_sandbox):
@@ -37,7 +53,7 @@ async def test_so_is_one_in_async_code(chain, lunar_sandbox):
     assert progress.total_cost == bills(lunar_sandbox)
 
 
-def test_a_models_own_batch_is_counted_too_and_a_stream_is_one(chat):
+def test_a_models_own_batch_is_counted_too_and_a_stream_is_one_call(chat):
     with lunar_progress(file=io.StringIO()) as progress:
         chat().batch(["Say one", "Say two"])
         list(chat().stream("Say three"))
