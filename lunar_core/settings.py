@@ -265,7 +265,7 @@ def _service(url: str, *, allow_http: bool) -> str:
     if parts.username or parts.password:
         raise ConfigurationError("base_url: must not carry a user name or password")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError("base_url: expected https://host[:port][/path]")
+        raise ConfigurationError("base_url: expected https://host[:port][/path], http on loopback")
     if port == 0:
         raise ConfigurationError("base_url: port 0 cannot be connected to")
     if parts.query or parts.fragment:

@@ -536,7 +536,7 @@ def test_a_share_of_the_limit_is_warned_of_once_in_each_window(caplog):
     for number in range(10):
         spend(budget, number, 0.1)
         assert len(caplog.records) == (number >= 7)
-    assert caplog.messages == ["budget 'budget': 0.8 of 1 usd used"]
+    assert caplog.messages == ["budget 'budget': 0.8 of 1 usd spent or held"]
     clock.now = 3600.0
     for number in range(10):
         spend(budget, number, 0.1)

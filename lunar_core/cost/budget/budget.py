@@ -331,7 +331,7 @@ class Budget:
         if self._warn_at is not None and self._share(sums) >= self._warn_at:
             used = shown(sums.spent + sums.held, self.unit)
             which = title(self.name, self.per, hold.key)
-            self._warn(hold, "share", f"{which}: {used} of {self.limit} {self.unit} used")
+            self._warn(hold, "share", f"{which}: {used} of {self.limit} {self.unit} spent or held")
 
     def _warn(self, hold: Hold, kind: str, text: str) -> None:
         self._warnings.warn_once((hold.key, kind), self._windows.ordinal(hold.at), text)
