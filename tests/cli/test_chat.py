@@ -4,10 +4,13 @@ import io
 import json
 import re
 import sys
+import time
 
 import pytest
 
 CTRL_C, CTRL_D = "\x03", "\x04"
+PROMPT_SECONDS = 0.3
+"""Readline shows its prompt a moment before it waits, and CPython hears of a signal between the two at the next key."""
 
 
 def questions(sandbox):
@@ -22,7 +25,7 @@ def test_a_conversation_remembers_and_shows_what_it_has_cost_so_far(on_a_termina
     first = session.wait_for(r"so far \$[\d.]+.*> ")
     assert "\none\ngpt-4o-mini · " in first
     session.type("Say two\n")
-    second = session.wait_for(r"so far \$[\d.]+")
+    second = session.wait_for(r"so far \$[\d.]+.*> ")
     session.type(CTRL_D)
     code, _rest = session.end()
     bills = [bill["total_cost_usd"] for bill in lunar_sandbox.billed()]
@@ -83,8 +86,10 @@ def test_ctrl_c_stops_an_answer_and_ends_at_the_prompt_when_pressed_twice(on_a_t
     session.wait_for("1 2 ")
     session.type(CTRL_C)
     session.wait_for(r"stopped, and forgotten · so far at least \$0, 1 unknown.*> ")
+    time.sleep(PROMPT_SECONDS)
     session.type(CTRL_C)
     session.wait_for("Ctrl-C again, or Ctrl-D, ends.*> ")
+    time.sleep(PROMPT_SECONDS)
     session.type(CTRL_C)
     assert session.end()[0] == 130
 
