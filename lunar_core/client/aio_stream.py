@@ -130,6 +130,12 @@ class AsyncStream(Generic[C]):
         raise StopAsyncIteration
 
     async def _read(self) -> None:
+        if self._response.is_inherited:
+            self._over = True  # for this process: the other one goes on, and tells the observers
+            self._error = self._call.identify(
+                APIStreamError("the stream belongs to the process that opened it")
+            )
+            raise self._error
         try:
             piece = await self._response.read()
             if piece is None:

@@ -15,6 +15,7 @@ import httpcore
 
 _MAX_HEAD_BYTES = 100 * 1024
 _MAX_LINE_BYTES = 4 * 1024  # the size of a chunk, or a trailer
+_MAX_TRAILER_BYTES = 64 * 1024
 _ONE_WRITE_BYTES = 64 * 1024
 _CLOSE = re.compile(rb"(?:^|,)\s*close\s*(?:,|$)", re.IGNORECASE)
 
@@ -163,6 +164,7 @@ class ChunkedBodyReader:
         self._left = 0  # of the chunk that is being read
         self._line = _SIZE  # what stands before the next one
         self._in_trailers = False
+        self._trailer_bytes = 0
         self._rest = b""  # half a line
 
     def take(self, data: bytes) -> bytes:
@@ -203,7 +205,12 @@ class ChunkedBodyReader:
             self.done = True
             return at + 2
         line = _TRAILER.match(data, at)
-        return self._incomplete(data, at, b"") if line is None else line.end()
+        if line is None:
+            return self._incomplete(data, at, b"")
+        self._trailer_bytes += line.end() - at
+        if self._trailer_bytes > _MAX_TRAILER_BYTES:
+            raise httpcore.RemoteProtocolError("the service's trailers have no end")
+        return line.end()
 
     def _incomplete(self, data: bytes, at: int, start: bytes) -> int:
         """``at``, unless what stands there can never become the line that is due."""

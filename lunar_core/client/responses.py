@@ -53,6 +53,16 @@ def home() -> tuple[int, asyncio.AbstractEventLoop | None]:
         return os.getpid(), None
 
 
+def _mark_inherited() -> None:
+    """In a forked child: what is open is its parent's, who would miss what is read here."""
+    for response in _open:
+        response.is_inherited = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark_inherited)
+
+
 class Response:
     """An answer of httpx or httpx2. ``ends``: when its call must be over (``time.monotonic``), or None.
 
@@ -69,6 +79,7 @@ class Response:
         self._ends = None if self._lease is not None else ends
         self._pieces: Iterator[bytes] = pieces_of(answer) or answer.iter_raw()
         self._is_closed = False
+        self.is_inherited = False
         self._alarm = None if self._ends is None else _Alarm(answer, self._ends)
         _open.add(self)
 
@@ -148,6 +159,7 @@ class AsyncResponse:
             answer.aiter_raw() if whole is None else _iterate(whole)
         )
         self._is_closed = False
+        self.is_inherited = False
         _open.add(self)
 
     async def read(self) -> bytes | None:

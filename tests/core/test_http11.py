@@ -236,6 +236,12 @@ def test_a_line_without_an_end_is_not_waited_for(line):
     assert read_all(ChunkedBodyReader(), [line]) == (b"", "broken")
 
 
+def test_trailers_without_an_end_are_not_waited_for():
+    trailers = [b"0\r\n", *[b"x-more: trailers\r\n" * 100] * 50, b"\r\n"]
+    assert read_all(ChunkedBodyReader(), trailers) == (b"", "broken")
+    assert read_all(ChunkedBodyReader(), [*trailers[:20], b"\r\n"]) == (b"", "whole")
+
+
 @pytest.mark.parametrize(
     "line", [b"hello\r\n", b"-1\r\n", b"0x5\r\n", b"1_0\r\n", b"\r\n", b"5\n", b" 5\r\n"]
 )

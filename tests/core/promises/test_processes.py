@@ -134,3 +134,64 @@ def test_26_a_loop_that_ends_in_mid_stream_leaves_the_next_one_unharmed(key, fau
     assert asyncio.run(begin()) == "Hel"
     assert asyncio.run(ask()) == "Hello"
     fault_server.wait_until(lambda: fault_server.open == 0)
+
+
+READ_ON_IN_A_CHILD = """
+    import asyncio, json, os, sys
+    from lunar_core import APIStreamError, AsyncLunar, Ledger, Lunar
+
+    kind, origin = sys.argv[1:]
+    ledger = Ledger()
+    told = dict(api_key="pk", base_url=origin, max_retries=0, timeout=5, observers=[ledger])
+    asked = dict(model="m", messages=[dict(role="user", content="Hello!")])
+
+    def judge_child(error):
+        os._exit("belongs to the process that opened it" not in str(error) or len(ledger))
+
+    def sync():
+        client = Lunar(**told)
+        stream = client.chat.completions.create(**asked, stream=True)
+        text = next(stream).choices[0].delta.content
+        child = os.fork()
+        if child == 0:
+            try:
+                next(stream)
+            except APIStreamError as error:
+                judge_child(error)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        client.chat.completions.create(**asked)
+        return text + "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+
+    async def tasks():
+        client = AsyncLunar(**told)
+        stream = await client.chat.completions.create(**asked, stream=True)
+        text = (await anext(stream)).choices[0].delta.content
+        child = os.fork()
+        if child == 0:
+            try:
+                await anext(stream)
+            except APIStreamError as error:
+                judge_child(error)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        await client.chat.completions.create(**asked)
+        return text + "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    text = sync() if kind == "sync" else asyncio.run(tasks())
+    assert [entry.status for entry in ledger] == ["ok", "ok"]
+    print(json.dumps(text))
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_26_a_child_cannot_take_the_rest_of_its_parents_stream(kind, fault_server, run_apart):
+    go_on = threading.Event()
+
+    def go(_request):
+        go_on.set()
+        return reply(json=completion())
+
+    fault_server.script(sse(chunk("Hel"), wait(go_on), *spoken("lo", "!")))
+    fault_server.decide(go)
+    assert run_apart(READ_ON_IN_A_CHILD, kind, fault_server.origin) == "Hello!"
