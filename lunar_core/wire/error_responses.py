@@ -50,7 +50,7 @@ def make_answer_error(
     shown = stated or repr(body[:200].decode("utf-8", "replace"))
     kind = (headers.get("content-type") or "no content type")[:100]
     text = f"status {status} ({kind}) is not the answer that was asked for: {why}: {shown}"
-    failed = isinstance(decoded, dict) and "error" in decoded and find_failure(decoded) is not None
+    failed = find_failure(decoded) is not None
     error = AnswerFailedError(text) if failed else APIResponseValidationError(text)
     error.status_code = (_code_in(decoded) if failed else None) or status
     error.request_id = read_request_id(headers)

@@ -77,6 +77,23 @@ def test_an_error_without_choices_is_the_same_error_plain_and_as_the_first_event
     assert raised.value.is_retryable
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"detail": "upstream died"}, {"object": "error", "message": "upstream died"}],
+    ids=["detail", "an object that is an error"],
+)
+def test_so_is_one_in_other_words_also_where_the_router_is_asked_to_decide(
+    told, connect, way, fault_server, waits
+):
+    failed = sse(told) if way.streamed else reply(json=told)
+    fault_server.script(failed, way.answer("Hello!"), reply(json=told), reply(json=told))
+    client = connect(fault_server, max_retries=1)
+    assert way.ask(client).choices[0].message.content == "Hello!"
+    with pytest.raises(AnswerFailedError, match="upstream died") as raised:
+        client.router.decide(messages=[{"role": "user", "content": "Hello!"}])
+    assert len(raised.value.attempts) == 2
+
+
 @pytest.mark.parametrize("content", [{}, {"message": None, "delta": None}], ids=["missing", "null"])
 def test_a_blocked_answer_is_an_empty_answer_with_its_reason_and_its_cost(
     content, connect, way, fault_server
