@@ -1,5 +1,6 @@
 """Promises 19 and 20: the key is never shown, and a key that cannot work is refused."""
 
+import contextlib
 import copy
 import logging
 import pickle
@@ -17,6 +18,7 @@ from lunar_core import (
     Lunar,
     LunarError,
 )
+from tests.core.conftest import SIDES
 from tests.faults import nobody_listens
 from tests.faults_steps import chunk, close, completion, hang, reply, reset, spoken, sse
 
@@ -266,6 +268,19 @@ def test_19_debug_logs_of_everything_underneath_do_not_show_it(
             way.ask(client, timeout=0.2)
     assert key not in caplog.text
     assert {record.name.partition(".")[0] for record in caplog.records} - {"asyncio"} == loggers
+    assert not [record for record in caplog.records if key in repr(vars(record))]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_19_a_header_that_repeats_it_is_in_no_log_of_our_own_connections(
+    kind, way, key, fault_server, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    fault_server.always(reply(400, headers=[f"x-request-id: {key}", f"x-echo: {key}"]))
+    side = SIDES[kind]()
+    with contextlib.closing(side), pytest.raises(LunarError):
+        way.ask(side(fault_server, max_retries=1))
+    assert [record for record in caplog.records if record.name.startswith("lunar_core")]
     assert not [record for record in caplog.records if key in repr(vars(record))]
 
 
