@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from langchain_lunar.budget import LunarBudgetMiddleware, LunarBudgetState
-from langchain_lunar.router.middleware import LunarRoutingMiddleware, LunarRoutingState
+from lunar_core.extras import install_command
+
+try:
+    from langchain_lunar.budget import LunarBudgetMiddleware, LunarBudgetState
+    from langchain_lunar.router.middleware import LunarRoutingMiddleware, LunarRoutingState
+except ModuleNotFoundError as error:
+    if error.name != "langchain_core":  # what else may be missing is told where it is needed
+        raise
+    raise ModuleNotFoundError(
+        f"langchain_lunar.middleware needs langchain and langgraph: {install_command('agents')}",
+        name=error.name,
+    ) from None
 
 __all__ = [
     "LunarBudgetMiddleware",

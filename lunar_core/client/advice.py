@@ -17,6 +17,7 @@ from lunar_core.errors import APIConnectionError, APITimeoutError, LunarError
 from lunar_core.settings import Credential, Settings, is_loopback
 from lunar_core.types.attempt import Attempt
 from lunar_core.wire.api_requests import APIRequest
+from lunar_core.wire.model_facts import ROUTED
 
 _STEPS = {
     "ConnectTimeout": "connect",
@@ -71,7 +72,7 @@ def _facts(
     if error.status_code in (404, 405):
         yield f"asked: {request.method} {settings.base_url}{request.path}"
     if error.status_code in (400, 404, 422):
-        yield _nearest_model(error.body, request)
+        yield _nearest_model(_names_to_mean(error, request), request)
     if isinstance(error, APIConnectionError) and not error.was_sent and error.is_retryable:
         yield _place_fact(error, settings)
     if isinstance(error, APITimeoutError):
@@ -112,9 +113,17 @@ def _is_refused(error: LunarError) -> bool:
     return isinstance(error, APIConnectionError) and _REFUSED in error.message
 
 
-def _nearest_model(body: object, request: APIRequest) -> str | None:
-    """The names in the service's own list that are nearest to what was asked for."""
-    listed = list(dict.fromkeys(_listed_names(body)))
+def _names_to_mean(error: LunarError, request: APIRequest) -> Sequence[str]:
+    """The models of the error's own list; where it has none and says that the model is none, those of the reference."""
+    listed = list(dict.fromkeys(_listed_names(error.body)))
+    is_no_model = (
+        error.status_code == 404 and bool(request.model) and request.model in error.message
+    )
+    return ROUTED if not listed and is_no_model else listed
+
+
+def _nearest_model(listed: Sequence[str], request: APIRequest) -> str | None:
+    """Those of the names in ``listed`` that are nearest to what was asked for and is not there."""
     candidates = request.params.get("models")
     requested = [request.model, *(candidates if isinstance(candidates, (list, tuple)) else ())]
     missing = [name for name in requested if isinstance(name, str) and name not in listed]

@@ -83,6 +83,19 @@ async def test_the_nearest_names_of_the_services_own_list_are_told(failure, faul
     assert "did you mean" not in str(error)
 
 
+async def test_without_such_a_list_a_misspelt_models_name_is_compared_with_the_references(failure):
+    error = await failure({}, "gpt-4o-mni")
+    assert isinstance(error, NotFoundError)
+    assert "did you mean gpt-4o-mini, gpt-4o?" in str(error)
+    assert "did you mean" not in str(await failure({}, "house-model"))
+
+
+async def test_but_not_where_something_else_was_not_found(failure, lunar_sandbox):
+    error = await failure({"base_url": f"{lunar_sandbox.url}/nowhere"}, "gpt-4o-2024-11-20")
+    assert isinstance(error, NotFoundError)
+    assert "did you mean" not in str(error)
+
+
 async def test_a_timeout_says_which_one_and_after_how_many_attempts(failure):
     error = await failure({"timeout": (1, 0.1), "max_retries": 1}, "gpt-4o-mini!hang")
     assert isinstance(error, APITimeoutError)

@@ -210,7 +210,7 @@ def test_candidates_of_an_agent_must_be_chat_models(chat, connection):
         LunarRoutingMiddleware(candidates=bound, **connection)
 
 
-@pytest.mark.parametrize("missing", ["langchain", "langgraph"])
+@pytest.mark.parametrize("missing", ["langchain", "langchain_core", "langgraph"])
 def test_without_langchain_the_error_names_the_extra(missing):
     program = f"""
 import sys
@@ -220,5 +220,5 @@ import langchain_lunar.middleware
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )
-    assert "ImportError: langchain_lunar.middleware needs langchain and langgraph" in done.stderr
+    assert "Error: langchain_lunar.middleware needs langchain and langgraph" in done.stderr
     assert "lunar-integrations[agents]" in done.stderr
