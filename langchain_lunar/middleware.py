@@ -8,7 +8,9 @@ try:
     from langchain_lunar.budget import LunarBudgetMiddleware, LunarBudgetState
     from langchain_lunar.router.middleware import LunarRoutingMiddleware, LunarRoutingState
 except ModuleNotFoundError as error:
-    if error.name != "langchain_core":  # what else may be missing is told where it is needed
+    if (error.name or "").partition(".")[
+        0
+    ] != "langchain_core":  # what else may be missing is told where it is needed
         raise
     raise ModuleNotFoundError(
         f"langchain_lunar.middleware needs langchain and langgraph: {install_command('agents')}",
