@@ -109,7 +109,7 @@ def test_4_a_fault_of_the_request_is_never_tried_again(status, connect, way, fau
     assert len(fault_server.requests) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"", b"{", b"[]", b'{"detail": "no"}'])
+@pytest.mark.parametrize("body", [b"<html>", b"", b"{", b"[]"])
 def test_4_nor_is_a_200_that_was_paid_for(body, connect, fault_server):
     fault_server.always(reply(200, body))
     with pytest.raises(LunarError):
