@@ -41,6 +41,8 @@ _FAILURES = (AnswerFailedError, RateLimitError)  # what an event may tell of
 _MARK_OR_SPACE = b"\xef\xbb\xbf \t\r\n"
 _FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _HEAD_BYTES = 64 * 1024
+_FOLD_AT_BYTES = 64 * 1024
+"""How much of a stream is put together at once: more would let an event loop stand still."""
 
 Final = ChatCompletion | Completion
 
@@ -80,6 +82,7 @@ class StreamState:
         self._assembly = Assembly(
             self._kind
         )  # of what was read: a fault must not bring in what came after it
+        self._unfolded = 0  # bytes that came since it was folded
         self._beginning: Assembly | None = Assembly(self._kind)  # of what came, until content did
         self._route: RoutingDecision | None = None  # to put on the first chunk, if none brings one
 
@@ -91,6 +94,7 @@ class StreamState:
             for plain in self._inflater.feed(piece):
                 if self._head is None or not self._is_document(self._head, plain):
                     self._arrived(self._decoder.feed(plain))
+                    self._fold_at_times(len(plain))
         except ValueError as error:
             raise error_responses.make_answer_error(
                 self._status, self._headers, b"", str(error)
@@ -147,6 +151,12 @@ class StreamState:
                 self._refuse_failure(payload)
                 if self._beginning.has_content:
                     self._begin(self._beginning.get("routing") is not None)
+
+    def _fold_at_times(self, size: int) -> None:
+        self._unfolded += size
+        if self._unfolded > _FOLD_AT_BYTES:
+            self._unfolded = 0
+            self._assembly.fold()
 
     def _may_mend(self, payloads: list[bytes]) -> bool:
         """Asked of the events of a read together, which costs a fraction of asking of each."""

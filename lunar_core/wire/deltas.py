@@ -10,9 +10,6 @@ from lunar_core.types.completions import ChatCompletion, Completion
 from lunar_core.wire.text_chunks import TextChunks
 from lunar_core.wire.tool_calls import ToolCallAssembler, with_call_ids
 
-_FOLD_AT_BYTES = 64 * 1024
-"""What is taken apart at once: more would let an event loop stand still."""
-
 
 class _Choice:
     def __init__(self) -> None:
@@ -80,23 +77,19 @@ def _merged(old: object, new: object) -> object:
 class Assembly:
     """Takes the payloads of a stream's events, in order; knows at any time what they amount to.
 
-    Payloads are kept as they came and only taken apart when somebody asks, or when there are many: a short stream
-    whose parts are enough for its reader never pays for the whole, and of a long one no lot is large.
+    Payloads are kept as they came and only taken apart when somebody asks, or by ``fold``: a short stream whose parts
+    are enough for its reader never pays for the whole.
     """
 
     def __init__(self, kind: type[ChatCompletion | Completion]) -> None:
         self._kind = kind
         self._alike = TextChunks()
         self._tape: list[bytes] = []
-        self._tape_bytes = 0
         self._choices: dict[int, _Choice] = {}
         self._fields: dict[str, object] = {}
 
     def feed(self, payload: bytes) -> None:
         self._tape.append(payload)
-        self._tape_bytes += len(payload)
-        if self._tape_bytes > _FOLD_AT_BYTES:
-            self._fold()
 
     def add(self, chunk: Mapping[str, object]) -> None:
         """Take in one chunk as decoded JSON."""
@@ -128,38 +121,41 @@ class Assembly:
     @property
     def has_content(self) -> bool:
         """Whether text, reasoning, a tool call or a finish_reason has come."""
-        self._fold()
+        self.fold()
         return any(choice.has_content for choice in self._choices.values())
 
     @property
     def finished(self) -> bool:
         """Whether every choice has said why it ended."""
-        self._fold()
+        self.fold()
         return bool(self._choices) and all(
             c.outer.get("finish_reason") for c in self._choices.values()
         )
 
     def value(self) -> dict[str, object]:
         """The completion so far, as JSON would have it."""
-        self._fold()
+        self.fold()
         choices = [
             choice.value(index, self._kind, self._fields.get("id"))
             for index, choice in sorted(self._choices.items())
         ]
         return {**self._fields, "choices": choices}
 
-    def _fold(self) -> None:
-        tape, self._tape, self._tape_bytes = self._tape, [], 0
-        alike = self._alike
-        for payload in tape:
-            text = alike.read(payload)
-            if text is not None:
-                self._choices[alike.index].add_text(alike.key, text)
+    def fold(self) -> None:
+        """Take apart what is kept: of a long stream every so often, or its memory and the time for it would pile up."""
+        payloads, self._tape = self._tape, []
+        at = 0
+        while at < len(payloads):
+            texts = self._alike.read(payloads[at:])
+            if texts:
+                self._choices[self._alike.index].add_text(self._alike.key, "".join(texts))
+                at += len(texts)
                 continue
-            chunk = _decoded(payload)
+            chunk = _decoded(payloads[at])
             if chunk is not None:
                 self.add(chunk)
-                alike.learn(payload, chunk)
+                self._alike.learn(payloads[at], chunk)
+            at += 1
 
 
 def _decoded(payload: bytes) -> dict[str, object] | None:

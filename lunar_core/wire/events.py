@@ -28,7 +28,7 @@ def chat_chunk(payload: bytes) -> ChatCompletionChunk | None:
         chunk: ChatCompletionChunk = _chat_chunk(payload)
     except ValidationError:
         return _unusual(payload, ChatCompletionChunk, {"index": 0, "delta": {}})
-    if chunk.choices and b'"error"' not in payload:
+    if chunk.choices and payload.rfind(b'"error"') < 0:
         return chunk
     return _unusual(payload, ChatCompletionChunk, {"index": 0, "delta": {}})
 
@@ -39,7 +39,7 @@ def text_chunk(payload: bytes) -> CompletionChunk | None:
         chunk: CompletionChunk = _text_chunk(payload)
     except ValidationError:
         return _unusual(payload, CompletionChunk, {"index": 0, "text": ""})
-    if chunk.choices and b'"error"' not in payload:
+    if chunk.choices and payload.rfind(b'"error"') < 0:
         return chunk
     return _unusual(payload, CompletionChunk, {"index": 0, "text": ""})
 
@@ -52,9 +52,9 @@ def plain_chunk(payload: bytes) -> JSONObject | None:
     try:
         chunk: JSONObject = from_json(payload)
         first = chunk["choices"][0]  # type: ignore[index]  # whatever it is, the except below takes it
-        if (
-            type(first.get("delta")) is dict or type(first.get("text")) is str
-        ) and b'"error"' not in payload:
+        if (type(first.get("delta")) is dict or type(first.get("text")) is str) and payload.rfind(
+            b'"error"'
+        ) < 0:
             return chunk
     except (ValueError, TypeError, LookupError, AttributeError):
         pass

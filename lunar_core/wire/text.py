@@ -37,6 +37,8 @@ class SurrogateJoiner:
 
     def is_concerned_by(self, data: bytes) -> bool:
         """Whether some of ``data``, of one event or of many, may be changed."""
+        if b"\\" not in data:  # one byte is found thirty times as quickly as three
+            return bool(self._halves)
         return bool(self._halves) or rb"\ud" in data or rb"\uD" in data
 
     def feed(self, payload: bytes) -> bytes:

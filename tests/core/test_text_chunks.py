@@ -66,14 +66,26 @@ def learned(text, **fields):
 
 
 def test_a_chunk_that_differs_in_its_text_alone_is_not_decoded():
-    assert learned(" word").read(written(" another")) == " another"
+    assert learned(" word").read([written(" another"), written(" one")]) == [" another", " one"]
+
+
+def test_nor_are_those_whose_text_is_escaped():
+    texts = ['"', "\n", "\\", "é", ""]
+    assert learned(" word").read(list(map(written, texts))) == texts
+
+
+def test_they_are_read_up_to_the_first_of_another_kind():
+    no_string = written("a").replace(b'"a"', b'"\\x"')
+    chunks = [written("a"), written('"'), no_string, written("b")]
+    assert learned(" word").read(chunks) == ["a", '"']
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        written('"'),
-        written("\\"),
+        written("a").replace(b'"a"', b'"a","b"'),
+        written("a").replace(b'"a"', b'"a\\"'),
+        written("a").replace(b'"a"', b'"\\x"'),
         written(" word", model="n"),
         written("a").replace(b'"a"', b"1"),
         written("a")[:-1],
@@ -83,7 +95,7 @@ def test_a_chunk_that_differs_in_its_text_alone_is_not_decoded():
     ids=repr,
 )
 def test_any_other_is(other):
-    assert learned(" word").read(other) is None
+    assert learned(" word").read([other, written(" word")]) == []
 
 
 @pytest.mark.parametrize(
@@ -92,20 +104,4 @@ def test_any_other_is(other):
     ids=["text that stands elsewhere too", "none", "usage", "no choice"],
 )
 def test_nothing_is_learned_of_one_that_says_more(text, fields):
-    assert learned(text, **fields).read(written(" word", **fields)) is None
-
-
-def test_no_lot_that_is_taken_apart_at_once_is_large(monkeypatch):
-    """So that the event loop does not stand still: 5 ms are some thousand chunks."""
-    lots, fold = [], deltas.Assembly._fold
-
-    def counted(assembly):
-        lots.append(len(assembly._tape))
-        fold(assembly)
-
-    monkeypatch.setattr(deltas.Assembly, "_fold", counted)
-    assembly = deltas.Assembly(ChatCompletion)
-    for number in range(30_000):
-        assembly.feed(written(f" w{number}"))
-    assert max(lots) < 1_000
-    assert len(assembly.value()["choices"][0]["message"]["content"]) > 60_000
+    assert learned(text, **fields).read([written(" word", **fields)]) == []

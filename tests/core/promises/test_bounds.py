@@ -16,6 +16,7 @@ from lunar_core import (
     Limits,
     ResponseTooLargeError,
 )
+from lunar_core.wire import deltas
 from tests.faults_steps import (
     DONE,
     chunk,
@@ -256,6 +257,25 @@ def test_22_a_long_stream_takes_no_more_memory_than_a_short_one(connect, fault_s
     heights(100)
     short = heights(100)
     assert heights(2_400) < short + 4 * MIB  # of the 12 that went by
+
+
+def test_22_no_lot_of_a_stream_that_is_put_together_at_once_is_large(
+    connect, fault_server, monkeypatch
+):
+    """Or the event loop would stand still: 5 ms are some thousand chunks."""
+    lots, fold = [], deltas.Assembly.fold
+
+    def count(assembly):
+        lots.append(len(assembly._tape))
+        fold(assembly)
+
+    monkeypatch.setattr(deltas.Assembly, "fold", count)
+    words = [encode(chunk(f" w{number}")) for number in range(20_000)]
+    fault_server.script(sse(b"".join(words), chunk(finish="stop"), DONE))
+    stream = connect(fault_server).chat.completions.create(**QUESTION, stream=True)
+    answer = stream.get_final_completion()
+    assert len(answer.choices[0].message.content) > 60_000
+    assert max(lots) < 2_000
 
 
 def test_22_a_bombs_later_pieces_are_never_inflated(connect, fault_server, peak):
