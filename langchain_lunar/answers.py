@@ -22,8 +22,14 @@ from langchain_lunar.metadata import (
 )
 from lunar_core import bridge
 from lunar_core.types import completions as wire
+from lunar_core.wire.finish_reasons import is_token_limit
 from lunar_core.wire.output import is_cut_off
-from lunar_core.wire.replay import REASONING_FIELD, read_call_extra
+from lunar_core.wire.replay import (
+    REASONING_FIELD,
+    REASONING_FIELDS,
+    THINKING_FIELD,
+    read_call_extra,
+)
 
 
 @dataclass(frozen=True)
@@ -91,42 +97,34 @@ def read_calls(
 
 def why_invalid(text: str, finish_reason: str | None) -> str:
     """What is wrong with the arguments of a call that must not run."""
-    if finish_reason == "length" or is_cut_off(text):
+    if is_token_limit(finish_reason) or is_cut_off(text):
         return f"the arguments were cut off (finish_reason {finish_reason!r})"
     return "the arguments are no JSON object"
 
 
 _SPOKEN = frozenset({"role", "content", "tool_calls"})
+_OTHER_REASONING_FIELDS = (*REASONING_FIELDS[1:], THINKING_FIELD)
 
 
 def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
     """All that a message, or a piece of one, says beside its text and tool calls.
 
-    Reasoning is ``reasoning_content``, by whichever of its two names it came: LangChain's content blocks read that.
+    Reasoning is ``reasoning_content``, by whichever of its names it came: LangChain's content blocks read that.
     """
     extra = {key: value for key, value in message.items() if value and key not in _SPOKEN}
-    if isinstance(extra.get("reasoning"), str):
-        extra.pop("reasoning")
-        extra[REASONING_FIELD] = bridge.find_reasoning(message)
+    reasoning = bridge.find_reasoning(message)
+    if reasoning:
+        for name in _OTHER_REASONING_FIELDS:
+            if isinstance(extra.get(name), str):
+                del extra[name]
+        extra[REASONING_FIELD] = reasoning
     return extra
 
 
 def reasoning_metadata(message: Mapping[str, Any]) -> dict[str, Any]:
-    """By which name the reasoning of a message, or a piece of one, came, where it was not the usual one.
-
-    Who writes ``reasoning`` does not read ``reasoning_content``.
-    """
-    is_other = bool(message.get("reasoning")) and not message.get(REASONING_FIELD)
-    return {REASONING_NAME: "reasoning"} if is_other else {}
-
-
-def text_of(content: object) -> str:
-    """The text of a content that may be a string, parts or nothing."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    return "".join(text for text in texts if isinstance(text, str))
+    """By which name the reasoning of a message, or a piece of one, came, where it was not the usual one."""
+    name = bridge.find_reasoning_field(message)
+    return {} if name in (None, REASONING_FIELD) else {REASONING_NAME: name}
 
 
 def to_result(

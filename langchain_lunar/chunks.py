@@ -16,7 +16,6 @@ from langchain_lunar.answers import (
     additional_kwargs,
     read_calls,
     reasoning_metadata,
-    text_of,
 )
 from langchain_lunar.half_calls import wrong_bracket
 from langchain_lunar.messages import CALL_EXTRAS, CUSTOM_ARGUMENT
@@ -31,7 +30,8 @@ from lunar_core import bridge
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
 from lunar_core.wire import parsing
-from lunar_core.wire.replay import REASONING_FIELD
+from lunar_core.wire.content_parts import read_text
+from lunar_core.wire.replay import REASONING_FIELD, SIGNED_FIELDS, join_signed
 from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart, with_call_ids
 
 JSONObject = dict[str, Any]
@@ -91,7 +91,7 @@ class ChunkConverter:
             self._take_route(read_decision(chunk["routing"]))
         choice = chunk["choices"][0]
         if choice.get("index"):
-            choice = _first(chunk["choices"])
+            choice = bridge.find_shown_choice(chunk["choices"])
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self._finish_reason = reason
@@ -100,7 +100,7 @@ class ChunkConverter:
 
     def _note(self, chunk: JSONObject) -> None:
         for name in chunk.keys() - _READ_APART:
-            if chunk[name] is not None:
+            if chunk[name] not in (None, ""):  # Azure's remarks on a stream name no model and no id
                 self._stated[name] = chunk[name]
 
     def _take_route(self, route: RoutingDecision | None) -> None:
@@ -110,7 +110,7 @@ class ChunkConverter:
 
     def _message_chunk(self, delta: JSONObject, logprobs: object) -> ChatGenerationChunk | None:
         content = delta.get("content")
-        text = content if type(content) is str else text_of(content)
+        text = content if type(content) is str else read_text(content)
         calls = self._tool_calls(delta.get("tool_calls"))
         self._stated |= reasoning_metadata(delta)
         reasoning = self._set_aside(additional_kwargs(delta))
@@ -138,7 +138,8 @@ class ChunkConverter:
         """Keep what LangChain could not add up piece by piece; reasoning it can, and is returned."""
         reasoning = beside.pop(REASONING_FIELD, None)
         for key, value in beside.items():
-            self._beside[key] = _grown(self._beside.get(key), value)
+            join = join_signed if key in SIGNED_FIELDS else _grown
+            self._beside[key] = join(self._beside.get(key), value)
         return reasoning if isinstance(reasoning, str) else None
 
     def _tool_calls(self, pieces: object) -> list[ToolCallChunk]:
@@ -250,16 +251,6 @@ class ChunkConverter:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _objects(values: object) -> list[JSONObject]:
-    listed = values if isinstance(values, list) else []
-    return [value for value in listed if isinstance(value, dict)]
-
-
-def _first(choices: object) -> JSONObject:
-    """The choice that a stream shows, where the service sends several: a message has one text."""
-    return next((choice for choice in _objects(choices) if choice.get("index") in (None, 0)), {})
 
 
 def _grown(old: object, new: object) -> object:

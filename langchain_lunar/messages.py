@@ -24,6 +24,7 @@ from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
 from lunar_core.wire.replay import (
     REASONING_FIELD,
+    REASONING_FIELDS,
     SIGNED_FIELDS,
     add_call_extra,
     find_open_tool_loop,
@@ -216,12 +217,9 @@ def _signed(message: AIMessage, turn: Part, *, has_reasoning: bool) -> Part:
     """``turn`` with all that its writer wants to see again."""
     fields = message.additional_kwargs
     signed = {name: fields[name] for name in SIGNED_FIELDS if fields.get(name)}
-    if (
-        has_reasoning
-        and REASONING_NAME not in message.response_metadata
-        and fields.get(REASONING_FIELD)
-    ):
-        signed[REASONING_FIELD] = fields[REASONING_FIELD]
+    name = message.response_metadata.get(REASONING_NAME, REASONING_FIELD)
+    if has_reasoning and name in REASONING_FIELDS and fields.get(REASONING_FIELD):
+        signed[name] = fields[REASONING_FIELD]
     extras = _extras_of(message)
     if extras and "tool_calls" in turn:
         calls = [add_call_extra(call, extras.get(call["id"], {})) for call in turn["tool_calls"]]

@@ -31,6 +31,7 @@ from lunar_core import bridge
 from lunar_core.errors import LunarError, OutputTruncatedError, ToolChoiceIgnoredError
 from lunar_core.types.completions import ChatCompletion, Choice, Message
 from lunar_core.types.usage import Usage
+from lunar_core.wire.finish_reasons import is_token_limit, is_withheld
 from lunar_core.wire.output import is_cut_off, make_truncated_error
 
 _BY_PROMPT = 'with_structured_output(…, method="prompt") asks by the prompt'
@@ -186,7 +187,8 @@ def check_forced_call(message: AIMessage, tool_choice: object, answer: ChatCompl
         isinstance(tool_choice, Mapping) and tool_choice.get("type") == "function"
     )
     has_calls = message.tool_calls or message.invalid_tool_calls
-    stopped = answer.choices[0].finish_reason in {"length", "content_filter"}
+    reason = answer.choices[0].finish_reason
+    stopped = is_token_limit(reason) or is_withheld(reason)
     if is_forced and not (has_calls or stopped or is_refused(message)):
         raise _ignored_error(message, answer.model, answer)
 
@@ -201,11 +203,11 @@ def _check_call(message: AIMessage, finish_reason: str | None, token_limit: int 
         return
     if message.invalid_tool_calls:
         text = without_wrong_bracket(message.invalid_tool_calls[0]["args"] or "")
-        if finish_reason == "length" or is_cut_off(text):
+        if is_token_limit(finish_reason) or is_cut_off(text):
             raise _with_answer(_truncated(text, finish_reason, token_limit), message)
         why = "the arguments of the tool call are no JSON object"
         raise OutputParserException(f"{why}: {text[:200]!r}", llm_output=text)
-    if finish_reason == "length":
+    if is_token_limit(finish_reason):
         raise _with_answer(_truncated(message.text, finish_reason, token_limit), message)
     raise _ignored_error(message, message.response_metadata.get("model_name"), _answer_of(message))
 

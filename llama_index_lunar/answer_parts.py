@@ -18,7 +18,8 @@ from llama_index.core.base.llms.types import (
 )
 
 from lunar_core import bridge
-from lunar_core.wire.replay import add_call_extra, read_call_extra
+from lunar_core.wire.finish_reasons import is_token_limit
+from lunar_core.wire.replay import REASONING_FIELD, add_call_extra, read_call_extra
 from lunar_core.wire.tool_calls import ToolCallPart, as_text
 
 JSONObject = dict[str, Any]
@@ -29,6 +30,10 @@ LEAST_LOGPROB = -9999.0
 
 REPLAY = "lunar_replay"
 """The key in a message's ``additional_kwargs`` of what goes back to the model that wrote it: memories keep it there."""
+
+
+REASONING_NAME = "reasoning_field"
+"""Where that says by which name the message's reasoning came, if not by the usual one."""
 
 
 @dataclass
@@ -86,7 +91,7 @@ class AnswerToolCall:
         if not self.name:
             return False
         if self.type == "custom":
-            return finish_reason != "length"
+            return not is_token_limit(finish_reason)
         return bridge.parse_arguments(self.arguments, finish_reason=finish_reason) is not None
 
 
@@ -128,16 +133,20 @@ def make_message(
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
 
 
-def keep_for_replay(message: ChatMessage, signed: JSONObject, writer: str | None) -> None:
+def keep_for_replay(
+    message: ChatMessage, signed: JSONObject, writer: str | None, reasoning_field: str | None
+) -> None:
     """Have a finished message carry what it goes back with, and the name of the model that wrote it.
 
-    ``signed``: fields beside the known ones. Nothing is added to a message that has neither those nor reasoning nor
-    fields of that kind on its tool calls.
+    ``signed``: fields beside the known ones. ``reasoning_field``: where its reasoning stood. Nothing is added to a
+    message that has neither those nor reasoning nor fields of that kind on its tool calls.
     """
     has_reasoning = any(isinstance(block, ThinkingBlock) for block in message.blocks)
     calls = message.additional_kwargs.get("tool_calls", ())
     if signed or has_reasoning or any(read_call_extra(call) for call in calls):
         message.additional_kwargs[REPLAY] = {"model": writer, **signed}
+    if reasoning_field not in (None, REASONING_FIELD):
+        message.additional_kwargs[REPLAY][REASONING_NAME] = reasoning_field
 
 
 def read_logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
@@ -181,12 +190,7 @@ def first_choice(chunk: JSONObject) -> JSONObject:
     first: JSONObject = choices[0]
     if not first.get("index"):
         return first
-    return next((choice for choice in objects(choices) if not choice.get("index")), {})
-
-
-def text_of_parts(content: object) -> str:
-    """The text of content that an upstream sends as a list of parts."""
-    return "".join(string(part.get("text")) or "" for part in objects(content))
+    return bridge.find_shown_choice(choices)
 
 
 def objects(values: object) -> list[JSONObject]:

@@ -22,7 +22,6 @@ from llama_index_lunar.answer_parts import (
     read_logprobs,
     split_calls,
     string,
-    text_of_parts,
 )
 from llama_index_lunar.metadata import (
     answer_metadata,
@@ -33,7 +32,8 @@ from llama_index_lunar.metadata import (
 from lunar_core import bridge
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
-from lunar_core.wire.replay import SIGNED_FIELDS
+from lunar_core.wire.content_parts import read_text
+from lunar_core.wire.replay import SIGNED_FIELDS, join_signed
 from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart
 
 JSONObject = dict[str, Any]
@@ -69,6 +69,7 @@ class ChatChunks:
         self._refusal = ""
         self._text: str | None = None
         self._reasoning = ""
+        self._reasoning_field: str | None = None
         self._calls: dict[int, AnswerToolCall] = {}
         self._signed: JSONObject = {}
         self._assembler = ToolCallAssembler()
@@ -90,13 +91,17 @@ class ChatChunks:
         value = choice.get("delta")
         delta: JSONObject = value if isinstance(value, dict) else {}
         content = delta.get("content")
-        text = content if isinstance(content, str) else text_of_parts(content)
+        text = content if isinstance(content, str) else read_text(content)
         if text or content == "":
             self._text = text if self._text is None else self._text + text
         self._refusal += string(delta.get("refusal")) or ""
         reasoning = bridge.find_reasoning(delta)
         self._reasoning += reasoning
-        self._signed |= {name: delta[name] for name in SIGNED_FIELDS if delta.get(name)}
+        if reasoning:
+            self._reasoning_field = bridge.find_reasoning_field(delta)
+        for name in SIGNED_FIELDS:
+            if delta.get(name):
+                self._signed[name] = join_signed(self._signed.get(name), delta[name])
         parts = self._assembler.feed(delta.get("tool_calls"))
         self._add(parts)
         response = ChatResponse(
@@ -125,7 +130,8 @@ class ChatChunks:
             metadata["refusal"] = self._refusal
         thinking = reasoning_tokens(stream.usage)
         message = make_message(self._text, self._reasoning, calls, thinking)
-        keep_for_replay(message, self._signed, find_writer(stream.call, stream.routing))
+        writer = find_writer(stream.call, stream.routing)
+        keep_for_replay(message, self._signed, writer, self._reasoning_field)
         return ChatResponse(
             message=message,
             delta="",
@@ -188,7 +194,7 @@ class _StreamEnd:
             string(first_choice(chunk).get("finish_reason")) or self._finish_reason
         )
         for name in ("id", "model", "provider"):
-            if isinstance(chunk.get(name), str):
+            if string(chunk.get(name)):  # Azure's remarks on a stream say "" here
                 self._fields[name] = chunk[name]
 
     def conclude(
@@ -199,7 +205,7 @@ class _StreamEnd:
     ) -> tuple[JSONObject, JSONObject]:
         """``raw`` and ``additional_kwargs`` of the last response, which takes the place of ``held``."""
         choice = {"index": 0, **empty, "finish_reason": self._finish_reason}
-        raw = {**self._fields, **(held.raw if held and held.raw else {"choices": [choice]})}
+        raw = {**(held.raw if held and held.raw else {"choices": [choice]}), **self._fields}
         usage, route = stream.usage, stream.routing
         raw = complete_raw(raw, usage, bridge.routing_dict(route) or self._routing)
         return raw, answer_metadata(raw, stream.call, usage, route, self._finish_reason)

@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index_lunar.messages import to_message
 from lunar_core.errors import OutputTruncatedError, ToolChoiceIgnoredError
 from lunar_core.types.completions import ChatCompletion
+from lunar_core.wire.finish_reasons import is_token_limit, is_withheld
 from lunar_core.wire.output import is_cut_off, make_truncated_error
 
 JSONObject = dict[str, Any]
@@ -38,7 +39,7 @@ def find_truncation(
     ``token_limit``: the ``max_tokens`` of the request, where it had one.
     """
     finish_reason = response.additional_kwargs.get("finish_reason")
-    if finish_reason != "length" and not is_cut_off(output):
+    if not (is_token_limit(finish_reason) or is_cut_off(output)):
         return None
     error = make_truncated_error(output, finish_reason=finish_reason, token_limit=token_limit)
     twin = TruncatedValueError(error.message, partial=rebuild_answer(response))
@@ -52,19 +53,22 @@ def find_refusal(response: Response) -> ValueError | None:
     refusal = response.additional_kwargs.get("refusal")
     if refusal:
         return ValueError(f"the model refused to answer: {str(refusal)[:SHOWN]!r}")
-    if response.additional_kwargs.get("finish_reason") == "content_filter":
-        return ValueError("the answer was withheld by a filter (finish_reason 'content_filter')")
+    finish_reason = response.additional_kwargs.get("finish_reason")
+    if is_withheld(finish_reason):
+        return ValueError(f"the answer was withheld (finish_reason {finish_reason!r})")
     return None
 
 
 def is_in_words(response: ChatResponse) -> bool:
     """Whether a finished answer calls no tool, and neither the token limit nor a refusal is the reason."""
     metadata = response.additional_kwargs
+    finish_reason = metadata.get("finish_reason")
     return not (
         "tool_calls" in response.message.additional_kwargs
         or metadata.get("invalid_tool_calls")
         or metadata.get("refusal")
-        or metadata.get("finish_reason") in ("length", "content_filter")
+        or is_token_limit(finish_reason)
+        or is_withheld(finish_reason)
     )
 
 

@@ -7,11 +7,12 @@ from typing import Any, Literal, cast
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, ThinkingBlock, ToolCallBlock
 
-from llama_index_lunar.answer_parts import REPLAY
+from llama_index_lunar.answer_parts import REASONING_NAME, REPLAY
 from llama_index_lunar.content import to_assistant_content, to_content
 from lunar_core import bridge
 from lunar_core.wire.replay import (
     REASONING_FIELD,
+    REASONING_FIELDS,
     SIGNED_FIELDS,
     add_call_extra,
     find_open_tool_loop,
@@ -73,8 +74,9 @@ class Conversation:
             )
             signed = {name: replay[name] for name in SIGNED_FIELDS if name in replay}
             reasoning = _reasoning_of(message) if has_reasoning else ""
-            if reasoning:
-                signed[REASONING_FIELD] = reasoning
+            name = replay.get(REASONING_NAME, REASONING_FIELD)
+            if reasoning and name in REASONING_FIELDS:
+                signed[name] = reasoning
             sent.append({**_with_signed_calls(message, wire, is_ours=bool(replay)), **signed})
         return sent
 

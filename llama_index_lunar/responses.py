@@ -113,7 +113,8 @@ def chat_response(
     if isinstance(audio.get("data"), str):
         message.blocks.append(AudioBlock(audio=audio["data"].encode()))
     signed = {name: content[name] for name in SIGNED_FIELDS if content.get(name)}
-    keep_for_replay(message, signed, find_writer(answer.call, answer.routing))
+    writer = find_writer(answer.call, answer.routing)
+    keep_for_replay(message, signed, writer, bridge.find_reasoning_field(content))
     metadata = answer_metadata(
         raw, answer.call, answer.usage, answer.routing, choice.get("finish_reason")
     )

@@ -14,7 +14,9 @@ from pydantic_core import to_jsonable_python
 from lunar_core.errors import ConfigurationError
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
+from lunar_core.wire.content_parts import read_thinking
 from lunar_core.wire.output import parse_json_output, parse_tool_arguments
+from lunar_core.wire.replay import REASONING_FIELDS, THINKING_FIELD
 from lunar_core.wire.routes import find_provider
 from lunar_core.wire.text import join_all_surrogates
 
@@ -130,12 +132,29 @@ class PlainTexts:
 
 
 def find_reasoning(message: Mapping[str, object]) -> str:
-    """What a reasoning model says to itself, in a message or a delta; "" without. Upstreams name it in two ways."""
-    for name in ("reasoning_content", "reasoning"):
+    """What a reasoning model says to itself, in a message or a delta; "" without. Upstreams place it variously."""
+    name = find_reasoning_field(message)
+    reasoning = None if name is None else message.get(name)
+    if isinstance(reasoning, str):
+        return reasoning
+    return "" if name is None else read_thinking(message.get("content"))
+
+
+def find_reasoning_field(message: Mapping[str, object]) -> str | None:
+    """The field that the reasoning of a message or a delta stands in; None without. "thinking": among its parts."""
+    for name in (*REASONING_FIELDS, THINKING_FIELD):
         reasoning = message.get(name)
         if isinstance(reasoning, str) and reasoning:
-            return reasoning
-    return ""
+            return name
+    content = message.get("content")
+    return THINKING_FIELD if not isinstance(content, str) and read_thinking(content) else None
+
+
+def find_shown_choice(choices: object) -> dict[str, Any]:
+    """The choice that is shown of several: a message has one text. {} where the first of them is not among these."""
+    listed = choices if isinstance(choices, list) else []
+    firsts = [choice for choice in listed if isinstance(choice, dict)]
+    return next((choice for choice in firsts if choice.get("index") in (None, 0, "0")), {})
 
 
 def routing_dict(routing: RoutingDecision | None) -> dict[str, object] | None:
@@ -187,7 +206,7 @@ def parse_arguments(
 ) -> dict[str, object] | None:
     """The arguments of a finished tool call; None where they are no whole JSON object, so that nothing runs on them.
 
-    {} for none at all, unless the token limit (``finish_reason`` "length") cut the answer off: then what was to
+    {} for none at all, unless the token limit (by its ``finish_reason``) cut the answer off: then what was to
     come is unknown.
     """
     return parse_tool_arguments(text, finish_reason=finish_reason)

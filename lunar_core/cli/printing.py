@@ -17,6 +17,7 @@ from lunar_core import ChatCompletion, Completion, LunarError, Usage
 from lunar_core.cost.entries import Estimate
 from lunar_core.cost.report.words import shown_name, usd
 from lunar_core.types.steering import STEERING
+from lunar_core.wire.finish_reasons import is_token_limit
 
 
 def is_on_a_terminal() -> bool:
@@ -89,7 +90,7 @@ def answer_facts(
         facts.append(f"{answer.call.latency_ms / 1000:.1f} s")
     if len(answer.call.attempts) > 1:
         facts.append(f"{len(answer.call.attempts)} attempts")
-    if any(choice.finish_reason == "length" for choice in answer.choices):
+    if any(is_token_limit(choice.finish_reason) for choice in answer.choices):
         facts.append("cut off at max_tokens")
     return facts
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true is no number")  # noqa: TRY004  # pydantic takes ValueErrors alone
+    return value
+
+
+Count = Annotated[int, Field(ge=0), BeforeValidator(_no_truth)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_truth)]
 
 
 _CACHED_TOKENS = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens")

@@ -17,6 +17,7 @@ from lunar_core.types.completions import (
 )
 from lunar_core.wire.error_responses import find_failure, make_failure_error
 from lunar_core.wire.event_streams import is_event_stream, put_together
+from lunar_core.wire.finish_reasons import is_failure
 from lunar_core.wire.parsing import parse_as, parse_json, validate_leniently
 from lunar_core.wire.tool_calls import make_call_id
 
@@ -52,7 +53,10 @@ _C = TypeVar("_C", ChatCompletion, Completion, RoutedCompletion)
 def _read(kind: type[_C], payload: bytes) -> _C:
     if is_event_stream(payload):
         return validate_leniently(kind, put_together(payload, kind))
-    return _checked(parse_as(kind, payload), payload)
+    answer = parse_as(kind, payload)
+    if any(not _has_body(call) for choice in answer.choices for call in _calls_of(choice)):
+        answer = validate_leniently(kind, parse_json(payload))  # which knows other forms of a call
+    return _checked(answer, payload)
 
 
 def _checked(answer: _C, payload: bytes) -> _C:
@@ -61,7 +65,8 @@ def _checked(answer: _C, payload: bytes) -> _C:
         raise ValueError("there are no choices")
     if not all(map(_is_answered, answer.choices)):
         raise ValueError("one of the choices holds no answer")
-    if b'"error"' in payload and find_failure(parse_json(payload)) is not None:
+    may_tell = b'"error"' in payload or any(is_failure(c.finish_reason) for c in answer.choices)
+    if may_tell and find_failure(parse_json(payload)) is not None:
         error = make_failure_error(payload)
         error.partial = answer
         raise error
@@ -105,5 +110,9 @@ def _call_id(call: ToolCall, place: int, answer_id: str | None) -> str:
     return make_call_id(answer_id, place, call.function.name, call.function.arguments)
 
 
-def _calls_of(choice: Choice) -> list[ToolCall]:
-    return choice.message.tool_calls or []
+def _calls_of(choice: Choice | TextChoice) -> list[ToolCall]:
+    return (choice.message.tool_calls or []) if isinstance(choice, Choice) else []
+
+
+def _has_body(call: ToolCall) -> bool:
+    return not call.model_fields_set.isdisjoint({"function", "custom"})

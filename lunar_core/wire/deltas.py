@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pydantic_core import from_json
 
 from lunar_core.types.completions import ChatCompletion, Completion
+from lunar_core.wire.content_parts import read_text, read_thinking
+from lunar_core.wire.replay import SIGNED_FIELDS, THINKING_FIELD, join_signed
 from lunar_core.wire.text_chunks import TextChunks
 from lunar_core.wire.tool_calls import ToolCallAssembler, with_call_ids
 
@@ -31,12 +33,17 @@ class _Choice:
 
     def _add_delta(self, delta: Mapping[str, object]) -> None:
         for key, value in delta.items():
-            if key == "tool_calls" and isinstance(value, list):
+            if key == "tool_calls":
                 self.tool_calls.feed(value)
             elif key == "role" and value:
                 self.fields["role"] = value
             elif isinstance(value, str):
                 self.add_text(key, value)
+            elif key == "content":
+                self.add_text(key, read_text(value))
+                self.add_text(THINKING_FIELD, read_thinking(value))
+            elif key in SIGNED_FIELDS:
+                self.fields[key] = join_signed(self.fields.get(key), value)
             elif value is not None:
                 self.fields[key] = _merged(self.fields.get(key), value)
 
@@ -60,6 +67,10 @@ class _Choice:
         return {"index": index, "message": message, "finish_reason": None, **self.outer}
 
 
+_GROWING = {"arguments", "data", "transcript"}
+"""Texts inside of objects that come in pieces: of ``function_call``, of ``audio``."""
+
+
 def _merged(old: object, new: object) -> object:
     """Lists grow, objects are merged key by key, anything else is what was said last."""
     if isinstance(old, list) and isinstance(new, list):
@@ -68,10 +79,18 @@ def _merged(old: object, new: object) -> object:
         return {
             **old,
             **{
-                key: _merged(old.get(key), value) for key, value in new.items() if value is not None
+                key: _add_text(old.get(key), value)
+                if key in _GROWING
+                else _merged(old.get(key), value)
+                for key, value in new.items()
+                if value is not None
             },
         }
     return new
+
+
+def _add_text(old: object, new: object) -> object:
+    return old + new if isinstance(old, str) and isinstance(new, str) else new
 
 
 class Assembly:
@@ -94,7 +113,8 @@ class Assembly:
     def add(self, chunk: Mapping[str, object]) -> None:
         """Take in one chunk as decoded JSON."""
         for key, value in chunk.items():
-            if value is not None and key not in ("choices", "object", "error", "detail"):
+            # "" says nothing: Azure's remarks on a stream name no model and no id.
+            if value not in (None, "") and key not in ("choices", "object", "error", "detail"):
                 self._fields[key] = _settled(key, self._fields.get(key), value)
         for choice in _mappings(chunk.get("choices")):
             index = choice.get("index")
@@ -112,7 +132,7 @@ class Assembly:
             if name in payload:
                 chunk = _decoded(payload)
                 newer = chunk.get(field) if chunk is not None else None
-                if newer is not None:
+                if newer not in (None, ""):
                     value = _settled(field, value, newer)
                     if field not in _SETTLED:
                         break

@@ -14,6 +14,7 @@ from lunar_core.errors import (
 )
 from lunar_core.types.completions import ChatCompletion
 from lunar_core.types.upstream import UpstreamFailure
+from lunar_core.wire.finish_reasons import is_failure
 from lunar_core.wire.headers import read_request_id, read_retry_after
 from lunar_core.wire.parsing import parse_json, validate_leniently
 from lunar_core.wire.upstream import read_upstream
@@ -84,8 +85,9 @@ def find_failure(data: object) -> Mapping[str, object] | None:
         if isinstance(choice, Mapping):
             if choice.get("error"):
                 return {"error": choice["error"]}
-            if choice.get("finish_reason") == "error":
-                return {"error": "it gave no reason but finish_reason 'error'"}
+            reason = choice.get("finish_reason")
+            if is_failure(reason):
+                return {"error": f"it gave no reason but finish_reason {reason!r}"}
     return None
 
 

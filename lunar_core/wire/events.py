@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from lunar_core.errors import AnswerFailedError, APIStreamError, RateLimitError
-from lunar_core.types.completions import ChatCompletionChunk, CompletionChunk
+from lunar_core.types.completions import (
+    ChatCompletionChunk,
+    ChunkChoice,
+    CompletionChunk,
+    TextChunkChoice,
+)
 from lunar_core.wire import error_responses, parsing
+from lunar_core.wire.finish_reasons import is_failure
 
 JSONObject = dict[str, object]
 
@@ -28,7 +35,7 @@ def chat_chunk(payload: bytes) -> ChatCompletionChunk | None:
         chunk: ChatCompletionChunk = _chat_chunk(payload)
     except ValidationError:
         return _unusual(payload, ChatCompletionChunk, {"index": 0, "delta": {}})
-    if chunk.choices and payload.rfind(b'"error"') < 0:
+    if chunk.choices and payload.rfind(b'"error"') < 0 and not _has_failed(chunk.choices):
         return chunk
     return _unusual(payload, ChatCompletionChunk, {"index": 0, "delta": {}})
 
@@ -39,7 +46,7 @@ def text_chunk(payload: bytes) -> CompletionChunk | None:
         chunk: CompletionChunk = _text_chunk(payload)
     except ValidationError:
         return _unusual(payload, CompletionChunk, {"index": 0, "text": ""})
-    if chunk.choices and payload.rfind(b'"error"') < 0:
+    if chunk.choices and payload.rfind(b'"error"') < 0 and not _has_failed(chunk.choices):
         return chunk
     return _unusual(payload, CompletionChunk, {"index": 0, "text": ""})
 
@@ -51,10 +58,13 @@ def plain_chunk(payload: bytes) -> JSONObject | None:
     """
     try:
         chunk: JSONObject = from_json(payload)
-        first = chunk["choices"][0]  # type: ignore[index]  # whatever it is, the except below takes it
-        if (type(first.get("delta")) is dict or type(first.get("text")) is str) and payload.rfind(
-            b'"error"'
-        ) < 0:
+        choices = chunk["choices"]
+        first = choices[0]  # type: ignore[index]  # whatever it is, the except below takes it
+        if (
+            (type(first.get("delta")) is dict or type(first.get("text")) is str)
+            and payload.rfind(b'"error"') < 0
+            and (first.get("finish_reason") is None or not is_failure(first["finish_reason"]))
+        ):
             return chunk
     except (ValueError, TypeError, LookupError, AttributeError):
         pass
@@ -66,6 +76,13 @@ def plain_chunk(payload: bytes) -> JSONObject | None:
         if chat is None
         else {**chat.model_dump(exclude_unset=True), "choices": _with_deltas(chat)}
     )
+
+
+def _has_failed(choices: Iterable[ChunkChoice | TextChunkChoice]) -> bool:
+    for choice in choices:  # noqa: SIM110  # any() takes thrice the time, and this is asked of every chunk
+        if choice.finish_reason is not None and is_failure(choice.finish_reason):
+            return True
+    return False
 
 
 def _with_deltas(chunk: ChatCompletionChunk) -> list[JSONObject]:

@@ -11,6 +11,7 @@ import json
 from pydantic_core import from_json
 
 from lunar_core.errors import OutputTruncatedError
+from lunar_core.wire.finish_reasons import is_token_limit
 from lunar_core.wire.text import join_all_surrogates
 
 SHOWN = 500
@@ -22,7 +23,7 @@ def parse_tool_arguments(
 ) -> dict[str, object] | None:
     """The arguments as a dict; None where they are no whole JSON object. {} for none, unless they were cut off."""
     if text is None or not text.strip():
-        return None if finish_reason == "length" else {}
+        return None if is_token_limit(finish_reason) else {}
     try:
         value = _parse_whole(text)
     except ValueError:
@@ -39,7 +40,7 @@ def parse_json_output(
     try:
         return _parse_whole(text or "")
     except ValueError:
-        if finish_reason == "length" or is_cut_off(text or ""):
+        if is_token_limit(finish_reason) or is_cut_off(text or ""):
             raise make_truncated_error(
                 text or "", finish_reason=finish_reason, token_limit=token_limit
             ) from None
@@ -60,7 +61,7 @@ def is_cut_off(text: str) -> bool:
     else:
         return False
     try:
-        from_json(text, allow_partial="trailing-strings")
+        from_json(text, allow_partial=True)
     except ValueError:
         return False
     return True

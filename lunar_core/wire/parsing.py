@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import NoneType
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lunar_core.wire.content_parts import read_text, read_thinking
+from lunar_core.wire.replay import THINKING_FIELD
 from lunar_core.wire.text import join_all_surrogates
+from lunar_core.wire.tool_calls import as_calls
 
 # Without these an answer is no answer. Any other field that the service garbles is dropped (None).
 _ESSENTIAL = {
@@ -99,15 +103,23 @@ def _mend_habits(data: dict[str, object]) -> None:
                 if isinstance(choice, dict) and message is None:
                     choice.pop(holder, None)
                 continue
-            content = message.get("content")
-            if isinstance(content, list):
-                texts = [part.get("text") for part in content if isinstance(part, dict)]
-                message["content"] = "".join(text for text in texts if isinstance(text, str))
-            calls = message.get("tool_calls")
-            for call in calls if isinstance(calls, list) else ():
-                function = call.get("function") if isinstance(call, dict) else None
-                if isinstance(function, dict):
-                    _mend_function(function)
+            _mend_message(message)
+
+
+def _mend_message(message: dict[str, object]) -> None:
+    content = message.get("content")
+    if isinstance(content, list) or (isinstance(content, dict) and "text" in content):
+        message["content"] = read_text(content)
+        if thinking := read_thinking(content):
+            message.setdefault(THINKING_FIELD, thinking)
+    calls = message.get("tool_calls")
+    listed = [calls] if isinstance(calls, dict) else calls
+    if isinstance(listed, list) and all(isinstance(call, (dict, NoneType)) for call in listed):
+        message["tool_calls"] = as_calls(listed)
+        for call in as_calls(listed):
+            function = call.get("function")
+            if isinstance(function, dict):
+                _mend_function(function)
 
 
 def _mend_function(function: dict[str, object]) -> None:

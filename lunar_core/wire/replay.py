@@ -9,11 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-SIGNED_FIELDS = ("extra_content", "provider_specific_fields", "reasoning_details")
+SIGNED_FIELDS = (
+    "extra_content",
+    "provider_specific_fields",
+    "reasoning_details",
+    "thinking_blocks",
+)
 """Fields of an assistant's message that go back as they came."""
 
 REASONING_FIELD = "reasoning_content"
 """Goes back while the results of the tools that it led to are being read, see ``find_open_tool_loop``."""
+
+REASONING_FIELDS = (REASONING_FIELD, "reasoning")
+"""Its two names. It goes back under the one that it came by: who writes ``reasoning`` (vLLM, OpenRouter, Groq) reads no
+other."""
+
+THINKING_FIELD = "thinking"
+"""Where reasoning is kept that came among the parts of the content. It has no field to go back in."""
+
+_GROWING = {"reasoning.summary": "summary", "reasoning.text": "text", "thinking": "thinking"}
+"""The parts of signed fields that come in pieces, by their type: what of them is text."""
 
 _CALL_FIELDS = {"id", "type", "index", "function", "custom"}
 _FUNCTION_FIELDS = {"name", "arguments", "input"}
@@ -41,6 +56,35 @@ def add_call_extra(call: Mapping[str, object], extra: Mapping[str, object]) -> d
     if isinstance(function, Mapping) and isinstance(inner, Mapping):
         merged["function"] = {**function, **inner}
     return merged
+
+
+def join_signed(old: object, new: object) -> object:
+    """A signed field, after one more delta of a stream. Text that came in pieces is one part again, with its signature.
+
+    >>> join_signed([{"type": "thinking", "thinking": "h"}], [{"type": "thinking", "thinking": "m", "signature": "S"}])
+    [{'type': 'thinking', 'thinking': 'hm', 'signature': 'S'}]
+    """
+    if isinstance(old, list) and isinstance(new, list):
+        if old and new and _continues(old[-1], new[0]):
+            return [*old[:-1], _grown(old[-1], new[0]), *new[1:]]
+        return [*old, *new]
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{key: join_signed(old.get(key), value) for key, value in new.items()}}
+    return old if new is None else new
+
+
+def _continues(part: object, piece: object) -> bool:
+    """Whether ``piece`` belongs to ``part``, the last one so far: a signature ends a part."""
+    if not isinstance(part, Mapping) or not isinstance(piece, Mapping):
+        return False
+    is_same = part.get("type") == piece.get("type") and part.get("index") == piece.get("index")
+    return is_same and part.get("type") in _GROWING and not part.get("signature")
+
+
+def _grown(part: Mapping[str, object], piece: Mapping[str, object]) -> dict[str, object]:
+    name = _GROWING[str(part["type"])]
+    text = "".join(str(some.get(name) or "") for some in (part, piece))
+    return {**part, **{key: value for key, value in piece.items() if value}, name: text}
 
 
 def find_open_tool_loop(roles: Sequence[str]) -> int:
@@ -80,7 +124,7 @@ def without_signed_fields(messages: object) -> object:
 def _unsigned(message: Mapping[str, object]) -> Mapping[str, object]:
     if message.get("role") != "assistant":
         return message
-    fields = {k: v for k, v in message.items() if k not in {*SIGNED_FIELDS, REASONING_FIELD}}
+    fields = {k: v for k, v in message.items() if k not in {*SIGNED_FIELDS, *REASONING_FIELDS}}
     calls = fields.get("tool_calls")
     if isinstance(calls, (list, tuple)):
         fields["tool_calls"] = [

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _FIELDS = {"index", "id", "type", "function", "custom"}
+_FUNCTION_FIELDS = {"name", "arguments"}
 _MARKS = re.compile(r'\\.|\\$|["{}\[\]]', re.DOTALL)
 
 
@@ -58,6 +59,25 @@ def _call_id_of(call: Mapping[str, object], place: int, answer_id: object) -> st
     return make_call_id(stated, place, marks.name or "", marks.text)
 
 
+def as_calls(calls: object) -> list[dict[str, object]]:
+    """Tool calls, or pieces of them, in the usual form: a list of dicts, each with its function in a dict of its own.
+
+    Some upstreams send one call without a list, null beside the calls, or the function's fields beside the id.
+
+    >>> as_calls({"id": "c1", "name": "f", "arguments": "{}"})
+    [{'id': 'c1', 'function': {'name': 'f', 'arguments': '{}'}}]
+    """
+    listed = calls if isinstance(calls, list) else [calls]
+    return [_with_function(call) for call in listed if isinstance(call, dict)]
+
+
+def _with_function(call: dict[str, object]) -> dict[str, object]:
+    if "function" in call or "custom" in call or not call.keys() & _FUNCTION_FIELDS:
+        return call
+    function = {key: value for key, value in call.items() if key in _FUNCTION_FIELDS}
+    return {**{k: v for k, v in call.items() if k not in _FUNCTION_FIELDS}, "function": function}
+
+
 class ToolCallAssembler:
     """Takes the ``tool_calls`` of each delta of one choice, in order; knows at any time what they amount to.
 
@@ -80,7 +100,7 @@ class ToolCallAssembler:
     def feed(self, pieces: object) -> list[ToolCallPart]:
         """What ``pieces``, the ``tool_calls`` of a delta, add. What is no piece is passed over."""
         parts, named = [], set[int]()  # the calls that were named in this delta already
-        for piece in _mappings(pieces):
+        for piece in as_calls(pieces):
             marks = _Marks.read(piece)
             call = self._call_of(marks, named)
             if marks.name:
@@ -156,7 +176,7 @@ class _Marks:
         name = holder.get("name")
         return cls(
             index if isinstance(index, (int, str)) else None,
-            call_id if isinstance(call_id, str) and call_id else None,
+            str(call_id) if isinstance(call_id, (int, str)) and call_id != "" else None,
             name if isinstance(name, str) and name else None,
             as_text(holder.get("input" if isinstance(custom, Mapping) else "arguments")),
         )
@@ -333,7 +353,3 @@ def _are_equal(first: str, again: str) -> bool:
         return bool(json.loads(first) == json.loads(again))
     except (ValueError, RecursionError):
         return False
-
-
-def _mappings(value: object) -> Iterable[Mapping[str, object]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

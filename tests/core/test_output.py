@@ -49,7 +49,8 @@ def test_arguments_that_are_no_json_object_are_none(text):
 def test_no_arguments_are_an_empty_object_and_under_the_token_limit_unknown(text):
     assert bridge.parse_arguments(text, finish_reason="tool_calls") == {}
     if text != "null":
-        assert bridge.parse_arguments(text, finish_reason="length") is None
+        for reason in ("length", "max_tokens", "MAX_TOKENS"):
+            assert bridge.parse_arguments(text, finish_reason=reason) is None
 
 
 def test_a_line_break_inside_a_string_is_let_be():

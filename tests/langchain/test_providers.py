@@ -144,17 +144,73 @@ def test_reasoning_goes_back_in_the_tool_loop_that_is_answered(
 
 
 @STREAMED
-def test_reasoning_under_another_name_is_not_sent_under_this_one(
-    scripted, fault_server, way, is_streamed
+@pytest.mark.parametrize("travel", TRAVELS)
+@pytest.mark.filterwarnings("ignore:The function `load` is in beta")
+@pytest.mark.parametrize(
+    ("spoken", "sent"),
+    [
+        ({"reasoning": "think"}, {"reasoning"}),
+        ({"reasoning_content": "think"}, {"reasoning_content"}),
+        ({"content": [{"type": "thinking", "thinking": [{"text": "think"}]}]}, set()),
+    ],
+    ids=["vLLM", "DeepSeek", "Mistral"],
+)
+def test_reasoning_goes_back_under_the_name_that_it_came_by(
+    scripted, fault_server, way, is_streamed, travel, spoken, sent
 ):
     fault_server.script(
-        answer(is_streamed, "tool_calls", tool_calls=[function("f")], reasoning="think"),
+        answer(is_streamed, "tool_calls", tool_calls=[function("f")], **spoken),
+        plain(content="k"),
         plain(content="k"),
     )
-    message = ask(way, scripted(), "x", is_streamed)
+    message = TRAVELS[travel](ask(way, scripted(), "x", is_streamed))
+    assert message.additional_kwargs["reasoning_content"] == "think"
+    loop = [HumanMessage("x"), message, ToolMessage("r", tool_call_id="c1")]
+    way.invoke(scripted(replay_reasoning="always"), loop)
+    way.invoke(scripted(), loop)
+    for body in fault_server.bodies[1:]:
+        turn = body["messages"][1]
+        assert turn.keys() & {"reasoning", "reasoning_content", "thinking"} == sent
+        assert all(turn[name] == "think" for name in sent)
+        assert turn["content"] == ""
+
+
+def test_reasoning_that_came_by_both_names_is_shown_and_sent_back_once(scripted, fault_server, way):
+    both = {"reasoning": "think", "reasoning_content": "think"}
+    call = {"index": 0, **function("f")}
+    fault_server.script(streamed(both, {"tool_calls": [call]}), plain(content="k"))
+    message = way.streamed(scripted(), "x")
     assert message.additional_kwargs["reasoning_content"] == "think"
     way.invoke(scripted(), [HumanMessage("x"), message, ToolMessage("r", tool_call_id="c1")])
-    assert not fault_server.bodies[1]["messages"][1].keys() & {"reasoning", "reasoning_content"}
+    turn = fault_server.bodies[1]["messages"][1]
+    assert turn["reasoning_content"] == "think"
+    assert "reasoning" not in turn
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("thinking_blocks", "thinking", "thinking"),
+        ("reasoning_details", "reasoning.text", "text"),
+    ],
+    ids=["LiteLLM", "OpenRouter"],
+)
+def test_what_was_signed_in_pieces_goes_back_whole(scripted, fault_server, way, name, kind, text):
+    fault_server.script(
+        streamed(
+            {name: [{"type": kind, text: "h"}]},
+            {name: [{"type": kind, text: "m"}]},
+            {name: [{"type": kind, "signature": "S"}]},
+            {name: [{"type": kind, text: "and"}]},
+            {"tool_calls": [{"index": 0, **function("f")}]},
+            finish_reason="tool_calls",
+        ),
+        plain(content="k"),
+    )
+    message = way.streamed(scripted(), "x")
+    way.invoke(scripted(), [HumanMessage("x"), message, ToolMessage("r", tool_call_id="c1")])
+    whole = [{"type": kind, text: "hm", "signature": "S"}, {"type": kind, text: "and"}]
+    assert fault_server.bodies[1]["messages"][1][name] == whole
 
 
 # A 200 that tells of a failure (F5, F11, F12)

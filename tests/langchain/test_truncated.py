@@ -158,10 +158,11 @@ def test_a_tool_call_that_was_cut_off_is_invalid(
 
 
 @STREAMED
-def test_under_length_a_call_without_arguments_is_cut_off_too(
-    scripted, fault_server, way, is_streamed
+@pytest.mark.parametrize("finish_reason", ["length", "MAX_TOKENS", "max_tokens", "model_length"])
+def test_under_the_token_limit_a_call_without_arguments_is_cut_off_too(
+    scripted, fault_server, way, is_streamed, finish_reason
 ):
-    fault_server.script(answer(is_streamed, "length", tool_calls=[function("rm", "")]))
+    fault_server.script(answer(is_streamed, finish_reason, tool_calls=[function("rm", "")]))
     model = scripted()
     message = way.streamed(model, "hi") if is_streamed else way.invoke(model, "hi")
     assert (message.tool_calls, len(message.invalid_tool_calls)) == ([], 1)
@@ -270,6 +271,18 @@ def test_so_is_structured_output_without_its_call(scripted, fault_server, way, i
     with pytest.raises(ToolChoiceIgnoredError) as caught:
         ask(way, scripted().with_structured_output(Items), is_streamed)
     assert caught.value.partial.choices[0].message.content == "Prose."
+
+
+@STREAMED
+@pytest.mark.parametrize("finish_reason", ["content_filter", "SAFETY", "refusal", "MAX_TOKENS"])
+def test_what_was_withheld_or_cut_off_is_no_call_that_was_ignored(
+    scripted, fault_server, way, is_streamed, finish_reason
+):
+    fault_server.script(answer(is_streamed, finish_reason, content=""))
+    model = scripted().bind_tools([{"name": "f", "description": "f"}], tool_choice="any")
+    message = way.streamed(model, "hi") if is_streamed else way.invoke(model, "hi")
+    assert (message.text, message.tool_calls) == ("", [])
+    assert message.response_metadata["finish_reason"] == finish_reason
 
 
 @STREAMED

@@ -25,6 +25,7 @@ CUT_OFF = [
     pytest.param("tool_calls", '{"path": "/home/u', id="though the reason says otherwise"),
     pytest.param(None, '{"path": "/home/u', id="without a reason"),
     pytest.param("length", "", id="before any argument"),
+    pytest.param("MAX_TOKENS", "", id="before any argument, in Gemini's word"),
     pytest.param("tool_calls", "{'path': '/home'}", id="no JSON"),
     pytest.param("tool_calls", '"/home"', id="no object"),
 ]
@@ -143,6 +144,14 @@ def test_a_growing_object_is_no_song_before_it_is_whole(way):
     partial = [each for each in growing if each.tags is None or each.tags != ["a", "b"]]
     assert [type(each) is Song for each in partial] == [False] * len(partial)
     assert last == Song(title="Blue", tags=["a", "b"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "refusal"])
+async def test_an_answer_that_was_withheld_is_told_as_one(form, reason):
+    llm = Service(answer(reason, content="")).llm()
+    with pytest.raises(ValueError, match=f"withheld.*'{reason}'"):
+        await objects(llm, form)
 
 
 @pytest.mark.parametrize("form", FORMS)

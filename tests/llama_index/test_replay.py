@@ -82,7 +82,9 @@ async def test_another_model_is_not_sent_what_the_first_has_signed(endpoint):
     [("tools", True, False), ("never", False, False), ("always", True, True)],
 )
 async def test_reasoning_goes_back_as_far_as_it_was_told_to(replay, in_loop, afterwards):
-    thinking = answer("tool_calls", content="", reasoning="think", tool_calls=[call("f", "{}")])
+    thinking = answer(
+        "tool_calls", content="", reasoning_content="think", tool_calls=[call("f", "{}")]
+    )
     service = Service(thinking, answer(content="k"))
     llm = service.llm(replay_reasoning=replay)
     first = llm.chat(user("x"))
@@ -91,6 +93,55 @@ async def test_reasoning_goes_back_as_far_as_it_was_told_to(replay, in_loop, aft
     llm.chat([*loop, ChatMessage("k", role="assistant"), *user("and?")])
     sent = [body["messages"][1].get("reasoning_content") for body in service.bodies[1:]]
     assert sent == ["think" if in_loop else None, "think" if afterwards else None]
+
+
+@pytest.mark.parametrize("endpoint", CHATS)
+@pytest.mark.parametrize(
+    ("spoken", "sent"),
+    [
+        ({"reasoning": "think"}, {"reasoning"}),
+        ({"reasoning_content": "think"}, {"reasoning_content"}),
+        ({"reasoning_content": "think", "reasoning": "think"}, {"reasoning_content"}),
+        ({"content": [{"type": "thinking", "thinking": [{"text": "think"}]}]}, set()),
+    ],
+    ids=["vLLM", "DeepSeek", "both", "Mistral"],
+)
+async def test_reasoning_goes_back_under_the_name_that_it_came_by(endpoint, spoken, sent):
+    service = Service(answer("tool_calls", tool_calls=[call("f", "{}")], **spoken), answer())
+    first = await last_of(service.llm(), endpoint, user("x"))
+    message = ChatMessage.model_validate_json(first.message.model_dump_json())
+    assert [b.content for b in message.blocks if isinstance(b, ThinkingBlock)] == ["think"]
+    for replay in ("tools", "always"):
+        service.llm(replay_reasoning=replay).chat([*user("x"), message, RESULT])
+        turn = service.bodies[-1]["messages"][1]
+        assert turn.keys() & {"reasoning", "reasoning_content", "thinking"} == sent
+        assert all(turn[name] == "think" for name in sent)
+
+
+PIECES = [
+    ("thinking_blocks", "thinking", "thinking"),
+    ("reasoning_details", "reasoning.text", "text"),
+]
+
+
+@pytest.mark.parametrize("endpoint", ["stream_chat", "astream_chat"])
+@pytest.mark.parametrize(("name", "kind", "text"), PIECES, ids=["LiteLLM", "OpenRouter"])
+async def test_what_was_signed_in_pieces_goes_back_whole(endpoint, name, kind, text):
+    deltas = [
+        {name: [{"type": kind, text: "h"}]},
+        {name: [{"type": kind, text: "m"}]},
+        {name: [{"type": kind, "signature": "S"}]},
+        {name: [{"type": kind, text: "and"}]},
+        {"tool_calls": [{"index": 0, **call("f", "{}")}]},
+    ]
+    events = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    service = Service([*events, end], answer())
+    llm = service.llm()
+    first = await last_of(llm, endpoint, user("x"))
+    llm.chat([*user("x"), first.message, RESULT])
+    whole = [{"type": kind, text: "hm", "signature": "S"}, {"type": kind, text: "and"}]
+    assert service.bodies[1]["messages"][1][name] == whole
 
 
 def test_thoughts_that_another_vendor_signed_are_not_sent():

@@ -23,7 +23,17 @@ FAILURES = {
     "an error on the choice": {"choice": {"error": DIED}},
     "an error beside the choices": {"error": DIED, "choice": {"finish_reason": "stop"}},
     "a finish_reason of error": {},
+    "Gemini's word for a call that it has garbled": {
+        "choice": {"finish_reason": "MALFORMED_FUNCTION_CALL"}
+    },
+    "DeepSeek's word for an answer that it has left": {
+        "choice": {"finish_reason": "insufficient_system_resource"}
+    },
 }
+
+
+def _inner(failure):
+    return [failure.get("error"), failure.get("choice", {}).get("error")]
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
@@ -48,8 +58,8 @@ def test_what_had_come_and_what_it_cost_are_on_the_error_and_counted_once(
     assert raised.value.partial.choices[0].message.content == "half an ans"
     assert str(raised.value.partial.cost) == "0.001"
     assert (ledger.total.calls, str(ledger.total_cost)) == (1, "0.001")
-    if failure:
-        assert "upstream died" in str(raised.value)
+    reason = failure.get("choice", {}).get("finish_reason", "'error'")
+    assert ("upstream died" if DIED in _inner(failure) else reason) in str(raised.value)
 
 
 @pytest.mark.parametrize(
