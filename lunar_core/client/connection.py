@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
@@ -101,8 +100,6 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         if stream is None:
             stream = await async_open_stream(self._origin, self.deadline, timeout.get("connect"))
             self._stream = stream
-        else:  # let in a cancellation that is due: what is written is billed
-            await asyncio.sleep(0)
         try:
             for piece in pieces:
                 await stream.write(piece, timeout.get("write"))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anyio.lowlevel import checkpoint
+
 from lunar_core.client import responses
 from lunar_core.client.call import Call
 from lunar_core.client.failures import as_error
@@ -76,11 +78,13 @@ class AsyncConnections:
     async def send(self, requests: Requests, api_request: APIRequest, call: Call) -> AsyncResponse:
         """The answer, its body unread. Raises what the client raises: see ``explain``."""
         await responses.async_close_dropped()
+        client = self._client() if self._injected is None else self._injected
+        # Let in a cancellation that is due: what is written is billed. Here, and not just before it is written, where
+        # a hundred calls at once would all be made ready before the first of them is on its way.
+        await checkpoint()
         timeout = within(call.timeout, call.time_left())
         ends = ends_of(call)
-        client = self._injected
-        if client is None:
-            client = self._client()
+        if self._injected is None:
             request = requests.ready(api_request, timeout, call)
         else:
             request = client.build_request(**requests.keywords(api_request, timeout, call))
