@@ -11,10 +11,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lunar_core.cost.entries import Entry
 from lunar_core.cost.prices import Prices, checked_prices, with_estimate
@@ -62,10 +61,10 @@ PARAMETERS = {
 TOKEN_COUNTS = {
     "prompt_tokens": "gen_ai.usage.input_tokens",
     "completion_tokens": "gen_ai.usage.output_tokens",
-    "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
-    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
-"""By the field of ``usage`` or of its details."""
+PROMPT_DETAILS = {"cached_tokens": "gen_ai.usage.cache_read.input_tokens"}
+COMPLETION_DETAILS = {"reasoning_tokens": "gen_ai.usage.reasoning.output_tokens"}
+"""By the field of ``usage``, of its ``prompt_tokens_details`` and of its ``completion_tokens_details``."""
 
 COSTS = {
     "total_cost_usd": "llm.cost.total",
@@ -82,8 +81,7 @@ TOKENS = [4**power for power in range(14)]
 """Bounds of the histograms, as the conventions advise them."""
 
 
-@dataclass(frozen=True)
-class _Beginning:
+class _Beginning(NamedTuple):
     """Where and when a call began. ``host``: the span of an LLM that ran then, which is given what we know."""
 
     context: Context
@@ -146,21 +144,21 @@ class LunarTelemetry:
 
     def _tell(self, outcome: Outcome, beginning: _Beginning, ended: int) -> None:
         operation = OPERATIONS[outcome.endpoint]
-        money_and_route = dict(_cost_and_route(outcome, self._prices))
+        money_and_route = _cost_and_route(outcome, self._prices)
         if beginning.host is not None:
             beginning.host.set_attributes(money_and_route)
         else:
             answer = outcome.answer()
+            attributes = _request_attributes(outcome, operation)
+            attributes |= _response_attributes(outcome, answer)
+            attributes |= money_and_route
+            if self._record_content:
+                attributes |= _content(outcome, answer)
             span = self._tracer.start_span(
                 f"{operation} {outcome.call.requested_model}",
                 beginning.context,
                 SpanKind.CLIENT,
-                {
-                    **dict(_request_attributes(outcome, operation)),
-                    **dict(_response_attributes(outcome, answer)),
-                    **money_and_route,
-                    **(dict(_content(outcome, answer)) if self._record_content else {}),
-                },
+                attributes,
                 start_time=beginning.at,
             )
             if outcome.error is not None:
@@ -262,80 +260,87 @@ def _is_of_llm(span: Span) -> bool:
     )
 
 
-def _request_attributes(outcome: Outcome, operation: str) -> Iterator[tuple[str, Value]]:
-    yield "gen_ai.operation.name", operation
-    yield "gen_ai.provider.name", PROVIDER
-    yield "gen_ai.request.model", outcome.call.requested_model
-    yield "gen_ai.request.stream", outcome.streamed
+def _request_attributes(outcome: Outcome, operation: str) -> dict[str, Value]:
+    attributes: dict[str, Value] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": PROVIDER,
+        "gen_ai.request.model": outcome.call.requested_model,
+        "gen_ai.request.stream": outcome.streamed,
+    }
     for name, attribute in PARAMETERS.items():
         value = outcome.params.get(name)
         if isinstance(value, (int, float)):
-            yield attribute, value
+            attributes[attribute] = value
         elif isinstance(value, list):
-            yield attribute, [str(item) for item in value]
+            attributes[attribute] = [str(item) for item in value]
+    return attributes
 
 
 def _response_attributes(
     outcome: Outcome, answer: ChatCompletion | Completion | None
-) -> Iterator[tuple[str, Value]]:
-    yield "lunar.call_id", outcome.call.call_id
+) -> dict[str, Value]:
+    attributes: dict[str, Value] = {"lunar.call_id": outcome.call.call_id}
     if outcome.error is not None:
-        yield "error.type", type(outcome.error).__name__
+        attributes["error.type"] = type(outcome.error).__name__
     if outcome.call.ttft_ms is not None and outcome.streamed:
-        yield "gen_ai.response.time_to_first_chunk", outcome.call.ttft_ms / 1000
+        attributes["gen_ai.response.time_to_first_chunk"] = outcome.call.ttft_ms / 1000
     if answer is not None:
-        yield "gen_ai.response.model", outcome.model
+        attributes["gen_ai.response.model"] = outcome.model
         if answer.id:
-            yield "gen_ai.response.id", answer.id
+            attributes["gen_ai.response.id"] = answer.id
         reasons = [choice.finish_reason for choice in answer.choices if choice.finish_reason]
         if reasons:
-            yield "gen_ai.response.finish_reasons", reasons
-    if outcome.usage is not None:
-        yield from _present(outcome.usage, TOKEN_COUNTS)
-        if outcome.usage.prompt_tokens_details is not None:
-            yield from _present(outcome.usage.prompt_tokens_details, TOKEN_COUNTS)
-        if outcome.usage.completion_tokens_details is not None:
-            yield from _present(outcome.usage.completion_tokens_details, TOKEN_COUNTS)
+            attributes["gen_ai.response.finish_reasons"] = reasons
+    usage = outcome.usage
+    if usage is not None:
+        attributes |= _present(usage, TOKEN_COUNTS)
+        attributes |= _present(usage.prompt_tokens_details, PROMPT_DETAILS)
+        attributes |= _present(usage.completion_tokens_details, COMPLETION_DETAILS)
+    return attributes
 
 
-def _cost_and_route(outcome: Outcome, prices: Prices | None) -> Iterator[tuple[str, Value]]:
-    if outcome.usage is not None:
-        yield from _present(outcome.usage, COSTS)
-    if prices is not None and (outcome.usage is None or outcome.usage.cost is None):
+def _cost_and_route(outcome: Outcome, prices: Prices | None) -> dict[str, Value]:
+    attributes: dict[str, Value] = {}
+    usage, route = outcome.usage, outcome.routing
+    if usage is not None:
+        attributes |= _present(usage, COSTS)
+    if prices is not None and (usage is None or usage.cost is None):
         estimate = with_estimate(Entry.of(outcome), outcome, prices).estimate
         if estimate is not None:
-            yield "lunar.cost.estimated", float(estimate.cost)
+            attributes["lunar.cost.estimated"] = float(estimate.cost)
     if outcome.provider is not None:
-        yield "lunar.provider", outcome.provider
-    if outcome.routing is not None:
-        yield "lunar.routing.selected_model", outcome.routing.selected_model
-        if outcome.routing.expected_error is not None:
-            yield "lunar.routing.expected_error", outcome.routing.expected_error
+        attributes["lunar.provider"] = outcome.provider
+    if route is not None:
+        attributes["lunar.routing.selected_model"] = route.selected_model
+        if route.expected_error is not None:
+            attributes["lunar.routing.expected_error"] = route.expected_error
     if outcome.cost_weight is not None:
-        yield "lunar.cost_weight", outcome.cost_weight
+        attributes["lunar.cost_weight"] = outcome.cost_weight
+    return attributes
 
 
-def _present(stated: object, names: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
-    """What of ``names`` the service stated, under the attributes' names."""
-    for name, attribute in names.items():
-        value = getattr(stated, name, None)
-        if value is not None:
-            yield attribute, value
+def _present(stated: object, names: Mapping[str, str]) -> dict[str, Value]:
+    """What of ``names`` the service stated, under the attributes' names; nothing of None."""
+    if stated is None:
+        return {}
+    values = {attribute: getattr(stated, name) for name, attribute in names.items()}
+    return {attribute: value for attribute, value in values.items() if value is not None}
 
 
-def _content(
-    outcome: Outcome, answer: ChatCompletion | Completion | None
-) -> Iterator[tuple[str, Value]]:
+def _content(outcome: Outcome, answer: ChatCompletion | Completion | None) -> dict[str, Value]:
     """Prompts and answers in the form of the conventions: JSON of messages, each with its parts."""
     messages = outcome.params.get("messages", outcome.params.get("prompt"))
     sent = messages if isinstance(messages, list) else [{"role": "user", "content": messages}]
-    yield "gen_ai.input.messages", _as_json([_message(message) for message in sent])
+    attributes: dict[str, Value] = {
+        "gen_ai.input.messages": _as_json([_message(message) for message in sent])
+    }
     if answer is not None:
         received = [
             {**_message(_spoken(choice)), "finish_reason": choice.finish_reason or ""}
             for choice in answer.choices
         ]
-        yield "gen_ai.output.messages", _as_json(received)
+        attributes["gen_ai.output.messages"] = _as_json(received)
+    return attributes
 
 
 def _spoken(choice: object) -> Mapping[str, object]:
