@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +16,19 @@ from typing_extensions import Self
 from lunar_core.batch.rows import RowId
 from lunar_core.errors import ConfigurationError
 
+if sys.platform != "win32":
+    import fcntl
+
+
+_BEGINNING = b'{"id": '
+"""Of every line that a batch writes: by it the half of one is told from somebody else's words."""
+
 
 class AnswersFile:
-    """Opens ``path`` for appending and repairs its last line, where a kill has torn it.
+    """Opens ``path`` for appending, for one batch at a time, and repairs its last line, where a kill has torn it.
 
-    ``answered``: the ids whose last line is an answer. Raises ConfigurationError if it is no file of answers.
+    ``answered``: the ids whose last line is an answer. Raises ConfigurationError if it is no file of answers, which is
+    left as it is, and while another batch writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,33 +39,64 @@ class AnswersFile:
         except OSError as error:
             raise ConfigurationError(f"out: {path} cannot be written: {error.strerror}") from None
         try:
+            self._refuse_devices()
+            self._lock()
             self._read_and_repair()
         except BaseException:
             os.close(self._file)
             raise
 
+    def _refuse_devices(self) -> None:
+        """What is no file has no end that could be gone on from, or none at all."""
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            raise ConfigurationError(f"out: {self._path} is no file")
+
+    def _lock(self) -> None:
+        """Keep other batches out until the file is closed, or this process ends: they would pay for the same rows."""
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"out: another batch is writing {self._path}") from None
+        except OSError:
+            return  # a file system without locks
+
     def _read_and_repair(self) -> None:
-        content = self._path.read_bytes()
-        whole, _, torn = content.rpartition(b"\n")
-        for number, line in enumerate(whole.splitlines(), 1):
-            if line.strip():
-                self._note(self._parsed(line, number))
-        if torn:
-            try:
-                self._note(self._parsed(torn, 0))
-            except ConfigurationError:
-                os.ftruncate(self._file, len(content) - len(torn))
-            else:
-                os.write(self._file, b"\n")
+        with self._path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    self._repair(line, number)
+                elif line.strip():
+                    self._note(self._parsed(line, number))
+
+    def _repair(self, line: bytes, number: int) -> None:
+        """Take the last line in where it is whole, and cut it off where it is half of one of ours."""
+        if _is_json(line):
+            self._note(self._parsed(line, number))
+            os.write(self._file, b"\n")
+        elif line.startswith(_BEGINNING[: len(line)]):
+            os.ftruncate(self._file, os.fstat(self._file).st_size - len(line))
+        else:
+            raise self._is_no_answer(number)
 
     def _parsed(self, line: bytes, number: int) -> Mapping[str, Any]:
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("id"), (str, int)):
-            raise ConfigurationError(f"out: line {number} of {self._path} is no answer of a batch")
+            raise self._is_no_answer(number) from None
+        if (
+            not isinstance(answer, dict)
+            or not isinstance(answer.get("id"), (str, int))
+            or answer.keys().isdisjoint(("text", "error"))
+        ):
+            raise self._is_no_answer(number)
         return answer
+
+    def _is_no_answer(self, number: int) -> ConfigurationError:
+        return ConfigurationError(
+            f"out: line {number} of {self._path} is no answer of a batch; name another file"
+        )
 
     def _note(self, answer: Mapping[str, Any]) -> None:
         if "error" in answer:
@@ -80,3 +121,11 @@ class AnswersFile:
         trace: TracebackType | None,
     ) -> None:
         os.close(self._file)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lunar_core import routing
+from lunar_core.client.planner import CallOptions
 from lunar_core.errors import ConfigurationError
 from lunar_core.wire import api_requests
 
 RowId = str | int
+FORM = '{"id": 1, "prompt": "hi"}'
+"""A row as errors show it."""
 ANSWER_OPTIONS = {"stream", "stream_usage"}
 
 
@@ -69,13 +72,15 @@ def checked_rows(rows: Mapping[str, object], *, model: str, max_tokens: int | No
 
 def _checked(row: object, model: str, max_tokens: int | None) -> Row:
     if not isinstance(row, Mapping):
-        raise ConfigurationError('expected an object such as {"id": 1, "prompt": "hi"}')
+        raise ConfigurationError(f"expected an object such as {FORM}")
     keywords = dict(row)
     row_id = keywords.pop("id", None)
     if isinstance(row_id, bool) or not isinstance(row_id, (str, int)) or row_id == "":
-        raise ConfigurationError("id: expected a string or a whole number")
+        raise ConfigurationError(
+            f"id: expected a string or a whole number that no other row has, as in {FORM}"
+        )
     if ("prompt" in keywords) == ("messages" in keywords):
-        raise ConfigurationError("prompt or messages: expected one of the two")
+        raise ConfigurationError(f"prompt or messages: expected one of the two, as in {FORM}")
     if "prompt" in keywords:
         prompt = keywords.pop("prompt")
         if not isinstance(prompt, str) or not prompt.strip():
@@ -92,6 +97,7 @@ def _checked(row: object, model: str, max_tokens: int | None) -> Row:
 
 def _check_call(keywords: Mapping[str, Any]) -> None:
     """The checks that the call itself will make. Raises ConfigurationError."""
+    CallOptions.parse(keywords)
     params = api_requests.clean(
         {name: value for name, value in keywords.items() if name not in api_requests.OPTIONS}
     )

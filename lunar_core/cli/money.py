@@ -14,12 +14,21 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lunar_core import Budget, ConfigurationError, Ledger
+from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger
 from lunar_core.batch import BatchResult
 from lunar_core.batch import run as run_batch
-from lunar_core.cli.app import FAILED, OUT_OF_BUDGET, Store, app, failures_told, open_ledger
+from lunar_core.cli.app import (
+    FAILED,
+    OUT_OF_BUDGET,
+    BaseUrl,
+    Store,
+    app,
+    failures_told,
+    open_ledger,
+)
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
 from lunar_core.cost.amounts import checked_amount
+from lunar_core.settings import checked_count
 
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -66,7 +75,11 @@ def costs(
 @app.command()
 def batch(
     rows: Annotated[
-        Path, typer.Argument(metavar="IN.jsonl", help='Lines of {"id", "prompt" | "messages", …}.')
+        Path,
+        typer.Argument(
+            metavar="IN.jsonl",
+            help='A call in each line: {"id": 1, "prompt": "hi"}, each with an id of its own.',
+        ),
     ],
     *,
     out: Annotated[Path, typer.Option(help="Where the answers go, one JSON line each.")],
@@ -75,13 +88,19 @@ def batch(
     concurrency: Annotated[int, typer.Option(help="Calls at once.")] = 16,
     max_tokens: Annotated[int | None, typer.Option(help="Of lines that name none.")] = None,
     store: Store = None,
+    base_url: BaseUrl = None,
 ) -> None:
     """Answer many prompts, within a budget. Started again, it asks only what is not answered yet.
+
+    Lines may have "messages" in place of "prompt"; further keys are parameters of the call.
+
+    Answers: {"id", "text", "model", "cost_usd", "usage"} or {"id", "error"}, as they come.
 
     Exit codes: 0 all answered, 1 some failed, 3 stopped by the budget.
     """
     with failures_told(), open_ledger(store) as ledger:
         amount = None if budget is None else checked_amount(budget, "--budget")
+        connections = checked_count(concurrency, "--concurrency", least=1)
         with _progress() as show:
             result = run_batch(
                 rows,
@@ -91,6 +110,7 @@ def batch(
                 ledger=ledger,
                 concurrency=concurrency,
                 max_tokens=max_tokens,
+                client=AsyncLunar(base_url=base_url, max_connections=connections),
                 on_answer=show,
             )
     print_note(_summary(result))

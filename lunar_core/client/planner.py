@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from lunar_core import routing
 from lunar_core.client import attempts
@@ -17,6 +18,7 @@ from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Endpoint, Observer, current_tags, with_current_observers
 from lunar_core.settings import (
     Settings,
+    Timeout,
     checked_count,
     checked_fallbacks,
     checked_headers,
@@ -116,13 +118,10 @@ class Planner:
     ) -> tuple[Call, Sequence[str]]:
         """A Call and its fallbacks. ``routed_by``: what the router is asked, if it chooses the model."""
         settings, clock = self.settings, self.runtime.clock
-        retries = options.get("max_retries")
-        total = (
-            checked_seconds(options.get("total_timeout"), "total_timeout") or settings.total_timeout
-        )
-        timeout, headers = options.get("timeout"), options.get("extra_headers")
-        of_call = options.get("fallbacks")
-        fallbacks = settings.fallbacks if of_call is None else checked_fallbacks(of_call)
+        of_call = CallOptions.parse(options)
+        total = of_call.total_timeout or settings.total_timeout
+        fallbacks = settings.fallbacks if of_call.fallbacks is None else of_call.fallbacks
+        retries = settings.max_retries if of_call.max_retries is None else of_call.max_retries
         candidates = routing.candidates(routed_by or {})
         named = candidates if routed_by is not None else (request.model,)
         deadline = None if total is None else clock() + total
@@ -130,10 +129,10 @@ class Planner:
             endpoint=endpoint,
             model=request.model,
             params=request.params,
-            timeout=settings.timeout if timeout is None else checked_timeout(timeout),
-            headers=checked_headers(headers, "extra_headers"),
+            timeout=settings.timeout if of_call.timeout is None else of_call.timeout,
+            headers=of_call.headers,
             policy=Policy(
-                settings.max_retries if retries is None else checked_count(retries, "max_retries"),
+                retries,
                 self.runtime.jitter,
                 lambda: math.inf if deadline is None else deadline - clock(),
             ),
@@ -149,6 +148,29 @@ class Planner:
             cost_weight=routing.cost_weight(routed_by or {}),
         )
         return call, fallbacks
+
+
+class CallOptions(NamedTuple):
+    """What steers one call and is never sent, checked. None: as the client does it."""
+
+    timeout: Timeout | None
+    total_timeout: float | None
+    max_retries: int | None
+    fallbacks: tuple[str, ...] | None
+    headers: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, options: Mapping[str, object]) -> CallOptions:
+        """Read them from the keywords of ``create()``. Raises ConfigurationError, which names the one at fault."""
+        timeout, retries = options.get("timeout"), options.get("max_retries")
+        fallbacks = options.get("fallbacks")
+        return cls(
+            timeout=None if timeout is None else checked_timeout(timeout),
+            total_timeout=checked_seconds(options.get("total_timeout"), "total_timeout"),
+            max_retries=None if retries is None else checked_count(retries, "max_retries"),
+            fallbacks=None if fallbacks is None else checked_fallbacks(fallbacks),
+            headers=checked_headers(options.get("extra_headers"), "extra_headers"),
+        )
 
 
 def _asking_usage(

@@ -196,6 +196,20 @@ def test_a_batch_answers_each_line_and_ends_with_0(lunar, prompts, out, lunar_sa
     assert {(body["model"], body["max_tokens"]) for body in bodies} == {("gpt-4o-mini", 9)}
 
 
+def test_the_service_of_a_batch_can_be_named(lunar, prompts, out, lunar_sandbox, monkeypatch):
+    path = prompts(3, model="gpt-4o-mini")
+    monkeypatch.setenv("LUNAR_BASE_URL", "http://127.0.0.1:9")
+    assert lunar("batch", path, "--out", out, "--base-url", lunar_sandbox.url)[0] == 0
+    assert len(lunar_sandbox.requests()) == 3
+
+
+def test_a_batch_without_a_key_makes_no_file(lunar, prompts, out, monkeypatch):
+    monkeypatch.delenv("LUNAR_API_KEY")
+    code, _printed, err = lunar("batch", prompts(1), "--out", out)
+    assert (code, out.exists()) == (2, False)
+    assert "LUNAR_API_KEY" in err
+
+
 def test_a_batch_of_which_some_failed_ends_with_1_and_asks_them_again(
     lunar, prompts, out, lunar_sandbox
 ):
@@ -232,6 +246,7 @@ def test_a_batch_that_its_budget_stops_ends_with_3_and_tells_what_is_unsent(luna
         ('{"id": 1, "prompt": "hi"}\n{"id": 1, "prompt": "ho"}\n', "line 2: id"),
         ('{"id": 1, "prompt": "hi"}\nnonsense\n', "line 2: no JSON"),
         ('{"id": 1, "prompt": "hi", "messages": []}\n', "line 1: prompt or messages"),
+        ('{"prompt": "hi"}\n', "line 1: id: expected a string or a whole number that no other"),
     ],
 )
 def test_a_line_at_fault_is_named_and_nothing_is_sent(

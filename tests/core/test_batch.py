@@ -61,6 +61,11 @@ WRONG = {
     "an empty prompt": {"id": 2, "prompt": "  "},
     "a stream": {"id": 2, "prompt": "hi", "stream": True},
     "a wrong parameter": {"id": 2, "prompt": "hi", "temperature": 9},
+    "a wrong timeout": {"id": 2, "prompt": "hi", "timeout": "soon"},
+    "a wrong total_timeout": {"id": 2, "prompt": "hi", "total_timeout": -1},
+    "a wrong count of retries": {"id": 2, "prompt": "hi", "max_retries": -1},
+    "wrong fallbacks": {"id": 2, "prompt": "hi", "fallbacks": 5},
+    "wrong headers": {"id": 2, "prompt": "hi", "extra_headers": {"x": 5}},
     "no object": [1],
     "the id of another": {"id": 1, "prompt": "again"},
 }
@@ -110,12 +115,47 @@ def test_a_torn_last_line_is_repaired(torn, asked, lunar, out, lunar_sandbox):
     assert len(lunar_sandbox.requests()) == asked
 
 
-def test_a_file_of_something_else_is_left_as_it_was(lunar, out, lunar_sandbox):
-    out.write_text("my notes\nof today\n", encoding="utf-8")
+@pytest.mark.parametrize("end", ["\n", ""], ids=["whole", "without an end of its last line"])
+@pytest.mark.parametrize(
+    "words", ["my notes\nof today", "my notes", '{"id": 0, "prompt": "Say hello"}', '{"idea": "x']
+)
+def test_a_file_of_something_else_is_left_as_it_was(words, end, lunar, out, lunar_sandbox):
+    out.write_text(words + end, encoding="utf-8")
     with pytest.raises(ConfigurationError, match="out: line 1 of"):
         run(rows_of(1), out, client=lunar)
-    assert out.read_text(encoding="utf-8") == "my notes\nof today\n"
+    assert out.read_text(encoding="utf-8") == words + end
     assert lunar_sandbox.requests() == []
+
+
+def test_the_rows_own_file_is_not_taken_for_their_answers(lunar, out, lunar_sandbox):
+    rows = "".join(json.dumps(row) + "\n" for row in rows_of(3))
+    out.write_text(rows, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="out: line 1 of"):
+        run(out, out, client=lunar)
+    assert out.read_text(encoding="utf-8") == rows
+    assert lunar_sandbox.requests() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither of the two")
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero"])
+def test_what_is_no_file_is_refused(device, lunar, lunar_sandbox):
+    with pytest.raises(ConfigurationError, match=f"out: {device} is no file"):
+        run(rows_of(1), device, client=lunar)
+    assert lunar_sandbox.requests() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock there")
+def test_two_batches_do_not_write_one_file_at_once(lunar, out, lunar_sandbox):
+    refusals = []
+
+    def start_another(_result):
+        with pytest.raises(ConfigurationError, match="out: another batch is writing") as refusal:
+            run(rows_of(2), out, client=lunar)
+        refusals.append(refusal)
+
+    assert run(rows_of(2), out, client=lunar, on_answer=start_another).answered == 2
+    assert (len(refusals), len(lunar_sandbox.requests())) == (2, 2)
+    assert run(rows_of(2), out, client=lunar).skipped == 2
 
 
 def test_a_budget_ends_the_batch_and_what_was_not_sent_is_counted(lunar, out, lunar_sandbox):
