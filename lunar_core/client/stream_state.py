@@ -104,8 +104,11 @@ class StreamState:
     def _is_document(self, head: bytes, plain: bytes) -> bool:
         """Whether ``plain`` belongs to one document in place of a stream; if so, it is kept as that."""
         if self._document is None:
+            if len(head) < _HEAD_BYTES:
+                self._head = (head + plain)[:_HEAD_BYTES]
+            if head.lstrip(_MARK_OR_SPACE):
+                return False  # its first character has told
             plain = head + plain
-            self._head = plain[:_HEAD_BYTES]
             if not plain.lstrip(_MARK_OR_SPACE).startswith((b"{", b"[", b"<", b'"')):
                 return False
             self._document = BodyBuffer(None, self._call.limits.body, cut=False)
@@ -299,8 +302,10 @@ class StreamState:
 
     def warn_of_unknown_cost(self) -> None:
         """Once the answer is whole and the connection free: a warning may be turned into an error."""
-        if self._call.cost_notice.is_due and (self.usage is None or self.usage.cost is None):
-            self._call.cost_notice.give()
+        if self._call.cost_notice.is_due:
+            usage = self.usage
+            if usage is None or usage.cost is None:
+                self._call.cost_notice.give()
 
     def conclude(self, status: Status, error: LunarError | None = None) -> None:
         """Tell the observers how it ended, with the usage that had arrived by then."""

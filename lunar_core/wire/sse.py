@@ -71,8 +71,9 @@ class SSEDecoder:
         events = self._whole_events(data)
         if events is None:
             events = self._lines(data)
-        # Only the first may have begun before. (Backwards, because it stands at the end, bytes are searched faster.)
-        self._end_at_done(events, len(events) if data.rfind(_DONE) >= 0 else int(held_back))
+        if events:
+            # Only the first may have begun before. (Backwards, as it stands at the end, bytes are searched faster.)
+            self._end_at_done(events, len(events) if data.rfind(_DONE) >= 0 else int(held_back))
         if not events:
             self._refuse_overflow()
         self._between = self._started and not (
@@ -82,7 +83,7 @@ class SSEDecoder:
 
     def _end_at_done(self, events: list[bytes], suspects: int) -> None:
         for number, event in enumerate(events[:suspects]):
-            if _DONE in event and event.strip() == _DONE:
+            if event.rfind(_DONE) >= 0 and event.strip() == _DONE:
                 self.done, self.error = True, None
                 del events[number:]
                 return
@@ -117,18 +118,18 @@ class SSEDecoder:
 
         One split does it, and counting the line ends proves that nothing else was in between.
         """
-        if self._data or self._event:
+        if self._data or self._event or b"\n" not in data:
             return None
         end = data.rfind(b"\n\n")
         if end < 0:
             return None
-        head = b"".join([*self._line, data[:end]]) if self._line else data[:end]
-        if not head.startswith(b"data: "):
+        # What was held back is an unfinished line, without a line end: it belongs to the first event alone.
+        first, *events = data[:end].split(_NEXT_EVENT)
+        first = b"".join([*self._line, first]) if self._line else first
+        if not first.startswith(b"data: ") or data.count(b"\n", 0, end) != 2 * len(events):
             return None
-        events = head[6:].split(_NEXT_EVENT)
-        if head.count(b"\n") != 2 * len(events) - 2:
-            return None
-        if len(head) > self._max and max(map(len, events)) > self._max:
+        events.insert(0, first[6:])
+        if len(first) + end > self._max and max(map(len, events)) > self._max:
             return None
         self._line.clear()
         self._size = 0
