@@ -130,11 +130,13 @@ async def test_agents_find_tools_whose_names_would_meet(is_streamed):
         return FunctionTool.from_defaults(read, name=name)
 
     tools = [make_tool("files.read"), make_tool("files_read")]
+    # One after the other: not every version of LlamaIndex's agent allows two at once.
     calls = [call("files_read_2", '{"path": "a"}'), call("files_read", '{"path": "b"}', "c2")]
-    service = Service(answer("tool_calls", content="", tool_calls=calls), answer(content="done"))
+    answers = [answer("tool_calls", content="", tool_calls=[one]) for one in calls]
+    service = Service(*answers, answer(content="done"))
     agent = FunctionAgent(tools=tools, llm=service.llm(), streaming=is_streamed)
     assert str(await agent.run("Read.")) == "done"
-    assert sorted(ran) == [("files.read", "a"), ("files_read", "b")]
+    assert ran == [("files.read", "a"), ("files_read", "b")]
     sent = [tool["function"]["name"] for tool in service.bodies[0]["tools"]]
     assert sent == ["files_read_2", "files_read"]
 
