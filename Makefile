@@ -40,7 +40,7 @@ endef
 
 .PHONY: help
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(DEMO)/.ready ## See what a router trades, an answer routed, streamed and billed, and what was saved.
@@ -83,6 +83,12 @@ docs-here: $(READY)
 .PHONY: docs-outputs
 docs-outputs: $(READY) ## Run what docs/ shows, and write down what it prints today.
 	$(BIN)/python scripts/docs_outputs.py $(ARGS)
+	$(MAKE) docs-outputs-ecosystem SET=ecosystem
+
+# The one how-to that needs FastAPI.
+.PHONY: docs-outputs-ecosystem
+docs-outputs-ecosystem: $(READY)
+	$(BIN)/python scripts/docs_outputs.py howto/tenants
 
 .PHONY: check
 check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.

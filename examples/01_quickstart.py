@@ -18,7 +18,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 from profiles import Profiles, read_profiles
-from service import service, usd
+from service import service, usd, weight_name
 
 from langchain_lunar import ChatLunar, LunarCostCallbackHandler, LunarRouterChain
 from lunar_core import BREAK_TIES, Ledger, Lunar, RoutingDecision
@@ -83,7 +83,7 @@ def show_trade_off(profiles: Profiles) -> None:
     )
     print(f"\n{'cost_weight':>13}  accuracy  cost")
     rows = [("always gpt-4o", profiles.accuracy_of_gpt_4o, 1.0)]
-    rows += [(f"{weight:g}", *profiles.trade_off(weight)) for weight in WEIGHTS]
+    rows += [(weight_name(weight), *profiles.trade_off(weight)) for weight in WEIGHTS]
     for name, accuracy, cost in rows:
         bar = "█" * round(cost * 30)
         print(f"{name:>13}  {accuracy:8.1%}  {cost:4.0%} {bar}")

@@ -9,7 +9,7 @@ Offline, the sandbox answers: its texts are made up by a rule, its prices resemb
 from __future__ import annotations
 
 from langchain_core.runnables import RunnableLambda
-from service import service, usd
+from service import service, usd, weight_name
 
 from langchain_lunar import LunarRouterChain
 from lunar_core import BREAK_TIES
@@ -33,7 +33,7 @@ def main() -> None:
     # The weight times USD per 1,000 tokens is added to the expected error: below 1 it does no more than break ties.
     for weight in (BREAK_TIES, 22.0, 100.0):
         decide = RunnableLambda(chain.decide).bind(cost_weight=weight)
-        print(f"cost_weight={weight:g}")
+        print(f"cost_weight={weight_name(weight)}")
         for question, decision in zip(QUESTIONS, decide.batch(QUESTIONS), strict=True):
             print(f"  {decision.selected_model:22} {decision.expected_error:.2f}  {question}")
 

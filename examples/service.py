@@ -56,6 +56,11 @@ def usd(cost: float | Decimal | None) -> str:
     return "unknown USD" if cost is None else f"{cost:.8f} USD"
 
 
+def weight_name(weight: float) -> str:
+    """A weight of cost to print, without an exponent."""
+    return f"{weight:.6f}".rstrip("0").rstrip(".")
+
+
 def _bill(running: sandbox.Sandbox) -> str:
     # An answer whose reader hangs up is billed a moment later.
     bills = running.billed(at_least=sum(map(_is_billed, running.requests())))

@@ -67,8 +67,9 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
     >>> llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.invoke("Say hello in Italian.")
-    >>> answer.content, answer.response_metadata["model_name"], answer.response_metadata["total_cost_usd"]
-    ('hello in Italian', 'gpt-4o', 4.75e-05)
+    >>> metadata = answer.response_metadata
+    >>> answer.content, metadata["model_name"], f"{metadata['total_cost_usd']:.8f} USD"
+    ('hello in Italian', 'gpt-4o', '0.00004750 USD')
     """
 
     model: str

@@ -105,8 +105,8 @@ class LunarLLM(FunctionCallingLLM):
 
     >>> llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.complete("Say hello")
-    >>> answer.text, answer.additional_kwargs["total_cost_usd"], answer.raw["routing"]["selected_model"]
-    ('hello', 1.35e-06, 'gpt-4o-mini')
+    >>> answer.text, answer.raw["model"], f"{answer.additional_kwargs['total_cost_usd']:.8f} USD"
+    ('hello', 'gpt-4o-mini', '0.00000135 USD')
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)

@@ -111,9 +111,10 @@ class Credential:
             if os.environ.get(credential.variable, "").strip():
                 secret = hidden(os.environ[credential.variable])
                 return cls(kind, None, _checked_secret(secret, credential.variable))
+        blank = "; LUNAR_API_KEY is there, but empty" if "LUNAR_API_KEY" in os.environ else ""
         raise ConfigurationError(
-            "api_key: none was given. Pass api_key= or jwt=, or set LUNAR_API_KEY or LUNAR_JWT. "
-            "To try things without a key, start the sandbox: python -m lunar_core.sandbox"
+            f"api_key: none was given{blank}. Set LUNAR_API_KEY (or LUNAR_JWT), or pass api_key= (or jwt=) in a "
+            "program. To try things without a key, start the sandbox: python -m lunar_core.sandbox"
         )
 
 
@@ -162,7 +163,7 @@ _QUOTES = "\"'`\u201c\u201d\u2018\u2019\u00ab\u00bb"
 def _secret_fault(text: str) -> str | None:
     # Returns instead of raising: a traceback would show ``text``.
     if not text:
-        return "is empty"
+        return "is empty; give your key, or leave it out to have that of the environment"
     if text[0] in _QUOTES and text[-1] in _QUOTES:
         return "is in quotes; give it without them"
     if not re.fullmatch(r"[\x21-\x7e]+", text):
@@ -206,13 +207,8 @@ class Settings:
         api_key, jwt = hidden(api_key), hidden(jwt)
         if not isinstance(allow_http, bool):
             raise ConfigurationError("allow_http: expected True or False")
-        url = (
-            base_url
-            if base_url is not None
-            else os.environ.get("LUNAR_BASE_URL") or DEFAULT_BASE_URL
-        )
         return cls(
-            base_url=checked_base_url(url, allow_http=allow_http),
+            base_url=_resolve_base_url(base_url, allow_http=allow_http),
             credential=Credential.resolve(api_key, jwt),
             timeout=checked_timeout(timeout),
             max_retries=checked_count(max_retries, "max_retries"),
@@ -247,6 +243,17 @@ class Settings:
 _OF_CONNECTIONS = {"base_url", "allow_http", "max_connections", "http_client"}
 
 
+def _resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
+    """The argument, else the environment's, else the hosted service's; a fault says which of them has it."""
+    if base_url is not None:
+        return checked_base_url(base_url, allow_http=allow_http)
+    named = os.environ.get("LUNAR_BASE_URL")
+    try:
+        return checked_base_url(named or DEFAULT_BASE_URL, allow_http=allow_http)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error} (from LUNAR_BASE_URL)") from None
+
+
 def checked_base_url(url: object, *, allow_http: bool) -> str:
     """``url`` without a trailing slash or ``/v1``; any path before that is kept."""
     if not isinstance(url, str):
@@ -265,7 +272,10 @@ def _service(url: str, *, allow_http: bool) -> str:
     if parts.username or parts.password:
         raise ConfigurationError("base_url: must not carry a user name or password")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError("base_url: expected https://host[:port][/path], http on loopback")
+        fault = "" if "://" in url else "no http:// or https:// in front; "
+        raise ConfigurationError(
+            f"base_url: {fault}expected https://host[:port][/path], http on loopback"
+        )
     if port == 0:
         raise ConfigurationError("base_url: port 0 cannot be connected to")
     if parts.query or parts.fragment:

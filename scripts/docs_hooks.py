@@ -1,4 +1,4 @@
-"""What MkDocs does beside reading docs/*.md: pages made of notebooks, and of the command's own help."""
+"""What MkDocs does beside reading docs/*.md: pages of notebooks, of the command's help, of the sandbox's page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from lunar_core.cli import PROGRAM
 from lunar_core.cli.commands import app
 
 HELP = "<!-- the command's help -->"
+SANDBOX = "<!-- the sandbox's own page -->"
+SANDBOX_PAGE = Path(__file__).parents[1] / "lunar_core/sandbox/README.md"
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: object) -> Files:
@@ -26,8 +28,13 @@ def on_files(files: Files, config: MkDocsConfig, **_: object) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the help of each command where a page asks for it."""
-    return markdown.replace(HELP, help_of_commands()) if HELP in markdown else markdown
+    """Put the help of each command, and the sandbox's own page without its heading, where a page asks for them."""
+    if HELP in markdown:
+        markdown = markdown.replace(HELP, help_of_commands())
+    if SANDBOX in markdown:
+        _, _, text = SANDBOX_PAGE.read_text(encoding="utf-8").partition("\n\n")
+        markdown = markdown.replace(SANDBOX, text)
+    return markdown
 
 
 def page_of(notebook: dict[str, Any], name: str) -> str:

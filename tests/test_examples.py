@@ -120,11 +120,11 @@ def test_the_demo_says_first_what_is_real(demo):
 def test_the_demo_shows_the_trade_off_as_the_profiles_have_it(demo):
     rows = re.findall(r"^ *(always gpt-4o|\S+) +(\S+)% +(\d+)% █", demo[1], re.MULTILINE)
     names, _accuracy, costs = zip(*rows, strict=True)
-    assert names == ("always gpt-4o", "0", "1e-06", "20", "40", "80")
+    assert names == ("always gpt-4o", "0", "0.000001", "20", "40", "80")
     assert [int(cost) for cost in costs[1:]] == sorted(map(int, costs[1:]), reverse=True)
     if ENGINE:  # the profiles of 0.4.1, as counted by hand
         assert rows[0] == ("always gpt-4o", "78.8", "100")
-        assert rows[2] == ("1e-06", "83.6", "45")
+        assert rows[2] == ("0.000001", "83.6", "45")
         assert rows[5] == ("80", "78.0", "7")
         assert "In sample, 500 exam questions, ten models of 2024" in demo[1]
     else:
@@ -292,7 +292,7 @@ def test_an_agents_steps_are_routed_and_add_up_to_the_bill(printed):
     told = printed("21_agent.py")
     assert "get_weather({'city': 'Paris'}) -> 18 °C and rain in Paris" in told
     assert "get_population({'city': 'Paris'}) -> Paris has 2.1 million inhabitants" in told
-    assert told.count("  Topic 'general' (no topic's words); cost_weight 1e-06.\n") == 2
+    assert told.count("  Topic 'general' (no topic's words); cost_weight 0.000001.\n") == 2
     *steps, total, bill = amounts(told)
     assert len(steps) == 2
     assert sum(steps) == total == bill

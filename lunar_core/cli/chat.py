@@ -13,12 +13,15 @@ from typing import Annotated
 import typer
 
 from lunar_core import (
+    CallStart,
     ChatCompletion,
     Completion,
     ConfigurationError,
+    Entry,
     Ledger,
     Lunar,
     LunarError,
+    Outcome,
     Prices,
     observing,
 )
@@ -40,6 +43,8 @@ from lunar_core.cli.printing import (
     print_json,
     print_note,
 )
+from lunar_core.cost.entries import Estimate
+from lunar_core.cost.prices import with_estimate
 from lunar_core.cost.report.words import cost_words, estimate_words
 from lunar_core.wire.params import ChatParams
 
@@ -96,10 +101,14 @@ def chat(
             return
         messages = messages_of(read_prompt("-" if prompt is None else prompt), system)
         if as_json:
-            answer = client.chat.completions.create(model=name, messages=messages, **params)
-            print_json(answer.model_dump(mode="json", exclude_none=True))
+            whole = client.chat.completions.create(model=name, messages=messages, **params)
+            print_json(whole.model_dump(mode="json", exclude_none=True))
         else:
-            print_note(" · ".join(answer_facts(show_answer(client, name, messages, params))))
+            outcomes = _Outcomes()
+            with observing(outcomes):
+                answer = show_answer(client, name, messages, params)
+            estimate = outcomes.estimate_last(client) if answer.cost is None else None
+            print_note(" · ".join(answer_facts(answer, estimate)))
 
 
 def show_answer(
@@ -187,6 +196,24 @@ class Conversation:
         total = self.ledger.total
         estimate = estimate_words(total)
         return f"so far {cost_words(total)}{f', and about {estimate}' if estimate else ''}"
+
+
+class _Outcomes:
+    """Remembers what came of calls, to estimate afterwards what the service did not state. An observer."""
+
+    def __init__(self) -> None:
+        self._outcomes: list[Outcome] = []
+
+    def before(self, call: CallStart, /) -> None:
+        """It only remembers."""
+
+    def after(self, outcome: Outcome, /) -> None:
+        self._outcomes.append(outcome)
+
+    def estimate_last(self, client: Lunar) -> Estimate | None:
+        """What the last call may have cost, by the service's own prices; None where nobody can tell."""
+        outcome = self._outcomes[-1]
+        return with_estimate(Entry.of(outcome), outcome, _prices_of(client)).estimate
 
 
 def _prices_of(client: Lunar) -> Prices | None:

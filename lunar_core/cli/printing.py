@@ -15,8 +15,10 @@ from rich.text import Text
 
 from lunar_core import ChatCompletion, Completion, LunarError, Usage
 from lunar_core.cost.entries import Estimate
-from lunar_core.cost.report.words import shown_name, usd
+from lunar_core.cost.report.words import count_words, shown_name, usd
+from lunar_core.types.attempt import Attempt
 from lunar_core.types.steering import STEERING
+from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.finish_reasons import is_token_limit
 
 
@@ -39,9 +41,9 @@ def print_json(value: Any) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people, without its empty columns; tab-separated lines for other programs."""
+    """A table for people, without its empty columns; tab-separated lines for other programs, the head first."""
     if not is_on_a_terminal():
-        typer.echo("\n".join("\t".join(row) for row in rows))
+        typer.echo("\n".join("\t".join(row) for row in (head, *rows)))
         return
     table = Table(box=None, pad_edge=False)
     filled = [number for number in range(len(head)) if any(row[number] for row in rows)]
@@ -89,15 +91,26 @@ def answer_facts(
     if answer.call.latency_ms is not None:
         facts.append(f"{answer.call.latency_ms / 1000:.1f} s")
     if len(answer.call.attempts) > 1:
-        facts.append(f"{len(answer.call.attempts)} attempts")
+        facts.append(_attempts_fact(answer.call.attempts))
     if any(is_token_limit(choice.finish_reason) for choice in answer.choices):
         facts.append("cut off at max_tokens")
     return facts
+
+
+def _attempts_fact(attempts: Sequence[Attempt]) -> str:
+    """How often was asked, and for what: the router may decide first, and the model that it chose answers then."""
+    decisions = [attempt for attempt in attempts if attempt.model == ROUTER]
+    answers = len(attempts) - len(decisions)
+    if not decisions or not answers:
+        return count_words(len(attempts), "attempt")
+    if len(decisions) == answers == 1:
+        return "1 decision, 1 answer"
+    return f"{count_words(len(decisions), 'attempt')} at a decision, {answers:,} at an answer"
 
 
 def _cost_fact(cost: Decimal | None, estimate: Estimate | None) -> str:
     if cost is not None:
         return usd(cost)
     if estimate is None:
-        return "cost unknown"
+        return "cost unknown: the service stated none, and no price of this model is known"
     return f"cost not stated, about {usd(estimate.cost)} by the prices of {shown_name(estimate.source)}"

@@ -13,6 +13,7 @@ from lunar_core.batch.running import run_to_end
 from lunar_core.cli.app import AsJson, BaseUrl, app, failures_told
 from lunar_core.cli.printing import print_answer, print_json, print_note
 from lunar_core.cost.amounts import checked_amount
+from lunar_core.cost.report.words import count_words
 from lunar_core.evaluate import (
     AnswerPlan,
     Comparison,
@@ -33,7 +34,7 @@ def route_report(
         Path, typer.Argument(help="A .jsonl of {'prompt' | 'messages', …}, or one prompt a line.")
     ],
     *,
-    weights: Annotated[str, typer.Option(help="Weights of cost to try.")] = "0,1e-6,5,20,100",
+    weights: Annotated[str, typer.Option(help="Weights of cost to try.")] = "0,0.000001,5,20,100",
     baseline: Annotated[str, typer.Option(help="The model to compare with.")] = "gpt-4o",
     models: Annotated[
         str | None, typer.Option(help="The candidates, with commas; default: all with a profile.")
@@ -75,8 +76,9 @@ def route_report(
 
         async def run() -> tuple[RouteReport, Comparison | None]:
             async with AsyncLunar(base_url=base_url, max_connections=_CONCURRENCY) as client:
-                asks = f"{len(rows)} prompts × {len(numbers)} weights"
-                print_note(f"Asking for {asks} = {len(rows) * len(numbers)} decisions …")
+                asks = f"{count_words(len(rows), 'prompt')} × {count_words(len(numbers), 'weight')}"
+                decisions = count_words(len(rows) * len(numbers), "decision")
+                print_note(f"Asking for {asks} = {decisions} …")
                 report = await RouteReport.ameasure(
                     rows,
                     weights=numbers,

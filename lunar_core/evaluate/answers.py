@@ -16,6 +16,7 @@ from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.budget import Budget
 from lunar_core.cost.ledger import Ledger
 from lunar_core.cost.prices import Prices
+from lunar_core.cost.report.words import count_words
 from lunar_core.errors import ConfigurationError
 from lunar_core.evaluate.intervals import shuffled
 from lunar_core.evaluate.judges import JUDGE_TOKENS, Judge, ModelJudge, find_judge
@@ -126,7 +127,9 @@ class AnswerPlan:
         """What will be paid for and how much at most: for whoever is to agree to it."""
         answers = sum(len(_models(row, self.baseline)) for row in self.assignments)
         judgments = sum(1 for _ in self._judged_tokens())
-        asks = f"{answers} answers" + (f" and {judgments} judgments" if judgments else "")
+        asks = count_words(answers, "answer")
+        if judgments:
+            asks += f" and {count_words(judgments, 'judgment')}"
         most = self.at_most
         price = (
             "what they cost at most is unknown, as a price is"
@@ -134,7 +137,7 @@ class AnswerPlan:
             else f"by list prices {most:.4f} USD at most"
         )
         return (
-            f"{len(self.assignments)} prompts take {asks}: {price}. "
+            f"{count_words(len(self.assignments), 'prompt')} to be answered, which takes {asks}: {price}. "
             f"No call is sent that could pass the budget of {budget:f} USD."
         )
 

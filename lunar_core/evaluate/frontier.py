@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from lunar_core.types.numbers import plain_number
+
 if TYPE_CHECKING:
     from lunar_core.evaluate.report import RouteReport
+
+
+NEAR_ACROSS, NEAR_UP = 5.0, 14.0
+"""How near two points of the page's picture share a label: per cent of its width, and pixels."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +58,15 @@ def weight_name(weight: float | None) -> str:
     """A weight as it is printed.
 
     >>> weight_name(1e-6), weight_name(20.0), weight_name(None)
-    ('1e-06', '20', "the service's own")
+    ('0.000001', '20', "the service's own")
     """
-    return "the service's own" if weight is None else f"{weight:g}"
+    return "the service's own" if weight is None else plain_number(weight)
 
 
 def draw(
     points: Sequence[Point], *, across: str, up: str, width: int = 56, height: int = 11
 ) -> str:
-    """The picture in characters; "" for fewer than two points. Points on one spot share it: the first is seen.
+    """The picture in characters; "" for fewer than two points. Points on one spot stand side by side.
 
     ``across`` and ``up`` name the axes.
     """
@@ -68,22 +74,22 @@ def draw(
         return ""
     left, right = _range([point.across for point in points])
     low, high = _range([point.up for point in points])
-    rows = [[" "] * width for _ in range(height)]
-    for point in reversed(points):
+    rows = [""] * height
+    for point in sorted(points, key=lambda point: point.across):
         column = round((point.across - left) / (right - left) * (width - 1))
         row = round((high - point.up) / (high - low) * (height - 1))
-        rows[row][column] = point.mark
+        rows[row] = rows[row].ljust(column) + point.mark
     lines = [f"  {up}"]
     for number, line in enumerate(rows):
         edge = {0: f"{high:7.3f}", height - 1: f"{low:7.3f}"}.get(number, " " * 7)
-        lines.append(f"{edge} |{''.join(line)}".rstrip())
+        lines.append(f"{edge} |{line}".rstrip())
     lines.append(" " * 8 + "+" + "-" * width)
     scale = f"{left:.3f}{across:^{max(1, width - 12)}}{right:.3f}"
     return "\n".join([*lines, " " * 9 + scale])
 
 
 def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
-    """The same as an SVG element, with a title for each point; "" for fewer than two.
+    """The same as an SVG element, with the marks of the terminal and a title for each point; "" for fewer than two.
 
     Places across are per cent, so that text keeps its size on a narrow screen.
     """
@@ -92,16 +98,20 @@ def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
     left, right = _range([point.across for point in points])
     low, high = _range([point.up for point in points])
     shapes = []
-    for point in _merged(points):
+    labels: list[tuple[float, float, str]] = []
+    for point in points:
         x = 4 + (point.across - left) / (right - left) * 92
         y = 40 + (high - point.up) / (high - low) * 180
-        name = escape(point.label)
         kind = "baseline" if point.mark == "*" else "weight"
+        shapes.append(
+            f'<g class="{kind}"><title>{escape(point.label)}: {point.across:.4f}, {point.up:.4f}</title>'
+            f'<circle cx="{x:.1f}%" cy="{y:.1f}" r="5"/></g>'
+        )
+        _add_label(labels, x, y, point.label if kind == "baseline" else point.mark)
+    for x, y, text in labels:
         anchor = "start" if x < 12 else "end" if x > 88 else "middle"
         shapes.append(
-            f'<g class="{kind}"><title>{name}: {point.across:.4f}, {point.up:.4f}</title>'
-            f'<circle cx="{x:.1f}%" cy="{y:.1f}" r="5"/>'
-            f'<text x="{x:.1f}%" y="{y - 10:.1f}" text-anchor="{anchor}">{name}</text></g>'
+            f'<text x="{x:.1f}%" y="{y - 10:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
         )
     return (
         f'<svg width="100%" height="280" role="img" aria-label="{escape(up)} against {escape(across)}">'
@@ -114,15 +124,13 @@ def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
     )
 
 
-def _merged(points: Sequence[Point]) -> list[Point]:
-    """Points on one spot as one, with all their names."""
-    spots: dict[tuple[float, float], Point] = {}
-    for point in points:
-        spot = spots.get((point.across, point.up))
-        label = point.label if spot is None else f"{spot.label}, {point.label}"
-        mark = point.mark if spot is None else spot.mark
-        spots[point.across, point.up] = Point(point.across, point.up, mark, label)
-    return list(spots.values())
+def _add_label(labels: list[tuple[float, float, str]], x: float, y: float, text: str) -> None:
+    """Name a point; points whose names would hide each other share one label, at the first of them."""
+    for number, (near_x, near_y, names) in enumerate(labels):
+        if abs(x - near_x) < NEAR_ACROSS and abs(y - near_y) < NEAR_UP:
+            labels[number] = (near_x, near_y, f"{names} {text}")
+            return
+    labels.append((x, y, text))
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

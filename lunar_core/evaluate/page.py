@@ -33,9 +33,9 @@ def page(report: RouteReport, answers: str = "") -> str:
     """The page. ``answers``: what was said of judged answers, if there were any."""
     head, *rows = words.table(report)
     cells = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
     )
-    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head[1:])
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     parts = [
         f"<h1>Does routing help these prompts?</h1><p>{escape(words.title(report))}</p>",
         f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table></div>',

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lunar_core.batch.rows import RowId
+from lunar_core.cost.report.words import count_words
 from lunar_core.evaluate.intervals import Interval, bootstrap_interval, wilson_interval
+from lunar_core.types.numbers import plain_number
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,9 @@ class Comparison:
 
     def __str__(self) -> str:
         lines = [
-            f"{len(self.pairs)} prompts answered and judged by {self.judge}, against {self.baseline} alone"
-            + ("" if self.weight is None else f", at cost_weight {self.weight:g}"),
+            f"{count_words(len(self.pairs), 'prompt')} answered and judged by {self.judge}, "
+            f"against {self.baseline} alone"
+            + ("" if self.weight is None else f", at cost_weight {plain_number(self.weight)}"),
             f"  the router's choice: {self.record}",
         ]
         if self.control_record is not None:
@@ -229,12 +232,14 @@ class Comparison:
         words = []
         if self.spent is not None:
             bound = (
-                f", a lower bound: {self.unpriced} calls stated no cost" if self.unpriced else ""
+                f", a lower bound: {count_words(self.unpriced, 'call')} stated no cost"
+                if self.unpriced
+                else ""
             )
             words.append(f"spent: {self.spent:f} USD{bound}")
         if self.failed:
             words.append(
-                f"left out: {self.failed} prompts whose answer or judgment failed; "
+                f"left out: {count_words(self.failed, 'prompt')} whose answer or judgment failed; "
                 f"the first: {self.first_failure}"
             )
         if self.unreadable:

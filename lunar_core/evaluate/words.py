@@ -6,24 +6,17 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from lunar_core.cost.report.words import count_words
 from lunar_core.evaluate.frontier import draw, marks, points_of, weight_name
 from lunar_core.evaluate.unmeasured import RULE
 from lunar_core.routing import BREAK_TIES
+from lunar_core.types.numbers import plain_number
 
 if TYPE_CHECKING:
     from lunar_core.evaluate.report import RouteReport
     from lunar_core.evaluate.weights import WeightResult
 
-HEAD = (
-    "",
-    "weight",
-    "USD/1,000",
-    "against",
-    "expected error",
-    "at random",
-    "ties",
-    "share by model",
-)
+UNKNOWN = "unknown"
 ACROSS, UP = "USD for 1,000 answers", "expected error"
 _ANSWERS_NOTE = (
     "Whether the answers are good: no answer was looked at. An expected error is the router's own expectation, "
@@ -47,20 +40,40 @@ def title(report: RouteReport) -> str:
     """One line on what the report is of."""
     if report.source == "ledger":
         return (
-            f"{report.prompt_count:,} routed answers of a ledger, against {report.baseline.model}."
+            f"{count_words(report.prompt_count, 'routed answer')} of a ledger, "
+            f"against {report.baseline.model} alone."
         )
-    return f"{report.prompt_count:,} prompts, routed but not answered, against {report.baseline.model}."
+    return (
+        f"{count_words(report.prompt_count, 'prompt')}, routed but not answered, "
+        f"against {report.baseline.model} alone."
+    )
 
 
 def table(report: RouteReport) -> list[tuple[str, ...]]:
-    """The head, a row for each weight, and the baseline's."""
+    """The head, a row for each weight, and the baseline's; no column of which nothing is known."""
     baseline = report.baseline
+    head = (
+        "",
+        "cost_weight",
+        "USD for 1,000",
+        f"cost against {baseline.model}",
+        "expected error",
+        "error at random",
+        "tied choices",
+        "share by model",
+    )
     rows = [
         _row(mark, row)
         for row, mark in zip(report.weights, marks(len(report.weights)), strict=True)
     ]
     alone = ("*", baseline.model, usd(baseline.cost_per_1000), "", _error(baseline.expected_error))
-    return [HEAD, *rows, (*alone, "", "", "the baseline, alone")]
+    lines = [head, *rows, (*alone, "", "", "all of them")]
+    shown = [
+        column
+        for column in range(len(head))
+        if any(line[column] not in ("", UNKNOWN) for line in lines[1:])
+    ]
+    return [tuple(line[column] for column in shown) for line in lines]
 
 
 def _row(mark: str, row: WeightResult) -> tuple[str, ...]:
@@ -69,21 +82,21 @@ def _row(mark: str, row: WeightResult) -> tuple[str, ...]:
         mark,
         weight_name(row.weight),
         usd(row.cost_per_1000),
-        "?" if row.saved is None else f"{-row.saved:+.0%}",
+        UNKNOWN if row.saved is None else f"{-row.saved:+.0%}",
         _error(row.expected_error),
         _error(row.shuffled_error),
-        "?" if row.ties is None else str(row.ties),
+        UNKNOWN if row.ties is None else f"{row.ties:,}",
         shares,
     )
 
 
 def usd(cost: Decimal | None) -> str:
-    """An amount of a table. Unknown is ?, never 0."""
-    return "?" if cost is None else f"{cost:.4f}"
+    """An amount of a table. Unknown is never 0."""
+    return UNKNOWN if cost is None else f"{cost:.4f}"
 
 
 def _error(error: float | None) -> str:
-    return "?" if error is None else f"{error:.3f}"
+    return UNKNOWN if error is None else f"{error:.3f}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -139,7 +152,7 @@ def notes(report: RouteReport) -> list[str]:
     if report.failures:
         first = next(iter(report.failures.values()))
         words.append(
-            f"{len(report.failures)} prompts that could not be decided at every weight, and are left out. "
+            f"{count_words(len(report.failures), 'prompt')} that could not be decided at every weight: left out. "
             f"The first failed with: {first}"
         )
     return [word for word in words if word]
@@ -159,11 +172,11 @@ def _cost_note(report: RouteReport) -> str:
 def _at_random_note(report: RouteReport) -> str:
     if all(row.shuffled_error is None for row in report.weights):
         return (
-            "Whether the router's choice does better than the same mix of models at random: that takes the scores of "
-            "all models, which the service did not tell."
+            "Whether the router's choice does better than the same mix of models at random, and which choices were "
+            "ties: that takes the scores of all models, which the service did not tell."
         )
     return (
-        'That choosing prompt by prompt pays: "at random" is what the router itself expects of the same mix of '
+        'That choosing prompt by prompt pays: "error at random" is what the router itself expects of the same mix of '
         "models, shuffled. Where the two are close, the saving comes of the mix. And the router judges itself: it "
         "picks what erred least on a topic's few questions, so its own numbers flatter it. Judged answers "
         "(--answers) would test it."
@@ -175,8 +188,8 @@ def _unmeasured_note(report: RouteReport) -> str:
     if unmeasured.prompts is None:
         return "Which prompts are on topics that nobody measured: that takes the scores of all models and the topic."
     return (
-        f"Anything about {unmeasured.prompts} or more of {report.prompt_count} prompts, whose topics look unmeasured "
-        f"({RULE})."
+        f"Anything about {unmeasured.prompts:,} or more of {count_words(report.prompt_count, 'prompt')}: "
+        f"their topics look unmeasured ({RULE})."
         if unmeasured.prompts
         else f"That every topic was measured: none looks unmeasured, but that is {RULE}."
     )
@@ -187,8 +200,8 @@ def _zeros_note(report: RouteReport) -> str:
     if not zeros:
         return ""
     return (
-        f"Certainty for {zeros} prompts with an expected error of 0: it means a few sample questions that were all "
-        "answered right."
+        f"Certainty for {count_words(zeros, 'prompt')} with an expected error of 0: it means a few sample "
+        "questions that were all answered right."
     )
 
 
@@ -196,7 +209,8 @@ def _count_note(report: RouteReport) -> str:
     different = len({prompt.text for prompt in report.prompts}) or report.prompt_count
     if different < FEW:
         return (
-            f"Anything firm: {different} different prompts are few, and others may look different."
+            f"Anything firm: {count_words(different, 'different prompt')} {'is' if different == 1 else 'are'} few, "
+            "and others may look different."
         )
     return ""
 
@@ -206,8 +220,9 @@ def _ties_note(report: RouteReport) -> str:
     if not at_zero:
         return ""
     return (
-        f"A reason for {at_zero[0].ties} choices at weight 0, where several models tie for the best: the order of the "
-        f"models decides, often for a dear one. A weight of {BREAK_TIES:g} takes the cheapest of them."
+        f"A reason for {count_words(at_zero[0].ties or 0, 'choice')} at weight 0, where several models tie for the "
+        "best: the order of the models decides, often for a dear one. "
+        f"A weight of {plain_number(BREAK_TIES)} takes the cheapest of them."
     )
 
 

@@ -29,8 +29,8 @@ def main(
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         sys.exit(
-            f"The sandbox needs {package}: pip install 'lunar-integrations[sandbox]' "
-            "(from a checkout: pip install '.[sandbox]')"
+            f"The sandbox needs {package}: pip install '.[sandbox]' in a checkout "
+            "(from an index that has it: pip install 'lunar-integrations[sandbox]')"
         )
     end_on_signals()
     with ExitStack() as started:

@@ -18,6 +18,7 @@ The engine's choices are put under rule 4 too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lunar_core.sandbox.catalogue import TOPICS, Model
@@ -80,7 +81,7 @@ class TableRouter:
         scores = {name: errors[name] + costs[name] for name in errors}
         best = min(models, key=lambda model: scores[model.id])
         because = ", ".join(topic_words) or "no topic's words"
-        lines = [f"Topic '{topic}' ({because}); cost_weight {cost_weight:g}."]
+        lines = [f"Topic '{topic}' ({because}); cost_weight {Decimal(f'{cost_weight:g}'):f}."]
         lines += [
             f"  {name}: error={errors[name]:.4f} + cost={costs[name]:.4f} = {score:.4f}"
             f"{'  <- selected' if name == best.id else ''}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from lunar_core.types.numbers import plain_number
 from lunar_core.types.steering import STEERING
 
 if TYPE_CHECKING:
@@ -16,14 +17,18 @@ def facts_of(decision: RoutingDecision) -> list[tuple[str, str]]:
     facts = {
         "model": decision.selected_model,
         "provider": decision.selected_provider or None,
-        "expected error": decision.expected_error,
-        "cost-adjusted score": decision.cost_adjusted_score,
+        "expected error": _plain(decision.expected_error),
+        "cost-adjusted score": _plain(decision.cost_adjusted_score),
         "cluster": decision.cluster_id,
         "reasoning": decision.reasoning or None,
     }
     return [
         (name, str(fact).translate(STEERING)) for name, fact in facts.items() if fact is not None
     ]
+
+
+def _plain(number: float | None) -> str | None:
+    return None if number is None else plain_number(number)
 
 
 def to_rich(decision: RoutingDecision) -> Any:  # rich is an extra

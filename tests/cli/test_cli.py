@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from lunar_core import __version__
+from tests.faults import FaultServer
+from tests.faults_steps import reply
 
 
 class Terminal(io.StringIO):
@@ -74,10 +76,27 @@ def test_words_come_as_they_are_generated(lunar_sandbox):
     assert (process.returncode, err) == (130, b"")
 
 
-def test_an_unknown_cost_is_said_to_be_unknown(lunar, lunar_sandbox_factory):
+def test_a_cost_that_is_not_stated_is_estimated_by_the_services_own_prices(
+    lunar, lunar_sandbox_factory
+):
     observed = lunar_sandbox_factory(dialect="observed")
     _code, _out, err = lunar("chat", "Hi", "--base-url", observed.url)
-    assert "cost unknown" in err
+    assert re.search(r" · cost not stated, about \$0\.0\d+ by the prices of service · ", err)
+    # A stream whose route is told in no chunk is decided first.
+    assert err.endswith(" · 1 decision, 1 answer\n")
+
+
+def test_a_cost_that_nobody_can_estimate_is_said_to_be_unknown(lunar):
+    with FaultServer() as server:
+        server.decide(
+            lambda request: (
+                reply(json={"choices": [{"message": {"content": "Yes."}, "index": 0}]})
+                if request.method == "POST"
+                else reply(404, json={"detail": "Not Found"})
+            )
+        )
+        _code, _out, err = lunar("chat", "Hi", "-m", "house-model", "--base-url", server.origin)
+    assert "cost unknown: the service stated none, and no price of this model is known" in err
 
 
 def test_a_prompt_may_come_from_stdin(lunar, monkeypatch):
@@ -232,8 +251,8 @@ def test_a_missing_extra_is_named_without_a_traceback(missing):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"The lunar-llm command needs {missing}: pip install 'lunar-integrations[cli]' "
-        "(from a checkout: pip install '.[cli]')\n"
+        f"The lunar-llm command needs {missing}: pip install '.[cli]' in a checkout "
+        "(from an index that has it: pip install 'lunar-integrations[cli]')\n"
     )
 
 

@@ -185,7 +185,7 @@ def test_an_extra_that_is_missing_is_told_with_how_to_get_it(doctor, monkeypatch
     monkeypatch.setitem(EXTRAS, "prices", ("no-such-package",))
     status, text = doctor()[1]["prices"]
     assert status == "skipped"
-    assert text.startswith("not installed: pip install 'lunar-integrations[prices]'")
+    assert text.startswith("not installed: pip install '.[prices]'")
 
 
 def test_its_extras_are_those_of_the_project():

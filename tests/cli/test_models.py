@@ -33,7 +33,7 @@ def service():
         yield server
 
 
-def test_programs_get_a_line_for_each(lunar):
+def test_programs_get_a_line_for_each_below_a_head(lunar):
     code, out, _err = lunar("models")
     assert code == 0
     assert cells_of(out, "gpt-4o-mini") == [
@@ -88,7 +88,8 @@ def test_json_keeps_apart_what_the_service_says_and_what_it_does_not(lunar, serv
 def test_a_model_that_nobody_knows_has_no_figures(lunar, service):
     service.models_list = [{"id": "house-model"}]
     _code, out, err = lunar("models", "--base-url", service.origin)
-    assert (out, err) == ("house-model\t\t\t\t\t\n", "")
+    head = "model\towner\tUSD per 1M tokens in\tcached\tout\twindow\n"
+    assert (out, err) == (f"{head}house-model\t\t\t\t\t\n", "")
 
 
 def test_without_the_extra_for_prices_nothing_is_estimated(lunar, service, monkeypatch):

@@ -39,7 +39,7 @@ def prompts(tmp_path):
 def test_it_reports_decisions_and_spends_nothing(lunar, prompts, sandbox):
     code, out, err = lunar(prompts, "--weights", "0,20")
     assert code == 0
-    assert out.startswith("4 prompts, routed but not answered, against gpt-4o.\n")
+    assert out.startswith("4 prompts, routed but not answered, against gpt-4o alone.\n")
     assert "What this does not show:" in out
     assert err == "Asking for 4 prompts × 2 weights = 8 decisions …\n"
     assert sandbox.billed() == []

@@ -136,7 +136,7 @@ def test_a_prompt_that_fails_at_one_weight_is_left_out_at_all_and_counted(observ
     report = RouteReport.measure(PROMPTS, client=client, weights=[0, 20])
     assert [row.prompts for row in report.weights] == [3, 3]
     assert report.failures == {"row 2": "BudgetExceededError: not that one"}
-    assert "1 prompts that could not be decided" in str(report)
+    assert "1 prompt that could not be decided" in str(report)
 
 
 # What it says
@@ -191,8 +191,12 @@ def test_where_they_are_not_it_says_what_cannot_be_told(lunar_sandbox_factory):
     assert {row.ties for row in report.weights} == {None}
     assert {row.shuffled_error for row in report.weights} == {None}
     assert (report.baseline.expected_error, report.unmeasured.prompts) == (None, None)
-    for words in ("at random: that takes the scores", "topics that nobody measured", "would err"):
+    for words in ("ties: that takes the scores", "topics that nobody measured", "would err"):
         assert words in str(report)
+    head = str(report).splitlines()[2]
+    assert "expected error" in head
+    assert "at random" not in head  # nothing is known of that column
+    assert "ties" not in head
 
 
 def test_the_cheapest_weight_within_a_stated_error_of_the_best_is_named(observed):
@@ -332,7 +336,10 @@ def test_the_picture_puts_cost_across_and_error_up():
     assert lines[4] == "  0.100 |" + " " * 19 + "*"
     assert "<title>gpt-4o: 2.0000, 0.1000</title>" in draw_svg(points, across="USD", up="error")
     same = [*points, Point(1, 0.5, "b", "weight 5")]
-    assert ">weight 0, weight 5</text>" in draw_svg(same, across="USD", up="error")
+    assert draw(same, across="USD", up="error").splitlines()[1] == "  0.500 |ab"
+    picture = draw_svg(same, across="USD", up="error")
+    assert ">a b</text>" in picture
+    assert "<title>weight 5: 1.0000, 0.5000</title>" in picture
     assert draw(points[:1], across="USD", up="error") == ""
 
 

@@ -37,8 +37,12 @@ def read(client, model):
 
 CAUSES = {
     "api_key: none was given": lambda client, observed: Lunar(),
+    "api_key: is empty": lambda client, observed: Lunar(""),
     "api_key: is in quotes": lambda client, observed: Lunar('"pk_x"'),
     "api_key and jwt: give one of the two": lambda client, observed: Lunar("pk_x", jwt="x"),
+    "base_url: no http:// or https:// in front": lambda client, observed: Lunar(
+        "pk_x", base_url="localhost:8787"
+    ),
     "base_url: ends in an endpoint's path": lambda client, observed: Lunar(
         "pk_x", base_url="https://lunar.example/v1/chat/completions"
     ),
@@ -70,6 +74,7 @@ CAUSES = {
         Lunar("pk_x", base_url=f"{observed.url}/api")
     ),
     "Model not found": lambda client, observed: ask(client, "gpt-5-nowhere"),
+    "did you mean gpt-4o-mini": lambda client, observed: ask(client, "gpt-4o-mnii"),
     "No routing profile for": lambda client, observed: client.router.decide(
         messages=HELLO, models=["gpt-4o", "nowhere"]
     ),

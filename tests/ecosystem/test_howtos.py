@@ -30,4 +30,5 @@ def test_a_service_books_its_calls_on_tenants_and_refuses_in_http(dialect, lunar
     )
     warned = re.sub(r".*Warning: .*\n(  .*\n)?", "", done.stderr)
     assert (done.returncode, warned) == (0, "")
-    assert done.stdout == HOWTO.with_suffix(".txt").read_text(encoding="utf-8")
+    page = HOWTO.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"\n```text\n{done.stdout}```\n" in page

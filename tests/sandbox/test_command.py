@@ -119,7 +119,7 @@ def test_a_missing_extra_is_named(missing: str) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
     )
     assert done.returncode == 1
-    assert f"needs {missing}: pip install 'lunar-integrations[sandbox]'" in done.stderr
+    assert f"needs {missing}: pip install '.[sandbox]' in a checkout" in done.stderr
 
 
 def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
