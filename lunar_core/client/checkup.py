@@ -15,19 +15,14 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpcore
 
+from lunar_core.base_url import DEFAULT_BASE_URL, checked_base_url, is_loopback
 from lunar_core.client.addresses import Interrupt, Origin, find_addresses
 from lunar_core.client.own_clients import OwnClient
 from lunar_core.client.sockets import Deadline, SocketStream
 from lunar_core.client.sync import Lunar
 from lunar_core.client.tls import find_proxy, tls_context
 from lunar_core.errors import ConfigurationError, LunarError
-from lunar_core.settings import (
-    DEFAULT_BASE_URL,
-    Credential,
-    Settings,
-    checked_base_url,
-    is_loopback,
-)
+from lunar_core.settings import Credential, Settings
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
 MOST_CLOCK_SECONDS = 60.0

@@ -10,8 +10,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import certifi
 
+from lunar_core.base_url import is_loopback
 from lunar_core.errors import ConfigurationError
-from lunar_core.settings import is_loopback
 
 
 def find_proxy(base_url: str) -> str | None:

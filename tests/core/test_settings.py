@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from lunar_core import ConfigurationError, Timeout
-from lunar_core.settings import DEFAULT_BASE_URL, Credential, Limits, Settings
+from lunar_core.base_url import DEFAULT_BASE_URL
+from lunar_core.settings import Credential, Limits, Settings
 
 KEY = "pk_live_5d1c0e77"
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"
