@@ -152,6 +152,29 @@ def test_in_print_it_is_dark_on_white_and_nothing_is_cut_off(page):
     assert page.pdf(format="A4")[:5] == b"%PDF-"
 
 
+LINES_OF_WORDS = """() => {
+  const lines = (text, from, to) => {
+    const range = document.createRange()
+    range.setStart(text, from)
+    range.setEnd(text, to)
+    return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size
+  }
+  const cells = [...document.querySelectorAll('thead th:not(.name), td:not(.name)')].filter(cell => cell.firstChild)
+  return cells.flatMap(cell => [...cell.textContent.matchAll(/[^ ]+/g)]
+    .map(word => [word[0], lines(cell.firstChild, word.index, word.index + word[0].length)]))
+}"""
+
+
+def test_no_number_and_no_word_of_a_head_goes_on_in_the_next_line(page):
+    for media, width in (("screen", None), ("print", 700)):
+        page.emulate_media(media=media)
+        if width is not None:
+            page.set_viewport_size({"width": width, "height": 990})
+        words = page.evaluate(LINES_OF_WORDS)
+        assert len(words) > 500
+        assert [word for word, lines in words if lines != 1] == []
+
+
 def test_a_notebook_may_show_two_of_them(browser, report):
     context = browser.new_context()
     page = context.new_page()

@@ -247,6 +247,24 @@ def test_the_page_is_one_file_without_script_or_anything_from_elsewhere():
     assert "@import" not in rich_ledger().report().to_html()
 
 
+def test_of_costs_that_nobody_knows_there_is_a_table_and_no_chart():
+    text = ledger_of(UNKNOWN, ESTIMATED).report(by=["model"]).to_html()
+    assert text.count("<svg") == 0
+    assert ["gpt-4o", "at least $0, 1 unknown"] in [
+        row[:2] for table in Page(text).tables for row in table
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("m" * 28, "m" * 28), ("m" * 29, "m" * 27 + "…"), ("料" * 14, "料" * 14), ("料" * 15, "料" * 13 + "…")],
+    ids=["fits", "long", "wide", "wide and long"],
+)  # fmt: skip
+def test_a_charts_names_are_cut_where_a_phone_would_cut_them(name, label):
+    text = ledger_of(BILLED | {"tags": {"user": name}}).report(by=["tag:user"]).to_html()
+    assert f'<text x="0" y="14">{label}</text>' in text
+
+
 def test_every_chart_is_an_image_with_a_title_and_every_table_has_a_caption_and_heads():
     text = rich_ledger().report(by=["model", "tag:user"]).to_html()
     charts = re.findall(r"<svg (.*?)>(<title>.*?</title>)?", text)

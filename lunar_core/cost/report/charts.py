@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from unicodedata import east_asian_width
 from xml.sax.saxutils import escape, quoteattr
-
-from lunar_core.cost.report.words import cut
 
 _COLUMNS_HEIGHT, _SCALE_HEIGHT = 140, 22
 _BAR_HEIGHT, _BAR_PITCH = 12, 38
-_LONGEST_LABEL = 28
+_LONGEST_NAME, _LONGEST_LINE = 28, 44
+"""Letters that fit on a screen of 360 px, in all probability: those of East Asia count twice."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ def columns(title: str, marks: Sequence[Mark]) -> str:
     bottom = _SCALE_HEIGHT + _COLUMNS_HEIGHT
     shapes += [
         f'<line class="axis" x1="0" x2="100%" y1="{bottom + 0.5}" y2="{bottom + 0.5}"/>',
-        _text(f"highest: {_label(highest)}", "0", 14),
-        _text(cut(marks[0].name, _LONGEST_LABEL), "0", bottom + 17),
+        _text(_fitting(f"highest: {_label(highest)}", _LONGEST_LINE), "0", 14),
+        _text(_fitting(marks[0].name), "0", bottom + 17),
     ]
     if len(marks) > 1:
-        shapes.append(_text(cut(marks[-1].name, _LONGEST_LABEL), "100%", bottom + 17, is_end=True))
+        shapes.append(_text(_fitting(marks[-1].name), "100%", bottom + 17, is_end=True))
     return _svg(title, bottom + _SCALE_HEIGHT, shapes)
 
 
 def bars(title: str, marks: Sequence[Mark]) -> str:
-    """Bars below each other, each with its name and its words above it."""
+    """Bars below each other, each with its name above it."""
     longest = max(marks, key=lambda mark: mark.value)
     shapes: list[str] = []
     for index, mark in enumerate(marks):
         top = index * _BAR_PITCH
         shapes += [
-            _text(cut(mark.name, _LONGEST_LABEL), "0", top + 14),
+            _text(_fitting(mark.name), "0", top + 14),
             _rectangle(
                 mark,
                 x="0",
@@ -73,7 +73,17 @@ def bars(title: str, marks: Sequence[Mark]) -> str:
 
 
 def _label(mark: Mark) -> str:
-    return f"{cut(mark.name, _LONGEST_LABEL)}, {mark.words}"
+    return f"{_fitting(mark.name)}, {mark.words}"
+
+
+def _fitting(text: str, longest: int = _LONGEST_NAME) -> str:
+    """``text``, or as much of it as there is room for, and an ellipsis."""
+    room = longest
+    for index, letter in enumerate(text):
+        room -= 2 if east_asian_width(letter) in "WF" else 1
+        if room < (index + 1 < len(text)):
+            return f"{text[:index]}…"
+    return text
 
 
 def _share(mark: Mark, highest: Mark) -> float:

@@ -106,7 +106,8 @@ def _over_time(report: Report) -> Section | None:
     rows = [(name, sums.totals()) for name, sums in periods]
     section = Section(f"Spend by {unit}", notes=["Times are in UTC."])
     marks = [charts.Mark(name, totals.cost, cost_words(totals)) for name, totals in rows]
-    section.charts.append(charts.columns(f"Cost in USD by {unit}", marks))
+    if report.total.cost:
+        section.charts.append(charts.columns(f"Cost in USD by {unit}", marks))
     parts = [rows[start : start + MOST_ROWS] for start in range(0, len(rows), MOST_ROWS)]
     for number, part in enumerate(parts, 1):
         place = f", part {number} of {len(parts)}" if len(parts) > 1 else ""
@@ -130,7 +131,7 @@ def _by_name(report: Report, index: int) -> Section:
     rows = [((value,), sums.totals()) for value, sums in grouped.items()]
     rows.sort(key=lambda row: (-row[1].cost, -row[1].calls, row[0][0] or ""))
     section = Section(f"By {name}")
-    if rows:
+    if report.total.cost:
         marks = [
             charts.Mark(shown_name(value), totals.cost, cost_words(totals))
             for (value,), totals in rows[:MOST_ROWS]
