@@ -32,6 +32,7 @@ from langchain_lunar.compat import (
     without_functions_in,
 )
 from langchain_lunar.migration import as_field, as_fields
+from lunar_core import bridge
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer, checked_observers
@@ -247,6 +248,16 @@ class LunarConnection(Serializable):
         named = {as_field(name): field for name, field in fields.items()}
         configurable: RunnableSerializable[Any, Any] = super().configurable_fields(**named)  # type: ignore[misc]  # of the Runnable beside this
         return configurable
+
+
+def check_parameter_names(
+    model_kwargs: Mapping[str, Any], extra_body: Mapping[str, Any] | None
+) -> None:
+    """Refuse what a model cannot send with each of its calls. Raises ConfigurationError naming the first."""
+    bridge.check_keywords(model_kwargs, "model_kwargs")
+    bridge.check_keywords({"extra_body": extra_body})
+    if "model" in model_kwargs:
+        raise ConfigurationError("model_kwargs: model: is a field of its own")
 
 
 def _refused_setting(error: ValidationError) -> ConfigurationError | None:

@@ -19,11 +19,11 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field, model_validator
 from typing_extensions import Self, Unpack
 
-from langchain_lunar.connection import COST_TAGS, LunarConnection
+from langchain_lunar.connection import COST_TAGS, LunarConnection, check_parameter_names
 from langchain_lunar.errors import model_error
 from langchain_lunar.metadata import added_up, metadata_of, token_usage
-from langchain_lunar.migration import as_parameter, check_keywords
-from lunar_core import Completion, LunarError
+from langchain_lunar.migration import as_parameter
+from lunar_core import Completion, LunarError, bridge
 from lunar_core.types.completions import TextChoice
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
@@ -103,7 +103,7 @@ class LunarLLM(LunarConnection, BaseLLM):
 
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
-        check_keywords(self.model_kwargs, "model_kwargs")
+        check_parameter_names(self.model_kwargs, self.extra_body)
         check_values({name: getattr(self, name) for name in _SENT})
         return self
 
@@ -125,7 +125,7 @@ class LunarLLM(LunarConnection, BaseLLM):
 
         def ask(prompt: str) -> Completion:
             try:
-                params = model._params(prompt, stop)
+                params = model._plain_params(prompt, stop)
                 answer: Completion = model.clients.sync.completions.create(**params)
             except LunarError as error:
                 raise model_error(error) from None
@@ -148,7 +148,7 @@ class LunarLLM(LunarConnection, BaseLLM):
         async def ask(prompt: str) -> Completion:
             client = model.clients.asynchronous
             try:
-                params = model._params(prompt, stop)
+                params = model._plain_params(prompt, stop)
                 answer: Completion = await client.completions.create(**params)
             except LunarError as error:
                 raise model_error(error) from None
@@ -274,7 +274,7 @@ class LunarLLM(LunarConnection, BaseLLM):
 
     def _with(self, keywords: Mapping[str, Any]) -> Self:
         """The model with the settings of a call."""
-        check_keywords(keywords)
+        bridge.check_keywords(keywords)
         named = {as_parameter(name): value for name, value in keywords.items() if name != "stream"}
         if not named:
             return self
@@ -285,19 +285,17 @@ class LunarLLM(LunarConnection, BaseLLM):
         kept = {name: value for name, value in extra.items() if name not in fields}
         return self.model_copy(update={**fields, "model_kwargs": kept})
 
-    def _params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
-        params = self._common_params(prompt, stop)
-        params.pop("stream_options", None)  # of streams alone; providers refuse it elsewhere
-        return params
+    def _plain_params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
+        return bridge.without_stream_options(self._params(prompt, stop))
 
     def _stream_params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
         return {
             "stream_usage": self.stream_usage,
-            **self._common_params(prompt, stop),
+            **self._params(prompt, stop),
             "stream": True,
         }
 
-    def _common_params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
+    def _params(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
         params = self._identifying_params
         if stop is not None:
             params["stop"] = stop

@@ -9,10 +9,6 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from lunar_core.errors import ConfigurationError
-from lunar_core.settings import SETTING_NAMES
-from lunar_core.wire.api_requests import OPTIONS
-
 _BOTH = {
     "max_completion_tokens": "max_tokens",
     "model_name": "model",
@@ -105,12 +101,6 @@ _WITHOUT_MEANING = frozenset(
 )
 """Settings of the services and clients of OpenAI, OpenRouter and the vendor, and of chat models when it is none."""
 
-_SETTINGS = frozenset(SETTING_NAMES) - OPTIONS
-_NO_PARAMETERS = frozenset(
-    {"execute", "http_async_client", "http_client", "messages", "observers", "prompt"}
-)
-"""What is asked itself, and what the client is made of: no call can say these."""
-
 _CALLER = 6
 """Frames from here to whoever made the model: two of ours, pydantic's and langchain-core's ``__init__``, ours."""
 
@@ -165,19 +155,6 @@ def _with_parameters(
 def _nearest(name: str, names: Iterable[str]) -> str:
     matches = difflib.get_close_matches(name, names, n=1)
     return f" ({matches[0]}?)" if matches else ""
-
-
-def check_keywords(keywords: Mapping[str, Any], place: str = "") -> None:
-    """Refuse what no call can say: settings of the client, a key among them, and what is asked itself.
-
-    ``place``: what the keywords stand in, such as ``model_kwargs``. Raises ConfigurationError naming the first.
-    """
-    where = f"{place}: " if place else ""
-    for name in keywords:
-        if name in _SETTINGS:
-            raise ConfigurationError(f"{where}{name}: a setting of the model, not of a call")
-        if name in _NO_PARAMETERS or (place and name == "model"):
-            raise ConfigurationError(f"{where}{name}: no parameter of a call")
 
 
 def as_parameter(name: str) -> str:

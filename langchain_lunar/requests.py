@@ -13,7 +13,7 @@ from langchain_lunar.answers import from_wire, to_result
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.messages import to_wire
 from langchain_lunar.metadata import read_decision
-from langchain_lunar.migration import as_parameter, check_keywords
+from langchain_lunar.migration import as_parameter
 from langchain_lunar.parsers import check_forced_call, parse_into
 from langchain_lunar.router.route import DECISION
 from langchain_lunar.router.sticky import find_sticky_model
@@ -26,6 +26,7 @@ from langchain_lunar.tools import (
     is_schema_class,
     response_format,
 )
+from lunar_core import bridge
 from lunar_core.types.completions import ChatCompletion, RoutingDecision
 from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.tool_names import fit_names
@@ -138,7 +139,7 @@ def make_request(
     stream: bool,
 ) -> ChatRequest:
     """The request of one call. Keywords win over the model's fields. Raises ConfigurationError for what cannot work."""
-    check_keywords(keywords)
+    bridge.check_keywords(keywords)
     params = _params(model, stop, keywords)
     if params["model"] == ROUTER:
         sticky_model = find_sticky_model(messages, keywords.get("sticky", model.sticky))
@@ -154,7 +155,7 @@ def make_request(
         params["stream"] = True
         params["stream_usage"] = keywords.get("stream_usage", model.stream_usage)
     else:
-        params.pop("stream_options", None)  # of streams alone; providers refuse it elsewhere
+        params = bridge.without_stream_options(params)
     return ChatRequest(
         params,
         own_names=_fit_tool_names(params),

@@ -50,15 +50,6 @@ def check_names(arguments: Iterable[str], fields: Iterable[str], class_name: str
         )
 
 
-def check_additional(additional: Mapping[str, Any]) -> None:
-    """Raises ConfigurationError for what each call says itself, and no field can say for all of them."""
-    bodies = (("additional_kwargs", additional), ("extra_body", additional.get("extra_body") or {}))
-    for place, body in bodies:
-        names = sorted({"messages", "prompt"} & body.keys())
-        if names:
-            raise ConfigurationError(f"{place}: {names[0]} is what each call itself says")
-
-
 def refused_field(error: ValidationError) -> ConfigurationError:
     """What pydantic refuses, as an error that names the field and shows no value: a key may be among them."""
     fault = error.errors(include_input=False, include_url=False, include_context=False)[0]

@@ -59,7 +59,9 @@ class LunarCostHandler(_AgentCosts, BaseEventHandler):
     >>> costs.close()
     """
 
-    ledger: Ledger = Field(default_factory=Ledger)
+    ledger: Ledger = Field(
+        default_factory=Ledger, description="Where the calls are added up; one may be shared."
+    )
     _is_open: bool = PrivateAttr(default=False)
 
     def model_post_init(self, context: Any, /) -> None:

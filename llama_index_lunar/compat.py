@@ -17,6 +17,25 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
+from pydantic import BaseModel
+
+FIELD_DESCRIPTIONS = {
+    "callback_manager": "Callback handlers of LlamaIndex's, told of each call of this LLM.",
+    "id_": "The event's own id.",
+    "pydantic_program_mode": "How objects are asked for: by the LLM's own fields (default), by a tool, by the prompt.",
+    "span_id": "The span of LlamaIndex's in which it happened.",
+    "tags": "The tags of the moment the call was made.",
+    "timestamp": "When it was told.",
+}
+"""What LlamaIndex's own fields are, where its classes do not say it themselves."""
+
+
+def describe_fields(cls: type[BaseModel]) -> None:
+    """Describe the fields that ``cls`` has of LlamaIndex."""
+    for name, description in FIELD_DESCRIPTIONS.items():
+        field = cls.model_fields.get(name)
+        if field is not None and field.description is None:
+            field.description = description
 
 
 def extend_messages(llm: LLM, messages: list[ChatMessage]) -> list[ChatMessage]:

@@ -38,13 +38,13 @@ from typing_extensions import Self
 
 from llama_index_lunar import tools as toolbox
 from llama_index_lunar.arguments import (
-    check_additional,
     check_names,
     drop_meaningless,
     refused_field,
     split_additional,
 )
 from llama_index_lunar.attribution import attributed
+from llama_index_lunar.compat import describe_fields
 from llama_index_lunar.endpoints import (
     aclosing_stream,
     chat_events,
@@ -59,6 +59,7 @@ from llama_index_lunar.requests import ClientCall, Requests, merge_kwargs
 from llama_index_lunar.responses import Responses
 from llama_index_lunar.routes import Routes
 from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
+from lunar_core import bridge
 from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
@@ -252,7 +253,7 @@ class LunarLLM(FunctionCallingLLM):
         }
         arguments = drop_meaningless(arguments)
         check_names(arguments, type(self).model_fields, type(self).__name__)
-        check_additional(additional)
+        bridge.check_keywords(additional, "additional_kwargs")
         fields: JSONObject = dict(
             model=model,
             temperature=temperature,
@@ -605,6 +606,8 @@ class LunarLLM(FunctionCallingLLM):
         self._clients.close()
         await self._clients.aclose()
 
+
+describe_fields(LunarLLM)
 
 # LlamaIndex looks these signatures up with every call; kept, they cost it next to nothing.
 for _name in ("chat", "stream_chat", "complete", "stream_complete"):

@@ -17,6 +17,7 @@ from llama_index.core.tools.types import BaseTool
 from llama_index_lunar.messages import Conversation, to_wire
 from llama_index_lunar.responses import as_chat, as_completion
 from llama_index_lunar.tools import chat_arguments, fit_tool_names, tool_name
+from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
 from lunar_core.routing import text_turns
 from lunar_core.wire.api_requests import ROUTER
@@ -151,13 +152,13 @@ class Requests:
         stream: bool,
     ) -> ClientCall[A]:
         params, conversation = self._params(kwargs, stream=stream), Conversation(messages)
+        replay_reasoning = params.pop("replay_reasoning", self._llm.replay_reasoning)
         route = None
         if params["model"] == ROUTER:
             route = self._llm.find_route(conversation.messages)
             if route is not None:
                 params["model"] = route["selected_model"]
-        model, replay_reasoning = params["model"], self._llm.replay_reasoning
-        params["messages"] = conversation.for_model(model, replay_reasoning)
+        params["messages"] = conversation.for_model(params["model"], replay_reasoning)
         params, own_names = fit_tool_names(params)
         return ClientCall(params, is_chat=True, convert=convert, route=route, own_names=own_names)
 
@@ -186,6 +187,7 @@ class Requests:
     def _params(self, kwargs: Mapping[str, object], *, stream: bool) -> JSONObject:
         """What is sent beside the messages: fields, then ``additional_kwargs``, then the keywords of this call."""
         llm = self._llm
+        bridge.check_keywords(kwargs)
         fields: JSONObject = {
             name: value for name in _SENT_FIELDS if (value := getattr(llm, name)) is not None
         }
@@ -198,8 +200,10 @@ class Requests:
         params.pop("stream", None)
         if "stream" in (params.get("extra_body") or {}):
             params["extra_body"] = {k: v for k, v in params["extra_body"].items() if k != "stream"}
-        if not stream or params.get("stream_options") == _WITH_USAGE:
-            params.pop("stream_options", None)  # refused of plain calls; streams ask for it anyway
+        if not stream:
+            params = bridge.without_stream_options(params)
+        elif params.get("stream_options") == _WITH_USAGE:
+            del params["stream_options"]  # streams ask for it anyway
         if params["model"] == ROUTER:
             params = {"models": llm.models, "cost_weight": llm.cost_weight, **params}
         if stream:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_index.core.bridge.pydantic import Field
+from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index_instrumentation.base import BaseEvent
 
+from llama_index_lunar.compat import describe_fields
 from lunar_core.cost.entries import Entry, entry_from_metadata
 from lunar_core.observers import Status
 from lunar_core.types.attempt import Attempt
@@ -16,8 +17,7 @@ class LunarUsageEvent(BaseEvent):
     """What one call used and cost: emitted once for each, also for streams that were left early and for decisions.
 
     ``tags`` are those of the moment the call was made (``instrument_tags`` and ``lunar_core.tags``), even if a
-    stream is read elsewhere; ``span_id`` is that of the LLM's own span. ``usage`` and ``routing`` are what the service
-    said, None where it said nothing; costs are USD. ``partial``: the answer did not arrive whole.
+    stream is read elsewhere; ``span_id`` is that of the LLM's own span.
 
     >>> class Printer(BaseEventHandler):
     ...     def handle(self, event, **kwargs):
@@ -25,25 +25,38 @@ class LunarUsageEvent(BaseEvent):
     ...             print(event.model, event.total_cost_usd, event.tags)
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     call_id: str
+    """The call, as in ``additional_kwargs["call_id"]`` of its answer."""
     endpoint: str
     """``chat.completions``, ``completions``, ``router`` or ``router.decide``."""
     model: str
     """The model that answered; the one that was asked where none did."""
     requested_model: str = ""
+    """The model that was asked for, ``router`` too."""
     provider: str | None = None
+    """Who served the model; None where nobody said."""
     agent: str | None = None
     """The agent whose step made the call."""
     status: Status = "ok"
     """``ok``, ``failed`` or ``aborted``."""
     partial: bool = False
+    """Whether the answer did not arrive whole."""
     streamed: bool = False
+    """Whether it was a stream."""
     usage: dict[str, Any] | None = None
+    """Tokens, USD and ms, as the service stated them; None where it said nothing."""
     routing: dict[str, Any] | None = None
+    """What the router decided, and why; None without it."""
     attempts: list[dict[str, Any]] = Field(default_factory=list)
+    """Every request of the call, in order."""
     latency_ms: float | None = None
+    """From the call to its answer, in ms."""
     ttft_ms: float | None = None
+    """From the call to the first content of its stream, in ms."""
     error: str | None = None
+    """What went wrong, where it failed; never a key."""
 
     @property
     def total_cost_usd(self) -> float | None:
@@ -78,3 +91,6 @@ def entry_labels(span_id: str | None, agent: str | None) -> dict[str, object]:
     """What LlamaIndex knows of a call, as an entry's labels; absent where unknown."""
     labels = {"span_id": span_id, "agent": agent}
     return {name: value for name, value in labels.items() if value is not None}
+
+
+describe_fields(LunarUsageEvent)

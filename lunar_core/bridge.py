@@ -15,6 +15,7 @@ from lunar_core.errors import ConfigurationError
 from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
 from lunar_core.wire.content_parts import read_thinking
+from lunar_core.wire.keywords import check_no_settings
 from lunar_core.wire.output import parse_json_output, parse_tool_arguments
 from lunar_core.wire.replay import REASONING_FIELDS, THINKING_FIELD
 from lunar_core.wire.routes import find_provider
@@ -37,6 +38,33 @@ CostWeight = Annotated[
     PlainSerializer(lambda weight: None if callable(weight) else weight),
 ]
 """A model's field: how cost is weighed in routing, or a function that is asked for each request and stored nowhere."""
+
+
+_OF_CALLS = frozenset({"execute", "messages", "prompt"})
+
+
+def check_keywords(keywords: Mapping[str, Any], place: str = "") -> None:
+    """Refuse what no keyword can say: what a call itself says, and settings of the client, a key among them.
+
+    ``keywords``: of a call, or what a model sends with each call; ``place`` then says where they stand
+    (``model_kwargs``). Those in ``extra_body`` are looked at too. Raises ConfigurationError naming the first.
+    """
+    check_no_settings(keywords, place)
+    where = f"{place}: " if place else ""
+    for name in _OF_CALLS & keywords.keys():
+        raise ConfigurationError(f"{where}{name}: is what each call itself says, and no keyword")
+    extra_body = keywords.get("extra_body")
+    if isinstance(extra_body, Mapping):
+        check_keywords(extra_body, f"{where}extra_body")
+
+
+def without_stream_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plain call sends of a model's ``params``: providers refuse there what is of streams alone."""
+    plain = {name: value for name, value in params.items() if name != "stream_options"}
+    extra_body = plain.get("extra_body")
+    if isinstance(extra_body, Mapping) and "stream_options" in extra_body:
+        plain["extra_body"] = {k: v for k, v in extra_body.items() if k != "stream_options"}
+    return plain
 
 
 def without_functions(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lunar_core.client.notices import CostNotice
 from lunar_core.observers import Observer
 from lunar_core.settings import Settings
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from lunar_core.client.aio import AsyncLunar
     from lunar_core.client.sync import Lunar
 
-C = TypeVar("C")
+C = TypeVar("C", "Lunar", "AsyncLunar")
 
 
 class ClientPair:
@@ -38,6 +39,7 @@ class ClientPair:
         self._http_client = http_client
         self._async_http_client = async_http_client
         self._clients: dict[str, Any] = {}
+        self._cost_notice = CostNotice()  # of both: their user is one
 
     @property
     def sync(self) -> Lunar:
@@ -63,7 +65,9 @@ class ClientPair:
 
     def with_settings(self, settings: Settings) -> ClientPair:
         """New clients of other settings. The caller's own http clients stay in use."""
-        return ClientPair(settings, self.observers, self._http_client, self._async_http_client)
+        twin = ClientPair(settings, self.observers, self._http_client, self._async_http_client)
+        twin._cost_notice = self._cost_notice
+        return twin
 
     def close(self) -> None:
         """Close the connections of sync calls. Later ones are refused."""
@@ -75,10 +79,10 @@ class ClientPair:
         if "async" in self._clients:
             await self._clients["async"].aclose()
 
-    def _make(self, kind: Callable[..., C], http_client: Any) -> C:
+    def _make(self, kind: type[C], http_client: Any) -> C:
         settings, credential = self.settings, self.settings.credential
         secret = {credential.kind: credential.source or credential.from_environment}
-        return kind(
+        client = kind(
             **secret,
             base_url=settings.base_url,
             timeout=settings.timeout,
@@ -93,6 +97,8 @@ class ClientPair:
             http_client=http_client,
             observers=self.observers,
         )
+        client._planner.cost_notice = self._cost_notice
+        return client
 
     def __getstate__(self) -> dict[str, object]:
         return {"settings": self.settings, "observers": self.observers}

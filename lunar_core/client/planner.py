@@ -27,6 +27,7 @@ from lunar_core.settings import (
 )
 from lunar_core.wire import answers, api_requests, catalogue
 from lunar_core.wire.api_requests import APIRequest
+from lunar_core.wire.keywords import check_no_settings
 
 
 class Planner:
@@ -192,6 +193,7 @@ def _with_fallbacks(request: APIRequest, fallbacks: Sequence[str]) -> list[APIRe
 
 def _split(keywords: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
     """The client's options, and what is sent."""
+    check_no_settings(keywords)
     warn_of_misspelt(keywords)
     options = {key: value for key, value in keywords.items() if key in api_requests.OPTIONS}
     return options, api_requests.clean(

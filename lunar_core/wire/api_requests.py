@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from lunar_core.errors import ConfigurationError
+from lunar_core.wire.keywords import check_no_settings
 from lunar_core.wire.replay import without_signed_fields
 from lunar_core.wire.text import join_all_surrogates
 
@@ -111,6 +112,7 @@ def clean(params: Mapping[str, object]) -> dict[str, object]:
             _refuse("extra_body", "expected a dict")
         if "stream" in extra and bool(extra["stream"]) is not bool(params.get("stream")):
             _refuse("extra_body", "stream is a keyword of the call, which says what it returns")
+        check_no_settings(extra, "extra_body")
         body.update(extra)
     return body
 

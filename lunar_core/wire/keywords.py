@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import lru_cache
 
+from lunar_core.errors import ConfigurationError
 from lunar_core.wire.params import ChatParams, CompletionParams, RouterParams
 
 KEYWORDS = frozenset({"model", "messages", "prompt", "stream", "execute"}).union(
@@ -23,6 +25,25 @@ OF_PROVIDERS = frozenset(
     }
 )
 """Fields of providers, passed through: near a name above, and meant as they are."""
+
+OF_CLIENTS = frozenset(
+    {
+        *("allow_http", "api_key", "async_http_client", "base_url", "default_headers"),
+        *("http_async_client", "http_client", "jwt", "max_connections", "observers"),
+    }
+)
+"""What clients and models are made of. In a request they would reach the provider, a key among them."""
+
+
+def check_no_settings(names: Iterable[str], place: str = "") -> None:
+    """Raise ConfigurationError, without any value, for a name that is a setting of the client.
+
+    ``place``: what the names stand in, such as ``extra_body``.
+    """
+    where = f"{place}: " if place else ""
+    for name in names:
+        if name in OF_CLIENTS:
+            raise ConfigurationError(f"{where}{name}: a setting of the client, not of a call")
 
 
 @lru_cache(maxsize=256)

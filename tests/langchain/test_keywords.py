@@ -61,6 +61,33 @@ def test_so_it_is_of_a_call_before_anything_is_sent(fault_server, way, cls, name
     assert fault_server.bodies == []
 
 
+@pytest.mark.parametrize("cls", [ChatLunar, LunarLLM])
+@pytest.mark.parametrize("name", NO_PARAMETERS)
+def test_nor_does_extra_body_bring_it_in(fault_server, way, cls, name):
+    with pytest.raises(ConfigurationError, match=rf"^extra_body: {name}: "):
+        cls(**KEY, extra_body={name: "pk_secret"})
+    model = cls(**KEY | {"base_url": fault_server.origin})
+    with pytest.raises(ConfigurationError, match=rf"^extra_body: {name}: ") as caught:
+        way.invoke(model, "hi", extra_body={name: "pk_secret"})
+    assert "pk_secret" not in str(caught.value)
+    assert fault_server.bodies == []
+
+
+@pytest.mark.parametrize("place", ["extra_body", "model_kwargs", "call"])
+@pytest.mark.parametrize("cls", [ChatLunar, LunarLLM])
+def test_options_of_streams_are_not_sent_with_plain_calls(fault_server, way, cls, place):
+    body = completion() if cls is ChatLunar else text_completion()
+    fault_server.always(reply(json=body))
+    options = {"stream_options": {"include_usage": True}}
+    settings = {} if place == "call" else {place: options}
+    model = cls(**KEY | {"base_url": fault_server.origin}, **settings)
+    way.invoke(model, "hi", **(options if place == "call" else {}))
+    way.stream(model, "hi", **(options if place == "call" else {}))
+    plain, streamed = fault_server.bodies
+    assert "stream_options" not in plain
+    assert streamed["stream_options"] == {"include_usage": True}
+
+
 # Checked at construction (N4)
 
 

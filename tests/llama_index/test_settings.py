@@ -19,6 +19,7 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from pydantic import BaseModel
 
 import llama_index_lunar
 from llama_index_lunar import LunarCostCallback, LunarLLM
@@ -96,11 +97,44 @@ def test_values_that_cannot_work_are_refused_at_once_and_named(wrong):
         LunarLLM("gpt-4o", api_key="k", **wrong)
 
 
+NO_PARAMETERS = ["messages", "prompt", "execute", "api_key", "jwt", "base_url", "observers"]
+
+
 @pytest.mark.parametrize("place", ["additional_kwargs", "extra_body"])
-@pytest.mark.parametrize("name", ["messages", "prompt"])
-def test_what_each_call_says_itself_is_no_field(place, name):
-    with pytest.raises(ConfigurationError, match=f"{place}: {name}"):
-        LunarLLM("gpt-4o", api_key="k", **{place: {name: "x"}})
+@pytest.mark.parametrize("name", NO_PARAMETERS)
+def test_what_is_no_parameter_is_no_field(place, name):
+    with pytest.raises(ConfigurationError, match=f"{place}: {name}: ") as caught:
+        LunarLLM("gpt-4o", api_key="k", **{place: {name: "pk_secret"}})
+    assert "pk_secret" not in str(caught.value)
+
+
+async def start(llm, endpoint, keywords):
+    return await getattr(llm, endpoint)("x" if "complete" in endpoint else user("x"), **keywords)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("is_inside", [False, True], ids=["keyword", "extra_body"])
+@pytest.mark.parametrize("name", NO_PARAMETERS)
+async def test_so_it_is_of_a_call_before_anything_is_sent(
+    name, is_inside, endpoint, llm_on, lunar_sandbox
+):
+    keywords = {name: "pk_secret"}
+    # Of complete(), "prompt" is a parameter: there Python itself refuses.
+    with pytest.raises((ConfigurationError, TypeError), match=name) as caught:
+        await start(
+            llm_on(lunar_sandbox), endpoint, {"extra_body": keywords} if is_inside else keywords
+        )
+    assert "pk_secret" not in str(caught.value)
+    assert lunar_sandbox.requests() == []
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_options_of_streams_are_not_sent_with_plain_calls(endpoint, llm_on, lunar_sandbox):
+    options = {"stream_options": {"include_usage": True}}
+    llm = llm_on(lunar_sandbox, extra_body=options)
+    await ask(llm, endpoint, extra_body=options)
+    body = request_body(lunar_sandbox.requests()[0])
+    assert ("stream_options" in body) is ("stream" in endpoint)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -124,12 +158,18 @@ def test_no_error_of_construction_shows_the_key():
     assert "pk_test_hidden" not in str(caught.value)
 
 
-def test_every_field_is_described():
-    fields = LunarLLM.model_fields
-    own = [fields[name] for name in LunarLLM.__annotations__ if name in fields]
-    assert len(own) > 30
-    assert all(field.description for field in own)
-    assert "cost_weight" in LunarLLM.model_json_schema()["properties"]
+def test_every_field_of_every_exported_model_is_described():
+    exported = [getattr(llama_index_lunar, name) for name in llama_index_lunar.__all__]
+    models = [each for each in exported if inspect.isclass(each) and issubclass(each, BaseModel)]
+    assert LunarLLM in models
+    undescribed = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert undescribed == []
+    assert LunarLLM.model_json_schema()["properties"]["cost_weight"]["description"]
 
 
 def test_public_methods_annotations_resolve_at_run_time():

@@ -1,10 +1,13 @@
 """A cost that is unknown is None, and is told of once: by name, so that it can be filtered."""
 
+import asyncio
 import warnings
 
 import pytest
 
 from lunar_core import Lunar, LunarCostWarning
+from lunar_core.client.pair import ClientPair
+from lunar_core.settings import Settings
 from tests.faults_steps import completion, reply, spoken, sse
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "p"}]}
@@ -46,6 +49,26 @@ def test_the_warning_stands_where_the_caller_reads(fault_server):
         warnings.simplefilter("always")
         read(client)
     assert [each.filename for each in caught] == [__file__]
+
+
+def test_a_pair_of_clients_warns_once_for_both(fault_server):
+    fault_server.always(sse(*spoken("Hello", usage=None)))
+    pair = ClientPair(Settings.resolve(api_key="k", base_url=fault_server.origin))
+
+    async def read_async(clients):
+        async with clients.asynchronous as client:
+            stream = await client.chat.completions.create(**QUESTION, stream=True)
+            assert [chunk async for chunk in stream]
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(read_async(pair))
+        read(pair.sync)
+        patient = pair.with_settings(pair.settings.replaced({"timeout": 5}))
+        read(patient.sync)
+    pair.close()
+    patient.close()
+    assert len(costs_told(caught)) == 1
 
 
 def test_a_stream_that_states_its_cost_and_a_plain_answer_warn_of_nothing(connect, fault_server):
