@@ -19,12 +19,12 @@ WAIT = 0.05
 PROMPTS = 20_000
 
 
-def batch(lab: Lab, line: str) -> Iterator[Row]:
+def measure_batch(lab: Lab, line: str) -> Iterator[Row]:
     """``lunar-llm batch``, without the time that the process takes to begin."""
     count = lab.count(PROMPTS)
-    taken = run_command(lab.origin, count) - run_command(lab.origin, 1)
+    seconds = run_command(lab.origin, count) - run_command(lab.origin, 1)
     ideal = count / CONCURRENCY * WAIT
-    yield Row(f"{line} at {CONCURRENCY} at once", "50 ms each", "× ideal", taken / ideal, 1.5)
+    yield Row(f"{line} at {CONCURRENCY} at once", "50 ms each", "× ideal", seconds / ideal, 1.5)
 
 
 def run_command(origin: str, count: int) -> float:
@@ -34,7 +34,7 @@ def run_command(origin: str, count: int) -> float:
         rows = [{"id": number, "prompt": "Say hello"} for number in range(count)]
         prompts.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         options = [prompts, "--out", out, "--model", "gpt-4o-mini", "--concurrency", CONCURRENCY]
-        started = time.perf_counter()
+        start = time.perf_counter()
         subprocess.run(
             [sys.executable, "-m", "lunar_core", "batch", *map(str, options)],
             env=os.environ
@@ -42,7 +42,7 @@ def run_command(origin: str, count: int) -> float:
             stderr=subprocess.DEVNULL,
             check=True,
         )
-        taken = time.perf_counter() - started
+        seconds = time.perf_counter() - start
         if out.read_bytes().count(b"\n") != count:
             raise RuntimeError("answers are missing")
-    return taken
+    return seconds

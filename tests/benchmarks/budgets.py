@@ -19,25 +19,25 @@ STORED = 2_000
 """Calls of a round."""
 
 
-def in_memory(lab: Lab, line: str) -> Iterator[Row]:
+def measure_in_memory(lab: Lab, line: str) -> Iterator[Row]:
     """``before`` and ``after`` of a call, and the settlement that the next call makes."""
-    taken = []
+    seconds = []
     for number in range(lab.rounds):
         budget = Budget(usd=1_000_000, per="user", window="day")
         first, *outcomes = make_outcomes(number * IN_MEMORY, IN_MEMORY)
         budget.before(make_call(first))  # the bundled prices are loaded once
         pairs = [(make_call(outcome), outcome) for outcome in outcomes]
-        started = time.thread_time()
+        start = time.thread_time()
         for call, outcome in pairs:
             budget.before(call)
             budget.after(outcome)
-        taken.append((time.thread_time() - started) / len(pairs))
-    yield Row(line, "memory", "µs", statistics.median(taken) * 1e6, 25.0)
+        seconds.append((time.thread_time() - start) / len(pairs))
+    yield Row(line, "memory", "µs", statistics.median(seconds) * 1e6, 25.0)
 
 
-def reservation(lab: Lab, line: str) -> Iterator[Row]:
+def measure_reservation(lab: Lab, line: str) -> Iterator[Row]:
     """``before`` of a call against a budget in a file."""
-    taken = []
+    seconds = []
     for number in range(lab.rounds):
         calls = [make_call(outcome) for outcome in make_outcomes(number * STORED, STORED)]
         with (
@@ -45,11 +45,11 @@ def reservation(lab: Lab, line: str) -> Iterator[Row]:
             Ledger.open(Path(folder) / "costs.db") as ledger,
         ):
             budget = Budget(usd=1_000_000, window="day", reserve="0.01", ledger=ledger)
-            started = time.thread_time()
+            start = time.thread_time()
             for call in calls:
                 budget.before(call)
-            taken.append((time.thread_time() - started) / len(calls))
-    yield Row(line, "SQLite", "µs", statistics.median(taken) * 1e6, 150.0)
+            seconds.append((time.thread_time() - start) / len(calls))
+    yield Row(line, "SQLite", "µs", statistics.median(seconds) * 1e6, 150.0)
 
 
 def make_call(outcome: Outcome) -> CallStart:

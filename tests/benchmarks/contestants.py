@@ -20,7 +20,7 @@ def messages(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
 
 
-def words_in(url: str) -> int:
+def count_words(url: str) -> int:
     """How many words the stream behind a base URL has: ``…/burst-2000``."""
     return int(url.rpartition("/")[2].partition("-")[2].partition("-")[0] or 0)
 
@@ -49,7 +49,7 @@ class Contestant:
     def text(self, chunk: Any) -> str:
         return chunk.choices[0].delta.content or "" if chunk.choices else ""
 
-    def frames(self, pieces: list[bytes]) -> int:
+    def count_frames(self, pieces: list[bytes]) -> int:
         """How many events its decoder finds in the reads of a stream."""
         raise NotImplementedError
 
@@ -104,7 +104,7 @@ class Httpx(Contestant):
     def text(self, chunk: Any) -> str:
         return chunk["choices"][0]["delta"].get("content", "") if chunk["choices"] else ""
 
-    def frames(self, pieces: list[bytes]) -> int:
+    def count_frames(self, pieces: list[bytes]) -> int:
         seen, rest = 0, b""
         for piece in pieces:
             *events, rest = (rest + piece).split(b"\n\n")
@@ -145,7 +145,7 @@ class LunarCore(OpenAIShaped):
         self.client = Lunar(KEY, base_url=url)
         self.aclient = AsyncLunar(KEY, base_url=url)
 
-    def frames(self, pieces: list[bytes]) -> int:
+    def count_frames(self, pieces: list[bytes]) -> int:
         from lunar_core.wire.sse import SSEDecoder
 
         decoder = SSEDecoder()
@@ -172,7 +172,7 @@ class OpenAI(OpenAIShaped):
         self.client = OpenAI(api_key=KEY, base_url=f"{url}/v1")
         self.aclient = AsyncOpenAI(api_key=KEY, base_url=f"{url}/v1")
 
-    def frames(self, pieces: list[bytes]) -> int:
+    def count_frames(self, pieces: list[bytes]) -> int:
         from openai._streaming import SSEDecoder
 
         return sum(1 for _ in SSEDecoder().iter_bytes(iter(pieces)))
@@ -188,10 +188,10 @@ class LunarSdk(OpenAIShaped):
         self.aclient = AsyncLunar(KEY, base_url=url)
 
     async def astream(self) -> AsyncIterator[Any]:
-        found = self.aclient.chat.completions.create(
+        stream = self.aclient.chat.completions.create(
             model=MODEL, messages=messages(PROMPT), stream=True
         )
-        return await found if hasattr(found, "__await__") else found
+        return await stream if hasattr(stream, "__await__") else stream
 
 
 class OpenRouter(Contestant):
@@ -251,7 +251,7 @@ class LangChainAlone(LangChain):
     def __init__(self, url: str) -> None:
         from floor_langchain import Fake
 
-        self.llm = Fake(words=words_in(url))
+        self.llm = Fake(words=count_words(url))
 
 
 class VendorChatLunar(LangChain):
@@ -321,7 +321,7 @@ class LlamaIndexAlone(LlamaIndex):
     def __init__(self, url: str) -> None:
         from floor_llama_index import Fake
 
-        self.llm = Fake(words=words_in(url))
+        self.llm = Fake(words=count_words(url))
 
 
 class VendorLunarLLM(LlamaIndex):
@@ -360,6 +360,7 @@ class Group:
     """The framework without any layer: named apart, as it reaches nobody."""
 
 
+MODES = {"sync": True, "async": False}
 REFERENCE = "httpx"
 CORE = Group("lunar_core", ("lunar-sdk", "openai", "openrouter"))
 LANGCHAIN = Group(
@@ -372,6 +373,8 @@ LLAMA_INDEX = Group(
     ("vendor's LunarLLM", "OpenAILike", "OpenRouter for LlamaIndex", "LiteLLM for LlamaIndex"),
     "LlamaIndex alone",
 )
+PEERS = {*CORE.peers, *LANGCHAIN.peers, *LLAMA_INDEX.peers} - {"lunar-sdk"}
+"""Those that a short run leaves out: all but the one that a line compares with."""
 SLOW = {"openrouter", "ChatOpenRouter", "ChatLiteLLM", "LiteLLM for LlamaIndex"}
 
 CONTESTANTS: dict[str, Callable[[str], Contestant]] = {

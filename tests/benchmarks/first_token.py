@@ -52,9 +52,9 @@ def service(latency_ms: float) -> Iterator[str]:
             """Say nothing: what it prints would be part of the time."""
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            question = json.loads(self.rfile.read(int(self.headers["content-length"])))
             time.sleep(latency_ms / 1000)
-            decides = asked.get("execute") is False
+            decides = question.get("execute") is False
             body = DECISION if decides else STREAM
             kind = "application/json" if decides else "text/event-stream"
             head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -69,15 +69,15 @@ def service(latency_ms: float) -> Iterator[str]:
         server.server_close()
 
 
-def milliseconds_to_first_word(client: Lunar, ask: Callable[[Lunar], Stream[Any]]) -> float:
-    """How long ``ask`` takes until its first chunk is there; the rest is read outside the time."""
-    started = time.perf_counter()
+def measure_first_word(client: Lunar, ask: Callable[[Lunar], Stream[Any]]) -> float:
+    """How many ms ``ask`` takes until its first chunk is there; the rest is read outside the time."""
+    start = time.perf_counter()
     stream = ask(client)
     next(stream)
-    taken = time.perf_counter() - started
+    seconds = time.perf_counter() - start
     for _chunk in stream:
         pass
-    return taken * 1000
+    return seconds * 1000
 
 
 def measure(latency_ms: float, rounds: int = ROUNDS) -> dict[str, float]:
@@ -86,9 +86,9 @@ def measure(latency_ms: float, rounds: int = ROUNDS) -> dict[str, float]:
     with service(latency_ms) as origin, Lunar("pk_bench", base_url=origin) as client:
         for turn in range(rounds + 1):
             for way, ask in WAYS.items():
-                taken = milliseconds_to_first_word(client, ask)
+                millis = measure_first_word(client, ask)
                 if turn:  # the first one opens the connection
-                    times[way].append(taken)
+                    times[way].append(millis)
     return {way: statistics.median(values) for way, values in times.items()}
 
 

@@ -1,4 +1,4 @@
-"""The processes of a run: one server, a worker for each contestant, and turns taken between them."""
+"""The processes of a run: one server, a worker for each contestant, and turns figures between them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import statistics
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from contestants import REFERENCE, SLOW
+from contestants import PEERS, REFERENCE, SLOW
 from typing_extensions import Self
 
 HERE = Path(__file__).parent
@@ -21,12 +22,13 @@ HERE = Path(__file__).parent
 class Lab:
     """``rounds``: how often each figure is taken. ``scale``: what part of the usual work is done for each."""
 
-    def __init__(self, rounds: int, scale: float = 1.0) -> None:
+    def __init__(self, rounds: int, scale: float = 1.0, *, has_peers: bool = True) -> None:
         self.rounds = rounds
         self.scale = scale
+        self.has_peers = has_peers
         self._workers: dict[str, Worker | None] = {}
-        self._server = _python("loopback.py")
-        self.origin = f"http://127.0.0.1:{_line(self._server)}"
+        self._server = start_python("loopback.py")
+        self.origin = f"http://127.0.0.1:{read_line(self._server)}"
 
     def __enter__(self) -> Self:
         return self
@@ -35,10 +37,12 @@ class Lab:
         for worker in self._workers.values():
             if worker is not None:
                 worker.stop()
-        _stop(self._server)
+        stop(self._server)
 
     def worker(self, name: str) -> Worker | None:
-        """None, after saying so once, where the contestant is not installed."""
+        """None, after saying so once, where the contestant is not installed; or where it is left out."""
+        if name in PEERS and not self.has_peers:
+            return None
         if name not in self._workers:
             worker = Worker(name, self.origin)
             if worker.missing:
@@ -48,8 +52,8 @@ class Lab:
         return self._workers[name]
 
     def workers(self, names: Iterable[str]) -> dict[str, Worker]:
-        found = {name: self.worker(name) for name in names}
-        return {name: worker for name, worker in found.items() if worker is not None}
+        workers = {name: self.worker(name) for name in names}
+        return {name: worker for name, worker in workers.items() if worker is not None}
 
     def count(self, usual: int, name: str = "") -> int:
         """How often to repeat something: less for a contestant that takes ten times as long as the others."""
@@ -65,34 +69,34 @@ class Lab:
         figures = self.figures([to, *names], order)
         base = figures.pop(to, [])
         return {
-            name: statistics.median(one / other for one, other in zip(taken, base, strict=True))
-            for name, taken in figures.items()
+            name: statistics.median(one / other for one, other in zip(own, base, strict=True))
+            for name, own in figures.items()
         }
 
     def figures(
         self, names: Iterable[str], order: dict[str, Any], rounds: int | None = None
     ) -> dict[str, list[float]]:
         workers = self.workers(names)
-        taken: dict[str, list[float]] = {name: [] for name in workers}
+        figures: dict[str, list[float]] = {name: [] for name in workers}
         for turn in range(-1, rounds or self.rounds):  # the first is to warm up
-            for name in [*taken]:
+            for name in [*figures]:
                 try:
-                    figure = workers[name].do(**self._share(order, name))
+                    figure = workers[name].do(**self._scale(order, name))
                     if turn < 0:
                         workers[name].do(do="settle")
                     else:
-                        taken[name].append(figure)
+                        figures[name].append(figure)
                 except WorkError as error:
                     print(f"failed: {error}", file=sys.stderr)
-                    del taken[name]
-        return taken
+                    del figures[name]
+        return figures
 
-    def _share(self, order: dict[str, Any], name: str) -> dict[str, Any]:
+    def _scale(self, order: dict[str, Any], name: str) -> dict[str, Any]:
         if "count" not in order:
             return order
         return {**order, "count": self.count(order["count"], name)}
 
-    def connections(self) -> int:
+    def count_connections(self) -> int:
         """How many connections the server has accepted so far."""
         with urllib.request.urlopen(f"{self.origin}/connections") as answer:  # noqa: S310  # our own server
             return int(answer.read())
@@ -103,66 +107,74 @@ class WorkError(Exception):
 
 
 class Worker:
-    def __init__(self, name: str, origin: str) -> None:
+    """``surroundings``: what it has in its environment beside what all have."""
+
+    def __init__(
+        self, name: str, origin: str, surroundings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.name = name
-        self._process = _python("worker.py", name, origin)
-        self.missing = self._reply().get("missing")
+        self._process = start_python("worker.py", name, origin, surroundings=surroundings)
+        self.missing = self._read_reply().get("missing")
 
     def do(self, **order: Any) -> Any:
         if self._process.stdin is None:
             raise TypeError("started with a pipe")
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        reply = self._reply()
+        reply = self._read_reply()
         if "error" in reply:
             raise WorkError(f"{self.name} at {order}: {reply['error']}")
         return reply["result"]
 
     def stop(self) -> None:
-        _stop(self._process)
+        stop(self._process)
 
-    def _reply(self) -> dict[str, Any]:
-        line = _line(self._process)
+    def _read_reply(self) -> dict[str, Any]:
+        line = read_line(self._process)
         if not line:
             raise RuntimeError(f"{self.name} has died: its last words are above")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
 
-def import_seconds(statement: str) -> float | None:
+def measure_import(statement: str) -> float | None:
     """Processor time of an import in a fresh process; None where it cannot be had."""
     code = (
         f"import time; start = time.process_time()\n{statement}\nprint(time.process_time() - start)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True, text=True, check=False, env=_environment(),
+        capture_output=True, text=True, check=False, env=make_environment(),
     )  # fmt: skip
-    return float(done.stdout) if done.returncode == 0 else None
+    return float(process.stdout) if process.returncode == 0 else None
 
 
-def _python(script: str, *arguments: str) -> subprocess.Popen[str]:
+def start_python(
+    script: str, *arguments: str, surroundings: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[str]:
+    """A process that runs one of the scripts beside this file; it ends when ``stop`` closes its input."""
     return subprocess.Popen(
         [sys.executable, HERE / script, *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment(),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**make_environment(), **surroundings},
     )  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
-    """What is measured must not depend on who measures: no keys, proxies or tracers from outside."""
-    outside = ("LUNAR_", "OPENAI_", "OPENROUTER_", "LANGSMITH_", "LANGCHAIN_")
-    kept = {
+def make_environment() -> dict[str, str]:
+    """What is measured must not depend on who measures: no keys, proxies or tracers from foreign."""
+    foreign = ("LUNAR_", "OPENAI_", "OPENROUTER_", "LANGSMITH_", "LANGCHAIN_")
+    environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(outside) and not name.lower().endswith("_proxy")
+        if not name.startswith(foreign) and not name.lower().endswith("_proxy")
     }
     # litellm asks the network for its price list, unless it is told not to.
-    return {**kept, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**environment, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 
-def _line(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip() if process.stdout is not None else ""
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
     process.communicate()  # closes its input, which ends it

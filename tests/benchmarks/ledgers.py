@@ -22,23 +22,23 @@ WRITTEN = 100_000
 STORED = 1_000_000
 
 
-def after(lab: Lab, line: str) -> Iterator[Row]:
+def measure_after(lab: Lab, line: str) -> Iterator[Row]:
     """``Ledger.after``: what a call pays, on its own thread."""
-    taken: dict[str, list[float]] = {"memory": [], "SQLite": []}
+    seconds: dict[str, list[float]] = {"memory": [], "SQLite": []}
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "costs.db") as stored:
         for number in range(lab.rounds):
             outcomes = make_outcomes(number * ROUND, ROUND)
             for name, ledger in (("memory", Ledger()), ("SQLite", stored)):
-                started = time.thread_time()  # the writer's thread is not the call's
+                start = time.thread_time()  # the writer's thread is not the call's
                 for outcome in outcomes:
                     ledger.after(outcome)
-                taken[name].append(time.thread_time() - started)
+                seconds[name].append(time.thread_time() - start)
                 ledger.flush()
-    found = {name: statistics.median(figures) for name, figures in taken.items()}
-    yield Row(line, "SQLite", "× memory", found["SQLite"] / found["memory"], 2.0)
+    medians = {name: statistics.median(figures) for name, figures in seconds.items()}
+    yield Row(line, "SQLite", "× memory", medians["SQLite"] / medians["memory"], 2.0)
 
 
-def written(lab: Lab, line: str) -> Iterator[Row]:
+def measure_writing(lab: Lab, line: str) -> Iterator[Row]:
     """How many entries a second are made of outcomes and on disk, in wall time."""
     rates = []
     for _ in range(lab.rounds):
@@ -47,15 +47,15 @@ def written(lab: Lab, line: str) -> Iterator[Row]:
             tempfile.TemporaryDirectory() as folder,
             Ledger.open(Path(folder) / "costs.db") as ledger,
         ):
-            started = time.perf_counter()
+            start = time.perf_counter()
             for outcome in outcomes:
                 ledger.after(outcome)
             ledger.flush()
-            rates.append(len(outcomes) / (time.perf_counter() - started))
+            rates.append(len(outcomes) / (time.perf_counter() - start))
     yield Row(line, "SQLite", "a second", statistics.median(rates), 20_000, more_is_better=True)
 
 
-def report(lab: Lab, line: str) -> Iterator[Row]:
+def measure_report(lab: Lab, line: str) -> Iterator[Row]:
     """A report with its page, by a process that does nothing else: wall time, and memory beyond what it had before."""
     for entries, seconds in ((STORED, 20.0), (STORED // 5, 5.0)):
         count = lab.count(entries)
@@ -63,10 +63,10 @@ def report(lab: Lab, line: str) -> Iterator[Row]:
             path = Path(folder) / "costs.db"
             with Ledger.open(path) as ledger:
                 store(ledger, count)
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-c", REPORT, str(path)], capture_output=True, check=True
             )
-        facts = json.loads(done.stdout)
+        facts = json.loads(process.stdout)
         name = f"{line} {count:,} entries"
         yield Row(name, "SQLite", "s", facts["seconds"], seconds * count / entries)
         yield Row(name, "SQLite", "MiB more", facts["mib"], 300.0)
@@ -83,25 +83,25 @@ def memory(name):
 Prices.bundled().cost("gpt-4o", prompt_tokens=1, completion_tokens=1)
 with Ledger.open(sys.argv[1], read_only=True) as ledger:
     ledger.where(until=0).report().to_html()  # all modules are loaded then
-    before, started = memory("VmRSS"), time.perf_counter()
+    before, start = memory("VmRSS"), time.perf_counter()
     page = ledger.report(by=["model", "tag:user"]).to_html()
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - start
 print(json.dumps({"seconds": seconds, "mib": memory("VmHWM") - before}))
 """
 
 
-def total(lab: Lab, line: str) -> Iterator[Row]:
+def measure_total(lab: Lab, line: str) -> Iterator[Row]:
     """One look at the sums over all."""
     count = lab.count(STORED)
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "costs.db") as ledger:
         store(ledger, count)
-        taken = []
+        seconds = []
         for _ in range(lab.rounds):
-            started = time.perf_counter()
+            start = time.perf_counter()
             if ledger.total.calls != count:
                 raise RuntimeError("entries are missing")
-            taken.append(time.perf_counter() - started)
-    yield Row(f"{line} {count:,} entries", "SQLite", "s", statistics.median(taken), 4.0)
+            seconds.append(time.perf_counter() - start)
+    yield Row(f"{line} {count:,} entries", "SQLite", "s", statistics.median(seconds), 4.0)
 
 
 def store(ledger: Ledger, count: int) -> None:

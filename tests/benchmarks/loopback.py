@@ -26,7 +26,7 @@ USAGE = {
 BIG = 5_000_000
 
 
-def answer(text: str) -> bytes:
+def make_answer(text: str) -> bytes:
     message = {"role": "assistant", "content": text}
     return _json(
         {
@@ -83,7 +83,7 @@ STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encodi
 END = b"0\r\n\r\n"
 
 
-def framed(data: bytes, size: int = 0) -> bytes:
+def frame(data: bytes, size: int = 0) -> bytes:
     """``data`` as HTTP chunks of ``size`` bytes; 0: as one."""
     pieces = [data[at : at + (size or len(data))] for at in range(0, len(data), size or len(data))]
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
@@ -97,41 +97,41 @@ class Script:
         self.pause = pause
 
 
-def script(name: str) -> Script:
+def make_script(name: str) -> Script:
     """``kind-number-number``: what the path's first segment asks for."""
     kind, *numbers = name.split("-")
     return SCRIPTS[kind](*map(int, numbers))
 
 
 def _burst(chunks: int) -> Script:
-    return Script([STREAM + framed(b"".join(events(chunks)), 16_384) + END])
+    return Script([STREAM + frame(b"".join(events(chunks)), 16_384) + END])
 
 
 def _event(read: int, size: int = BIG) -> Script:
     body = event({"content": "x" * size}) + event({}, "stop", USAGE) + b"data: [DONE]\n\n"
-    return Script([STREAM + framed(body, read) + END])
+    return Script([STREAM + frame(body, read) + END])
 
 
 def _each(chunks: int) -> bytes:
-    return STREAM + b"".join(map(framed, events(chunks)))
+    return STREAM + b"".join(map(frame, events(chunks)))
 
 
 SCRIPTS: dict[str, Callable[..., Script]] = {
-    "call": lambda: Script([_whole(answer(HELLO))]),
-    "wait": lambda millis: Script([_whole(answer(HELLO))], millis / 1000),
-    "big": lambda: Script([_whole(answer("x" * BIG))]),
+    "call": lambda: Script([_whole(make_answer(HELLO))]),
+    "wait": lambda millis: Script([_whole(make_answer(HELLO))], millis / 1000),
+    "big": lambda: Script([_whole(make_answer("x" * BIG))]),
     # Streams, by the number of chunks. One chunk in each read, as fast as they can be read …
     "each": lambda chunks: Script([_each(chunks) + END]),
     # … the end in a packet of its own …
     "short": lambda chunks: Script([_each(chunks), END]),
     # … with a pause before each …
     "drip": lambda chunks, millis: Script(
-        [STREAM, *map(framed, events(chunks)), END], millis / 1000
+        [STREAM, *map(frame, events(chunks)), END], millis / 1000
     ),
     # … and many in each read of 16 KiB.
     "burst": _burst,
     "event": _event,  # one event, in reads of so many bytes
-    "hazard": lambda number, read: Script([STREAM + framed(HAZARDS[number].body, read) + END]),
+    "hazard": lambda number, read: Script([STREAM + frame(HAZARDS[number].body, read) + END]),
 }
 
 
@@ -171,21 +171,25 @@ class Server(asyncio.Protocol):
             self.transport.write(_whole(str(Server.accepted).encode()))
             self.transport.close()
             return
-        found = Server.scripts.get(name)
-        if found is None:
-            found = Server.scripts[name] = script(name)
-        self.write(found, 0, pause=found.pause)
+        if name not in Server.scripts:
+            Server.scripts[name] = make_script(name)
+        script, start = Server.scripts[name], asyncio.get_running_loop().time()
+        if script.pause:
+            self.schedule(script, 0, start)
+        else:
+            self.write(script, 0, start)
 
-    def write(self, found: Script, at: int, pause: float) -> None:
-        if pause:
-            asyncio.get_running_loop().call_later(pause, self.write, found, at, 0.0)
-            return
+    def schedule(self, script: Script, number: int, start: float) -> None:
+        """Each write has its own moment: one that is late does not put off the others."""
+        moment = start + (number + 1) * script.pause
+        asyncio.get_running_loop().call_at(moment, self.write, script, number, start)
+
+    def write(self, script: Script, number: int, start: float) -> None:
         if self.transport.is_closing():
             return
-        self.transport.write(found.writes[at])
-        if at + 1 < len(found.writes):
-            loop = asyncio.get_running_loop()
-            loop.call_later(found.pause, self.write, found, at + 1, 0.0)
+        self.transport.write(script.writes[number])
+        if number + 1 < len(script.writes):
+            self.schedule(script, number + 1, start)
 
 
 async def serve() -> None:

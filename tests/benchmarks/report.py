@@ -27,7 +27,7 @@ class Row:
             return "–"
         choose = max if self.more_is_better else min
         name = choose(self.peers, key=lambda peer: self.peers[peer])
-        return f"{name} {shown(self.peers[name])}"
+        return f"{name} {format_figure(self.peers[name])}"
 
     @property
     def verdict(self) -> str:
@@ -42,19 +42,19 @@ class Row:
         return "within noise" if worse <= better * NOISE and not exact else "MISSED"
 
 
-def shown(figure: float) -> str:
+def format_figure(figure: float) -> str:
     return f"{figure:.0f}" if figure >= 100 or figure == int(figure) else f"{figure:.3g}"
 
 
-def table(rows: list[Row]) -> str:
+def format_table(rows: list[Row]) -> str:
     head = ["line", "", "ours", "target", "floor", "unit", "best peer", "verdict"]
     cells = [head] + [
         [
             row.line,
             row.mode,
-            shown(row.ours),
-            "–" if row.target is None else shown(row.target),
-            "–" if row.floor is None else shown(row.floor),
+            format_figure(row.ours),
+            "–" if row.target is None else format_figure(row.target),
+            "–" if row.floor is None else format_figure(row.floor),
             row.unit,
             row.best,
             row.verdict,

@@ -29,14 +29,14 @@ class Nothing(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def span(lab: Lab, line: str) -> Iterator[Row]:
+def measure_span(lab: Lab, line: str) -> Iterator[Row]:
     """``before`` and ``after`` of each call, on its own thread. The floor is OpenTelemetry's SDK, told the same."""
     ours, floor = _tell_of_calls(lab.count(CALLS)), _use_the_sdk_alone(lab.count(CALLS))
-    taken: dict[str, list[float]] = {"ours": [], "floor": []}
+    rounds: dict[str, list[float]] = {"ours": [], "floor": []}
     for _ in range(lab.rounds):
-        taken["ours"].append(ours())
-        taken["floor"].append(floor())
-    micros = {name: statistics.median(figures) for name, figures in taken.items()}
+        rounds["ours"].append(ours())
+        rounds["floor"].append(floor())
+    micros = {name: statistics.median(figures) for name, figures in rounds.items()}
     yield Row(line, "no-op exporter", "µs a call", micros["ours"], 40.0, floor=micros["floor"])
 
 

@@ -22,25 +22,25 @@ def test_the_bench_measures_ours_and_the_peers_that_are_installed(tmp_path):
     figures = tmp_path / "figures.json"
     names = ("framing", "first token")
     only = [word for name in names for word in ("--only", name)]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, BENCH, "--quick", "--rounds", "1", "--json", figures, *only],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     rows = json.loads(figures.read_text())
     assert len(rows) == 2 * len(names)  # each line in two modes
     assert all(row["ours"] > 0 for row in rows)
-    assert "verdict" in done.stdout
+    assert "verdict" in process.stdout
 
 
 def test_a_line_that_is_not_there_is_named_with_those_that_are():
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, BENCH, "--only", "no such line"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert "no line begins so; there are: call; chunk" in done.stderr
+    assert process.returncode == 2
+    assert "no line begins so; there are: call; chunk" in process.stderr

@@ -24,15 +24,15 @@ class Worker:
         self.make = CONTESTANTS[name]
         self.origin = origin
         self.loop = asyncio.new_event_loop()
-        self.kept: dict[str, Contestant] = {}
+        self.contestants: dict[str, Contestant] = {}
         self.make(f"{origin}/call")  # whatever is missing, is missing here
         self.threads = ThreadPoolExecutor(100)
 
     def at(self, script: str) -> Contestant:
         """The contestant whose base URL leads to ``script``."""
-        if script not in self.kept:
-            self.kept[script] = self.make(f"{self.origin}/{script}")
-        return self.kept[script]
+        if script not in self.contestants:
+            self.contestants[script] = self.make(f"{self.origin}/{script}")
+        return self.contestants[script]
 
     def settle(self) -> None:
         """Leave what was loaded so far out of the collector's rounds: a heavy library is no slower for it."""
@@ -49,14 +49,14 @@ class Worker:
         if sync:
             start = time.process_time()
             for _ in range(count):
-                _checked(one.call(prompt))
+                _check(one.call(prompt))
             return (time.process_time() - start) / count
         return self.loop.run_until_complete(self._acall(one, prompt, count))
 
     async def _acall(self, one: Contestant, prompt: str, count: int) -> float:
         start = time.process_time()
         for _ in range(count):
-            _checked(await one.acall(prompt))
+            _check(await one.acall(prompt))
         return (time.process_time() - start) / count
 
     def stream(self, script: str, sync: bool, count: int, chunks: int) -> float:
@@ -134,22 +134,49 @@ class Worker:
         start = time.perf_counter()
         if sync:
             for text in self.threads.map(one.call, [PROMPT] * width):
-                _checked(text)
+                _check(text)
         else:
             self.loop.run_until_complete(self._wave(one, width))
         return time.perf_counter() - start
 
+    def flight_cost(self, script: str, width: int) -> float:
+        """Seconds of processor time for each of ``width`` calls at once."""
+        one = self.at(script)
+        gc.collect()
+        start = time.process_time()
+        self.loop.run_until_complete(self._wave(one, width))
+        return (time.process_time() - start) / width
+
     async def _wave(self, one: Contestant, width: int) -> None:
         for text in await asyncio.gather(*(one.acall(PROMPT) for _ in range(width))):
-            _checked(text)
+            _check(text)
+
+    def crowd(self, script: str, width: int, chunks: int) -> float:
+        """Seconds for ``width`` streams at once, on one core."""
+        one = self.at(script)
+        gc.collect()
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {max(cores)})
+        try:
+            start = time.perf_counter()
+            counts = self.loop.run_until_complete(self._crowd(one, width))
+            seconds = time.perf_counter() - start
+        finally:
+            os.sched_setaffinity(0, cores)
+        if set(counts) != {chunks}:
+            raise AssertionError(f"{min(counts)} to {max(counts)} of {chunks} chunks")
+        return seconds
+
+    async def _crowd(self, one: Contestant, width: int) -> list[int]:
+        return await asyncio.gather(*(self._astream(one) for _ in range(width)))
 
     def construct(self, count: int) -> float:
         """Seconds of processor time to make a client or a model, its library being loaded."""
         gc.collect()
         start = time.process_time()
-        kept = [self.make(f"{self.origin}/call") for _ in range(count)]
-        seconds = (time.process_time() - start) / count / kept[0].clients
-        del kept
+        contestants = [self.make(f"{self.origin}/call") for _ in range(count)]
+        seconds = (time.process_time() - start) / count / contestants[0].clients
+        del contestants
         return seconds
 
     def framing(self, count: int, size: int) -> float:
@@ -160,7 +187,7 @@ class Worker:
         one = self.at("call")
         start = time.process_time()
         for _ in range(10):
-            if one.frames(pieces) != count:
+            if one.count_frames(pieces) != count:
                 raise AssertionError("an event is missing")
         return (time.process_time() - start) / count / 10
 
@@ -193,7 +220,7 @@ class Worker:
             text += [one.text(chunk)]  # what came before an error counts
 
 
-def _checked(text: str) -> None:
+def _check(text: str) -> None:
     if not text:
         raise AssertionError("an empty answer")
 
