@@ -104,6 +104,6 @@ def _text(words: str, x: str, y: float, *, is_end: bool = False) -> str:
 
 def _svg(title: str, height: float, shapes: Sequence[str]) -> str:
     return (
-        f'<svg role="img" aria-label={quoteattr(title)} width="100%" height="{height}" '
-        f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title>{"".join(shapes)}</svg>'
+        f'<svg role="img" aria-label={quoteattr(title)} width="100%" height="{height}">'
+        f"<title>{escape(title)}</title>{''.join(shapes)}</svg>"
     )
