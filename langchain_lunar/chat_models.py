@@ -37,9 +37,10 @@ from langchain_lunar.tools import (
     tool_keywords,
     with_parser,
 )
-from langchain_lunar.tracing import describe_run, name_run
+from langchain_lunar.tracing import describe_run, name_run, within_run
 from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.errors import LunarError
+from lunar_core.observers import within_span
 from lunar_core.routing import Sticky
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
@@ -158,7 +159,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
     ) -> ChatResult:
         request = make_request(self, messages, stop, kwargs, stream=False)
         try:
-            answer = self.clients.sync.chat.completions.create(**request.params)
+            with within_run(run_manager):
+                answer = self.clients.sync.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
         result = request.to_result(answer)
@@ -174,7 +176,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
     ) -> ChatResult:
         request = make_request(self, messages, stop, kwargs, stream=False)
         try:
-            answer = await self.clients.asynchronous.chat.completions.create(**request.params)
+            with within_run(run_manager):
+                answer = await self.clients.asynchronous.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
         result = request.to_result(answer)
@@ -192,7 +195,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
         failure: Exception | None = None
         extra: dict[str, Any] = {}
         try:
-            stream = self.clients.sync.chat.completions.create(**request.params)
+            with within_run(run_manager):
+                stream = self.clients.sync.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
         converter = request.converter(stream.call.call_id)
@@ -228,7 +232,8 @@ class ChatLunar(LunarConnection, BaseChatModel):
         failure: Exception | None = None
         extra: dict[str, Any] = {}
         try:
-            stream = await self.clients.asynchronous.chat.completions.create(**request.params)
+            with within_run(run_manager):
+                stream = await self.clients.asynchronous.chat.completions.create(**request.params)
         except LunarError as error:
             raise model_error(error) from None
         converter = request.converter(stream.call.call_id)
@@ -267,10 +272,13 @@ class ChatLunar(LunarConnection, BaseChatModel):
         config, run = name_run(config, self.callbacks)
         chunks = super().stream(input, config, stop=stop, **kwargs)
         with closing(cast("Generator[AIMessageChunk, None, None]", chunks)):
-            for chunk in chunks:
+            with within_span(run.find_span):  # the call is made before the first chunk
+                chunk = next(chunks, None)
+            while chunk is not None:
                 if "model_name" in chunk.response_metadata:
                     run.describe(chunk.response_metadata)
                 yield chunk
+                chunk = next(chunks, None)
 
     async def astream(
         self,
@@ -284,10 +292,13 @@ class ChatLunar(LunarConnection, BaseChatModel):
         config, run = name_run(config, self.callbacks)
         chunks = super().astream(input, config, stop=stop, **kwargs)
         async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", chunks)):
-            async for chunk in chunks:
+            with within_span(run.find_span):  # the call is made before the first chunk
+                chunk = await anext(chunks, None)
+            while chunk is not None:
                 if "model_name" in chunk.response_metadata:
                     run.describe(chunk.response_metadata)
                 yield chunk
+                chunk = await anext(chunks, None)
 
     def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
         counts = added_up((output or {}).get("token_usage", {}) for output in outputs)

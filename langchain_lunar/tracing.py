@@ -7,7 +7,7 @@ model. So each tracer is told here, just before the end. Nothing of theirs is im
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +22,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from langchain_lunar import compat
+from lunar_core.observers import within_span
 
 Describe = Callable[[Any, UUID, Mapping[str, Any]], None]
 
@@ -42,11 +43,30 @@ class Run:
                 with suppress(Exception):
                     describe(handler, self.run_id, metadata)
 
+    def find_span(self) -> object | None:
+        """The span of OpenTelemetry that a tracer keeps for this run."""
+        for handler in self.handlers:
+            module = type(handler).__module__
+            for prefix, find in _SPANS.items():
+                if module.startswith(prefix):
+                    with suppress(
+                        Exception
+                    ):  # as above; and it knows no run that it was not told of
+                        return find(handler, self.run_id)
+        return None
+
 
 def describe_run(run_manager: BaseRunManager | None, metadata: Mapping[str, Any]) -> None:
     """Tell the tracers of a run of the answer that it got."""
     if run_manager is not None:
         Run(run_manager.run_id, run_manager.handlers).describe(metadata)
+
+
+def within_run(run_manager: BaseRunManager | None) -> AbstractContextManager[None]:
+    """A block whose calls are those of a run: observers of the client can find the span that a tracer keeps for it."""
+    if run_manager is None:  # a stream has none; its block is around it
+        return nullcontext()
+    return within_span(Run(run_manager.run_id, run_manager.handlers).find_span)
 
 
 def name_run(config: RunnableConfig | None, own_callbacks: Callbacks) -> tuple[RunnableConfig, Run]:
@@ -107,5 +127,9 @@ _TRACERS: dict[str, Describe] = {
     "mlflow.": _describe_mlflow,
     "openinference.": _describe_openinference,
     "opentelemetry.instrumentation.langchain": _describe_openllmetry,
+}
+_SPANS: dict[str, Callable[[Any, UUID], object]] = {
+    "openinference.": compat.find_openinference_span,
+    "opentelemetry.instrumentation.langchain": compat.find_openllmetry_span,
 }
 """By where a tracer's handler is defined. LangSmith reads what LangChain itself tells."""

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from llama_index.core.callbacks import CallbackManager
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 
+from llama_index_lunar import tracing
 from lunar_core.cost.ledger import Ledger
 from lunar_core.cost.view import CostView
-from lunar_core.observers import current_tags, tags
+from lunar_core.observers import current_tags, tags, within_span
 
 R = TypeVar("R")
 
@@ -37,7 +38,10 @@ def attributed(
     try:
         # Workflows stamp the beginning of each step's input on it, which is no business of a ledger.
         theirs = {n: v for n, v in theirs.items() if not n.startswith("llamaindex.step.")}
-        with tags(**{**(own_tags or {}), **theirs, **ours}):
+        with (
+            tags(**{**(own_tags or {}), **theirs, **ours}),
+            within_span(tracing.current_otel_span),
+        ):
             yield
     finally:
         LEDGERS.reset(token)

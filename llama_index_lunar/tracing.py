@@ -87,6 +87,12 @@ def current_span() -> CallSpan | None:
     return OTelSpan(span, openinference) if is_of_call and span.is_recording() else None
 
 
+def current_otel_span() -> object | None:
+    """The same, where it is one of OpenTelemetry's: for observers that write on such spans."""
+    span = current_span()
+    return span.span if isinstance(span, OTelSpan) else None
+
+
 def _facts(outcome: Outcome) -> dict[str, object]:
     facts: dict[str, object] = {
         "call_id": outcome.call.call_id,

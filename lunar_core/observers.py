@@ -23,6 +23,9 @@ Endpoint = Literal["chat.completions", "completions", "router", "router.decide"]
 Status = Literal["ok", "failed", "aborted", "refused"]
 
 _OBSERVERS: ContextVar[tuple[Observer, ...]] = ContextVar("lunar_observers", default=())
+_FIND_SPAN: ContextVar[Callable[[], object | None] | None] = ContextVar(
+    "lunar_find_span", default=None
+)
 _TAGS: ContextVar[Mapping[str, str]] = ContextVar("lunar_tags", default=MappingProxyType({}))
 
 
@@ -82,6 +85,25 @@ def with_current_observers(own: Sequence[Observer]) -> tuple[Observer, ...]:
     if not current:
         return tuple(own)
     return tuple({id(observer): observer for observer in (*own, *current)}.values())
+
+
+@contextmanager
+def within_span(find: Callable[[], object | None]) -> Iterator[None]:
+    """Say how to find the span that a tracer keeps for each call begun in this block: OpenTelemetry's, or None.
+
+    The frameworks' layers say so, because their tracers make it neither current nor known as an LLM's from the start.
+    """
+    token = _FIND_SPAN.set(find)
+    try:
+        yield
+    finally:
+        _FIND_SPAN.reset(token)
+
+
+def find_callers_span() -> object | None:
+    """What ``within_span`` says here."""
+    find = _FIND_SPAN.get()
+    return None if find is None else find()
 
 
 @dataclass(frozen=True)

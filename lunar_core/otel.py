@@ -19,7 +19,7 @@ from lunar_core.cost.entries import Entry
 from lunar_core.cost.prices import Prices, checked_prices, with_estimate
 from lunar_core.errors import ConfigurationError
 from lunar_core.extras import install_command
-from lunar_core.observers import CallStart, Endpoint, Outcome
+from lunar_core.observers import CallStart, Endpoint, Outcome, find_callers_span
 from lunar_core.types.completions import ChatCompletion, Completion
 from lunar_core.version import __version__
 
@@ -94,8 +94,9 @@ class LunarTelemetry:
 
     ``tracer_provider``, ``meter_provider``: else the global ones. ``record_content=True`` puts prompts and answers on
     the spans; without it no text is recorded. ``prices``: to estimate what an answer cost whose bill never came.
-    Where the current span is that of an LLM (a framework's instrumentation made it), it gets cost and route, and no
-    second span is made. Safe to share between clients, threads and event loops.
+    Where a span of the LLM is there already, the current one or that of a framework's tracer (OpenInference,
+    OpenLLMetry), it gets cost and route, and no second span is made. Safe to share between clients, threads and event
+    loops.
 
     Raises ConfigurationError for an argument that cannot work, ModuleNotFoundError without the extra ``otel``.
 
@@ -123,9 +124,7 @@ class LunarTelemetry:
     def before(self, call: CallStart, /) -> None:
         """Remember the current span."""
         self._late.start()
-        current = trace.get_current_span()
-        host = current if current.is_recording() and _is_of_llm(current) else None
-        self._beginnings[call.call_id] = _Beginning(get_current(), host, time.time_ns())
+        self._beginnings[call.call_id] = _Beginning(get_current(), _find_host(), time.time_ns())
 
     def after(self, outcome: Outcome, /) -> None:
         """Make the span. A finalizer only hands the outcome over: OpenTelemetry's locks may be held in this thread."""
@@ -146,7 +145,8 @@ class LunarTelemetry:
         operation = OPERATIONS[outcome.endpoint]
         money_and_route = _cost_and_route(outcome, self._prices)
         if beginning.host is not None:
-            beginning.host.set_attributes(money_and_route)
+            if beginning.host.is_recording():  # it may have ended, under a stream that was dropped
+                beginning.host.set_attributes(money_and_route)
         else:
             answer = outcome.answer()
             attributes = _request_attributes(outcome, operation)
@@ -247,6 +247,15 @@ class _LateOutcomes:
 def _carry_out(queue: SimpleQueue[Callable[[], None] | None]) -> None:
     while (work := queue.get()) is not None:
         work()
+
+
+def _find_host() -> Span | None:
+    """The span that an LLM's call has already, of whoever made it."""
+    current = trace.get_current_span()
+    if current.is_recording() and _is_of_llm(current):
+        return current
+    span = find_callers_span()
+    return span if isinstance(span, Span) and span.is_recording() else None
 
 
 def _is_of_llm(span: Span) -> bool:

@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanKind, StatusCode
 
 from lunar_core import (
     AsyncLunar,
@@ -21,6 +21,7 @@ from lunar_core import (
     LunarError,
     Prices,
 )
+from lunar_core.observers import within_span
 from lunar_core.otel import LunarTelemetry
 from lunar_core.wire.catalogue import Model
 
@@ -206,6 +207,37 @@ def test_a_frameworks_own_span_gets_cost_and_route_in_place_of_a_second(recorder
     assert span.name == "ChatLunar"
     assert span.attributes["llm.cost.total"] == answer.usage.total_cost_usd
     assert span.attributes["lunar.routing.selected_model"] == answer.routing.selected_model
+
+
+def test_so_does_one_that_a_framework_knows_and_has_not_made_current(recorder, new_client):
+    span = recorder.tracers.get_tracer("framework").start_span("ChatLunar")
+    with within_span(lambda: span):
+        answer = new_client(recorder.telemetry).chat.completions.create(
+            model="router", messages=HELLO
+        )
+    span.end()
+    assert recorder.span().name == "ChatLunar"
+    assert span.attributes["llm.cost.total"] == answer.usage.total_cost_usd
+
+
+@pytest.mark.parametrize(
+    "found", [None, "no span", NonRecordingSpan(INVALID_SPAN_CONTEXT)], ids=str
+)
+def test_where_it_knows_none_that_is_recorded_the_span_is_ours(found, recorder, new_client):
+    with within_span(lambda: found):
+        new_client(recorder.telemetry).chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    assert recorder.span().name == "chat gpt-4o-mini"
+
+
+def test_nothing_is_written_on_a_span_that_has_ended(recorder, new_client, caplog):
+    span = recorder.tracers.get_tracer("framework").start_span("ChatLunar")
+    client = new_client(recorder.telemetry)
+    with within_span(lambda: span):
+        stream = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, stream=True)
+    span.end()
+    stream.close()
+    assert recorder.span().name == "ChatLunar"
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

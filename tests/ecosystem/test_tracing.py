@@ -32,6 +32,19 @@ def test_each_call_has_its_span_and_its_headers_arrive(program, when, run_progra
         assert trace_in(call["headers"]) == trace
 
 
+@pytest.mark.parametrize("framework", ["langchain", "llama_index"])
+def test_where_a_frameworks_tracer_has_a_span_for_a_call_ours_makes_no_second(
+    framework, run_program, lunar_sandbox
+):
+    """Costs would be added up twice."""
+    shown = run_program("telemetry_beside_openinference", framework)
+    assert len(shown) in {4, 6}
+    for way, spans in shown.items():
+        assert [span["route"] is not None for span in spans] == [True], way
+    costs = [span["cost"] for spans in shown.values() for span in spans]
+    assert sum(costs) == pytest.approx(float(lunar_sandbox.total_billed()))
+
+
 def trace_in(headers):
     """The trace's id as the propagation headers of these tools carry it: 32 hex digits."""
     if "sentry-trace" in headers:

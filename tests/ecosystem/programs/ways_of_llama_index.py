@@ -7,8 +7,8 @@ from llama_index_lunar import LunarLLM
 MESSAGES = [ChatMessage("Prove that 2 is even", role="user")]
 
 
-def new_llm():
-    return LunarLLM(model="router")
+def new_llm(**settings):
+    return LunarLLM(model="router", **settings)
 
 
 async def chat(llm):
