@@ -169,7 +169,7 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 	$(COMPILE) --extra cli --group docs --output-file requirements/docs.txt
 	$(COMPILE) --extra report --extra sql --group browser --output-file requirements/browser.txt
 	$(COMPILE) --extra all --group test --resolution lowest-direct --output-file requirements/lowest.txt
-	$(COMPILE) --extra cli --extra dask --extra otel --extra sandbox --group core --resolution lowest-direct --output-file requirements/lowest-core.txt
+	$(COMPILE) --extra cli --extra dask --extra otel --extra report --extra sandbox --extra sql --group core --resolution lowest-direct --output-file requirements/lowest-core.txt
 
 .PHONY: clean
 clean: ## Remove all that the other targets left behind.

@@ -3,11 +3,12 @@
 import json
 import math
 from collections import UserDict
+from functools import partial
 from types import MappingProxyType
 
 import pytest
 
-from lunar_core import ChatCompletion, ConfigurationError
+from lunar_core import ChatCompletion, ConfigurationError, Lunar
 from lunar_core.types.completions import Message
 from lunar_core.wire import api_requests
 from lunar_core.wire.keywords import KEYWORDS, find_nearest
@@ -446,3 +447,19 @@ def test_extra_body_does_not_change_what_a_call_returns(stream, told):
     with pytest.raises(ConfigurationError, match="extra_body: stream"):
         chat(stream=stream, extra_body={"stream": told})
     assert sent(chat(stream=True, extra_body={"stream": True}))["stream"] is True
+
+
+@pytest.mark.parametrize("name", ["api_key", "jwt", "base_url", "default_headers", "observers"])
+@pytest.mark.parametrize("is_inside", [False, True], ids=["keyword", "extra_body"])
+def test_a_setting_of_the_client_is_no_keyword_of_a_call(name, is_inside):
+    keywords = {"extra_body": {name: "pk_secret"}} if is_inside else {name: "pk_secret"}
+    with Lunar("pk_key", base_url="http://127.0.0.1:1") as client:
+        for ask in (
+            partial(client.chat.completions.create, model="m", messages=HELLO),
+            partial(client.completions.create, model="m", prompt="hi"),
+            partial(client.router.create, messages=HELLO),
+            partial(client.router.decide, messages=HELLO),
+        ):
+            with pytest.raises(ConfigurationError, match=rf"{name}: a setting of the client") as e:
+                ask(**keywords)
+            assert "pk_secret" not in str(e.value)
