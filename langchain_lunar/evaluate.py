@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -26,17 +26,20 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langsmith.schemas import ExampleCreate
 
 from langchain_lunar.callbacks import LunarCostCallbackHandler
+from langchain_lunar.evaluators import Judging, find_evaluator
 from lunar_core import Budget, BudgetExceededError, ConfigurationError, LunarError, observing
 from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.entries import model_name
-from lunar_core.evaluate import Comparison, Pair, PairedAnswer, RouteReport, ScoreJudge
+from lunar_core.evaluate import Comparison, Pair, PairedAnswer, RouteReport
 from lunar_core.evaluate.intervals import shuffled
 from lunar_core.evaluate.prompts import Prompt
 
-__all__ = ["compare_runs", "langsmith_examples", "report_runs"]
+__all__ = ["acompare_runs", "compare_runs", "langsmith_examples", "report_runs"]
 
 Chain = Runnable[Any, Any]  # whatever it takes and returns
 Row = Mapping[str, Any]  # LangSmith's examples are JSON
+Answers = tuple[PairedAnswer, PairedAnswer, PairedAnswer]
+"""The baseline's, the choice's and the control's."""
 
 _BLOCK = 16
 """Rows that are run and judged together, so that a budget that ends leaves whole pairs behind."""
@@ -77,33 +80,57 @@ def compare_runs(
 
     Raises ConfigurationError for what cannot work. A row whose answer or judgment fails is left out, and counted.
     """
-    if not isinstance(budget, Budget):
-        raise ConfigurationError("budget: expected a Budget, as answers cost money")
-    judge = _judge_of(evaluator)
-    prompts = _prompts_of(rows)
-    runs = _Runs(prompts, routed, with_model, model_name(baseline), max_concurrency)
-    pairs: list[Pair] = []
-    with observing(budget):
-        for start in range(0, len(prompts), _BLOCK):
-            numbers = range(start, min(start + _BLOCK, len(prompts)))
-            for number, answers in runs.take(numbers, seed):
-                try:
-                    pairs.append(_pair(prompts[number], judge, *answers))
-                except Exception as error:  # noqa: BLE001  # an evaluator's; the answers are paid for
-                    runs.failures[number] = f"{type(error).__name__}: {error}"
-            if runs.refusal is not None:
-                break
-    return Comparison(
-        pairs=tuple(pairs),
-        judge=judge.name,
-        baseline=model_name(baseline),
-        planned=len(prompts),
-        failed=len(runs.failures),
-        first_failure=next(iter(runs.failures.values()), None),
-        spent=exact_sum(runs.costs),
-        unpriced=runs.unpriced,
-        refusal=runs.refusal,
+    if inspect.iscoroutinefunction(evaluator):
+        raise ConfigurationError("evaluator: is async: give it to acompare_runs()")
+    comparing = _Comparing(
+        rows,
+        routed=routed,
+        with_model=with_model,
+        evaluator=evaluator,
+        budget=budget,
+        baseline=baseline,
+        seed=seed,
+        max_concurrency=max_concurrency,
     )
+    steps, result = comparing.steps(), None
+    with observing(budget):
+        while (step := comparing.next_step(steps, result)) is not None:
+            result = step.run()
+    return comparing.comparison()
+
+
+async def acompare_runs(
+    rows: Iterable[Row],
+    *,
+    routed: Chain,
+    with_model: Callable[[str], Chain],
+    evaluator: Any,  # of three packages, none of which is a dependency
+    budget: Budget,
+    baseline: str = "gpt-4o",
+    seed: int = 0,
+    max_concurrency: int = 8,
+) -> Comparison:
+    """The same on a running event loop, with ``max_concurrency`` judgments at once; the evaluator may be async.
+
+    >>> comparison = await acompare_runs(
+    ...     rows, routed=chain, with_model=make_chain, evaluator=create_async_llm_as_judge(…), budget=budget
+    ... )
+    """
+    comparing = _Comparing(
+        rows,
+        routed=routed,
+        with_model=with_model,
+        evaluator=evaluator,
+        budget=budget,
+        baseline=baseline,
+        seed=seed,
+        max_concurrency=max_concurrency,
+    )
+    steps, result = comparing.steps(), None
+    with observing(budget):
+        while (step := comparing.next_step(steps, result)) is not None:
+            result = await step.arun()
+    return comparing.comparison()
 
 
 def langsmith_examples(comparison: Comparison) -> list[dict[str, Any]]:
@@ -131,34 +158,80 @@ def langsmith_examples(comparison: Comparison) -> list[dict[str, Any]]:
     return examples
 
 
-class _Runs:
-    """Chains that were run, and what came of them."""
+@dataclass(frozen=True)
+class _Batch:
+    """Inputs for a chain to run, and who notes what each costs."""
+
+    chain: Chain
+    inputs: list[Any]
+    configs: list[RunnableConfig]
+
+    def run(self) -> list[Any]:
+        """Outputs, or the errors in their places."""
+        return self.chain.batch(self.inputs, self.configs, return_exceptions=True)
+
+    async def arun(self) -> list[Any]:
+        """The same on a running event loop."""
+        return await self.chain.abatch(self.inputs, self.configs, return_exceptions=True)
+
+
+Steps = Generator[_Batch | Judging, Any, None]
+
+
+class _Comparing:
+    """Which chains are to run and what is to be judged, step by step; and what came of it. It does no I/O itself.
+
+    ``steps()`` yields each step and is sent its result, so that sync and async code go the same way.
+    """
 
     def __init__(
         self,
-        prompts: Sequence[Prompt],
+        rows: Iterable[Row],
+        *,
         routed: Chain,
         with_model: Callable[[str], Chain],
+        evaluator: Any,  # see compare_runs
+        budget: Budget,
         baseline: str,
+        seed: int,
         max_concurrency: int,
     ) -> None:
-        self._prompts = prompts
+        if not isinstance(budget, Budget):
+            raise ConfigurationError("budget: expected a Budget, as answers cost money")
+        self._judge = find_evaluator(evaluator)
+        self._prompts = _prompts_of(rows)
         self._routed = routed
         self._with_model = cache(with_model)
-        self._baseline = baseline
+        self._baseline = model_name(baseline)
+        self._seed = seed
         self._max_concurrency = max_concurrency
-        self.failures: dict[int, str] = {}
-        self.costs: list[Decimal | None] = []
-        self.unpriced = 0
-        self.refusal: str | None = None
+        self._pairs: list[Pair] = []
+        self._failures: dict[int, str] = {}
+        self._costs: list[Decimal | None] = []
+        self._unpriced = 0
+        self._refusal: str | None = None
 
-    def take(
-        self, numbers: Sequence[int], seed: int
-    ) -> list[tuple[int, tuple[PairedAnswer, PairedAnswer, PairedAnswer]]]:
+    @staticmethod
+    def next_step(steps: Steps, result: Any) -> _Batch | Judging | None:
+        """What is to be done next, once ``result`` came of the step before; None at the end."""
+        try:
+            return steps.send(result)
+        except StopIteration:
+            return None
+
+    def steps(self) -> Steps:
+        """The whole comparison, block by block."""
+        for start in range(0, len(self._prompts), _BLOCK):
+            numbers = range(start, min(start + _BLOCK, len(self._prompts)))
+            yield from self._judge_rows((yield from self._answer(numbers)))
+            if self._refusal is not None:
+                break
+
+    def _answer(self, numbers: Sequence[int]) -> Generator[_Batch, Any, dict[int, Answers]]:
         """Of each row that was answered whole: the baseline, the choice and the control."""
-        choices = self._run(self._routed, numbers)
-        baselines = self._run(self._with_model(self._baseline), list(choices))
-        models = shuffled([answer.model for answer in choices.values()], seed)
+        choices = yield from self._run(self._routed, numbers)
+        baselines = yield from self._run(self._with_model(self._baseline), list(choices))
+        models = shuffled([answer.model for answer in choices.values()], self._seed)
         controls: dict[int, PairedAnswer] = {}
         waiting: dict[str, list[int]] = {}
         for (number, choice), model in zip(choices.items(), models, strict=True):
@@ -172,22 +245,57 @@ class _Runs:
             else:
                 waiting.setdefault(model, []).append(number)
         for model, rows in waiting.items():
-            controls |= self._run(self._with_model(model), rows)
-        return [
-            (number, (baselines[number], choices[number], controls[number]))
+            controls |= yield from self._run(self._with_model(model), rows)
+        return {
+            number: (baselines[number], choices[number], controls[number])
             for number in sorted(controls)
-        ]
+        }
 
-    def _run(self, chain: Chain, numbers: Sequence[int]) -> dict[int, PairedAnswer]:
+    def _judge_rows(self, rows: Mapping[int, Answers]) -> Generator[Judging, Any, None]:
+        """Pairs of the rows whose answers could be judged."""
+        contests = {
+            (number, answer.model): (self._prompts[number], answer.text, baseline.text)
+            for number, (baseline, choice, control) in rows.items()
+            for answer in (choice, control)
+            if answer.model != baseline.model
+        }
+        results = yield Judging(self._judge, list(contests.values()), self._max_concurrency)
+        judgments = dict(zip(contests, results, strict=True))
+        for number, (baseline, choice, control) in rows.items():
+            result = judgments.get((number, choice.model), 0)
+            control_result = judgments.get((number, control.model), 0)
+            failure = next(
+                (item for item in (result, control_result) if isinstance(item, Exception)), None
+            )
+            if failure is not None:  # an evaluator's; the answers are paid for
+                self._failures[number] = f"{type(failure).__name__}: {failure}"
+                continue
+            prompt = self._prompts[number]
+            self._pairs.append(
+                Pair(
+                    id=prompt.id,
+                    prompt=prompt.text,
+                    baseline=baseline,
+                    choice=choice,
+                    result=result,
+                    control=control,
+                    control_result=control_result,
+                    fields=prompt.fields,
+                )
+            )
+
+    def _run(
+        self, chain: Chain, numbers: Sequence[int]
+    ) -> Generator[_Batch, Any, dict[int, PairedAnswer]]:
         """The answers by the number of their row. What fails is counted, what a budget refuses is missing."""
         handlers = [LunarCostCallbackHandler() for _ in numbers]
-        outputs = chain.batch(
+        outputs = yield _Batch(
+            chain,
             [self._prompts[number].fields["inputs"] for number in numbers],
             [self._config(handler) for handler in handlers],
-            return_exceptions=True,
         )
         answers = {
-            number: self._answer(number, handler, output)
+            number: self._read(number, handler, output)
             for number, handler, output in zip(numbers, handlers, outputs, strict=True)
         }
         return {number: answer for number, answer in answers.items() if answer is not None}
@@ -195,17 +303,17 @@ class _Runs:
     def _config(self, handler: LunarCostCallbackHandler) -> RunnableConfig:
         return {"callbacks": [handler], "max_concurrency": self._max_concurrency}
 
-    def _answer(
+    def _read(
         self, number: int, handler: LunarCostCallbackHandler, output: object
     ) -> PairedAnswer | None:
         entries = list(handler.ledger)
-        self.costs += [entry.cost for entry in entries]
-        self.unpriced += handler.unpriced
+        self._costs += [entry.cost for entry in entries]
+        self._unpriced += handler.unpriced
         if isinstance(output, BudgetExceededError):
-            self.refusal = str(output)
+            self._refusal = str(output)
             return None
         if isinstance(output, LunarError):
-            self.failures[number] = f"{type(output).__name__}: {output}"
+            self._failures[number] = f"{type(output).__name__}: {output}"
             return None
         if isinstance(output, BaseException):
             raise output  # a mistake in the chain, not in an answer
@@ -218,87 +326,19 @@ class _Runs:
             None if handler.unpriced else handler.total_cost,
         )
 
-
-@dataclass(frozen=True)
-class _PairwiseJudge:
-    """A PairwiseStringEvaluator of ``langchain_classic``, asked in both orders: only what it says in both counts."""
-
-    name: str
-    evaluator: Any
-
-    def compare(self, prompt: Prompt, candidate: str, reference: str) -> int:
-        forward = self._preference(prompt, candidate, reference)
-        backward = self._preference(prompt, reference, candidate)
-        return forward if forward == -backward else 0
-
-    def _preference(self, prompt: Prompt, first: str, second: str) -> int:
-        keywords = {"prediction": first, "prediction_b": second, "input": prompt.text}
-        if getattr(self.evaluator, "requires_reference", False):
-            keywords["reference"] = prompt.fields["reference"]
-        verdict = self.evaluator.evaluate_string_pairs(**keywords)
-        return {"A": 1, "B": -1}.get(str(verdict.get("value")), 0)
-
-
-def _judge_of(evaluator: Any) -> ScoreJudge | _PairwiseJudge:  # see compare_runs
-    name = getattr(evaluator, "__name__", None) or type(evaluator).__name__
-    if hasattr(evaluator, "evaluate_string_pairs"):
-        return _PairwiseJudge(name, evaluator)
-    if hasattr(evaluator, "evaluate_strings"):
-        return ScoreJudge(
-            name, lambda fields, answer: _mark(_judge_string(evaluator, fields, answer))
+    def comparison(self) -> Comparison:
+        """What it has come to."""
+        return Comparison(
+            pairs=tuple(self._pairs),
+            judge=self._judge.name,
+            baseline=self._baseline,
+            planned=len(self._prompts),
+            failed=len(self._failures),
+            first_failure=next(iter(self._failures.values()), None),
+            spent=exact_sum(self._costs),
+            unpriced=self._unpriced,
+            refusal=self._refusal,
         )
-    if not callable(evaluator):
-        raise ConfigurationError("evaluator: expected a function, or one of openevals or LangChain")
-    if "outputs" in inspect.signature(evaluator).parameters:
-        return ScoreJudge(
-            name,
-            lambda fields, answer: _mark(
-                evaluator(
-                    inputs=fields["inputs"], outputs=answer, reference_outputs=fields["reference"]
-                )
-            ),
-        )
-    return ScoreJudge(name, evaluator)
-
-
-def _judge_string(evaluator: Any, fields: Mapping[str, Any], answer: str) -> Any:
-    keywords = {"prediction": answer}
-    if getattr(evaluator, "requires_input", False):
-        keywords["input"] = fields["prompt"]
-    if getattr(evaluator, "requires_reference", False):
-        keywords["reference"] = fields["reference"]
-    return evaluator.evaluate_strings(**keywords)
-
-
-def _mark(verdict: Any) -> Any:
-    """The score of an evaluator's verdict, which the judge checks."""
-    return verdict.get("score") if isinstance(verdict, Mapping) else verdict
-
-
-def _pair(
-    prompt: Prompt,
-    judge: ScoreJudge | _PairwiseJudge,
-    baseline: PairedAnswer,
-    choice: PairedAnswer,
-    control: PairedAnswer,
-) -> Pair:
-    """The answers, judged."""
-
-    def result(answer: PairedAnswer) -> int:
-        same = answer.model == baseline.model
-        return 0 if same else judge.compare(prompt, answer.text, baseline.text)
-
-    first = result(choice)
-    return Pair(
-        id=prompt.id,
-        prompt=prompt.text,
-        baseline=baseline,
-        choice=choice,
-        result=first,
-        control=control,
-        control_result=first if control is choice else result(control),
-        fields=prompt.fields,
-    )
 
 
 def _prompts_of(rows: Iterable[object]) -> list[Prompt]:

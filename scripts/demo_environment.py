@@ -25,7 +25,8 @@ def main(folder: Path, engine: str) -> None:
     install, tool = make_environment(folder)
     version = ".".join(map(str, sys.version_info[:3]))
     say(1, f"An environment of its own in {folder}: Python {version}, {tool}.", start)
-    if not install(["--requirement", str(REQUIREMENTS)]):
+    # The list is whole, so nobody need work out what needs what.
+    if not install(["--no-deps", "--requirement", str(REQUIREMENTS)]):
         sys.exit(f"The demo's packages cannot be installed: see above, and {REQUIREMENTS}.")
     say(2, f"LangChain's core and the sandbox: {count_requirements()} packages.", start)
     # Without its dependencies: the engine is one binary, and its Python code is never imported.
@@ -43,7 +44,9 @@ def make_environment(folder: Path) -> tuple[Installer, str]:
     uv = shutil.which("uv")
     if uv is not None:
         with_uv = [uv, "pip", "install", "--quiet", "--python", str(python)]
-        if run([*with_uv, "--dry-run", "--requirement", str(REQUIREMENTS)], quiet=True):
+        if run(
+            [*with_uv, "--dry-run", "--no-deps", "--requirement", str(REQUIREMENTS)], quiet=True
+        ):
             return lambda arguments: run([*with_uv, *arguments]), "uv"
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
     if not run([*pip, "--version"], quiet=True):  # none, or one of before 22.3

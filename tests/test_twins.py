@@ -35,6 +35,8 @@ DIFFERENT = {
     "lunar_core.cost.budget.store.StoredCounters.arun": "only an event loop must not wait for SQLite's file",
     "lunar_core.cost.budget.threads.BoundedThread.arun": "a thread's future is awaited in another way",
     "lunar_core.client.call.Call.abegin": "observers that have an `abefore` are awaited",
+    "langchain_lunar.evaluate.acompare_runs": "the sync one refuses an async evaluator",
+    "langchain_lunar.evaluators.Judging.arun": "several are judged at once",
     "langchain_lunar.llms.LunarLLM._agenerate": "prompts are asked by tasks, not by threads",
     "llama_index_lunar.structured.StructuredOutput.apredict": "LlamaIndex's programs are called by name only in async",
     "llama_index_lunar.llm.LunarLLM.aclose": "closes the connections of sync calls too",

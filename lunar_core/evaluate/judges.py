@@ -27,14 +27,25 @@ class ScoreJudge:
 
     def compare(self, prompt: Prompt, candidate: str, reference: str) -> int:
         """1 if ``candidate`` is better, -1 if ``reference`` is, else 0."""
-        first, second = (self._mark(prompt, answer) for answer in (candidate, reference))
-        return (first > second) - (first < second)
+        fields = {"prompt": prompt.text, **prompt.fields}
+        return better(
+            *(
+                checked_mark(self.name, self.score(fields, answer))
+                for answer in (candidate, reference)
+            )
+        )
 
-    def _mark(self, prompt: Prompt, answer: str) -> float:
-        mark: object = self.score({"prompt": prompt.text, **prompt.fields}, answer)
-        if isinstance(mark, (int, float)) and math.isfinite(mark):  # a caller's function
-            return mark
-        raise ConfigurationError(f"judge: {self.name} returned {mark!r}: expected a number")
+
+def checked_mark(name: str, mark: object) -> float:
+    """A mark if it is a number. Raises ConfigurationError that names the judge, which may be a caller's function."""
+    if isinstance(mark, (int, float)) and math.isfinite(mark):
+        return mark
+    raise ConfigurationError(f"judge: {name} returned {mark!r}: expected a number")
+
+
+def better(first: float, second: float) -> int:
+    """1 if the first mark is higher, -1 if the second is, else 0."""
+    return (first > second) - (first < second)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Whether routing helps a chain: the router's choice, the baseline and a shuffled control, run and judged in pairs."""
 
+import asyncio
 import json
 from decimal import Decimal
 
@@ -9,7 +10,12 @@ from langchain_core.prompts import ChatPromptTemplate
 from langsmith.schemas import ExampleCreate
 
 from langchain_lunar import ChatLunar, LunarCostCallbackHandler, LunarRouterChain
-from langchain_lunar.evaluate import compare_runs, langsmith_examples, report_runs
+from langchain_lunar.evaluate import (
+    acompare_runs,
+    compare_runs,
+    langsmith_examples,
+    report_runs,
+)
 from lunar_core import BREAK_TIES, Budget, ConfigurationError, Prices
 from lunar_core.evaluate import Record
 from lunar_core.wire.catalogue import Model
@@ -29,9 +35,10 @@ PRICES = Prices.of(
 PROMPT = ChatPromptTemplate.from_messages([("user", "{question}")])
 
 
-@pytest.fixture
-def compare(lunar_sandbox):
+@pytest.fixture(params=["sync", "async"])
+def compare(request, lunar_sandbox):
     """Compare a chain on the sandbox; small models are right on all but algebra, large ones on algebra alone."""
+    is_async = request.param == "async"
     settings = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url, "max_retries": 0}
 
     def answer(request):
@@ -46,15 +53,16 @@ def compare(lunar_sandbox):
 
     def run(evaluator, rows=ROWS, usd="1", **keywords):
         keywords.setdefault("budget", Budget(usd=usd, reserve="worst", prices=PRICES, warn_at=None))
-        return compare_runs(
-            rows,
-            routed=PROMPT
+        keywords |= {
+            "routed": PROMPT
             | LunarRouterChain(models=MODELS, cost_weight=BREAK_TIES, max_tokens=64, **settings)
             | StrOutputParser(),
-            with_model=lambda name: PROMPT | ChatLunar(model=name, max_tokens=64, **settings),
-            evaluator=evaluator,
-            **keywords,
-        )
+            "with_model": lambda name: PROMPT | ChatLunar(model=name, max_tokens=64, **settings),
+            "evaluator": evaluator,
+        }
+        if is_async:
+            return asyncio.run(acompare_runs(rows, **keywords))
+        return compare_runs(rows, **keywords)
 
     return run
 
@@ -100,6 +108,9 @@ class StringEvaluator:
     def evaluate_strings(self, *, prediction, reference):
         return {"score": int(prediction == reference)}
 
+    async def aevaluate_strings(self, **keywords):
+        return self.evaluate_strings(**keywords)
+
 
 class PairwiseEvaluator:
     """In the form of `langchain_classic.evaluation.PairwiseStringEvaluator`. It likes what stands first."""
@@ -110,6 +121,25 @@ class PairwiseEvaluator:
         if "haiku" in input:
             return {"value": "A" if prediction.startswith("answer") else "B"}
         return {"value": "A", "score": 1}
+
+    async def aevaluate_string_pairs(self, **keywords):
+        return self.evaluate_string_pairs(**keywords)
+
+
+async def is_right_after_a_while(fields, answer):
+    await asyncio.sleep(0)
+    return is_right(fields, answer)
+
+
+def test_an_async_evaluator_is_awaited_and_in_sync_code_refused_before_anything_is_paid_for(
+    compare, lunar_sandbox, request
+):
+    if "async" in request.node.callspec.id:
+        assert compare(is_right_after_a_while).record == Record(wins=16, ties=8, losses=0)
+    else:
+        with pytest.raises(ConfigurationError, match=r"^evaluator: is async: .*acompare_runs"):
+            compare(is_right_after_a_while)
+        assert lunar_sandbox.requests() == []
 
 
 def test_a_string_evaluator_of_langchain_marks_with_the_reference(compare):
