@@ -35,7 +35,7 @@ def read_tests(folder, named):
 
 
 @lru_cache
-def tests_in(path):
+def find_tests(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
 
@@ -46,7 +46,7 @@ ROWS = read_rows()
 @pytest.mark.parametrize(("kind", "tests"), ROWS, ids=[kind for kind, _ in ROWS])
 def test_the_tests_of_a_kind_are_there(kind, tests):
     assert tests
-    assert [name for path, name in tests if name not in tests_in(path)] == []
+    assert [name for path, name in tests if name not in find_tests(path)] == []
 
 
 def test_no_kind_is_named_twice():
