@@ -105,10 +105,14 @@ class AnswersFile:
             self.answered.add(answer["id"])
 
     def write(self, answer: Mapping[str, Any]) -> None:
-        """Append one line, in one step of the system."""
+        """Append one line, in one step of the system. Raises OSError that names the file, of a full disk say."""
         line = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        while line:
-            line = line[os.write(self._file, line) :]
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
         self._note(answer)
 
     def __enter__(self) -> Self:

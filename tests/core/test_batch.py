@@ -1,6 +1,7 @@
 """A batch answers each row once, in a file that a kill does not spoil, and ends where its budget ends."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -142,6 +143,32 @@ def test_what_is_no_file_is_refused(device, lunar, lunar_sandbox):
     with pytest.raises(ConfigurationError, match=f"out: {device} is no file"):
         run(rows_of(1), device, client=lunar)
     assert lunar_sandbox.requests() == []
+
+
+def test_a_full_disk_ends_the_batch_names_the_file_and_loses_no_answer(
+    lunar, out, lunar_sandbox, monkeypatch
+):
+    write, room = os.write, 3_000
+
+    def write_while_there_is_room(file, line):
+        nonlocal room
+        if len(line) < 80:  # somebody else's
+            return write(file, line)
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(file, line[:room])
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write_while_there_is_room)
+    with pytest.raises(OSError, match=str(out)):
+        run(rows_of(60), out, client=lunar, concurrency=4)
+    monkeypatch.undo()
+    whole = out.read_bytes().count(b"\n")
+    assert 0 < whole < 60
+    result = run(rows_of(60), out, client=lunar)
+    assert (result.skipped, result.answered) == (whole, 60)
+    assert sorted(line["id"] for line in lines_of(out)) == list(range(60))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock there")
