@@ -103,8 +103,11 @@ format-check: $(READY)
 	$(BIN)/ruff format --check .
 
 .PHONY: lint
-lint: $(READY) ## Lint (ruff, every rule but those that pyproject.toml gives a reason against).
+lint: $(READY) ## Lint: ruff, every rule but those that pyproject.toml gives a reason against; and the forms of .github.
 	$(BIN)/ruff check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 
 .PHONY: types
 types: mypy pyright ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing; pyright on the README.
