@@ -126,7 +126,8 @@ def _check_way(service: str, proxy: str | None) -> Generator[Finding, None, bool
     try:
         stream = SocketStream(Origin(host, port), Deadline(), Interrupt(), CONNECT_SECONDS)
     except _FAILURES as error:
-        yield Finding("connection", "failed", f"{error}{_hint(str(error), host)}")
+        hint = _hint(str(error), host) if proxy is None else "; that is the proxy"
+        yield Finding("connection", "failed", f"{error}{hint}")
         return False
     try:
         whom = "the service" if proxy is None else "the proxy"

@@ -172,6 +172,13 @@ def test_a_proxy_is_told_without_its_login(doctor, monkeypatch):
     assert findings["TLS"][0] == "skipped"
 
 
+def test_a_proxy_that_nobody_answers_at_is_not_taken_for_the_sandbox(doctor, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    code, findings = doctor("https://lunar.example")
+    assert (code, findings["connection"][0]) == (1, "failed")
+    assert findings["connection"][1].endswith("; that is the proxy")
+
+
 def test_a_proxy_whose_url_cannot_be_read_is_said_to_be_one(doctor, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://walter:secret@127.0.0.1:port")
     code, findings = doctor("--base-url", "https://lunar.invalid")
