@@ -174,7 +174,7 @@ def test_a_proxy_is_told_without_its_login(doctor, monkeypatch):
 
 def test_a_proxy_that_nobody_answers_at_is_not_taken_for_the_sandbox(doctor, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    code, findings = doctor("https://lunar.example")
+    code, findings = doctor("--base-url", "https://lunar.example")
     assert (code, findings["connection"][0]) == (1, "failed")
     assert findings["connection"][1].endswith("; that is the proxy")
 
