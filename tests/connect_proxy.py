@@ -59,9 +59,13 @@ class ConnectProxy:
                 self._start(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self._lead(sock)
+
+    def _lead(self, sock: socket.socket) -> None:
         self._sockets.add(sock)
         try:
-            _keep_little(sock)
+            keep_little(sock)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
             service = self._connected(sock)
@@ -92,7 +96,7 @@ class ConnectProxy:
             except OSError:
                 sock.sendall(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
                 return None
-            _keep_little(service)
+            keep_little(service)
             self._sockets.add(service)
             sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             return service
@@ -109,7 +113,7 @@ class ConnectProxy:
         source.close()
 
 
-def _keep_little(sock: socket.socket) -> None:
+def keep_little(sock: socket.socket) -> None:
     """Pass on at once what comes, so that who writes is not told it was taken before it was."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):

@@ -43,8 +43,8 @@ _MOST_DEAD = 1_000
 class Origin:
     """Where connections lead. ``tls``: the context of an https service, else None.
 
-    ``server_name``: whose certificate it must show, if not the host's. ``tunnel``: the proxy, of http://, that leads
-    there, with what it wants to be told.
+    ``server_name``: whose certificate it must show, if not the host's. ``proxy``: what leads there, with what it wants
+    to be told.
     """
 
     host: str
@@ -54,7 +54,16 @@ class Origin:
     local_address: str | None = None
     uds: str | None = None
     socket_options: tuple[Any, ...] = ()
-    tunnel: httpcore.Proxy | None = None
+    proxy: httpcore.Proxy | None = None
+
+    @property
+    def is_behind_socks(self) -> bool:
+        return self.proxy is not None and self.proxy.url.scheme.startswith(b"socks")
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether the proxy is asked for each request itself: a service of http:// needs no tunnel."""
+        return self.proxy is not None and self.tls is None and not self.is_behind_socks
 
     def __str__(self) -> str:
         return self.uds or f"{self.host}:{self.port}"
@@ -76,6 +85,11 @@ class Interrupt:
         self._end = end
         if self._is_over:
             end()
+
+    def check(self) -> None:
+        """Raise OSError if the wait is over: what was not begun yet cannot be ended from outside."""
+        if self._is_over:
+            raise OSError("closed")
 
     def fire(self) -> None:
         if self._pid == os.getpid():
@@ -201,6 +215,7 @@ def _open(
     sock = _socket(origin, address)
     try:
         interrupt.arm(lambda: shut_down(sock))
+        interrupt.check()
         sock.settimeout(seconds)
         sock.connect(address[4])
     except BaseException:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
+import anyio
 import httpcore
 
 from lunar_core.client.addresses import Interrupt, Origin
 from lunar_core.client.http11 import Exchange, Head, Headers, Request
+from lunar_core.client.nested_tls import AsyncNestedTLSStream, NestedTLSStream
 from lunar_core.client.opening import async_open_stream, open_stream
+from lunar_core.client.permits import closed
 from lunar_core.client.sockets import AsyncioStream, Deadline, SocketStream
 
 
@@ -22,7 +25,7 @@ class Connection(httpcore.ConnectionInterface):
         self._origin = origin
         self._interrupt = Interrupt()
         self._exchange: Exchange | None = None
-        self._stream: SocketStream | None = None
+        self._stream: SocketStream | NestedTLSStream | None = None
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         """Write the request and read the head of the answer. Raises httpcore's errors."""
@@ -30,7 +33,7 @@ class Connection(httpcore.ConnectionInterface):
         self.deadline.at = request.extensions.get("deadline")
         body = b"".join(request.stream)  # type: ignore[arg-type]  # a sync one's
         self._exchange = exchange = Exchange()
-        pieces = exchange.written(_as_written(request, body))
+        pieces = exchange.written(_as_written(request, body, self._origin))
         stream = self._stream
         if stream is None:
             stream = open_stream(
@@ -62,15 +65,14 @@ class Connection(httpcore.ConnectionInterface):
         """End what another thread waits for; that thread closes the connection."""
         self._interrupt.fire()
 
-    def abandon(self) -> None:
-        self.close()
-
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
 
 
-def _read_body(exchange: Exchange, stream: SocketStream, timeout: float | None) -> Iterator[bytes]:
+def _read_body(
+    exchange: Exchange, stream: SocketStream | NestedTLSStream, timeout: float | None
+) -> Iterator[bytes]:
     body, data = exchange.body, exchange.came_with_head
     while not body.done:
         piece = body.take(data or stream.read(timeout=timeout))
@@ -86,8 +88,9 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         self.deadline = Deadline()
         self.idle_since = 0.0
         self._origin = origin
+        self._opening = anyio.CancelScope()
         self._exchange: Exchange | None = None
-        self._stream: AsyncioStream | None = None
+        self._stream: AsyncioStream | AsyncNestedTLSStream | None = None
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Write the request and read the head of the answer. Raises httpcore's errors."""
@@ -95,11 +98,15 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         self.deadline.at = request.extensions.get("deadline")
         body = b"".join([part async for part in request.stream])  # type: ignore[union-attr]  # an async one's
         self._exchange = exchange = Exchange()
-        pieces = exchange.written(_as_written(request, body))
+        pieces = exchange.written(_as_written(request, body, self._origin))
         stream = self._stream
         if stream is None:
-            stream = await async_open_stream(self._origin, self.deadline, timeout.get("connect"))
-            self._stream = stream
+            with self._opening:
+                stream = self._stream = await async_open_stream(
+                    self._origin, self.deadline, timeout.get("connect")
+                )
+            if stream is None or self._opening.cancel_called:
+                raise closed()
         try:
             for piece in pieces:
                 await stream.write(piece, timeout.get("write"))
@@ -122,6 +129,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         return self._stream is None or self._stream.is_readable
 
     def abort(self) -> None:
+        self._opening.cancel()
         if self._stream is not None:
             self._stream.abort()
 
@@ -130,7 +138,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
 
 
 async def _async_read_body(
-    exchange: Exchange, stream: AsyncioStream, timeout: float | None
+    exchange: Exchange, stream: AsyncioStream | AsyncNestedTLSStream, timeout: float | None
 ) -> AsyncIterator[bytes]:
     body, data = exchange.body, exchange.came_with_head
     while not body.done:
@@ -140,8 +148,17 @@ async def _async_read_body(
             yield piece
 
 
-def _as_written(request: httpcore.Request, body: bytes) -> Request:
-    return Request(request.method, request.url.target, _framed(request.headers, body), body)
+def _as_written(request: httpcore.Request, body: bytes, origin: Origin) -> Request:
+    target, headers = request.url.target, _framed(request.headers, body)
+    if origin.proxy is not None and origin.is_forwarded:
+        target = b"http://%b%b" % (_authority(request.url), target)
+        headers = [*origin.proxy.headers, *headers]
+    return Request(request.method, target, headers, body)
+
+
+def _authority(url: httpcore.URL) -> bytes:
+    host = b"[%b]" % url.host if b":" in url.host else url.host
+    return host if url.port is None else b"%b:%d" % (host, url.port)
 
 
 def _framed(headers: Headers, body: bytes) -> Headers:
@@ -155,7 +172,7 @@ def _framed(headers: Headers, body: bytes) -> Headers:
 def _response(
     head: Head,
     content: Iterable[bytes] | AsyncIterable[bytes],
-    stream: SocketStream | AsyncioStream,
+    stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream,
 ) -> httpcore.Response:
     extensions: dict[str, Any] = {
         "http_version": head.http_version,

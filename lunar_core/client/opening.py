@@ -1,79 +1,140 @@
-"""How a connection of our own is opened: TCP, perhaps a proxy's tunnel, perhaps TLS.
+"""How a connection is opened: TCP, perhaps a proxy and a tunnel through it, perhaps TLS.
 
-The tunnel is ours, and not httpcore's, because after it the bytes must be: httpcore takes what a server says unasked
-behind an answer for the next answer.
+Proxies are spoken to here, and not by httpcore, because the bytes behind must be ours: httpcore takes what a server
+says unasked behind an answer for the next answer.
 """
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
+from dataclasses import replace
+
 import httpcore
 
 from lunar_core.client.addresses import Interrupt, Origin
-from lunar_core.client.http11 import Exchange, Head, Request
+from lunar_core.client.nested_tls import AsyncNestedTLSStream, NestedTLSStream
 from lunar_core.client.sockets import AsyncioStream, Deadline, SocketStream
+from lunar_core.client.tls import tls_context
+from lunar_core.client.tunnels import Dialogue, connect_dialogue, socks_dialogue
 
 
 def open_stream(
     origin: Origin, deadline: Deadline, interrupt: Interrupt, timeout: float | None
-) -> SocketStream:
-    """A stream to the service. ``timeout``: seconds for each of its steps, or None. Raises httpcore's errors."""
-    proxy = _origin_of(origin.tunnel)
-    stream = SocketStream(proxy or origin, deadline, interrupt, timeout)
+) -> SocketStream | NestedTLSStream:
+    """A stream to the service. ``timeout``: seconds for each of its steps, or None.
+
+    Raises httpcore's errors, of kinds that say that no request was sent.
+    """
+    stream = SocketStream(_first_hop(origin), deadline, interrupt, timeout)
     try:
-        if origin.tunnel is not None:
-            exchange = Exchange()
-            for piece in exchange.written(_connect(origin, origin.tunnel)):
-                stream.write(piece, timeout)
-            while (head := exchange.take_head(stream.read(timeout=timeout))) is None:
-                pass
-            _check(head, exchange)
-        if origin.tls is not None:
-            stream.start_tls(origin.tls, origin.server_name or origin.host, timeout)
-    except BaseException:
+        return _lead(stream, origin, timeout)
+    except BaseException as error:
         stream.close()
+        if isinstance(error, _FAILURES):
+            raise _as_unsent(error) from None
         raise
-    return stream
+
+
+def _lead(
+    stream: SocketStream, origin: Origin, timeout: float | None
+) -> SocketStream | NestedTLSStream:
+    """``stream`` on to the service, perhaps through a proxy."""
+    outer = _proxy_tls(origin)
+    if outer is not None:
+        stream.start_tls(*outer, timeout)
+    dialogue = _dialogue(origin)
+    if dialogue is not None:
+        _speak(dialogue, stream, timeout)
+    if origin.tls is None:
+        return stream
+    name = origin.server_name or origin.host
+    if outer is None:
+        return stream.start_tls(origin.tls, name, timeout)
+    nested = NestedTLSStream(stream, origin.tls, name)
+    nested.shake_hands(timeout)
+    return nested
+
+
+def _speak(dialogue: Dialogue, stream: SocketStream, timeout: float | None) -> None:
+    with suppress(StopIteration):
+        words = next(dialogue)
+        while True:
+            stream.write(words, timeout)
+            words = dialogue.send(stream.read(timeout=timeout))
 
 
 async def async_open_stream(
     origin: Origin, deadline: Deadline, timeout: float | None
-) -> AsyncioStream:
+) -> AsyncioStream | AsyncNestedTLSStream:
     """The same for asyncio."""
-    proxy = _origin_of(origin.tunnel)
-    stream = await AsyncioStream.connect(proxy or origin, deadline, timeout)
+    stream = await AsyncioStream.connect(_first_hop(origin), deadline, timeout)
     try:
-        if origin.tunnel is not None:
-            exchange = Exchange()
-            for piece in exchange.written(_connect(origin, origin.tunnel)):
-                await stream.write(piece, timeout)
-            while (head := exchange.take_head(await stream.read(timeout=timeout))) is None:
-                pass
-            _check(head, exchange)
-        if origin.tls is not None:
-            await stream.start_tls(origin.tls, origin.server_name or origin.host, timeout)
-    except BaseException:
+        return await _async_lead(stream, origin, timeout)
+    except BaseException as error:
         stream.abort()
+        if isinstance(error, _FAILURES):
+            raise _as_unsent(error) from None
         raise
-    return stream
 
 
-def _origin_of(proxy: httpcore.Proxy | None) -> Origin | None:
-    if proxy is None:
+async def _async_lead(
+    stream: AsyncioStream, origin: Origin, timeout: float | None
+) -> AsyncioStream | AsyncNestedTLSStream:
+    outer = _proxy_tls(origin)
+    if outer is not None:
+        await stream.start_tls(*outer, timeout)
+    dialogue = _dialogue(origin)
+    if dialogue is not None:
+        await _async_speak(dialogue, stream, timeout)
+    if origin.tls is None:
+        return stream
+    name = origin.server_name or origin.host
+    if outer is None:
+        return await stream.start_tls(origin.tls, name, timeout)
+    nested = AsyncNestedTLSStream(stream, origin.tls, name)
+    await nested.shake_hands(timeout)
+    return nested
+
+
+async def _async_speak(dialogue: Dialogue, stream: AsyncioStream, timeout: float | None) -> None:
+    with suppress(StopIteration):
+        words = next(dialogue)
+        while True:
+            await stream.write(words, timeout)
+            words = dialogue.send(await stream.read(timeout=timeout))
+
+
+_FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+
+
+def _as_unsent(error: Exception) -> Exception:
+    """``error``, as what befell a connection that was being opened: a proxy's silence is none of the service's."""
+    if isinstance(error, httpcore.TimeoutException):
+        is_told = isinstance(error, httpcore.ConnectTimeout)
+        return error if is_told else httpcore.ConnectTimeout(f"the proxy: {error}")
+    is_told = isinstance(error, httpcore.ConnectError)
+    return error if is_told else httpcore.ProxyError(f"the proxy: {error}")
+
+
+def _first_hop(origin: Origin) -> Origin:
+    if origin.proxy is None:
+        return origin
+    url = origin.proxy.url
+    return replace(origin, host=url.host.decode("ascii"), port=url.origin.port)
+
+
+def _proxy_tls(origin: Origin) -> tuple[ssl.SSLContext, str] | None:
+    """The context for a proxy that is spoken to over TLS, and whose certificate it must show."""
+    proxy = origin.proxy
+    if proxy is None or proxy.url.scheme != b"https":
         return None
-    return Origin(proxy.url.host.decode("ascii"), proxy.url.origin.port)
+    return proxy.ssl_context or tls_context(), proxy.url.host.decode("ascii")
 
 
-def _connect(origin: Origin, proxy: httpcore.Proxy) -> Request:
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    target = f"{host}:{origin.port}".encode("ascii")
-    return Request(b"CONNECT", target, [(b"host", target), *proxy.headers], b"")
-
-
-def _check(head: Head, exchange: Exchange) -> None:
-    """Whether the tunnel stands. What a proxy has sent behind its head would be read as TLS."""
-    if not 200 <= head.status < 300:
-        raise httpcore.ProxyError(
-            f"the proxy answered {head.status} {head.reason.decode('latin-1')}"
-        )
-    if exchange.came_with_head:
-        raise httpcore.ProxyError("the proxy says more than it was asked")
+def _dialogue(origin: Origin) -> Dialogue | None:
+    """What makes a tunnel; None where none is needed: there is no proxy, or it forwards each request."""
+    if origin.proxy is None or origin.is_forwarded:
+        return None
+    speak = socks_dialogue if origin.is_behind_socks else connect_dialogue
+    return speak(origin.proxy, origin.host, origin.port)

@@ -23,7 +23,6 @@ import httpcore
 from lunar_core.client.addresses import Origin
 from lunar_core.client.connection import AsyncConnection, Connection
 from lunar_core.client.permits import AsyncPermits, Permits, closed
-from lunar_core.client.proxies import AsyncProxiedConnection, ProxiedConnection
 from lunar_core.client.sockets import Deadline
 from lunar_core.client.tls import tls_context
 
@@ -53,17 +52,20 @@ class Options:
             local_address=self.local_address,
             uds=self.uds,
             socket_options=self.socket_options,
-            tunnel=self.proxy,
+            proxy=self.proxy,
         )
 
-    def needs_httpcore(self, origin: httpcore.Origin) -> httpcore.Proxy | None:
-        """The proxy, if it is of a kind that our own connections do not speak to: by SOCKS, over TLS, or for http://."""
-        is_tunnel = (
-            self.proxy is not None
-            and self.proxy.url.scheme == b"http"
-            and origin.scheme == b"https"
-        )
-        return None if is_tunnel else self.proxy
+    def __deepcopy__(self, memo: dict[int, Any]) -> Options:
+        return self  # nothing in it changes, and a TLS context has no copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        contexts = (self.verify, None if self.proxy is None else self.proxy.ssl_context)
+        if any(context is not None for context in contexts):
+            raise TypeError(
+                "a transport with an ssl.SSLContext of its own cannot be pickled: make it anew where the pickle would "
+                "be loaded. Without one, it follows SSL_CERT_FILE and SSL_CERT_DIR there"
+            )
+        return vars(self)
 
     def tls(self) -> ssl.SSLContext:
         """The first https connection makes the context of the whole process."""
@@ -95,8 +97,8 @@ class FreeList(httpcore.ConnectionInterface):
         self._origin = origin
         self._options = options
         self._permits = permits
-        self._idle: deque[Connection | ProxiedConnection] = deque()
-        self._busy: set[Connection | ProxiedConnection] = set()
+        self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
         self._is_closed = False
         # Not __del__: in a cycle of references the collector might finalize the sockets first, which warns.
         weakref.finalize(self, _close_all, self._idle, self._busy)
@@ -126,7 +128,7 @@ class FreeList(httpcore.ConnectionInterface):
         if self._is_closed:
             raise closed()
 
-    def _take(self, request: httpcore.Request) -> Connection | ProxiedConnection:
+    def _take(self, request: httpcore.Request) -> Connection:
         while self._idle:
             try:
                 connection = self._idle.pop()
@@ -137,13 +139,10 @@ class FreeList(httpcore.ConnectionInterface):
             ):
                 return connection
             connection.close()
-        proxy = self._options.needs_httpcore(self._origin)
-        if proxy is not None:
-            return ProxiedConnection(proxy, self._origin, self._options.tls())
         name = request.extensions.get("sni_hostname")
         return Connection(self._options.origin(self._origin, name))
 
-    def give_back(self, connection: Connection | ProxiedConnection | None) -> None:
+    def give_back(self, connection: Connection | None) -> None:
         """Keep a connection whose answer was read out; end any other."""
         try:
             if connection is None:
@@ -194,7 +193,7 @@ class FreeList(httpcore.ConnectionInterface):
         return f"{len(self._busy)} busy, {len(self._idle)} idle"
 
 
-def _close_all(*connections: Iterable[Connection | ProxiedConnection]) -> None:
+def _close_all(*connections: Iterable[Connection]) -> None:
     for connection in [connection for some in connections for connection in some]:
         connection.close()
 
@@ -205,12 +204,12 @@ class Lease:
     def __init__(
         self,
         free_list: FreeList,
-        connection: Connection | ProxiedConnection,
+        connection: Connection,
         response: httpcore.Response,
     ) -> None:
         self.deadline = connection.deadline
         self._free_list = free_list
-        self._connection: Connection | ProxiedConnection | None = connection
+        self._connection: Connection | None = connection
         self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
@@ -226,7 +225,7 @@ class Lease:
         """As ``close``, from the garbage collector: nothing here waits, or enters a lock."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.abandon()
+            connection.close()
             self._free_list.give_back(connection)
 
 
@@ -256,8 +255,8 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
         self._origin = origin
         self._options = options
         self._permits = permits
-        self._idle: deque[AsyncConnection | AsyncProxiedConnection] = deque()
-        self._busy: set[AsyncConnection | AsyncProxiedConnection] = set()
+        self._idle: deque[AsyncConnection] = deque()
+        self._busy: set[AsyncConnection] = set()
         self._is_closed = False
         self._until_loop_ends: AsyncIterator[None] | None = None
 
@@ -290,7 +289,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
         if self._is_closed:
             raise closed()
 
-    async def _take(self, request: httpcore.Request) -> AsyncConnection | AsyncProxiedConnection:
+    async def _take(self, request: httpcore.Request) -> AsyncConnection:
         while self._idle:
             connection = self._idle.pop()
             if time.monotonic() - connection.idle_since <= self._options.keepalive and not (
@@ -298,13 +297,10 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
             ):
                 return connection
             await connection.aclose()
-        proxy = self._options.needs_httpcore(self._origin)
-        if proxy is not None:
-            return AsyncProxiedConnection(proxy, self._origin, self._options.tls())
         name = request.extensions.get("sni_hostname")
         return AsyncConnection(self._options.origin(self._origin, name))
 
-    async def give_back(self, connection: AsyncConnection | AsyncProxiedConnection | None) -> None:
+    async def give_back(self, connection: AsyncConnection | None) -> None:
         """Keep a connection whose answer was read out; end any other."""
         try:
             if connection is None:
@@ -374,12 +370,12 @@ class AsyncLease:
     def __init__(
         self,
         free_list: AsyncFreeList,
-        connection: AsyncConnection | AsyncProxiedConnection,
+        connection: AsyncConnection,
         response: httpcore.Response,
     ) -> None:
         self.deadline = connection.deadline
         self._free_list = free_list
-        self._connection: AsyncConnection | AsyncProxiedConnection | None = connection
+        self._connection: AsyncConnection | None = connection
         self._response = response
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -185,10 +185,6 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise _no_handshake() from None
         except (OSError, ValueError) as error:
             raise _failed_handshake(error) from None
-        except TypeError:  # asyncio on Python 3.10
-            raise httpcore.ConnectError(
-                "TLS inside TLS, to a proxy of https://, needs Python 3.11 or uvloop"
-            ) from None
         finally:
             if self._transport is before:
                 before.abort()

@@ -12,12 +12,12 @@ import math
 import os
 import ssl
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any
+from typing import Any, TypedDict
 from weakref import WeakKeyDictionary
 
 import httpcore
 import httpx
+from typing_extensions import Unpack
 
 from lunar_core.client.pool import KEEPALIVE_SECONDS, AsyncPool, Options, Pool
 from lunar_core.errors import ConfigurationError
@@ -31,39 +31,40 @@ _REFUSED = {
 }
 
 
+class TransportOptions(TypedDict, total=False):
+    """What a transport may be told beside ``verify``; all but ``limits`` as with httpx.
+
+    ``proxy``: its URL (http, https, socks5), or an ``httpx.Proxy``. ``uds``: the path of a Unix socket.
+    """
+
+    limits: httpx.Limits | None
+    proxy: httpx.Proxy | httpx.URL | str | None
+    local_address: str | None
+    uds: str | None
+    socket_options: Sequence[Any] | None
+
+
 class Transport(httpx.HTTPTransport):
     """Lunar's connections below an ``httpx.Client`` of your own.
 
     ``verify``: an ``ssl.SSLContext``, also for certificates of your own (mTLS); else the process's, which follows
-    SSL_CERT_FILE and SSL_CERT_DIR. ``limits``: httpx's. ``proxy``: a URL or an ``httpx.Proxy``. ``local_address``,
-    ``uds`` and ``socket_options`` as with httpx. Each process that a program forks has connections of its own.
+    SSL_CERT_FILE and SSL_CERT_DIR. ``options``: see TransportOptions. Each process that a program forks has connections
+    of its own, and so has each copy. A pickle carries the options, unless one is an ``ssl.SSLContext``: TypeError.
     Raises ConfigurationError for what does not apply here.
 
-    >>> def main(context, log):
-    ...     own = httpx.Client(transport=Transport(verify=context), event_hooks={"request": [log]})
-    ...     return Lunar(http_client=own)
+    >>> import httpx, ssl
+    >>> own = httpx.Client(transport=Transport(ssl.create_default_context()), trust_env=False)
+    >>> client = Lunar(http_client=own)
+    >>> client.models.list()[0].id
+    'gpt-4o'
     """
 
     def __init__(
         self,
         verify: object = True,  # noqa: FBT002  # httpx's
-        *,
-        limits: httpx.Limits | None = None,
-        proxy: httpx.Proxy | httpx.URL | str | None = None,
-        local_address: str | None = None,
-        uds: str | None = None,
-        socket_options: Sequence[Any] = (),
-        **unknown: object,
+        **options: Unpack[TransportOptions],
     ) -> None:
-        self._options = _checked(
-            verify=verify,
-            limits=limits,
-            proxy=proxy,
-            local_address=local_address,
-            uds=uds,
-            socket_options=socket_options,
-            unknown=unknown,
-        )
+        self._options = _checked(verify, **options)
         self._pools: dict[int, Pool] = {}
 
     @property
@@ -76,6 +77,13 @@ class Transport(httpx.HTTPTransport):
             pool = self._pools.setdefault(pid, Pool(self._options))
         return pool
 
+    def __getstate__(self) -> Options:
+        return self._options
+
+    def __setstate__(self, options: Options) -> None:
+        self._options = options
+        self._pools = {}
+
     def close(self) -> None:
         """End the connections of this process, and whatever waits for one of them in another thread."""
         pool = self._pools.pop(os.getpid(), None)
@@ -84,28 +92,23 @@ class Transport(httpx.HTTPTransport):
 
 
 class AsyncTransport(httpx.AsyncHTTPTransport):
-    """The same below an ``httpx.AsyncClient``. Each event loop has connections of its own."""
+    """The same below an ``httpx.AsyncClient``. Each event loop has connections of its own.
+
+    >>> import asyncio, httpx
+    >>> async def main():
+    ...     async with httpx.AsyncClient(transport=AsyncTransport(), trust_env=False) as own:
+    ...         models = await AsyncLunar(http_client=own).models.list()
+    ...     return models[0].id
+    >>> asyncio.run(main())
+    'gpt-4o'
+    """
 
     def __init__(
         self,
         verify: object = True,  # noqa: FBT002  # httpx's
-        *,
-        limits: httpx.Limits | None = None,
-        proxy: httpx.Proxy | httpx.URL | str | None = None,
-        local_address: str | None = None,
-        uds: str | None = None,
-        socket_options: Sequence[Any] = (),
-        **unknown: object,
+        **options: Unpack[TransportOptions],
     ) -> None:
-        self._options = _checked(
-            verify=verify,
-            limits=limits,
-            proxy=proxy,
-            local_address=local_address,
-            uds=uds,
-            socket_options=socket_options,
-            unknown=unknown,
-        )
+        self._options = _checked(verify, **options)
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = WeakKeyDictionary()
 
     @property
@@ -117,6 +120,13 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
             pool = self._pools[loop] = AsyncPool(self._options)
         return pool
 
+    def __getstate__(self) -> Options:
+        return self._options
+
+    def __setstate__(self, options: Options) -> None:
+        self._options = options
+        self._pools = WeakKeyDictionary()
+
     async def aclose(self) -> None:
         """End the connections of this event loop. Those of others end with their loops."""
         pool = self._pools.pop(asyncio.get_running_loop(), None)
@@ -125,18 +135,20 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
 
 
 def _checked(
-    *,
     verify: object,
-    limits: httpx.Limits | None,
-    proxy: httpx.Proxy | httpx.URL | str | None,
-    local_address: str | None,
-    uds: str | None,
-    socket_options: Sequence[Any],
-    unknown: dict[str, object],
+    *,
+    limits: httpx.Limits | None = None,
+    proxy: httpx.Proxy | httpx.URL | str | None = None,
+    local_address: str | None = None,
+    uds: str | None = None,
+    socket_options: Sequence[Any] | None = None,
+    **unknown: object,
 ) -> Options:
     for name in unknown:
         why = _REFUSED.get(name, "there is no such option")
         raise ConfigurationError(f"{name}: does not apply to Lunar's transport: {why}")
+    if uds is not None and proxy is not None:
+        raise ConfigurationError("uds: does not apply beside proxy=, which has an address")
     bounds = httpx.Limits() if limits is None else limits
     most, idle, expiry = (
         bounds.max_connections,
@@ -151,7 +163,7 @@ def _checked(
         proxy=None if proxy is None else _proxy(proxy),
         local_address=local_address,
         uds=uds,
-        socket_options=tuple(socket_options),
+        socket_options=tuple(socket_options or ()),
     )
 
 
@@ -173,13 +185,6 @@ def _proxy(proxy: httpx.Proxy | httpx.URL | str) -> httpcore.Proxy:
     except (ValueError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"proxy: cannot be used: {error}") from None
     url = named.url
-    if url.scheme.startswith("socks"):
-        try:
-            import_module("socksio")  # httpcore needs it, and says so less clearly
-        except ImportError:
-            raise ConfigurationError(
-                "proxy: SOCKS needs the package socksio: pip install 'httpx[socks]'"
-            ) from None
     return httpcore.Proxy(
         httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
         auth=named.raw_auth,

@@ -1,7 +1,9 @@
 """Transport and AsyncTransport: what may be under any httpx client, and what httpx and httpcore have to be for that."""
 
 import asyncio
+import copy
 import inspect
+import pickle
 import socket
 import ssl
 import threading
@@ -26,7 +28,6 @@ from lunar_core import (
 from lunar_core.client import addresses, responses
 from lunar_core.client.pool import FreeList
 from lunar_core.client.tls import tls_context
-from tests.connect_proxy import ConnectProxy
 from tests.faults import FaultServer, nobody_accepts
 from tests.faults_steps import chunk, close, completion, encode, hang, head, reply, spoken, sse
 
@@ -72,12 +73,62 @@ def test_what_tools_patch_is_inherited(kind):
         {"colour": "blue"},
         {"proxy": "ftp://127.0.0.1"},
         {"proxy": "http://[::1"},
+        {"uds": "/run/lunar", "proxy": "http://127.0.0.1"},
     ],
     ids=repr,
 )
 def test_what_does_not_apply_is_refused_by_name(option, kind):
     with pytest.raises(ConfigurationError, match=rf"^{next(iter(option))}: "):
         kind(**option)
+
+
+COPIES = {
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),  # its own
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+}
+SETTINGS = {
+    "limits": httpx.Limits(max_connections=3),
+    "proxy": httpx.Proxy("http://127.0.0.1:9", auth=("walter", "secret"), headers={"x": "y"}),
+    "local_address": "127.0.0.1",
+    "socket_options": [(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)],
+}
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_has_the_options(copied, kind):
+    one = kind(**SETTINGS)
+    other = copied(one)
+    for name in ("max_connections", "local_address", "socket_options"):
+        assert getattr(other._options, name) == getattr(one._options, name)
+    ours, theirs = one._options.proxy, other._options.proxy
+    assert (theirs.url, theirs.auth, theirs.headers) == (ours.url, ours.auth, ours.headers)
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_has_connections_of_its_own(copied, connect, fault_server):
+    fault_server.always(reply(json=completion("copied")))
+    kind = Transport if connect.kind is Lunar else AsyncTransport
+    used = kind()
+    assert ask(connect(fault_server, http_client=connect.httpx_client(transport=used))) == "copied"
+    again = connect.httpx_client(transport=copied(used))
+    for _ in range(2):
+        assert ask(connect(fault_server, http_client=again)) == "copied"
+    assert fault_server.total == 2
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("of_the_proxy", [False, True])
+def test_a_tls_context_is_shared_with_copies_and_in_no_pickle(of_the_proxy, kind):
+    context = ssl.create_default_context()
+    proxy = httpx.Proxy("https://127.0.0.1:9", ssl_context=context)
+    one = kind(proxy=proxy) if of_the_proxy else kind(context)
+    for copied in (copy.copy, copy.deepcopy):
+        options = copied(one)._options
+        assert context in (options.verify, getattr(options.proxy, "ssl_context", None))
+    with pytest.raises(TypeError, match=r"ssl\.SSLContext .*cannot be pickled.*SSL_CERT_FILE"):
+        pickle.dumps(one)
 
 
 def ask(client, **params):
@@ -208,42 +259,6 @@ def test_connections_beyond_those_that_are_kept_are_closed(fault_server):
         for _ in range(3):
             own.get(fault_server.origin)
     assert fault_server.total == 3
-
-
-# Proxies
-
-
-@pytest.mark.parametrize("kind", ["http", "https"])
-def test_a_proxy_may_be_spoken_to_over_tls_too(kind, connect, way, authority):
-    """Then the service's TLS is inside the proxy's."""
-    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "lunar.test").configure_cert(theirs)
-    ours = ssl.create_default_context()
-    authority.configure_trust(ours)
-    with (
-        ConnectProxy(tls=theirs if kind == "https" else None) as proxy,
-        FaultServer(tls=theirs) as server,
-    ):
-        server.always(way.answer("inside"))
-        of_kind = Transport if connect.kind is Lunar else AsyncTransport
-        through = httpx.Proxy(proxy.url, ssl_context=ours if kind == "https" else None)
-        own = connect.httpx_client(transport=of_kind(ours, proxy=through))
-        client = connect(f"https://lunar.test:{server.port}", http_client=own)
-        for _call in range(2):
-            assert way.ask(client).choices[0].message.content == "inside"
-        assert (server.total, len(proxy.heads)) == (1, 1)
-
-
-def test_a_proxy_that_wants_other_credentials_is_told_of(connect, way, authority):
-    ours = ssl.create_default_context()
-    with ConnectProxy() as proxy:
-        wrong = proxy.url.replace("walter", "jesse")
-        of_kind = Transport if connect.kind is Lunar else AsyncTransport
-        own = connect.httpx_client(transport=of_kind(ours, proxy=wrong))
-        with pytest.raises(APIConnectionError, match="proxy answered 407") as caught:
-            way.ask(connect("https://lunar.test", http_client=own))
-    assert not caught.value.was_sent
-    assert "p%ss" not in str(caught.value)
 
 
 # Addresses

@@ -1,0 +1,170 @@
+"""TLS inside the TLS of a proxy: Python's sockets speak it once, and so do asyncio's transports before Python 3.11.
+
+(On Python 3.11 they lose the reason where the inner handshake fails, and log a TypeError of their own.)
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpcore
+
+from lunar_core.client.sockets import AsyncioStream, SocketStream
+
+T = TypeVar("T")
+
+_READ_BYTES = 64 * 1024
+
+
+class NestedTLSStream(httpcore.NetworkStream):
+    """A stream of TLS over another one, for the sync client. Raises httpcore's errors."""
+
+    def __init__(self, outer: SocketStream, context: ssl.SSLContext, name: str) -> None:
+        self._outer = outer
+        self._inner = _Inner(context, name)
+
+    def shake_hands(self, timeout: float | None) -> None:
+        """Begin. To be called once, before anything else."""
+        try:
+            self._carry_out(self._inner.tls.do_handshake, timeout)
+        except (OSError, ValueError) as error:
+            raise _failed_handshake(error) from None
+
+    def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
+        """What has come, or comes next; b"" at the end of the connection."""
+        try:
+            return self._carry_out(lambda: self._inner.tls.read(max_bytes), timeout)
+        except _ENDS:
+            return b""
+        except OSError as error:
+            raise httpcore.ReadError(_broken(error)) from None
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        rest = memoryview(buffer)
+        try:
+            while rest:
+                rest = rest[self._carry_out(lambda: self._inner.tls.write(rest), timeout) :]  # noqa: B023  # called at once
+        except OSError as error:
+            raise httpcore.WriteError(_broken(error)) from None
+
+    def _carry_out(self, step: Callable[[], T], timeout: float | None) -> T:
+        """``step`` of the inner TLS, with whatever bytes it wants to have carried out and in for that."""
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                self._outer.write(self._inner.outgoing.read(), timeout)
+                self._inner.receive(self._outer.read(timeout=timeout))
+            else:
+                self._outer.write(self._inner.outgoing.read(), timeout)
+                return result
+
+    @property
+    def is_readable(self) -> bool:
+        """On an idle connection: the server has hung up, or speaks out of turn."""
+        return self._inner.has_more or self._outer.is_readable
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        if info == "is_readable":
+            return self.is_readable
+        return self._inner.tls if info == "ssl_object" else self._outer.get_extra_info(info)
+
+    def close(self) -> None:
+        self._outer.close()
+
+
+class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
+    """The same for asyncio."""
+
+    def __init__(self, outer: AsyncioStream, context: ssl.SSLContext, name: str) -> None:
+        self._outer = outer
+        self._inner = _Inner(context, name)
+
+    async def shake_hands(self, timeout: float | None) -> None:
+        """Begin. To be called once, before anything else."""
+        try:
+            await self._carry_out(self._inner.tls.do_handshake, timeout)
+        except (OSError, ValueError) as error:
+            raise _failed_handshake(error) from None
+
+    async def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
+        """What has come, or comes next; b"" at the end of the connection."""
+        try:
+            return await self._carry_out(lambda: self._inner.tls.read(max_bytes), timeout)
+        except _ENDS:
+            return b""
+        except OSError as error:
+            raise httpcore.ReadError(_broken(error)) from None
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        rest = memoryview(buffer)
+        try:
+            while rest:
+                rest = rest[await self._carry_out(lambda: self._inner.tls.write(rest), timeout) :]  # noqa: B023  # called at once
+        except OSError as error:
+            raise httpcore.WriteError(_broken(error)) from None
+
+    async def _carry_out(self, step: Callable[[], T], timeout: float | None) -> T:
+        """``step`` of the inner TLS, with whatever bytes it wants to have carried out and in for that."""
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                await self._outer.write(self._inner.outgoing.read(), timeout)
+                self._inner.receive(await self._outer.read(timeout=timeout))
+            else:
+                await self._outer.write(self._inner.outgoing.read(), timeout)
+                return result
+
+    @property
+    def is_readable(self) -> bool:
+        """On an idle connection: the server has hung up, or speaks out of turn."""
+        return self._inner.has_more or self._outer.is_readable
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        if info == "is_readable":
+            return self.is_readable
+        return self._inner.tls if info == "ssl_object" else self._outer.get_extra_info(info)
+
+    def abort(self) -> None:
+        self._outer.abort()
+
+    async def aclose(self) -> None:
+        await self._outer.aclose()
+
+
+_ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
+
+
+class _Inner:
+    """The inner TLS, between two buffers."""
+
+    def __init__(self, context: ssl.SSLContext, name: str) -> None:
+        self._incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        try:
+            self.tls = context.wrap_bio(self._incoming, self.outgoing, server_hostname=name)
+        except ValueError as error:
+            raise _failed_handshake(error) from None
+
+    def receive(self, data: bytes) -> None:
+        """What has come from outside; b"" at its end."""
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self.tls.pending() or self._incoming.pending)
+
+
+def _failed_handshake(error: Exception) -> httpcore.ConnectError:
+    return httpcore.ConnectError(f"no TLS handshake: {error}")
+
+
+def _broken(error: Exception) -> str:
+    return f"the connection broke: {error}"
