@@ -3,8 +3,8 @@
 ``python -m lunar_core.sandbox`` serves it on 127.0.0.1; :func:`run` does so for the length of a
 ``with`` block; :mod:`lunar_core.sandbox.pytest_plugin` gives the fixture ``lunar_sandbox``.
 It shares no code with the client that it checks. Answers are scripted, or made up, by stated rules:
-:mod:`~lunar_core.sandbox.text`, :mod:`~lunar_core.sandbox.tools`,
-:mod:`~lunar_core.sandbox.schema`, :mod:`~lunar_core.sandbox.forms`, :mod:`~lunar_core.sandbox.usage`,
+:mod:`~lunar_core.sandbox.generate`, :mod:`~lunar_core.sandbox.values`,
+:mod:`~lunar_core.sandbox.forms`, :mod:`~lunar_core.sandbox.usage`,
 :mod:`~lunar_core.sandbox.router`, :mod:`~lunar_core.sandbox.faults`.
 
 Where things are, along the way of a request:
@@ -14,10 +14,10 @@ Where things are, along the way of a request:
   answer, ``admission`` sees to keys, bodies (``requests``), faults and the model (``catalogue``).
 - ``router`` chooses by a table, ``engine`` by the vendor's own program.
 - ``script`` says what a test scripted; a function of the test's process answers by ``callback``.
-- ``sources`` answer: the built-in models or an ``upstream``. A model's words are ``generate``'s: it
-  calls ``tools``, fills a ``schema`` (with ``formats``) or a form that the prompt shows (``forms``)
-  by what the ``prompt`` offers, or says a ``text``. ``conversation`` reads messages, ``answers``
-  writes what is said within its limits and cuts it for streams, ``prompt_tokens`` counts prompts.
+- ``sources`` answer: the built-in models or an ``upstream``. What a model says is ``generate``'s: it
+  calls tools, fills a schema (``values``) or a form that the prompt shows (``forms``) with the words
+  of the ``prompt``, or says a text. ``conversation`` reads messages and counts their tokens,
+  ``answers`` writes what is said within its limits and cuts it for streams.
 - ``dialects`` gives an answer its form, ``streams`` its events; ``usage`` counts and prices it,
   ``bills`` charges it.
 - ``errors`` has the answer that is an error; ``faults`` are failures on demand,

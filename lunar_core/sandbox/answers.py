@@ -1,4 +1,4 @@
-"""Answers before a dialect gives them its form: a draft, written within limits, cut for streams."""
+"""Answers before a dialect gives them its form: written within limits, and cut for streams."""
 
 from __future__ import annotations
 
@@ -6,36 +6,43 @@ import itertools
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from lunar_core.sandbox.usage import Tokens, count, pieces
+from lunar_core.sandbox.usage import Tokens, pieces
 
 Messages = Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Choice:
+class Draft(NamedTuple):
+    """What is to be said: a text, or calls of tools, each a name and its arguments as JSON."""
+
+    text: str = ""
+    calls: Sequence[tuple[str, str]] = ()
+
+
+class Token(NamedTuple):
+    """A word of an answer; ``part`` is the field it belongs to, ``call`` the tool call's number."""
+
+    part: str
+    text: str
+    call: int = 0
+
+
+class Choice(NamedTuple):
     """One of ``n`` answers: OpenAI's assistant message and why it ended."""
 
     message: dict[str, Any]
     finish_reason: str
     logprobs: dict[str, Any] | None = None
+    tokens: Sequence[Token] = ()
+    """What it was written of; an upstream's is whole."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What was generated, and how much that was."""
 
     choices: list[Choice]
     tokens: Tokens
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What is to be said: a text, or calls of tools, each a name and its arguments as JSON."""
-
-    text: str = ""
-    calls: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -52,114 +59,84 @@ class Piece:
     """An upstream's own count of everything so far, where it tells one."""
 
 
-def write(
-    draft: Draft, options: Mapping[str, Any], *, thinking: str = ""
-) -> tuple[Choice, int, int]:
-    """Write one choice, within its limits; also its tokens, and how many of them were thoughts.
-
-    Args:
-        draft: what is to be said or called.
-        options: the request's ``max_tokens``, ``stop``, ``logprobs`` and ``tool_choice``.
-        thinking: what is thought before, by a model that reasons.
-    """
-    message: dict[str, Any] = {"role": "assistant", "content": None}
-    left = options.get("max_tokens") or options.get("max_completion_tokens")
-    thought = 0
-    if thinking:
-        thinking, is_cut = _limit(thinking, left)
-        message["reasoning_content"], thought = thinking, count(thinking)
-        left = left - thought if left else left
-        if is_cut or left == 0:
-            message["content"] = ""
-            return Choice(message, "length"), thought, thought
-    if draft.calls:
-        message["tool_calls"], spent, is_cut = _write_calls(draft.calls, left)
-        # OpenAI says "stop" where one function was forced by its name.
-        forced = isinstance(options.get("tool_choice"), Mapping)
-        reason = "length" if is_cut else "stop" if forced else "tool_calls"
-        return Choice(message, reason), thought + spent, thought
-    words, is_cut = _limit(_stop(draft.text, options.get("stop") or ()), left)
-    message["content"] = words
-    logprobs = _logprobs(words, options) if options.get("logprobs") else None
-    reason = "length" if is_cut else "stop"
-    return Choice(message, reason, logprobs), thought + count(words), thought
+def write(draft: Draft, options: Mapping[str, Any], thinking: str = "") -> Choice:
+    """Write one choice within the request's ``max_tokens`` and ``stop``, its thoughts first."""
+    text = draft.text
+    for stop in filter(None, options.get("stop") or ()):
+        text = text.partition(stop)[0]
+    tokens = [Token("reasoning_content", word) for word in pieces(thinking)]
+    for call, (name, arguments) in enumerate(draft.calls):
+        tokens.append(Token("name", name, call))
+        tokens += [Token("arguments", word, call) for word in pieces(arguments)]
+    tokens += [Token("content", word) for word in pieces(text)]
+    most = options.get("max_tokens") or options.get("max_completion_tokens") or len(tokens)
+    # OpenAI says "stop" where one function was forced by its name.
+    is_forced = isinstance(options.get("tool_choice"), Mapping)
+    reason = "tool_calls" if draft.calls and not is_forced else "stop"
+    if most < len(tokens):
+        last = tokens[most - 1]
+        tokens[most - 1 :] = [last._replace(text=last.text.rstrip())]
+        reason = "length"
+    return Choice(_message(tokens), reason, _logprobs(tokens, options), tokens)
 
 
-def _write_calls(
-    calls: Sequence[tuple[str, str]], left: int | None
-) -> tuple[list[dict[str, Any]], int, bool]:
-    """Write tool calls, a token for each name; also their tokens, and whether a limit cut them."""
-    tool_calls: list[dict[str, Any]] = []
-    spent, is_cut = 0, False
-    for name, arguments in calls:
-        rest = left - spent - 1 if left else None
-        text, is_cut = ("", True) if rest == 0 else _limit(arguments, rest)
-        call_id = f"call_{uuid.uuid4().hex[:24]}"
-        function = {"name": name, "arguments": text}
-        tool_calls.append({"id": call_id, "type": "function", "function": function})
-        spent += 1 + count(text)
-        if is_cut:
-            break
-    return tool_calls, spent, is_cut
+def _message(tokens: Sequence[Token]) -> dict[str, Any]:
+    def join(part: str, call: int = 0) -> str:
+        return "".join(token.text for token in tokens if (token.part, token.call) == (part, call))
+
+    calls = [
+        {
+            "id": f"call_{uuid.uuid4().hex[:24]}",
+            "type": "function",
+            "function": {"name": token.text, "arguments": join("arguments", token.call)},
+        }
+        for token in tokens
+        if token.part == "name"
+    ]
+    thoughts = join("reasoning_content")
+    return {
+        "role": "assistant",
+        "content": None if calls else join("content"),
+        **({"reasoning_content": thoughts} if thoughts else {}),
+        **({"tool_calls": calls} if calls else {}),
+    }
 
 
-def _stop(words: str, stops: Sequence[str]) -> str:
-    """End a text before the first stop sequence."""
-    ends = [place for stop in stops if stop and (place := words.find(stop)) != -1]
-    return words[: min(ends)] if ends else words
-
-
-def _limit(words: str, most: int | None) -> tuple[str, bool]:
-    """End a text after so many tokens; also whether that cut anything off."""
-    if not most:
-        return words, False
-    kept = pieces(words)[:most]
-    is_cut = len(kept) < count(words)
-    return ("".join(kept).rstrip() if is_cut else words), is_cut
-
-
-def _logprobs(words: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _logprobs(tokens: Sequence[Token], options: Mapping[str, Any]) -> dict[str, Any] | None:
     """Make log probabilities: -0.01 for the token said, a unit less for each alternative."""
 
-    def entry(token: str, logprob: float) -> dict[str, Any]:
-        return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+    def entry(text: str, rank: int = 0) -> dict[str, Any]:
+        token = f"{text}~{rank}" if rank else text
+        return {"token": token, "logprob": -0.01 - rank, "bytes": list(token.encode())}
 
-    return {
-        "content": [
-            {
-                **entry(word, -0.01),
-                "top_logprobs": [
-                    entry(word if rank == 0 else f"{word}~{rank}", -0.01 - rank)
-                    for rank in range(options.get("top_logprobs") or 0)
-                ],
-            }
-            for word in pieces(words)
-        ],
-        "refusal": None,
-    }
+    ranks = range(options.get("top_logprobs") or 0)
+    content = [
+        {**entry(text), "top_logprobs": [entry(text, rank) for rank in ranks]}
+        for part, text, _ in tokens
+        if part == "content"
+    ]
+    return {"content": content, "refusal": None} if options.get("logprobs") and content else None
 
 
 def cut(answer: Answer) -> Iterator[Piece]:
     """Cut an answer into the pieces of a stream, the choices by turns."""
     streams = [_cut_choice(index, choice) for index, choice in enumerate(answer.choices)]
     for turn in itertools.zip_longest(*streams):
-        yield from (piece for piece in turn if piece is not None)
+        yield from filter(None, turn)
 
 
 def _cut_choice(index: int, choice: Choice) -> Iterator[Piece]:
-    message = choice.message
-    for word in pieces(message.get("reasoning_content") or ""):
-        yield Piece(index, {"reasoning_content": word}, tokens=1, reasoning=1)
     logprobs = iter((choice.logprobs or {}).get("content", ()))
-    for word in pieces(message["content"] or ""):
-        logprob = next(logprobs, None)
+    for part, text, call in choice.tokens:
+        if part in ("name", "arguments"):
+            opening = choice.message["tool_calls"][call] if part == "name" else {}
+            function = {"name": text, "arguments": ""} if part == "name" else {"arguments": text}
+            delta: dict[str, Any] = {
+                "tool_calls": [{**opening, "index": call, "function": function}]
+            }
+        else:
+            delta = {part: text}
+        logprob = next(logprobs, None) if part == "content" else None
         content = {"content": [logprob], "refusal": None} if logprob else None
-        yield Piece(index, {"content": word}, tokens=1, logprobs=content)
-    for number, call in enumerate(message.get("tool_calls", ())):
-        function = call["function"]
-        opening = {**call, "index": number, "function": {"name": function["name"], "arguments": ""}}
-        yield Piece(index, {"tool_calls": [opening]}, tokens=1)
-        for fragment in pieces(function["arguments"]):
-            rest = {"index": number, "function": {"arguments": fragment}}
-            yield Piece(index, {"tool_calls": [rest]}, tokens=1)
+        yield Piece(index, delta, 1, int(part == "reasoning_content"), logprobs=content)
     yield Piece(index, {}, finish_reason=choice.finish_reason)

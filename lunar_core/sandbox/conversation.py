@@ -1,11 +1,14 @@
-"""What is read of a conversation: its last prompt, its texts, its tool calls and their results."""
+"""What is read of a conversation: its last prompt, its parts, its tokens and which are cached."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from lunar_core.sandbox.usage import PER_MESSAGE, PER_PART, count
 
 if TYPE_CHECKING:
     from lunar_core.sandbox.answers import Messages
@@ -32,38 +35,53 @@ def last_prompt(messages: Messages) -> tuple[str, str | None]:
     return read_text(message), message.get("name") if users else None
 
 
-def last_turn(messages: Messages) -> Messages:
-    """Return what came since the last user message."""
-    reverse = itertools.takewhile(lambda message: message["role"] != "user", reversed(messages))
+def since(role: str, messages: Messages) -> Messages:
+    """Return the messages after the last one of a role."""
+    reverse = itertools.takewhile(lambda message: message["role"] != role, reversed(messages))
     return list(reverse)[::-1]
-
-
-def past_calls(messages: Messages) -> list[tuple[str, str]]:
-    """List the tool calls since the last user message: names, and arguments in one spelling."""
-    functions = [
-        call["function"] for m in last_turn(messages) for call in m.get("tool_calls") or ()
-    ]
-    return [(function["name"], same_spelling(function["arguments"])) for function in functions]
-
-
-def same_spelling(arguments: str) -> str:
-    """Write arguments so that two texts of one JSON value are the same text."""
-    try:
-        return json.dumps(json.loads(arguments), sort_keys=True)
-    except ValueError:
-        return arguments
-
-
-def tool_results(messages: Messages) -> list[str]:
-    """Return the texts of the tool messages at the end."""
-    reverse = itertools.takewhile(lambda message: message["role"] == "tool", reversed(messages))
-    return [read_text(message) for message in reverse][::-1]
 
 
 def attachments(messages: Messages) -> str:
     """Say how many images, files and sounds came since the last answer."""
-    turn = itertools.takewhile(lambda message: message["role"] != "assistant", reversed(messages))
-    kinds = [part["type"] for message in turn for part in read_parts(message)]
+    kinds = [
+        part["type"] for message in since("assistant", messages) for part in read_parts(message)
+    ]
     names = {"image_url": "image", "file": "file", "input_audio": "sound"}
     counts = [(kinds.count(kind), name) for kind, name in names.items()]
     return " and ".join(f"{n} {name}{'s' * (n > 1)}" for n, name in counts if n)
+
+
+def prompt_tokens(messages: Messages, options: Mapping[str, Any] | None = None) -> int:
+    """Count the tokens of messages, and of the tools and the schema that go with them."""
+    total = 0
+    for message in messages:
+        total += PER_MESSAGE + count(read_text(message))
+        total += sum(PER_PART.get(part["type"], 0) for part in read_parts(message))
+        for call in message.get("tool_calls") or ():
+            total += 1 + count(call["function"]["arguments"])
+    extras = [(options or {}).get(name) for name in ("tools", "response_format")]
+    return total + sum(count(json.dumps(extra)) for extra in extras if extra)
+
+
+class PrefixCache:
+    """Remembers prompts that were marked with ``cache_control``, as a provider's cache does.
+
+    The prefix up to the last mark is cached when the same session sent the same prefix to the
+    same model before.
+    """
+
+    def __init__(self) -> None:
+        self._prefixes: set[bytes] = set()
+
+    def cached(self, session: str, model: str, messages: Messages) -> int:
+        """Return how many tokens of these messages are cached, and remember them."""
+        parts = [(message, *read_parts(message)) for message in messages]
+        marks = [i for i, p in enumerate(parts, 1) if any(part.get("cache_control") for part in p)]
+        if not marks:
+            return 0
+        prefix = messages[: marks[-1]]
+        text = json.dumps([session, model, prefix], sort_keys=True)
+        key = hashlib.sha256(text.encode()).digest()
+        is_cached = key in self._prefixes
+        self._prefixes.add(key)
+        return prompt_tokens(prefix) if is_cached else 0

@@ -1,178 +1,112 @@
-"""The form that a prompt shows for its answer, where it asks for one in words.
+"""The form that a prompt shows for its answer, where it asks for JSON in words.
 
-The rule, for the texts of the conversation, the last one first:
+A JSON schema is filled. Else the form is the JSON below the heading that the prompt ends with
+(``<Output>``), where it stood before, or the last JSON of a prompt that asks for JSON. It is filled
+as its schema would be: but ``CAPITALS`` stay, so do numbers whose name the prompt does not have,
+and a key of JSON above the form becomes one of the last JSON.
 
-1. A JSON schema with ``properties`` is filled (:mod:`lunar_core.sandbox.schema`).
-2. A last line that is a heading (``<Output>``, ``Answer:``) and stood in the prompt before: the
-   JSON that stood under it then is the form.
-3. Else, where the prompt asks for JSON, the last JSON that it shows is the form. Keys without
-   quotes, ``...`` and comments are read as people mean them.
-4. ``Example response:`` on a line of its own: the paragraph below it is the answer.
-
-A form is filled like a schema: its objects have the same fields, its lists one item, its texts and
-numbers come from the prompt; ``a|b`` is a choice, ``CAPITALS`` stay as they are. A text that is a
-key of other JSON above the form becomes a key of the last other JSON in the prompt.
+What stands below ``Example response:`` is the answer as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from lunar_core.sandbox.prompt import PromptValues
+from lunar_core.sandbox.prompt import LONGEST, words
 from lunar_core.sandbox.requests import Schema
-from lunar_core.sandbox.schema import fill
+from lunar_core.sandbox.values import fill
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_LONGEST = 100_000
-"""Characters of a text that are looked at."""
-_ASKS_FOR_JSON = re.compile(
-    r"\b(?:output|return|respond\w*|answer|reply|write|give|produce)\b[^.\n]{0,80}\bJSON\b",
-    re.IGNORECASE,
+_ASKS = re.compile(
+    r"(?i)\b(output|return|respond|answer|reply|write|give)\w*\b[^.\n]{0,80}\bJSON\b"
 )
-_HEADING = re.compile(r"<[\w ]{1,40}>|[\w ]{1,40}:")
-_EXAMPLE = re.compile(
-    r"^Example (?:response|answer|output):[ \t]*\n(.+?)(?:\n[ \t]*\n|\Z)",
-    re.IGNORECASE | re.MULTILINE | re.DOTALL,
-)
-_KINDS = {
-    "string": "string", "str": "string", "text": "string", "integer": "integer", "int": "integer",
-    "number": "number", "float": "number", "boolean": "boolean", "bool": "boolean",
-}  # fmt: skip
+_HEADING = re.compile(r"\n(<[\w ]+>|[\w ]+:)\s*\Z")
+_EXAMPLE = re.compile(r"(?ims)^example (?:response|answer|output):\s*\n(.+?)(?:\n\s*\n|\Z)")
+_KINDS = {"int": "integer", "float": "number", "bool": "boolean", "NoneType": "null"}
+_DECODER = json.JSONDecoder()
+_MOST_BRACKETS = 1_000
+"""Places of a text that are tried for JSON."""
 
 
 class Shown(NamedTuple):
-    """JSON that stands in a text."""
+    """JSON that stands in a text: an object, or a list of objects."""
 
     start: int
-    end: int
     value: Any
 
 
 def answer_in_form(text: str, prompt: str) -> str | None:
-    """Answer in the form that a text shows; None where it shows none.
-
-    Args:
-        text: one message, searched for a form.
-        prompt: the last user message, whose values fill the form.
-    """
-    text = text[:_LONGEST]
-    shown = list(_json_in(text))
-    schemas = [json_value.value for json_value in shown if _is_schema(json_value.value)]
-    form = None if schemas else _form(text, shown)
-    if schemas:
-        schema = schemas[-1]
-    elif form:
-        rest = [other for other in shown if other is not form]
-        keys = {key for other in rest if other.start < form.start for key in _keys(other)}
-        schema = _as_schema(form.value, keys, _keys(rest[-1]) if rest else [])
-    else:
+    """Answer in the form that a message shows, in the prompt's words; None where it shows none."""
+    shown = list(_json_in(text[: 5 * LONGEST]))
+    form = _find_form(text, shown)
+    if form is None:
         example = _EXAMPLE.search(text)
         return example[1].strip() if example else None
-    question = PromptValues(_question(prompt[:_LONGEST]))
+    question = re.sub(r"(?s)[{\[].*[}\]]|\bJSON\b", "", prompt)
+    if heading := _HEADING.search(prompt):
+        question = prompt[: heading.start()].strip().rpartition("\n")[2]
+    objects = [other for other in shown if isinstance(other.value, dict)]
+    names = {name for other in objects if other.start < form.start for name in other.value}
+    options, question_words = list(objects[-1].value) if objects else [], set(words(question))
+
+    def as_schema(value: Any, name: str = "") -> dict[str, Any]:
+        if isinstance(value, dict):
+            parts = {name: as_schema(part, name) for name, part in value.items()}
+            return {"type": "object", "properties": parts, "required": list(parts)}
+        if isinstance(value, list):
+            return {"items": as_schema(value[0]) if value else {}, "maxItems": len(value[:1])}
+        if isinstance(value, str):
+            is_const = re.fullmatch(r"[A-Z][A-Z0-9_]+", value)
+            return {"enum": options} if value in names else {"const": value} if is_const else {}
+        is_named = question_words & set(words(name))
+        return {"type": _KINDS[type(value).__name__]} if is_named else {"const": value}
+
+    schema = form.value if _is_schema(form.value) else as_schema(form.value)
     return json.dumps(fill(schema, question), ensure_ascii=False)
 
 
-def _form(text: str, shown: list[Shown]) -> Shown | None:
-    heading = _last_heading(text)
-    if heading and (before := text.rstrip().removesuffix(heading).rfind(f"\n{heading}\n")) != -1:
-        return next((json_value for json_value in shown if json_value.start > before), None)
-    return shown[-1] if shown and _ASKS_FOR_JSON.search(text) else None
-
-
-def _question(prompt: str) -> str:
-    """Return what is asked: the line above a closing heading, else the prompt without its JSON."""
-    if heading := _last_heading(prompt):
-        lines = prompt.strip().removesuffix(heading).strip().splitlines()
-        return lines[-1] if lines else ""
-    for json_value in reversed(list(_json_in(prompt))):
-        prompt = prompt[: json_value.start] + prompt[json_value.end :]
-    return re.sub(r"\bJSON\b", "json", prompt)  # In capitals it would be a name.
-
-
-def _last_heading(text: str) -> str | None:
-    last = text.strip().rpartition("\n")[2].strip()
-    return last if _HEADING.fullmatch(last) else None
-
-
-def _as_schema(form: Any, keys: set[str], names: list[str]) -> dict[str, Any]:
-    """Write the schema of values like this one."""
-    if isinstance(form, dict):
-        parts = {name: _as_schema(value, keys, names) for name, value in form.items()}
-        return {"type": "object", "properties": parts, "required": list(parts)}
-    if isinstance(form, list):
-        items = _as_schema(form[0], keys, names) if form else {}
-        return {"type": "array", "items": items, "minItems": min(len(form), 1), "maxItems": 1}
-    if isinstance(form, str):
-        return _text_schema(form, names if form in keys else [])
-    return (
-        {"const": None} if form is None else {"type": _KINDS[type(form).__name__], "default": form}
-    )
-
-
-def _text_schema(text: str, names: list[str]) -> dict[str, Any]:
-    if names or "|" in text:
-        return {"enum": names or [option.strip() for option in text.split("|")]}
-    if re.fullmatch(r"[A-Z][A-Z0-9_]+", text):
-        return {"const": text}
-    return {"type": _KINDS.get(text, "string")}
+def _find_form(text: str, shown: Sequence[Shown]) -> Shown | None:
+    if schemas := [other for other in shown if _is_schema(other.value)]:
+        return schemas[-1]
+    if heading := _HEADING.search(text):
+        before = text.rfind(heading[0].rstrip(), 0, heading.start())
+        if before >= 0:
+            return next((other for other in shown if other.start > before), None)
+    return shown[-1] if shown and _ASKS.search(text) else None
 
 
 def _json_in(text: str) -> Iterator[Shown]:
-    """Find the JSON objects, and lists of them, that stand in a text."""
-    decoder, end = json.JSONDecoder(), 0
-    for match in re.finditer(r"[{\[]", text):
-        start = match.start()
-        if start < end:
-            continue
-        try:
-            value, end = decoder.raw_decode(text, start)
-        except ValueError:
-            block = _block(text, start)
-            try:
-                value = json.loads(_mended(block))
-            except ValueError:
-                continue
-            end = start + len(block)
-        if value and (isinstance(value, dict) or isinstance(value[0], dict)):
-            yield Shown(start, end, value)
+    end = 0
+    for _ in range(_MOST_BRACKETS):
+        if (bracket := re.compile(r"[{\[]").search(text, end)) is None:
+            return
+        end = bracket.end()
+        with contextlib.suppress(ValueError, RecursionError):
+            value, end = _decode(text, bracket.start())
+            if value and isinstance(value if isinstance(value, dict) else value[0], dict):
+                yield Shown(bracket.start(), value)
 
 
-def _block(text: str, start: int) -> str:
-    """Return the text from a bracket to the one that closes it."""
-    depth = 0
-    for match in re.finditer(r"[{\[\]}]", text[start:]):
-        depth += 1 if match[0] in "{[" else -1
-        if depth == 0:
-            return text[start : start + match.end()]
-    return ""
-
-
-def _mended(block: str) -> str:
-    """Write JSON as it is shown to people, or with a template's doubled braces, as JSON."""
-    if block.startswith("{{"):
-        return block.replace("{{", "{").replace("}}", "}")
-    block = re.sub(r"\s+(?:\\\\?|//|#)\s.*", ",", block)
-    block = re.sub(r"([{,]\s*)(\w+)\s*:", r'\1"\2":', block)
-    block = re.sub(r":\s*(?!true\b|false\b|null\b)([A-Za-z_][\w|]*)(?=\s*[,}])", r': "\1"', block)
-    block = re.sub(r",?\s*\.\.\.\s*(?=[\]}])", "", block)
-    return re.sub(r",(?:\s*,)*\s*(?=[\]}])", "", re.sub(r",(?:\s*,)+", ",", block))
-
-
-def _keys(shown: Shown) -> list[str]:
-    return list(shown.value) if isinstance(shown.value, dict) else []
+def _decode(text: str, start: int) -> tuple[Any, int]:
+    """Decode JSON; also as it is shown to people, without quotes and with three dots."""
+    try:
+        return _DECODER.raw_decode(text, start)
+    except ValueError:
+        block = text[start : start + 2_000]
+        if block.startswith("{{"):  # A template's braces.
+            block = block.replace("{{", "{").replace("}}", "}")
+        block = re.sub(r"([{,]\s*)(\w+)\s*:", r'\1"\2":', re.sub(r",?\s*\.\.\.", "", block))
+        value, length = _DECODER.raw_decode(block)
+        return value, start + length
 
 
 def _is_schema(value: Any) -> bool:
-    if not (isinstance(value, dict) and "properties" in value):
-        return False
     try:
-        Schema.model_validate(value)
+        return "properties" in value and bool(Schema.model_validate(value))
     except ValidationError:
         return False
-    return True

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lunar_core.sandbox.answers import Answer, Draft, Messages, Piece, cut
+from lunar_core.sandbox.conversation import PrefixCache, prompt_tokens
 from lunar_core.sandbox.generate import generate
-from lunar_core.sandbox.prompt_tokens import PrefixCache, prompt_tokens
 from lunar_core.sandbox.usage import Tokens, count
 
 if TYPE_CHECKING:
@@ -66,17 +66,17 @@ class BuiltIn:
         self._cache = PrefixCache()
 
     async def answer(self, task: Task) -> Answer:
-        """Generate by the rules of :mod:`lunar_core.sandbox.generate`."""
+        """Generate by the rule of :mod:`lunar_core.sandbox.generate`."""
         if task.model is None and task.script is None:
             raise LookupError(task.name)
-        cached = self._cache.cached(task.session, task.name, task.messages)
         options = task.options
         if task.kind == "text":
             options = {name: options[name] for name in _TEXT_OPTIONS if name in options}
-        answer = generate(task.model, task.messages, options, cached, task.script)
-        if task.kind == "text":  # A bare prompt has no message round it.
-            answer = replace(answer, tokens=replace(answer.tokens, prompt=prompt_size(task)))
-        return answer
+        choices = generate(task.model, task.messages, options, task.script)
+        parts = [token.part for choice in choices for token in choice.tokens]
+        cached = self._cache.cached(task.session, task.name, task.messages)
+        thoughts = parts.count("reasoning_content")
+        return Answer(choices, Tokens(prompt_size(task), len(parts), cached, thoughts))
 
     async def stream(self, task: Task) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
         """Generate the same answer, in pieces."""

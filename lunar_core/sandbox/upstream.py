@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 from lunar_core.sandbox.answers import Answer, Choice, Piece
-from lunar_core.sandbox.prompt_tokens import prompt_tokens
+from lunar_core.sandbox.conversation import prompt_tokens
 from lunar_core.sandbox.sources import SourceError, Task
 from lunar_core.sandbox.usage import PER_MESSAGE, Tokens
 

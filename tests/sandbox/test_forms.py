@@ -33,15 +33,12 @@ def answer(text: str) -> Any:
     [
         ('Answer in JSON like {"city": "Paris", "days": 1}. Plan 4 days in Lisbon.',
          {"city": "Lisbon", "days": 4}),
-        ("Plan 4 days in Lisbon. Return JSON: {city: string, days: int}",
-         {"city": "Lisbon", "days": 4}),
-        ('"I hated it." Reply with JSON: {"mood": "good|bad", "code": "NO_CODE"}',
-         {"mood": "good", "code": "NO_CODE"}),
-        ("The mood is bad. Write JSON {mood: good|bad}", {"mood": "bad"}),
+        ('"I hated it." Reply with JSON: {"mood": "good", "code": "NO_CODE", "tags": []}',
+         {"mood": "I hated it.", "code": "NO_CODE", "tags": []}),
         ('Rank “A”. Output only JSON:\n[\n  {\n    item: 1,\n    why: "<the reason>"\n  },\n  ...\n]',
          [{"item": 1, "why": "A"}]),
         ('Respond with a JSON object. {{"done": true, "note": null}}', {"done": True, "note": None}),
-        ('Give me JSON.\n{\n  "name": string  // the full name\n  "age": int  # in years\n}\nThis is Ada: 36',
+        ('Write JSON like {"name": "Bob", "age": 7}. This is Ada, at the age of 36.',
          {"name": "Ada", "age": 36}),
     ],
 )  # fmt: skip

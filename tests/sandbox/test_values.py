@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, TypeAdapter
 
-from lunar_core.sandbox.schema import fill
+from lunar_core.sandbox.values import fill
 
 PROMPTS = [
     "",
@@ -103,6 +103,10 @@ SCHEMAS = st.recursive(
         st.integers(-50, 50).map(lambda n: {"type": "integer", "maximum": n, "multipleOf": 3}),
         st.integers(-50, 50).map(lambda n: {"type": "number", "exclusiveMaximum": n}),
         st.lists(st.integers() | st.text(max_size=5), min_size=1).map(lambda v: {"enum": v}),
+        st.sampled_from([1, "two", None]).map(lambda value: {"enum": [value], "const": value}),
+        st.permutations(["string", "null", "boolean"]).map(
+            lambda kinds: {"anyOf": [{"type": kind} for kind in kinds], "type": kinds}
+        ),
     ),
     lambda inner: st.one_of(
         st.dictionaries(st.text("abcxyz", min_size=1), inner, max_size=4).map(
@@ -196,13 +200,18 @@ STRING, INTEGER, BOOLEAN = {"type": "string"}, {"type": "integer"}, {"type": "bo
         ("in celsius, please", {"unit": {"enum": ["fahrenheit", "celsius"]}}, {"unit": "celsius"}),
         ("please", {"unit": {"enum": ["fahrenheit", "celsius"]}}, {"unit": "fahrenheit"}),
         ("with breakfast", {"breakfast": BOOLEAN}, {"breakfast": True}),
-        ("without breakfast", {"breakfast": BOOLEAN}, {"breakfast": False}),
-        ("breakfast = yes", {"breakfast": BOOLEAN}, {"breakfast": True}),
+        ("two nights", {"breakfast": BOOLEAN}, {"breakfast": False}),
         ("sum 1, 2 and 3.5", {"values": {"type": "array", "items": {"type": "number"}}},
          {"values": [1, 2, 3.5]}),
         ("tag it 'a', 'b'", {"tags": {"type": "array", "items": STRING}}, {"tags": ["a", "b"]}),
         ("Mail ada@example.org", {"to": {"type": "string", "format": "email"}},
          {"to": "ada@example.org"}),
+        ("Mail ada@example.org and bob@example.org",
+         {"to": {"type": "array", "items": {"type": "string", "format": "email"}}},
+         {"to": ["ada@example.org", "bob@example.org"]}),
+        ("Invite Ada, who is 36, and Bob, who is 40",
+         {"guests": {"type": "array", "items": {"properties": {"name": STRING, "age": INTEGER}}}},
+         {"guests": [{"name": "Ada", "age": 36}, {"name": "Bob", "age": 40}]}),
         ("order AB-1234x now", {"code": {"type": "string", "pattern": r"^[A-Z]{2}-\d{4}x?$"}},
          {"code": "AB-1234x"}),
     ],
@@ -211,26 +220,33 @@ def test_the_prompt_says_it(prompt: str, properties: dict[str, Any], value: Any)
     assert filled(prompt, **properties) == value
 
 
-def test_optional_fields_are_filled_when_they_are_mentioned() -> None:
-    fields: dict[str, Any] = {"punchline": STRING, "count": INTEGER, "unit": {"enum": ["kg", "lb"]}}
-    assert filled("A joke about cats", required=False, **fields) == {}
-    assert filled("With a count of 3", required=False, **fields) == {"count": 3}
-    assert filled("in lb", required=False, **fields) == {"unit": "lb"}
-    assert filled("no punchline", required=False, **fields) == {}
-    assert "punchline" in filled("include the punchline", required=False, **fields)
+def test_what_may_be_left_out_is_where_something_is_required() -> None:
+    schema: dict[str, Any] = {"properties": {"city": STRING, "days": INTEGER}}
+    assert fill({**schema, "required": ["city"]}, "4 days in Lisbon") == {"city": "Lisbon"}
+    assert fill(schema, "4 days in Lisbon") == {"city": "Lisbon", "days": 4}
 
 
-def test_a_nullable_field_is_null_unless_it_is_mentioned() -> None:
-    nullable = {"anyOf": [STRING, {"type": "null"}]}
-    assert filled("Hello", city=nullable) == {"city": None}
+def test_a_nullable_field_is_filled_like_another() -> None:
+    nullable = {"anyOf": [{"type": "null"}, STRING]}
     assert filled("The city is Rome", city=nullable) == {"city": "Rome"}
     assert filled("city: Rome", city={"type": ["string", "null"]}) == {"city": "Rome"}
+    assert filled("Rome", city={"type": "null"}) == {"city": None}
 
 
-def test_a_default_is_kept_unless_the_field_is_mentioned() -> None:
-    field = {"type": "integer", "default": 10}
-    assert filled("Give me 3", limit=field) == {"limit": 10}
-    assert filled("limit 3", limit=field) == {"limit": 3}
+def test_a_default_is_kept() -> None:
+    assert filled("limit 3", limit={"type": "integer", "default": 10}) == {"limit": 10}
+
+
+def test_a_tree_without_an_end_ends_where_it_may() -> None:
+    node = {"$ref": "#"}
+    for children in ({"type": "array", "items": node}, {"anyOf": [node, {"type": "null"}]}):
+        schema = {"properties": {"name": STRING, "next": children}, "required": ["name", "next"]}
+        value, depth = fill(schema, "Hello"), 0
+        while value:
+            assert isinstance(value["name"], str)
+            value, depth = value["next"], depth + 1
+            value = value[0] if isinstance(value, list) and value else value
+        assert 0 < depth < 20
 
 
 def test_the_first_branch_that_is_not_null_is_taken() -> None:
