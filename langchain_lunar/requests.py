@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
 
 from langchain_lunar.answers import from_wire, to_result
 from langchain_lunar.chunks import ChunkConverter
-from langchain_lunar.messages import to_wire
+from langchain_lunar.messages import ReplayReasoning, to_wire
 from langchain_lunar.metadata import read_decision
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.parsers import check_forced_call, parse_into
@@ -27,12 +27,10 @@ from langchain_lunar.tools import (
     response_format,
 )
 from lunar_core import bridge
+from lunar_core.routing import Sticky
 from lunar_core.types.completions import ChatCompletion, RoutingDecision
 from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.tool_names import fit_names
-
-if TYPE_CHECKING:
-    from langchain_lunar.chat_models import ChatLunar
 
 SENT_FIELDS = (
     "temperature",
@@ -70,6 +68,19 @@ _LOCAL = frozenset(
     }
 )
 """Keywords of a call that are for LangChain or for this class, and never sent."""
+
+
+class ChatFields(Protocol):
+    """A ChatLunar, as its requests know it: these fields, and those of ``SENT_FIELDS``."""
+
+    model: str
+    model_kwargs: dict[str, Any]
+    extra_body: dict[str, Any] | None
+    sticky: Sticky
+    replay_reasoning: ReplayReasoning
+    stream_usage: bool
+    langsmith_cost: bool
+    output_version: str | None
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ class ChatRequest:
 
 
 def make_request(
-    model: ChatLunar,
+    model: ChatFields,
     messages: Sequence[BaseMessage],
     stop: list[str] | None,
     keywords: Mapping[str, Any],
@@ -168,7 +179,7 @@ def make_request(
 
 
 def _params(
-    model: ChatLunar, stop: list[str] | None, keywords: Mapping[str, Any]
+    model: ChatFields, stop: list[str] | None, keywords: Mapping[str, Any]
 ) -> dict[str, Any]:
     fields = {name: getattr(model, name) for name in SENT_FIELDS}
     params = {"model": model.model, **{k: v for k, v in fields.items() if v is not None}}

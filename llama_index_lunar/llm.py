@@ -44,6 +44,7 @@ from llama_index_lunar.arguments import (
     split_additional,
 )
 from llama_index_lunar.attribution import attributed
+from llama_index_lunar.client_call import ClientCall
 from llama_index_lunar.compat import describe_fields
 from llama_index_lunar.endpoints import (
     aclosing_stream,
@@ -55,7 +56,7 @@ from llama_index_lunar.endpoints import (
 from llama_index_lunar.errors import explain_missing_call
 from llama_index_lunar.messages import ReplayReasoning, to_message
 from llama_index_lunar.reporter import Reporter
-from llama_index_lunar.requests import ClientCall, Requests, merge_kwargs
+from llama_index_lunar.requests import Requests, merge_kwargs
 from llama_index_lunar.responses import Responses
 from llama_index_lunar.routes import Routes
 from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
@@ -529,7 +530,9 @@ class LunarLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> M:
         """Fill ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
-        return StructuredOutput(self).predict(output_cls, prompt, llm_kwargs, prompt_args)
+        return StructuredOutput(self, Requests(self)).predict(
+            output_cls, prompt, llm_kwargs, prompt_args
+        )
 
     async def astructured_predict(
         self,
@@ -539,7 +542,9 @@ class LunarLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> M:
         """Fill ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
-        return await StructuredOutput(self).apredict(output_cls, prompt, llm_kwargs, prompt_args)
+        return await StructuredOutput(self, Requests(self)).apredict(
+            output_cls, prompt, llm_kwargs, prompt_args
+        )
 
     def stream_structured_predict(
         self,
@@ -553,7 +558,9 @@ class LunarLLM(FunctionCallingLLM):
         The request is made at once, not at the first read. Raises ValueError at the end of an answer of which
         nothing could be read.
         """
-        return StructuredOutput(self).stream(output_cls, prompt, llm_kwargs, prompt_args)
+        return StructuredOutput(self, Requests(self)).stream(
+            output_cls, prompt, llm_kwargs, prompt_args
+        )
 
     async def astream_structured_predict(
         self,
@@ -563,7 +570,9 @@ class LunarLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
         """As ``stream_structured_predict``, for asyncio."""
-        return await StructuredOutput(self).astream(output_cls, prompt, llm_kwargs, prompt_args)
+        return await StructuredOutput(self, Requests(self)).astream(
+            output_cls, prompt, llm_kwargs, prompt_args
+        )
 
     def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> StructuredLLM:
         """An LLM whose every answer is an ``output_cls``, in JSON and as ``raw``."""

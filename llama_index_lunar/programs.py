@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.llms.llm import LLM
 from llama_index.core.output_parsers.pydantic import PydanticOutputParser
 from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.program.utils import create_flexible_model
@@ -24,9 +25,6 @@ from llama_index_lunar.messages import tool_calls_of
 from llama_index_lunar.requests import Requests
 from lunar_core import bridge
 from lunar_core.errors import OutputTruncatedError
-
-if TYPE_CHECKING:
-    from llama_index_lunar.llm import LunarLLM
 
 M = TypeVar("M", bound=BaseModel)
 JSONObject = dict[str, Any]
@@ -57,15 +55,18 @@ class Way(Protocol[M]):
 
 
 class LunarProgram(BasePydanticProgram[M]):
-    """Asks ``llm`` for an object in one ``way``.
+    """Asks ``llm`` for an object in one ``way``. ``max_tokens``: the LLM's own limit, where it has one.
 
     LlamaIndex's own programs forget in streams that a tool is required, and in async calls the system prompt.
     """
 
-    def __init__(self, llm: LunarLLM, prompt: BasePromptTemplate, way: Way[M]) -> None:
+    def __init__(
+        self, llm: LLM, prompt: BasePromptTemplate, way: Way[M], max_tokens: int | None
+    ) -> None:
         self._llm = llm
         self._prompt = prompt
         self._way = way
+        self._max_tokens = max_tokens
 
     @property
     def output_cls(self) -> type[M]:
@@ -119,7 +120,7 @@ class LunarProgram(BasePydanticProgram[M]):
         return read()
 
     def _token_limit(self, llm_kwargs: JSONObject | None) -> int | None:
-        limit = (llm_kwargs or {}).get("max_tokens", self._llm.max_tokens)
+        limit = (llm_kwargs or {}).get("max_tokens", self._max_tokens)
         return limit if isinstance(limit, int) else None
 
 
@@ -162,8 +163,9 @@ class ByTool(Generic[M]):
 
     is_chat = True
 
-    def __init__(self, llm: LunarLLM, output_cls: type[M]) -> None:
+    def __init__(self, llm: LLM, output_cls: type[M], requests: Requests) -> None:
         self._llm = llm
+        self._requests = requests
         self.output_cls = output_cls
 
     def arguments(
@@ -172,7 +174,7 @@ class ByTool(Generic[M]):
         """The arguments of ``chat()``."""
         messages = prompt.format_messages(llm=self._llm, **prompt_args)
         kwargs = {"tool_required": True, **llm_kwargs, "allow_parallel_tool_calls": False}
-        return Requests(self._llm).with_tools(
+        return self._requests.with_tools(
             [get_function_tool(self.output_cls)],
             chat_history=compat.extend_messages(self._llm, messages),
             **kwargs,
@@ -203,8 +205,9 @@ class BySchema(Generic[M]):
 
     is_chat = True
 
-    def __init__(self, llm: LunarLLM, output_cls: type[M]) -> None:
+    def __init__(self, llm: LLM, output_cls: type[M], *, strict: bool) -> None:
         self._llm = llm
+        self._strict = strict
         self.output_cls = output_cls
 
     def arguments(
@@ -216,7 +219,7 @@ class BySchema(Generic[M]):
         return {
             **kwargs,
             "messages": compat.extend_messages(self._llm, messages),
-            "response_format": response_format(self.output_cls, strict=self._llm.strict),
+            "response_format": response_format(self.output_cls, strict=self._strict),
         }
 
     def text(self, answer: Response) -> str:
@@ -235,7 +238,7 @@ class ByPrompt(Generic[M]):
 
     is_chat = True
 
-    def __init__(self, llm: LunarLLM, output_cls: type[M]) -> None:
+    def __init__(self, llm: LLM, output_cls: type[M]) -> None:
         self._llm = llm
         self.output_cls = output_cls
 
@@ -261,7 +264,7 @@ class ByTextPrompt(Generic[M]):
 
     is_chat = False
 
-    def __init__(self, llm: LunarLLM, output_cls: type[M]) -> None:
+    def __init__(self, llm: LLM, output_cls: type[M]) -> None:
         self._llm = llm
         self.output_cls = output_cls
 

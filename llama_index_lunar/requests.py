@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
     CompletionResponse,
+    LLMMetadata,
     MessageRole,
 )
+from llama_index.core.llms.llm import CompletionToPromptType, MessagesToPromptType
 from llama_index.core.tools.types import BaseTool
+from llama_index.core.types import PydanticProgramMode
 
-from llama_index_lunar.messages import Conversation, to_wire
+from llama_index_lunar.client_call import ClientCall
+from llama_index_lunar.messages import Conversation, ReplayReasoning, to_wire
 from llama_index_lunar.responses import as_chat, as_completion
-from llama_index_lunar.tools import chat_arguments, fit_tool_names, tool_name
+from llama_index_lunar.tools import chat_arguments, fit_tool_names
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
 from lunar_core.routing import text_turns
 from lunar_core.wire.api_requests import ROUTER
-
-if TYPE_CHECKING:
-    from llama_index_lunar.llm import LunarLLM
 
 JSONObject = dict[str, Any]
 A = TypeVar("A", bound=ChatResponse | CompletionResponse)
@@ -46,43 +46,38 @@ _SENT_FIELDS = (
 _WITH_USAGE = {"include_usage": True}
 
 
-@dataclass(frozen=True)
-class ClientCall(Generic[A]):
-    """One call of the client: ``params`` are the keywords of ``create()``.
+class LLMFields(Protocol):
+    """A LunarLLM, as its requests and programs know it: these fields, and those of ``_SENT_FIELDS``."""
 
-    ``is_chat``: of chat/completions, not of completions. ``convert``: makes the response that LlamaIndex's endpoint
-    returns of either's. ``route``: an earlier decision of the router that this call keeps to. ``own_names``: of the
-    tools that are sent under another name, the one they have here.
-    """
-
-    params: JSONObject
-    is_chat: bool
-    convert: Callable[[ChatResponse | CompletionResponse], A]
-    route: JSONObject | None = None
-    own_names: Mapping[str, str] = field(default_factory=dict)
-
-    def resource(self, client: Any) -> Any:  # a Lunar or an AsyncLunar: the same names in both
-        """What of ``client`` has the ``create()`` to call."""
-        return client.chat.completions if self.is_chat else client.completions
+    model: str
+    max_tokens: int | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    audio_config: dict[str, Any] | None
+    additional_kwargs: dict[str, Any]
+    models: list[str] | None
+    cost_weight: bridge.CostWeight | None
+    replay_reasoning: ReplayReasoning
+    is_chat_model: bool
+    is_function_calling_model: bool
+    should_use_structured_outputs: bool
+    strict: bool
+    tokenizer: Any
+    messages_to_prompt: MessagesToPromptType | None
+    completion_to_prompt: CompletionToPromptType | None
+    pydantic_program_mode: PydanticProgramMode
 
     @property
-    def forced_tools(self) -> list[str]:
-        """The tools of which one must be called; none where the model may choose to answer in words."""
-        choice = self.params.get("tool_choice")
-        if choice == "required":
-            names = [tool_name(tool) for tool in self.params.get("tools") or ()]
-        elif isinstance(choice, Mapping):
-            names = [tool_name(choice)]
-        else:
-            names = []
-        return [self.own_names.get(name, name) for name in names if name]
+    def metadata(self) -> LLMMetadata: ...
+
+    def find_route(self, messages: Sequence[Mapping[str, Any]]) -> JSONObject | None: ...
 
 
 class Requests:
-    """Makes the calls of an LLM, for each of LlamaIndex's endpoints."""
+    """Makes the calls of an LLM, for each of LlamaIndex's endpoints. ``fields``: the LLM."""
 
-    def __init__(self, llm: LunarLLM) -> None:
-        self._llm = llm
+    def __init__(self, fields: LLMFields) -> None:
+        self.fields = fields
 
     def for_chat(
         self, messages: Sequence[ChatMessage], kwargs: JSONObject, *, stream: bool = False
@@ -90,7 +85,7 @@ class Requests:
         """The call for a conversation. Raises ConfigurationError for what the API has no place for."""
         if self._goes_to_chat(kwargs):
             return self._chat(messages, kwargs, as_chat, stream=stream)
-        prompt = self._llm.messages_to_prompt(messages)  # type: ignore[misc]  # never None: validators set it
+        prompt = self.fields.messages_to_prompt(messages)  # type: ignore[misc]  # never None: validators set it
         return self._text(prompt, kwargs, as_chat, stream=stream)
 
     def for_completion(
@@ -98,7 +93,7 @@ class Requests:
     ) -> ClientCall[CompletionResponse]:
         """The call for a text. ``formatted``: the prompt is as the model wants it already."""
         if not formatted:
-            prompt = self._llm.completion_to_prompt(prompt)  # type: ignore[misc]  # as above
+            prompt = self.fields.completion_to_prompt(prompt)  # type: ignore[misc]  # as above
         if self._goes_to_chat(kwargs):
             return self._chat(user_message(prompt), kwargs, as_completion, stream=stream)
         return self._text(prompt, kwargs, as_completion, stream=stream)
@@ -124,24 +119,24 @@ class Requests:
             tools,
             user_msg,
             chat_history,
-            model=kwargs.get("model") or self._llm.model,
+            model=kwargs.get("model") or self.fields.model,
             parallel=allow_parallel_tool_calls,
             required=tool_required,
             choice=tool_choice,
-            strict=self._llm.strict if strict is None else strict,
+            strict=self.fields.strict if strict is None else strict,
         )
         return {**arguments, **kwargs}
 
     def for_decision(self, messages: str | Sequence[ChatMessage], kwargs: JSONObject) -> JSONObject:
         """The keywords of ``router.decide()``."""
         turns = user_message(messages) if isinstance(messages, str) else messages
-        fields = {"models": self._llm.models, "cost_weight": self._llm.cost_weight}
+        fields = {"models": self.fields.models, "cost_weight": self.fields.cost_weight}
         return {**fields, **kwargs, "messages": text_turns(to_wire(turns))}
 
     def _goes_to_chat(self, kwargs: JSONObject) -> bool:
         """Whether to ask chat/completions. ``use_chat_completions`` says so for one call, and is not sent."""
         choice = kwargs.pop("use_chat_completions", None)
-        return self._llm.is_chat_model if choice is None else bool(choice)
+        return self.fields.is_chat_model if choice is None else bool(choice)
 
     def _chat(
         self,
@@ -152,10 +147,10 @@ class Requests:
         stream: bool,
     ) -> ClientCall[A]:
         params, conversation = self._params(kwargs, stream=stream), Conversation(messages)
-        replay_reasoning = params.pop("replay_reasoning", self._llm.replay_reasoning)
+        replay_reasoning = params.pop("replay_reasoning", self.fields.replay_reasoning)
         route = None
         if params["model"] == ROUTER:
-            route = self._llm.find_route(conversation.messages)
+            route = self.fields.find_route(conversation.messages)
             if route is not None:
                 params["model"] = route["selected_model"]
         params["messages"] = conversation.for_model(params["model"], replay_reasoning)
@@ -171,7 +166,7 @@ class Requests:
         stream: bool,
     ) -> ClientCall[A]:
         params = {**self._params(kwargs, stream=stream), "prompt": prompt}
-        if params.get("max_tokens") is None and hasattr(self._llm.tokenizer, "encode"):
+        if params.get("max_tokens") is None and hasattr(self.fields.tokenizer, "encode"):
             params["max_tokens"] = self._room_after(prompt)
         if params.get("logprobs") is True:  # text completions say how many, in one field
             params["logprobs"] = params.pop("top_logprobs", None) or 0
@@ -179,14 +174,17 @@ class Requests:
 
     def _room_after(self, prompt: str) -> int:
         """The tokens that are left for the answer: of text completions the service itself allows few."""
-        window, used = self._llm.metadata.context_window, len(self._llm.tokenizer.encode(prompt))
+        window, used = (
+            self.fields.metadata.context_window,
+            len(self.fields.tokenizer.encode(prompt)),
+        )
         if used >= window:
             raise ConfigurationError(f"prompt: {used} tokens do not fit into the model's {window}")
         return window - used
 
     def _params(self, kwargs: Mapping[str, object], *, stream: bool) -> JSONObject:
         """What is sent beside the messages: fields, then ``additional_kwargs``, then the keywords of this call."""
-        llm = self._llm
+        llm = self.fields
         bridge.check_keywords(kwargs)
         fields: JSONObject = {
             name: value for name in _SENT_FIELDS if (value := getattr(llm, name)) is not None

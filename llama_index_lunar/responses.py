@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import (
     AudioBlock,
@@ -28,6 +28,7 @@ from llama_index_lunar.answer_parts import (
     string,
 )
 from llama_index_lunar.chunks import ChatChunks, StreamFacts, TextChunks
+from llama_index_lunar.client_call import ClientCall
 from llama_index_lunar.errors import is_in_words, make_ignored_error
 from llama_index_lunar.metadata import (
     answer_metadata,
@@ -38,9 +39,6 @@ from llama_index_lunar.metadata import (
 from lunar_core import bridge
 from lunar_core.types.completions import ChatCompletion, Completion
 from lunar_core.wire.replay import SIGNED_FIELDS
-
-if TYPE_CHECKING:
-    from llama_index_lunar.requests import ClientCall
 
 JSONObject = dict[str, Any]
 Response = ChatResponse | CompletionResponse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -19,6 +19,7 @@ from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictInProgressEvent,
     LLMStructuredPredictStartEvent,
 )
+from llama_index.core.llms.llm import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate
@@ -27,10 +28,8 @@ from llama_index_instrumentation import get_dispatcher
 
 from llama_index_lunar.attribution import attributed
 from llama_index_lunar.endpoints import aclosing_stream, chat_events, close_at_end, closing_stream
-from llama_index_lunar.programs import ByPrompt, BySchema, ByTextPrompt, ByTool, LunarProgram
-
-if TYPE_CHECKING:
-    from llama_index_lunar.llm import LunarLLM
+from llama_index_lunar.programs import ByPrompt, BySchema, ByTextPrompt, ByTool, LunarProgram, Way
+from llama_index_lunar.requests import Requests
 
 dispatcher = get_dispatcher(__name__)
 
@@ -45,8 +44,9 @@ class StructuredOutput:
     with ``is_function_calling_model=False`` by asking for it in the prompt.
     """
 
-    def __init__(self, llm: LunarLLM) -> None:
+    def __init__(self, llm: LLM, requests: Requests) -> None:
         self._llm = llm
+        self._requests = requests
 
     def predict(
         self,
@@ -122,17 +122,24 @@ class StructuredOutput:
         self, output_cls: type[M], prompt: BasePromptTemplate
     ) -> BasePydanticProgram[M]:
         """How to get an ``output_cls``: as the LLM's fields say."""
-        llm, mode = self._llm, self._llm.pydantic_program_mode
+        llm, fields = self._llm, self._requests.fields
+        mode = fields.pydantic_program_mode
         is_default = mode == PydanticProgramMode.DEFAULT
-        if is_default and llm.should_use_structured_outputs:
-            return LunarProgram(llm, prompt, BySchema(llm, output_cls))
-        if mode == PydanticProgramMode.FUNCTION or (is_default and llm.is_function_calling_model):
-            return LunarProgram(llm, prompt, ByTool(llm, output_cls))
-        if mode == PydanticProgramMode.LLM or is_default:
-            way = ByPrompt(llm, output_cls) if llm.is_chat_model else ByTextPrompt(llm, output_cls)
-            return LunarProgram(llm, prompt, way)
-        # Other packages' programs may write into the prompt: into a copy of it, then.
-        return get_program_for_llm(output_cls, prompt.model_copy(), llm, pydantic_program_mode=mode)
+        way: Way[M]
+        if is_default and fields.should_use_structured_outputs:
+            way = BySchema(llm, output_cls, strict=fields.strict)
+        elif mode == PydanticProgramMode.FUNCTION or (
+            is_default and fields.is_function_calling_model
+        ):
+            way = ByTool(llm, output_cls, self._requests)
+        elif mode == PydanticProgramMode.LLM or is_default:
+            by_prompt = ByPrompt if fields.is_chat_model else ByTextPrompt
+            way = by_prompt(llm, output_cls)
+        else:  # Other packages' programs may write into the prompt: into a copy of it, then.
+            return get_program_for_llm(
+                output_cls, prompt.model_copy(), llm, pydantic_program_mode=mode
+            )
+        return LunarProgram(llm, prompt, way, fields.max_tokens)
 
 
 class LunarStructuredLLM(StructuredLLM):

@@ -63,7 +63,6 @@ def test_the_import_picture_has_no_circle():
         "lunar_core",
         "langchain_lunar",
         "llama_index_lunar",
-        exclude_type_checking_imports=True,  # a part may name the type of the whole that it serves
         cache_dir=None,
     )
     imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}

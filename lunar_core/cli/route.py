@@ -35,5 +35,5 @@ def route(
 
 def _why(decision: RoutingDecision) -> str:
     """What the router said for its choice, a fact a line; the choice itself is the answer."""
-    facts = [(name, text) for name, text in facts_of(decision) if name != "model"]
+    facts = [(name, text) for name, text in facts_of(vars(decision)) if name != "model"]
     return "\n".join(text if name == "reasoning" else f"{name}: {text}" for name, text in facts)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
+from lunar_core.evaluate.figures import RouteFigures
 from lunar_core.types.numbers import plain_number
-
-if TYPE_CHECKING:
-    from lunar_core.evaluate.report import RouteReport
-
 
 NEAR_ACROSS, NEAR_UP = 5.0, 14.0
 """How near two points of the page's picture share a label: per cent of its width, and pixels."""
@@ -27,7 +23,7 @@ class Point:
     label: str
 
 
-def points_of(report: RouteReport) -> list[Point]:
+def points_of(report: RouteFigures) -> list[Point]:
     """A point for each weight whose cost and error are known, marked a, b, c, …, and the baseline's, marked *."""
     points = [
         Point(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from lunar_core.evaluate import words
+from lunar_core.evaluate.figures import RouteFigures
 from lunar_core.evaluate.frontier import draw_svg, points_of
-
-if TYPE_CHECKING:
-    from lunar_core.evaluate.report import RouteReport
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --paper: #fff; --line: #c9ced6; --dot: #2563eb; --alone: #b45309 }
@@ -29,7 +26,7 @@ svg { max-width: 44rem; font: 12px system-ui, sans-serif; fill: var(--ink) }
 """
 
 
-def page(report: RouteReport, answers: str = "") -> str:
+def page(report: RouteFigures, answers: str = "") -> str:
     """The page. ``answers``: what was said of judged answers, if there were any."""
     head, *rows = words.table(report)
     cells = "".join(

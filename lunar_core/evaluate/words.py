@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from lunar_core.cost.report.words import count_words
+from lunar_core.evaluate.figures import RouteFigures
 from lunar_core.evaluate.frontier import draw, marks, points_of, weight_name
 from lunar_core.evaluate.unmeasured import RULE
+from lunar_core.evaluate.weights import WeightResult
 from lunar_core.routing import BREAK_TIES
 from lunar_core.types.numbers import plain_number
-
-if TYPE_CHECKING:
-    from lunar_core.evaluate.report import RouteReport
-    from lunar_core.evaluate.weights import WeightResult
 
 UNKNOWN = "unknown"
 ACROSS, UP = "USD for 1,000 answers", "expected error"
@@ -26,7 +23,7 @@ FEW = 30
 """Prompts below which a report says that they are few."""
 
 
-def text(report: RouteReport) -> str:
+def text(report: RouteFigures) -> str:
     """The whole report for a terminal."""
     parts = [title(report), "", *aligned(table(report))]
     picture = draw(points_of(report), across=ACROSS, up=UP)
@@ -36,7 +33,7 @@ def text(report: RouteReport) -> str:
     return "\n".join([*parts, *(f"- {note}" for note in notes(report))])
 
 
-def title(report: RouteReport) -> str:
+def title(report: RouteFigures) -> str:
     """One line on what the report is of."""
     if report.source == "ledger":
         return (
@@ -49,7 +46,7 @@ def title(report: RouteReport) -> str:
     )
 
 
-def table(report: RouteReport) -> list[tuple[str, ...]]:
+def table(report: RouteFigures) -> list[tuple[str, ...]]:
     """The head, a row for each weight, and the baseline's; no column of which nothing is known."""
     baseline = report.baseline
     head = (
@@ -108,7 +105,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def recommendation(report: RouteReport) -> str:
+def recommendation(report: RouteFigures) -> str:
     """Which weight, or why none."""
     best = report.recommended
     if report.source == "ledger":
@@ -126,7 +123,7 @@ def _against(saved: float, model: str) -> str:
     return f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} than {model} alone"
 
 
-def notes(report: RouteReport) -> list[str]:
+def notes(report: RouteFigures) -> list[str]:
     """What the numbers are not, a sentence or two each."""
     words = [
         _ANSWERS_NOTE,
@@ -158,7 +155,7 @@ def notes(report: RouteReport) -> list[str]:
     return [word for word in words if word]
 
 
-def _cost_note(report: RouteReport) -> str:
+def _cost_note(report: RouteFigures) -> str:
     if report.unpriced:
         return f"A cost for {', '.join(report.unpriced)}: no price is known, and unknown is not 0."
     if report.source == "ledger":
@@ -169,7 +166,7 @@ def _cost_note(report: RouteReport) -> str:
     )
 
 
-def _at_random_note(report: RouteReport) -> str:
+def _at_random_note(report: RouteFigures) -> str:
     if all(row.shuffled_error is None for row in report.weights):
         return (
             "Whether the router's choice does better than the same mix of models at random, and which choices were "
@@ -183,7 +180,7 @@ def _at_random_note(report: RouteReport) -> str:
     )
 
 
-def _unmeasured_note(report: RouteReport) -> str:
+def _unmeasured_note(report: RouteFigures) -> str:
     unmeasured = report.unmeasured
     if unmeasured.prompts is None:
         return "Which prompts are on topics that nobody measured: that takes the scores of all models and the topic."
@@ -195,7 +192,7 @@ def _unmeasured_note(report: RouteReport) -> str:
     )
 
 
-def _zeros_note(report: RouteReport) -> str:
+def _zeros_note(report: RouteFigures) -> str:
     zeros = report.unmeasured.zeros
     if not zeros:
         return ""
@@ -205,7 +202,7 @@ def _zeros_note(report: RouteReport) -> str:
     )
 
 
-def _count_note(report: RouteReport) -> str:
+def _count_note(report: RouteFigures) -> str:
     different = len({prompt.text for prompt in report.prompts}) or report.prompt_count
     if different < FEW:
         return (
@@ -215,7 +212,7 @@ def _count_note(report: RouteReport) -> str:
     return ""
 
 
-def _ties_note(report: RouteReport) -> str:
+def _ties_note(report: RouteFigures) -> str:
     at_zero = [row for row in report.weights if row.weight == 0 and row.ties]
     if not at_zero:
         return ""
@@ -226,7 +223,7 @@ def _ties_note(report: RouteReport) -> str:
     )
 
 
-def _bill_note(report: RouteReport) -> str:
+def _bill_note(report: RouteFigures) -> str:
     if report.stated_cost is None:
         return "What the decisions cost: the service stated no cost for them."
     return f"Free decisions: the service stated {report.stated_cost:f} USD for them."

@@ -13,6 +13,7 @@ One rule: the first valid answer, the prompt's quoted words, names and numbers b
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ _COMMAND = re.compile(
     r"(?:\s+(?:after me|exactly|only|just|the words?))*\s*:?\s*(.+)"
 )
 _LONG = re.compile(r"(?i)\b(?:count\s+to\s+(\d{1,7})|(\d{1,7})\s+words?)\b")
+_FILLER = ["the", "answer", "goes", "on", "until", "it", "has", "what", "you", "asked", "for"]
 # Word in the prompt → what is said of it.
 _SAYINGS = {
     "haiku": "Moonlight on the wire,\nquiet servers count the night –\none small answer wakes.",
@@ -145,8 +147,9 @@ def _say(prompt: str, results: Sequence[str], front: str) -> str:
     # The longest prompts are megabytes: words that count are looked for at both ends.
     ends = f"{prompt[:4000]} {prompt[-4000:]}"
     if long := _LONG.search(ends):
-        numbers = range(1, min(int(long[1] or long[2]), 1_000_000) + 1)
-        return " ".join(str(number) if long[1] else "word" for number in numbers)
+        length = min(int(long[1] or long[2]), 1_000_000)
+        stock = map(str, range(1, length + 1)) if long[1] else itertools.cycle(_FILLER)
+        return " ".join(itertools.islice(stock, length))
     if results:
         return f"{front}Here is what I found: {' '.join(results)}"
     for word in filter(words(ends).__contains__, _SAYINGS):

@@ -127,12 +127,12 @@ class RoutingDecision(Answer):
     def __rich__(self) -> object:
         from lunar_core.types.decision_forms import to_rich
 
-        return to_rich(self)
+        return to_rich(vars(self))
 
     def _repr_html_(self) -> str:
         from lunar_core.types.decision_forms import to_html
 
-        return to_html(self)
+        return to_html(vars(self))
 
 
 class ChatCompletion(Answer):

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lunar_core.types.numbers import plain_number
 from lunar_core.types.steering import STEERING
 
-if TYPE_CHECKING:
-    from lunar_core.types.completions import RoutingDecision
+Fields = Mapping[str, Any]
+"""Those of a RoutingDecision, by name."""
 
 
-def facts_of(decision: RoutingDecision) -> list[tuple[str, str]]:
+def facts_of(decision: Fields) -> list[tuple[str, str]]:
     """What the router said, as names and texts without what would steer a terminal; what it left out is not there."""
     facts = {
-        "model": decision.selected_model,
-        "provider": decision.selected_provider or None,
-        "expected error": _plain(decision.expected_error),
-        "cost-adjusted score": _plain(decision.cost_adjusted_score),
-        "cluster": decision.cluster_id,
-        "reasoning": decision.reasoning or None,
+        "model": decision["selected_model"],
+        "provider": decision["selected_provider"] or None,
+        "expected error": _plain(decision["expected_error"]),
+        "cost-adjusted score": _plain(decision["cost_adjusted_score"]),
+        "cluster": decision["cluster_id"],
+        "reasoning": decision["reasoning"] or None,
     }
     return [
         (name, str(fact).translate(STEERING)) for name, fact in facts.items() if fact is not None
@@ -31,7 +32,7 @@ def _plain(number: float | None) -> str | None:
     return None if number is None else plain_number(number)
 
 
-def to_rich(decision: RoutingDecision) -> Any:  # rich is an extra
+def to_rich(decision: Fields) -> Any:  # rich is an extra
     """A table for rich, which asks for it."""
     from rich.table import Table
     from rich.text import Text
@@ -42,7 +43,7 @@ def to_rich(decision: RoutingDecision) -> Any:  # rich is an extra
     return table
 
 
-def to_html(decision: RoutingDecision) -> str:
+def to_html(decision: Fields) -> str:
     """A table for a notebook."""
     rows = "".join(
         f'<tr><th style="text-align: left">{escape(name)}</th>'

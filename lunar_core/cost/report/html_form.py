@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lunar_core.cost.report.contents import Contents
 from lunar_core.cost.report.sections import facts_of, notes_of, sections_of
 from lunar_core.errors import ConfigurationError
 from lunar_core.extras import install_command
 from lunar_core.version import __version__
 
-if TYPE_CHECKING:
-    from lunar_core.cost.report import Report
 
-
-def to_html(report: Report) -> str:
+def to_html(report: Contents) -> str:
     """The whole page. Raises ConfigurationError where Jinja2 is not installed."""
     try:
         return _render("page.html.j2", report)
@@ -24,7 +22,7 @@ def to_html(report: Report) -> str:
         ) from None
 
 
-def to_fragment(report: Report) -> str | None:
+def to_fragment(report: Contents) -> str | None:
     """The same as a part of another page; None where Jinja2 is not installed."""
     try:
         return _render("report.html.j2", report)
@@ -32,7 +30,7 @@ def to_fragment(report: Report) -> str | None:
         return None
 
 
-def _render(name: str, report: Report) -> str:
+def _render(name: str, report: Contents) -> str:
     text: str = (
         _templates()
         .get_template(name)

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from lunar_core.cost.figures import MOST_ROWS, Key
 from lunar_core.cost.report import charts
+from lunar_core.cost.report.contents import Contents
 from lunar_core.cost.report.periods import periods_of
 from lunar_core.cost.report.text_form import dropped_words, savings_words
 from lunar_core.cost.report.times import distribution, percentile, seconds
@@ -23,9 +23,6 @@ from lunar_core.cost.report.words import (
 )
 from lunar_core.cost.savings import ModelSavings, together
 from lunar_core.cost.totals import Sums, Totals
-
-if TYPE_CHECKING:
-    from lunar_core.cost.report import Report
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Section:
     tables: list[Table] = field(default_factory=list)
 
 
-def sections_of(report: Report) -> list[Section]:
+def sections_of(report: Contents) -> list[Section]:
     """All that there is something to say in."""
     sections = [
         _over_time(report),
@@ -62,7 +59,7 @@ def sections_of(report: Report) -> list[Section]:
     return [section for section in sections if section is not None]
 
 
-def facts_of(report: Report) -> list[tuple[str, str]]:
+def facts_of(report: Contents) -> list[tuple[str, str]]:
     """The totals, each with what it is."""
     total = report.total
     facts = [
@@ -83,7 +80,7 @@ def facts_of(report: Report) -> list[tuple[str, str]]:
     return facts
 
 
-def notes_of(report: Report) -> list[str]:
+def notes_of(report: Contents) -> list[str]:
     """What is to be known of the totals."""
     notes = []
     if report.total.unpriced:
@@ -99,7 +96,7 @@ def notes_of(report: Report) -> list[str]:
 # Spend over time
 
 
-def _over_time(report: Report) -> Section | None:
+def _over_time(report: Contents) -> Section | None:
     if not report.figures.hours:
         return None
     unit, periods = periods_of(report.figures.hours)
@@ -121,7 +118,7 @@ def _over_time(report: Report) -> Section | None:
 # Groups
 
 
-def _by_name(report: Report, index: int) -> Section:
+def _by_name(report: Contents, index: int) -> Section:
     """One of the names that were asked for, over all values of the others."""
     name = shown_name(report.by[index])
     grouped: dict[str | None, Sums] = {}
@@ -142,7 +139,7 @@ def _by_name(report: Report, index: int) -> Section:
     return section
 
 
-def _combined(report: Report) -> Section | None:
+def _combined(report: Contents) -> Section | None:
     if len(report.by) < 2:
         return None
     names = [*map(shown_name, report.by)]
@@ -153,7 +150,7 @@ def _combined(report: Report) -> Section | None:
 
 
 def _spend(
-    report: Report, rows: Sequence[tuple[Key, Totals]], names: Sequence[str]
+    report: Contents, rows: Sequence[tuple[Key, Totals]], names: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
     """A table's head and rows, those after the first ones added up."""
     has_estimates = report.total.unpriced > report.total.unknown
@@ -179,7 +176,7 @@ def _spend(
 # Routing
 
 
-def _routing(report: Report) -> Section | None:
+def _routing(report: Contents) -> Section | None:
     if report.savings is None:
         return None
     models = sorted(
@@ -210,7 +207,7 @@ def _routing_row(name: str, item: ModelSavings) -> list[str]:
 # Times and failures
 
 
-def _times(report: Report) -> Section | None:
+def _times(report: Contents) -> Section | None:
     kinds = {"Latency": report.figures.latency, "First token": report.figures.first_token}
     kinds = {name: counts for name, counts in kinds.items() if counts}
     if not kinds:
@@ -233,7 +230,7 @@ def _percentiles(name: str, counts: Counter[int]) -> list[str]:
     return [name, f"{counts.total():,}", *shares, seconds(max(counts))]
 
 
-def _failures(report: Report) -> Section | None:
+def _failures(report: Contents) -> Section | None:
     failures = report.figures.failures
     if not failures:
         return None
@@ -259,7 +256,7 @@ def _failures(report: Report) -> Section | None:
 # Budgets
 
 
-def _budgets(report: Report) -> Section | None:
+def _budgets(report: Contents) -> Section | None:
     budgets = report.figures.budgets
     if not budgets:
         return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lunar_core.cost.report.contents import Contents
 from lunar_core.cost.report.words import (
     cost_words,
     count_words,
@@ -16,13 +17,10 @@ from lunar_core.cost.report.words import (
 from lunar_core.cost.savings import Savings
 from lunar_core.cost.totals import Totals
 
-if TYPE_CHECKING:
-    from lunar_core.cost.report import Report
-
 MOST_LINES = 50
 
 
-def to_text(report: Report) -> str:
+def to_text(report: Contents) -> str:
     """Lines of text; columns by spaces."""
     head, rows = table_of(report)
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -37,7 +35,7 @@ def to_text(report: Report) -> str:
     return "\n".join([*opening(report), "", *lines, *closing(report)])
 
 
-def to_rich(report: Report) -> Any:  # rich is an extra
+def to_rich(report: Contents) -> Any:  # rich is an extra
     """The same for rich."""
     from rich.console import Group
     from rich.table import Table
@@ -54,7 +52,7 @@ def to_rich(report: Report) -> Any:  # rich is an extra
     return Group(*map(Text, opening(report)), Text(), table, *map(Text, closing(report)))
 
 
-def opening(report: Report) -> list[str]:
+def opening(report: Contents) -> list[str]:
     """What all calls came to."""
     total = report.total
     lines = [f"{count_words(total.calls, 'call')}, {cost_words(total)}"]
@@ -63,7 +61,7 @@ def opening(report: Report) -> list[str]:
     return lines
 
 
-def closing(report: Report) -> list[str]:
+def closing(report: Contents) -> list[str]:
     """What is to be said below the table."""
     lines = []
     if report.dropped:
@@ -91,7 +89,7 @@ def savings_words(savings: Savings) -> list[str]:
     ]
 
 
-def table_of(report: Report) -> tuple[list[str], list[list[str]]]:
+def table_of(report: Contents) -> tuple[list[str], list[list[str]]]:
     """The head and the rows, without columns in which nothing would stand."""
     total, rows = report.total, report.rows[:MOST_LINES]
     has_estimates, has_saved = total.unpriced > total.unknown, total.saved > 0

@@ -1,0 +1,31 @@
+"""What the forms of a report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+from lunar_core.cost.figures import Figures, Key
+from lunar_core.cost.savings import Savings
+from lunar_core.cost.totals import Totals
+
+
+class Contents(Protocol):
+    """A Report, as its forms know it: the forms stand below the class that shows itself in each of them."""
+
+    figures: Figures
+    made_at: datetime
+    by: tuple[str, ...]
+    total: Totals
+    rows: list[tuple[Key, Totals]]
+    savings: Savings | None
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def estimate_sources(self) -> set[str]: ...
+
+    @staticmethod
+    def add_up(rows: Iterable[tuple[Key, Totals]]) -> Totals: ...
