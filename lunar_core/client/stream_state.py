@@ -41,8 +41,8 @@ _FAILURES = (AnswerFailedError, RateLimitError)  # what an event may tell of
 _MARK_OR_SPACE = b"\xef\xbb\xbf \t\r\n"
 _FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _HEAD_BYTES = 64 * 1024
-_FOLD_AT_BYTES = 64 * 1024
-"""How much of a stream is put together at once: more would let an event loop stand still."""
+_FOLD_AT_BYTES = 16 * 1024
+"""After so much of a stream, what was read of it is put together: more at once would let an event loop stand still."""
 
 Final = ChatCompletion | Completion
 
@@ -83,7 +83,7 @@ class StreamState:
             self._kind
         )  # of what was read: a fault must not bring in what came after it
         self._unfolded = 0  # bytes that came since it was folded
-        self._beginning: Assembly | None = Assembly(self._kind)  # of what came, until content did
+        self._beginning = Assembly(self._kind)  # of what came, until content does
         self._route: RoutingDecision | None = None  # to put on the first chunk, if none brings one
 
     # Bytes in
@@ -144,16 +144,22 @@ class StreamState:
     def _arrived(self, payloads: list[bytes]) -> None:
         if payloads:
             self._head = None
-        if self._beginning is None and not self._may_mend(payloads):
-            self.ready.extend(payloads)  # as nearly all of a stream
-            return
-        for payload in map(self._mend, payloads):
-            self.ready.append(payload)
-            if self._beginning is not None:
-                self._beginning.feed(payload)
-                self._refuse_failure(payload)
-                if self._beginning.has_content:
-                    self._begin(self._beginning.get("routing") is not None)
+        early = 0
+        for payload in payloads if not self.primed else ():
+            early += 1
+            if self._has_begun_with(self._mend(payload)):
+                break
+        late = payloads[early:]  # as nearly all of a stream
+        self.ready.extend(map(self._mend, late) if self._may_mend(late) else late)
+
+    def _has_begun_with(self, payload: bytes) -> bool:
+        """Take in an event before which no content has come; whether this one brings it. Raises what it tells of."""
+        self.ready.append(payload)
+        self._beginning.feed(payload)
+        self._refuse_failure(payload)
+        if self._beginning.has_content:
+            self._begin(is_routed=self._beginning.get("routing") is not None)
+        return self.primed
 
     def _fold_at_times(self, size: int) -> None:
         self._unfolded += size
@@ -184,10 +190,12 @@ class StreamState:
             error.partial = self.completion()
             raise
 
-    def _begin(self, routed: bool) -> None:  # noqa: FBT001  # whether the service has told the route
-        self.primed, self._beginning = True, None
+    def _begin(self, *, is_routed: bool) -> None:
+        """The first content has come. ``is_routed``: the service has told the route."""
+        self.primed = True
+        del self._beginning  # of a vast first event it holds all
         self._call.first_content = self._call.runtime.clock()
-        if not routed:
+        if not is_routed:
             self._route = self._call.decision or read_route(self._headers)
             if self._route is not None:
                 self._assembly.add({"routing": self._route.model_dump()})
