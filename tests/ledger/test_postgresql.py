@@ -1,5 +1,6 @@
 """What is PostgreSQL's alone: other tables, sessions that a pooler swaps, a server that goes away."""
 
+import json
 import os
 import subprocess
 import sys
@@ -127,6 +128,74 @@ def test_the_example_on_dasks_workers_books_every_call_in_one_ledger(where):
     assert done.returncode == 0, done.stderr
     assert "All workers' calls are in one ledger: 60 entries" in done.stdout
     assert "60 of 60 answered on 2 workers for 0.00072000 USD" in done.stdout
+
+
+SHARING = """
+import os, signal, sys
+import distributed
+from lunar_core import Budget, Ledger
+from lunar_core.batch import run
+
+def main(where, out, limit):
+    cluster = distributed.LocalCluster(
+        n_workers=3, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster) as client, Ledger.open(where) as ledger:
+        victims = [worker.pid for worker in cluster.workers.values()][:1]
+
+        def kill_in_the_middle(result):
+            if result.answered >= 20 and victims:
+                os.kill(victims.pop(), signal.SIGKILL)
+
+        rows = [
+            {"id": n, "prompt": f"Say hello {n}", "extra_headers": {"x-sandbox-fault": "slow=0.05"}}
+            for n in range(120)
+        ]
+        budget = Budget(calls=int(limit), name="batch", ledger=ledger, warn_at=None)
+        result = run(
+            rows, out, model="gpt-4o-mini", budget=budget, ledger=ledger, scheduler=client,
+            concurrency=4, on_answer=kill_in_the_middle,
+        )
+        state = budget.state()
+    print(result.answered, result.failed, state.spent, state.held)
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+"""
+IN_FLIGHT = 4
+
+
+def test_a_budget_holds_over_dasks_workers_of_which_one_is_killed(where, lunar_sandbox, tmp_path):
+    program, out = tmp_path / "program.py", tmp_path / "out.jsonl"
+    program.write_text(SHARING, encoding="utf-8")
+
+    def run_within(limit):
+        done = subprocess.run(
+            [sys.executable, program, where, out, str(limit)],
+            env=os.environ
+            | {"LUNAR_API_KEY": lunar_sandbox.api_key, "LUNAR_BASE_URL": lunar_sandbox.url},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        ids = [json.loads(line)["id"] for line in out.read_text(encoding="utf-8").splitlines()]
+        assert len(ids) == len(set(ids))
+        return (len(ids), *map(int, done.stdout.split()))
+
+    written, answered, failed, spent, held = run_within(80)
+    assert (written, failed) == (answered, 0)
+    assert len(lunar_sandbox.requests()) <= 80
+    assert spent + held == 80
+    # What the killed one had in flight stays held, as nobody knows what came of it.
+    assert held <= IN_FLIGHT
+    assert spent - answered <= IN_FLIGHT
+    written, answered, failed, spent, held = run_within(200)
+    assert (written, answered, failed) == (120, 120, 0)
+    assert len(lunar_sandbox.requests()) <= 120 + 2 * IN_FLIGHT  # one was killed in each run
+    with Ledger.open(where, read_only=True) as ledger:
+        assert 120 - IN_FLIGHT <= len(ledger) <= spent
 
 
 def test_a_budget_goes_on_after_its_connection_was_ended(where):
