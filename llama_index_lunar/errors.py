@@ -74,23 +74,31 @@ def is_in_words(response: ChatResponse) -> bool:
 
 def make_ignored_error(response: Response, tools: Sequence[str]) -> ToolChoiceIgnoredValueError:
     """The error of an answer in words where one of ``tools`` had to be called."""
-    text = response.text if isinstance(response, CompletionResponse) else response.message.content
-    model = response.additional_kwargs.get("model")
     error = ToolChoiceIgnoredValueError(
-        f"{', '.join(tools)}: expected a tool call, but the answer of {model} was {(text or '')[:SHOWN]!r}. "
-        "Of a model, or a service, that knows no tools, is_function_calling_model=False asks by the prompt",
+        f"{', '.join(tools)}: expected a tool call, but {_describe_words(response)}",
         partial=rebuild_answer(response),
     )
     error.call_id = response.additional_kwargs.get("call_id")
     return error
 
 
+def _describe_words(response: Response) -> str:
+    """What an answer without a tool call says, and how to do without."""
+    text = response.text if isinstance(response, CompletionResponse) else response.message.content
+    model = response.additional_kwargs.get("model")
+    return (
+        f"the answer of {model} was {(text or '')[:SHOWN]!r}. Of a model, or a service, that knows no tools, "
+        "is_function_calling_model=False asks by the prompt"
+    )
+
+
 def explain_missing_call(response: ChatResponse, token_limit: int | None) -> ValueError:
     """Why a response calls no tool."""
     invalid = response.additional_kwargs.get("invalid_tool_calls")
     if not invalid:
-        refusal = find_refusal(response)
-        return refusal or ValueError("Expected at least one tool call, but got 0 tool calls.")
+        return find_refusal(response) or ValueError(
+            f"Expected at least one tool call, but got 0 tool calls: {_describe_words(response)}"
+        )
     arguments = invalid[0].get("function", {}).get("arguments", "")
     truncation = find_truncation(response, arguments, token_limit)
     return truncation or ValueError(

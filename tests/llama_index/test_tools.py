@@ -137,8 +137,10 @@ async def test_a_model_that_calls_several_tools_all_the_same_is_held_to_the_firs
 
 def test_no_tool_call_is_an_error_unless_told_otherwise(llm):
     answer = llm.chat(user("Say hello"))
-    with pytest.raises(ValueError, match="at least one tool call"):
+    with pytest.raises(ValueError, match="at least one tool call") as caught:
         llm.get_tool_calls_from_response(answer)
+    for word in ("gpt-4o-mini", "'hello'", "is_function_calling_model=False"):
+        assert word in str(caught.value)
     assert llm.get_tool_calls_from_response(answer, error_on_no_tool_call=False) == []
 
 
