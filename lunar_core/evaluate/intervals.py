@@ -15,6 +15,8 @@ Interval = tuple[float, float]
 _Z = 1.959963984540054
 """Of 95 %."""
 RESAMPLES = 4_000
+FURTHEST = 2
+"""A difference of two results: the choice won where the control lost, or the other way round."""
 
 
 def wilson_interval(successes: int, trials: int) -> Interval | None:
@@ -34,17 +36,21 @@ def wilson_interval(successes: int, trials: int) -> Interval | None:
 
 
 def bootstrap_interval(differences: Sequence[float], seed: int = 0) -> Interval | None:
-    """The percentile bootstrap's 95 % interval of a mean, of 4,000 resamples; None for fewer than two values.
+    """A 95 % interval of a mean difference (-2 to 2): the percentile bootstrap's, of 4,000 resamples.
 
-    >>> bootstrap_interval([1, 1, 1])
-    (1.0, 1.0)
+    One difference at either end of what is possible is added, as Agresti and Coull add counts. Without them, resamples
+    of values that are alike are alike too, and rare losses that a small sample has not met are ruled out. None for
+    fewer than two values.
+
+    >>> bootstrap_interval([1, 1, 1])[0] < 0  # three wins show nothing
+    True
     """
     if len(differences) < 2:
         return None
+    values = [*differences, -FURTHEST, FURTHEST]
     chance = random.Random(seed)  # noqa: S311  # statistics, and the same at each run
     means = sorted(
-        sum(chance.choices(differences, k=len(differences))) / len(differences)
-        for _ in range(RESAMPLES)
+        sum(chance.choices(values, k=len(values))) / len(values) for _ in range(RESAMPLES)
     )
     return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
 

@@ -227,6 +227,7 @@ def pairs_of(*results):
         (((1, None),), "There was no control"),
         (((0, 0),) * 9, "told no answer from the baseline's"),
         (((1, -1),) * 9, "adds something"),
+        (((1, -1),) * 3, "no more than chance explains"),
         (((1, 1),) * 9, "The control did as well"),
         (((-1, 0),) * 9, "The control did as well"),
         (((1, 0), (0, 1), (1, 0), (0, 0)), "was not shown"),
