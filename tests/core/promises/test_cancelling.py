@@ -6,9 +6,10 @@ import signal
 import threading
 import time
 
+import httpx
 import pytest
 
-from lunar_core import APIStreamError, AsyncLunar, Lunar, Observer
+from lunar_core import APIStreamError, AsyncLunar, AsyncTransport, Lunar, Observer
 from tests.faults_steps import chunk, completion, hang, head, reply, sse, wait
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -121,10 +122,14 @@ async def test_23_a_call_cancelled_while_it_waits_for_a_connection_leaves_none_l
     await client.aclose()
 
 
-async def test_23_a_call_cancelled_before_it_is_written_is_never_sent(way, key, fault_server):
-    """Not even on a connection that is open, and ready to be written to at once."""
+@pytest.mark.parametrize("transport", [None, httpx.AsyncHTTPTransport, AsyncTransport])
+async def test_23_a_call_cancelled_before_it_is_written_is_never_sent(
+    transport, way, key, fault_server
+):
+    """Not even on a connection that is open, and ready to be written to at once; on whatever road."""
     fault_server.always(way.answer())
-    client = AsyncLunar(api_key=key, base_url=fault_server.origin)
+    injected = None if transport is None else httpx.AsyncClient(transport=transport())
+    client = AsyncLunar(api_key=key, base_url=fault_server.origin, http_client=injected)
     await asked(client, way)
 
     async def cancelled_from_the_start():
@@ -135,6 +140,27 @@ async def test_23_a_call_cancelled_before_it_is_written_is_never_sent(way, key, 
         await asyncio.create_task(cancelled_from_the_start())
     await asyncio.sleep(0.05)
     assert len(fault_server.requests) == 1
+    await client.aclose()
+    if injected is not None:
+        await injected.aclose()
+
+
+async def test_23_of_many_calls_at_once_the_first_is_on_its_way_before_the_last_is_built(
+    key, fault_server
+):
+    """What lets a cancellation in must not let all of them get ready first."""
+    fault_server.always(reply(json=completion()))
+    arrived = []
+
+    def slow_key():
+        time.sleep(0.01)
+        arrived.append(len(fault_server.requests))
+        return key
+
+    client = AsyncLunar(api_key=slow_key, base_url=fault_server.origin)
+    for _ in range(2):  # the first time, all wait for their connections
+        await asyncio.gather(*(client.chat.completions.create(**QUESTION) for _ in range(8)))
+    assert arrived[-1] > 8
     await client.aclose()
 
 
