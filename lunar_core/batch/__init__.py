@@ -44,8 +44,9 @@ def run(
 
     ``rows``: dicts, or the path of a file of JSON lines, ``{"id", "prompt" | "messages", …}``; further keys are
     parameters of the call. ``model`` and ``max_tokens`` are those of rows that name none. A line of ``out`` is
-    ``{"id", "text", "model", "cost_usd", "usage"}`` or ``{"id", "error"}``; the last one of an id counts. Rows that
-    ``out`` answers already are skipped, failed ones are asked again. ``concurrency``: calls at once, of each worker.
+    ``{"id", "text", "model", "cost_usd", "usage"}``, with ``"tool_calls"`` where the model made some, or
+    ``{"id", "error"}``; the last one of an id counts. Rows that ``out`` answers already are skipped, failed ones are
+    asked again. One batch at a time writes ``out``. ``concurrency``: calls at once, of each worker.
 
     ``budget`` and ``ledger`` are observers of every call. A budget that refuses ends the batch once no call under way
     may give anything back; what was not sent is counted as ``unsent``. ``scheduler``: a ``distributed.Client`` on whose
@@ -53,7 +54,8 @@ def run(
     ledger only on PostgreSQL. ``client`` makes the calls otherwise (default: ``AsyncLunar()``); it is left open.
     ``on_answer`` is told of the result so far after each line.
 
-    Raises RowError (a ConfigurationError) that names the first row at fault, before anything is sent.
+    Raises RowError (a ConfigurationError) that names the first row at fault, and ConfigurationError for an ``out`` that
+    holds something else or is being written, before anything is sent; OSError where ``out`` can no longer be written.
     """
     checked_count(concurrency, "concurrency", least=1)
     if budget is not None and not isinstance(budget, Budget):

@@ -142,11 +142,14 @@ async def _ask(
 
 
 def _line(row_id: RowId, answer: ChatCompletion) -> dict[str, Any]:
-    usage = answer.usage
-    return {
+    usage, message = answer.usage, answer.choices[0].message
+    line: dict[str, Any] = {
         "id": row_id,
-        "text": answer.choices[0].message.content or "",
+        "text": message.content or "",
         "model": answer.model,
         "cost_usd": None if usage is None else usage.total_cost_usd,
         "usage": None if usage is None else usage.model_dump(mode="json", exclude_none=True),
     }
+    if message.tool_calls:  # all that such an answer may say
+        line["tool_calls"] = message.model_dump(mode="json", exclude_none=True)["tool_calls"]
+    return line

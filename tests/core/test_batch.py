@@ -54,6 +54,14 @@ def test_rows_take_messages_and_any_parameter_of_the_call(lunar, out, lunar_sand
     assert lines_of(out)[0]["model"] != "router"
 
 
+def test_calls_of_tools_are_part_of_an_answer(lunar, out):
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    rows = [{"id": 1, "prompt": "Add.", "tools": [tool], "tool_choice": "required"}]
+    run(rows, out, client=lunar, model="gpt-4o-mini")
+    (line,) = lines_of(out)
+    assert [call["function"]["name"] for call in line["tool_calls"]] == ["add"]
+
+
 WRONG = {
     "no id": {"prompt": "hi"},
     "an id of truth": {"id": True, "prompt": "hi"},
