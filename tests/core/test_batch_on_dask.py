@@ -12,7 +12,7 @@ from lunar_core.batch import run
 
 def main():
     cluster = distributed.LocalCluster(
-        n_workers=3, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=3, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     )
     with cluster, distributed.Client(cluster) as client:
         victim = next(iter(cluster.workers.values())).pid
@@ -69,7 +69,7 @@ from lunar_core.batch import run
 
 if __name__ == "__main__":
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     )
     with cluster, distributed.Client(cluster) as client, Ledger.open(sys.argv[1]) as stored:
         for observer in (

@@ -138,7 +138,7 @@ from lunar_core.batch import run
 
 def main(where, out, limit):
     cluster = distributed.LocalCluster(
-        n_workers=3, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=3, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     )
     with cluster, distributed.Client(cluster) as client, Ledger.open(where) as ledger:
         victims = [worker.pid for worker in cluster.workers.values()][:1]

@@ -130,7 +130,7 @@ def _read_budgets(connection: Connection, most: int) -> list[BudgetFigures]:
         columns.starts_at == sums.c.newest,
     )
     statement = (
-        select(budgets, sums.c.spent, sums.c.refused)
+        select(budgets, sums.c.spent.label("all_spent"), sums.c.refused.label("all_refused"))
         .join(sums, newest)
         .order_by(desc(sums.c.refused), desc(sums.c.spent), columns.name, columns.key)
         .limit(most)
@@ -144,8 +144,8 @@ def _read_budgets(connection: Connection, most: int) -> list[BudgetFigures]:
             window=row[columns.period],
             unit=row[columns.unit],
             limit=shown(row[columns.limit_last_used], row[columns.unit]),
-            spent=shown(int(row[sums.c.spent]), row[columns.unit]),
-            refused=int(row[sums.c.refused]),
+            spent=shown(int(row["all_spent"]), row[columns.unit]),
+            refused=int(row["all_refused"]),
         )
         for row in rows.mappings()
     ]
