@@ -23,6 +23,7 @@ from langchain_lunar.connection import COST_TAGS, LunarConnection, check_paramet
 from langchain_lunar.errors import model_error
 from langchain_lunar.metadata import added_up, metadata_of, token_usage
 from langchain_lunar.migration import as_parameter
+from langchain_lunar.tracing import within_run
 from lunar_core import Completion, LunarError, bridge
 from lunar_core.types.completions import TextChoice
 from lunar_core.version import __version__
@@ -122,11 +123,13 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         model = self._with(kwargs)
+        only_run = run_manager if len(prompts) == 1 else None  # it is that of the first prompt
 
         def ask(prompt: str) -> Completion:
             try:
                 params = model._plain_params(prompt, stop)
-                answer: Completion = model.clients.sync.completions.create(**params)
+                with within_run(only_run):
+                    answer: Completion = model.clients.sync.completions.create(**params)
             except LunarError as error:
                 raise model_error(error) from None
             return answer
@@ -144,12 +147,14 @@ class LunarLLM(LunarConnection, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         model = self._with(kwargs)
+        only_run = run_manager if len(prompts) == 1 else None
 
         async def ask(prompt: str) -> Completion:
             client = model.clients.asynchronous
             try:
                 params = model._plain_params(prompt, stop)
-                answer: Completion = await client.completions.create(**params)
+                with within_run(only_run):
+                    answer: Completion = await client.completions.create(**params)
             except LunarError as error:
                 raise model_error(error) from None
             return answer
@@ -170,7 +175,9 @@ class LunarLLM(LunarConnection, BaseLLM):
     ) -> Iterator[GenerationChunk]:
         try:
             params = self._with(kwargs)._stream_params(prompt, stop)
-            with self.clients.sync.completions.create(**params) as stream:
+            with within_run(run_manager):
+                stream = self.clients.sync.completions.create(**params)
+            with stream:
                 named = {"call_id": stream.call.call_id}
                 for chunk in stream.plain_chunks():
                     piece = _text_chunk(chunk, named)
@@ -195,7 +202,9 @@ class LunarLLM(LunarConnection, BaseLLM):
     ) -> AsyncIterator[GenerationChunk]:
         try:
             params = self._with(kwargs)._stream_params(prompt, stop)
-            async with await self.clients.asynchronous.completions.create(**params) as stream:
+            with within_run(run_manager):
+                stream = await self.clients.asynchronous.completions.create(**params)
+            async with stream:
                 named = {"call_id": stream.call.call_id}
                 async for chunk in stream.plain_chunks():
                     piece = _text_chunk(chunk, named)
