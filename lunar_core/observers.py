@@ -148,7 +148,7 @@ class Outcome:
     cost_weight: float | None = None
     """What the router was told of it."""
     from_finalizer: bool = False
-    """Whether a dropped stream tells of it, perhaps from the garbage collector: take no lock then, hand it over."""
+    """Whether it is of a stream that was dropped, told of in a thread of its own."""
     read_answer: Callable[[], ChatCompletion | Completion | None] | None = field(
         default=None, repr=False, compare=False
     )
@@ -180,8 +180,8 @@ class Observer(Protocol):
     def after(self, outcome: Outcome, /) -> None:
         """Told once per call that ``before`` let through. What it raises is logged: the answer was paid for.
 
-        A stream that is dropped is told of by the garbage collector, which may run inside any other code of this
-        thread: take no lock here that such code could hold.
+        A stream that was dropped is told of in a thread of its own: the garbage collector finds it, perhaps inside
+        code that holds a lock which is wanted here.
         """
 
 

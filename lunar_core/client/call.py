@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from lunar_core.client.apart import run_apart
 from lunar_core.client.attempts import Policy
 from lunar_core.client.logs import log_observer_failure, log_outcome, log_route, logs_outcomes
 from lunar_core.client.notices import CostNotice
@@ -251,6 +252,12 @@ class Call:
             cost_weight=self.cost_weight,
             read_answer=read_answer,
         )
+        if self.is_finalized:
+            run_apart(lambda: self._tell(outcome))
+        else:
+            self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
         log_outcome(outcome)
         for observer in self.observers:
             try:

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Protocol
 
 from lunar_core.client.call import Call
-from lunar_core.client.responses import AsyncResponse, Response
+from lunar_core.client.responses import AsyncResponse, Response, start_in_loop
 
 
 class SyncCloser(Protocol):
@@ -50,10 +50,4 @@ def close_soon(stream: AsyncCloser) -> None:
 
 def _close_in_loop(loop: asyncio.AbstractEventLoop, stream: AsyncCloser) -> None:
     stream.leave()
-    # A loop that is about to close cancels this; then the connection goes with the loop.
-    task = loop.create_task(stream.release())
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
-
-
-_closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+    start_in_loop(loop, stream.release)

@@ -17,6 +17,7 @@ _MAX_HEAD_BYTES = 100 * 1024
 _MAX_LINE_BYTES = 4 * 1024  # the size of a chunk, or a trailer
 _MAX_TRAILER_BYTES = 64 * 1024
 _ONE_WRITE_BYTES = 64 * 1024
+_MOST_INTERIM = 1_000  # heads of 1xx: a server may say "not yet" each second of a long call, and not without end
 _CLOSE = re.compile(rb"(?:^|,)\s*close\s*(?:,|$)", re.IGNORECASE)
 
 # RFC 9112, section 7.1. Extensions, behind a semicolon, mean nothing to anybody.
@@ -63,6 +64,7 @@ class Exchange:
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._keeps_alive = False
         self._is_head_request = False
+        self._interim = 0
 
     def written(self, request: Request) -> list[bytes]:
         """The request, to be written piece by piece: mostly one, which is one packet."""
@@ -82,6 +84,11 @@ class Exchange:
             self._h11.receive_data(data)
             event = self._h11.next_event()
             while isinstance(event, h11.InformationalResponse):
+                self._interim += 1
+                if self._interim > _MOST_INTERIM:
+                    raise httpcore.RemoteProtocolError(
+                        f"no answer from the service: more than {_MOST_INTERIM:,} times 1xx, which is none yet"
+                    )
                 event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
             why = f"it does not speak HTTP ({error})" if data else "it hung up"

@@ -14,7 +14,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -258,7 +258,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
         self._idle: deque[AsyncConnection] = deque()
         self._busy: set[AsyncConnection] = set()
         self._is_closed = False
-        self._until_loop_ends: AsyncIterator[None] | None = None
+        self._until_loop_ends: AsyncGenerator[None] | None = None
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         deadline = Deadline(request.extensions.get("deadline"))
@@ -320,7 +320,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
         while self._idle and now - self._idle[0].idle_since > self._options.keepalive:
             await self._idle.popleft().aclose()
 
-    async def _abort_with_loop(self) -> AsyncIterator[None]:
+    async def _abort_with_loop(self) -> AsyncGenerator[None]:
         # asyncio.run() ends by closing the async generators that are still open: the one moment at which a loop that
         # is about to go says so. Without it the sockets would outlive the loop. Nothing is awaited here, because the
         # generator may also be finalized where no loop turns any more (nest_asyncio).
@@ -342,6 +342,8 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
             connection.abort()  # whoever waits for it closes it
         while self._idle:
             await self._idle.pop().aclose()
+        if self._until_loop_ends is not None:
+            await self._until_loop_ends.aclose()
 
     # What httpcore's pool wants to know
 

@@ -13,14 +13,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import anyio
 
 from lunar_core.client.addresses import shut_down
-from lunar_core.errors import APITimeoutError, LunarError
+from lunar_core.errors import APIStreamError, APITimeoutError, LunarError
 
 DRAIN_SECONDS = 0.1
 """How long a reader may wait for the end of a body behind its last event: more than a delayed ACK takes (40 ms)."""
@@ -30,6 +30,7 @@ Explain = Callable[[Exception], LunarError]
 _open: set[Response | AsyncResponse] = set()
 _dropped: deque[Response] = deque()
 _async_dropped: deque[AsyncResponse] = deque()
+_closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 def close_dropped() -> None:
@@ -45,12 +46,26 @@ async def async_close_dropped() -> None:
         await _async_dropped.popleft().aclose()
 
 
+def start_in_loop(
+    loop: asyncio.AbstractEventLoop, close: Callable[[], Coroutine[object, object, None]]
+) -> None:
+    """To be called in the loop. One that is about to close cancels it; then the connection goes with the loop."""
+    task = loop.create_task(close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
 def home() -> tuple[int, asyncio.AbstractEventLoop | None]:
     """Where connections opened now belong: to this process, and to the event loop that runs, if any."""
+    return os.getpid(), running_loop()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop of asyncio's kind that runs here, if any."""
     try:
-        return os.getpid(), asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return os.getpid(), None
+        return None
 
 
 def _mark_inherited() -> None:
@@ -164,6 +179,11 @@ class AsyncResponse:
 
     async def read(self) -> bytes | None:
         """The next piece of the body as it came, or None at its end. Raises LunarError."""
+        if running_loop() is not self.home[1]:
+            raise APIStreamError(
+                "the stream belongs to the event loop that opened it, and cannot be read in another one (each "
+                "asyncio.run() has its own)"
+            )
         try:
             if self._ends is None:
                 return await self._take()
@@ -192,7 +212,11 @@ class AsyncResponse:
 
     async def aclose(self) -> None:
         """Let go of the connection. If another task reads from it, that ends now, and the task does the rest."""
-        if self.home[0] != os.getpid():  # a forked child leaves its parent's alone
+        pid, loop = self.home
+        if pid != os.getpid():  # a forked child leaves its parent's alone
+            return
+        if loop is not None and loop is not running_loop():
+            self._close_in(loop)
             return
         _open.discard(self)
         self._is_closed = True
@@ -202,6 +226,12 @@ class AsyncResponse:
             await self._answer.aclose()
         elif is_http11(self._answer) and (stream := stream_of(self._answer)) is not None:
             await stream.aclose()
+
+    def _close_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.call_soon_threadsafe(start_in_loop, loop, self.aclose)
+        except RuntimeError:  # the loop has ended, and its connections with it
+            _open.discard(self)
 
     def abandon(self) -> None:
         """Its reader has dropped it, and it is not to be closed in its own event loop: that has ended, or is none."""

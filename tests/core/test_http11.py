@@ -84,6 +84,19 @@ def test_interim_answers_are_passed_over():
     assert (head.status, head.headers) == (200, [(b"content-length", b"0")])
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_they_have_an_end(at_once):
+    early, whole = b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 204 No\r\n\r\n"
+
+    def reads(count):
+        return [early * count] if at_once else [early] * count
+
+    _, head = answered(*reads(1_000), whole)
+    assert head.status == 204
+    with pytest.raises(httpcore.RemoteProtocolError, match="more than 1,000 times 1xx"):
+        answered(*reads(1_001), whole)
+
+
 @pytest.mark.parametrize(
     "sent",
     [

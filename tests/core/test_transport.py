@@ -438,6 +438,25 @@ async def test_aclose_ends_what_other_tasks_wait_for(key, fault_server):
     assert len(caught.value.attempts) == 1
 
 
+@pytest.mark.parametrize("proxy", [None, "http", "https", "socks5"])
+@pytest.mark.parametrize("waits_for", ["the connection", "the handshake, or the proxy"])
+async def test_aclose_ends_what_is_connecting(waits_for, proxy, key, fault_server, monkeypatch):
+    fault_server.greet(hang)
+    with nobody_accepts() as dead:
+        origin = dead if waits_for == "the connection" else fault_server.origin
+        if proxy is not None:
+            monkeypatch.setenv("all_proxy", origin.replace("http", proxy))
+        base_url = origin.replace("http:", "https:") if proxy is None else "https://lunar.test"
+        client = AsyncLunar(key, base_url=base_url, timeout=30, max_retries=3)
+        call = asyncio.create_task(client.chat.completions.create(**QUESTION))
+        await asyncio.sleep(0.2)
+        await client.aclose()
+        with pytest.raises(APIConnectionError, match="this client was closed") as caught:
+            await asyncio.wait_for(call, 1)
+        assert not caught.value.was_sent
+        assert len(caught.value.attempts) == 1
+
+
 def test_a_child_that_closes_the_client_leaves_its_parents_call_alone(key, fault_server, run_apart):
     program = """
         import json, os, sys, threading, time
