@@ -14,7 +14,6 @@ from langchain_core.load.serializable import (
     SerializedConstructor,
     SerializedNotImplemented,
 )
-from pydantic import BaseModel
 
 from lunar_core.bridge import without_functions
 
@@ -83,14 +82,6 @@ FIELD_DESCRIPTIONS = {
     "verbose": "Whether LangChain prints what is sent and what comes.",
 }
 """What langchain-core's own fields are: its classes carry no descriptions that a program can read."""
-
-
-def describe_fields(cls: type[BaseModel]) -> None:
-    """Describe the fields that ``cls`` has of langchain-core."""
-    for name, description in FIELD_DESCRIPTIONS.items():
-        field = cls.model_fields.get(name)
-        if field is not None and field.description is None:
-            field.description = description
 
 
 # The spans that tracers keep for a run. ``tests/ecosystem`` tries each beside the tracer itself.

@@ -26,8 +26,8 @@ from pydantic import (
 from typing_extensions import Self
 
 from langchain_lunar.compat import (
+    FIELD_DESCRIPTIONS,
     allow_loading,
-    describe_fields,
     forget_serialized,
     without_functions_in,
 )
@@ -112,7 +112,7 @@ class LunarConnection(Serializable):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        describe_fields(cls)
+        bridge.describe_fields(cls, FIELD_DESCRIPTIONS)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:

@@ -34,13 +34,7 @@ if TYPE_CHECKING:
     from langchain_lunar.keywords import CommonKeywords
 
 _SENT = (
-    "temperature",
-    "max_tokens",
-    "top_p",
-    "stop",
-    "n",
-    "presence_penalty",
-    "frequency_penalty",
+    *bridge.SAMPLING_FIELDS,
     "seed",
     "user",
     "provider",

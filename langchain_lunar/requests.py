@@ -33,13 +33,7 @@ from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.tool_names import fit_names
 
 SENT_FIELDS = (
-    "temperature",
-    "max_tokens",
-    "top_p",
-    "stop",
-    "n",
-    "presence_penalty",
-    "frequency_penalty",
+    *bridge.SAMPLING_FIELDS,
     "seed",
     "logprobs",
     "top_logprobs",

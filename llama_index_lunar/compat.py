@@ -17,7 +17,6 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
-from pydantic import BaseModel
 
 FIELD_DESCRIPTIONS = {
     "callback_manager": "Callback handlers of LlamaIndex's, told of each call of this LLM.",
@@ -28,14 +27,6 @@ FIELD_DESCRIPTIONS = {
     "timestamp": "When it was told.",
 }
 """What LlamaIndex's own fields are, where its classes do not say it themselves."""
-
-
-def describe_fields(cls: type[BaseModel]) -> None:
-    """Describe the fields that ``cls`` has of LlamaIndex."""
-    for name, description in FIELD_DESCRIPTIONS.items():
-        field = cls.model_fields.get(name)
-        if field is not None and field.description is None:
-            field.description = description
 
 
 def extend_messages(llm: LLM, messages: list[ChatMessage]) -> list[ChatMessage]:

@@ -45,7 +45,7 @@ from llama_index_lunar.arguments import (
 )
 from llama_index_lunar.attribution import attributed
 from llama_index_lunar.client_call import ClientCall
-from llama_index_lunar.compat import describe_fields
+from llama_index_lunar.compat import FIELD_DESCRIPTIONS
 from llama_index_lunar.endpoints import (
     aclosing_stream,
     chat_events,
@@ -616,7 +616,7 @@ class LunarLLM(FunctionCallingLLM):
         await self._clients.aclose()
 
 
-describe_fields(LunarLLM)
+bridge.describe_fields(LunarLLM, FIELD_DESCRIPTIONS)
 
 # LlamaIndex looks these signatures up with every call; kept, they cost it next to nothing.
 for _name in ("chat", "stream_chat", "complete", "stream_complete"):

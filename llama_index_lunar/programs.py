@@ -234,46 +234,27 @@ class BySchema(Generic[M]):
 
 
 class ByPrompt(Generic[M]):
-    """By asking for it: the schema stands in the prompt, the object somewhere in the answer's text."""
+    """By asking for it: the schema stands in the prompt, the object somewhere in the answer's text.
 
-    is_chat = True
+    ``is_chat``: whether the model chats, or completes texts.
+    """
 
-    def __init__(self, llm: LLM, output_cls: type[M]) -> None:
+    def __init__(self, llm: LLM, output_cls: type[M], *, is_chat: bool) -> None:
         self._llm = llm
         self.output_cls = output_cls
+        self.is_chat = is_chat
 
     def arguments(
         self, prompt: BasePromptTemplate, prompt_args: JSONObject, llm_kwargs: JSONObject
     ) -> JSONObject:
-        """The arguments of ``chat()``."""
-        messages = prompt.format_messages(llm=self._llm, **prompt_args)
-        messages = compat.extend_messages(self._llm, messages)
-        return {**llm_kwargs, "messages": _Parser(self.output_cls).format_messages(messages)}
-
-    def text(self, answer: Response) -> str:
-        """The text from its first brace on, as far as it has come."""
-        return _from_brace(answer)
-
-    def read(self, answer: Response, token_limit: int | None) -> M:
-        """The object in the text. Raises ValueError where there is none, or half a one."""
-        return _find_object(self.output_cls, answer, token_limit)
-
-
-class ByTextPrompt(Generic[M]):
-    """By asking a model that completes texts."""
-
-    is_chat = False
-
-    def __init__(self, llm: LLM, output_cls: type[M]) -> None:
-        self._llm = llm
-        self.output_cls = output_cls
-
-    def arguments(
-        self, prompt: BasePromptTemplate, prompt_args: JSONObject, llm_kwargs: JSONObject
-    ) -> JSONObject:
-        """The arguments of ``complete()``."""
+        """The arguments of ``chat()``, or of ``complete()``."""
+        parser = _Parser(self.output_cls)
+        if self.is_chat:
+            messages = prompt.format_messages(llm=self._llm, **prompt_args)
+            messages = compat.extend_messages(self._llm, messages)
+            return {**llm_kwargs, "messages": parser.format_messages(messages)}
         text = compat.extend_prompt(self._llm, prompt.format(llm=self._llm, **prompt_args))
-        return {**llm_kwargs, "prompt": _Parser(self.output_cls).format(text)}
+        return {**llm_kwargs, "prompt": parser.format(text)}
 
     def text(self, answer: Response) -> str:
         """The text from its first brace on, as far as it has come."""
@@ -281,7 +262,12 @@ class ByTextPrompt(Generic[M]):
 
     def read(self, answer: Response, token_limit: int | None) -> M:
         """The object in the text. Raises ValueError where there is none, or half a one."""
-        return _find_object(self.output_cls, answer, token_limit)
+        try:
+            result: M = _Parser(self.output_cls).parse(_text_of(answer))
+        except ValueError as error:
+            unfinished = find_truncation(answer, _from_brace(answer), token_limit)
+            raise unfinished or find_refusal(answer) or error from None
+        return result
 
 
 class _Parser(PydanticOutputParser[M]):
@@ -321,16 +307,6 @@ def _validate(output_cls: type[M], text: str, answer: Response, token_limit: int
 def _from_brace(answer: Response) -> str:
     _, brace, rest = _text_of(answer).partition("{")
     return brace + rest
-
-
-def _find_object(output_cls: type[M], answer: Response, token_limit: int | None) -> M:
-    """The object somewhere in the answer's text."""
-    try:
-        result: M = _Parser(output_cls).parse(_text_of(answer))
-    except ValueError as error:
-        unfinished = find_truncation(answer, _from_brace(answer), token_limit)
-        raise unfinished or find_refusal(answer) or error from None
-    return result
 
 
 def _text_of(answer: Response) -> str:

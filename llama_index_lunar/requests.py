@@ -30,13 +30,7 @@ A = TypeVar("A", bound=ChatResponse | CompletionResponse)
 
 # Fields of the LLM that are sent as they are, where they are set.
 _SENT_FIELDS = (
-    "temperature",
-    "max_tokens",
-    "top_p",
-    "stop",
-    "n",
-    "presence_penalty",
-    "frequency_penalty",
+    *bridge.SAMPLING_FIELDS,
     "provider",
     "logprobs",
     "reasoning_effort",

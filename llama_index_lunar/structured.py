@@ -28,7 +28,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from llama_index_lunar.attribution import attributed
 from llama_index_lunar.endpoints import aclosing_stream, chat_events, close_at_end, closing_stream
-from llama_index_lunar.programs import ByPrompt, BySchema, ByTextPrompt, ByTool, LunarProgram, Way
+from llama_index_lunar.programs import ByPrompt, BySchema, ByTool, LunarProgram, Way
 from llama_index_lunar.requests import Requests
 
 dispatcher = get_dispatcher(__name__)
@@ -133,8 +133,7 @@ class StructuredOutput:
         ):
             way = ByTool(llm, output_cls, self._requests)
         elif mode == PydanticProgramMode.LLM or is_default:
-            by_prompt = ByPrompt if fields.is_chat_model else ByTextPrompt
-            way = by_prompt(llm, output_cls)
+            way = ByPrompt(llm, output_cls, is_chat=fields.is_chat_model)
         else:  # Other packages' programs may write into the prompt: into a copy of it, then.
             return get_program_for_llm(
                 output_cls, prompt.model_copy(), llm, pydantic_program_mode=mode

@@ -7,7 +7,8 @@ from typing import Any
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index_instrumentation.base import BaseEvent
 
-from llama_index_lunar.compat import describe_fields
+from llama_index_lunar.compat import FIELD_DESCRIPTIONS
+from lunar_core import bridge
 from lunar_core.cost.entries import Entry, entry_from_metadata
 from lunar_core.observers import Status
 from lunar_core.types.attempt import Attempt
@@ -93,4 +94,4 @@ def entry_labels(span_id: str | None, agent: str | None) -> dict[str, object]:
     return {name: value for name, value in labels.items() if value is not None}
 
 
-describe_fields(LunarUsageEvent)
+bridge.describe_fields(LunarUsageEvent, FIELD_DESCRIPTIONS)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any
 
-from pydantic import PlainSerializer
+from pydantic import BaseModel, PlainSerializer
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_jsonable_python
 
@@ -39,6 +39,17 @@ CostWeight = Annotated[
 ]
 """A model's field: how cost is weighed in routing, or a function that is asked for each request and stored nowhere."""
 
+
+SAMPLING_FIELDS = (
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "stop",
+    "n",
+    "presence_penalty",
+    "frequency_penalty",
+)
+"""What every model of both frameworks has as fields, and sends under the same names where they have a value."""
 
 _OF_CALLS = frozenset({"execute", "messages", "prompt"})
 
@@ -265,3 +276,11 @@ def parse_output(
     JSON that did not come whole, and ValueError for what is no JSON at all.
     """
     return parse_json_output(text, finish_reason=finish_reason, token_limit=token_limit)
+
+
+def describe_fields(cls: type[BaseModel], descriptions: Mapping[str, str]) -> None:
+    """Describe the fields that ``cls`` has of its framework, where the framework does not."""
+    for name, description in descriptions.items():
+        field = cls.model_fields.get(name)
+        if field is not None and field.description is None:
+            field.description = description

@@ -13,24 +13,17 @@ import shutil
 import subprocess
 import sys
 
+import debian
+
 
 def find_program() -> str | None:
     """The browser, if it is here."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def install() -> str:
+def install_program() -> str:
     """Install Debian's package."""
-    as_root = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "chromium"]):
-        try:
-            subprocess.run(
-                [*as_root, *command],
-                check=True,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
-            sys.exit(f"Chromium is not here and cannot be installed: {error}")
+    debian.install("chromium", "Chromium")
     program = find_program()
     if program is None:
         sys.exit("Chromium was installed, and is nowhere to be found")
@@ -40,5 +33,5 @@ def install() -> str:
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         sys.exit(__doc__)
-    environment = {**os.environ, "TEST_CHROMIUM": find_program() or install()}
+    environment = {**os.environ, "TEST_CHROMIUM": find_program() or install_program()}
     sys.exit(subprocess.run(sys.argv[1:], check=False, env=environment).returncode)

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import debian
+
 PATIENCE = 60
 """Seconds until the server answers."""
 
@@ -30,7 +32,7 @@ PATIENCE = 60
 @contextmanager
 def server() -> Iterator[str]:
     """Start a server, and give its URL."""
-    programs = find_programs() or install()
+    programs = find_programs() or install_programs()
     account = account_to_run_as()
     with tempfile.TemporaryDirectory(prefix="lunar-postgres-") as name:
         folder, password = Path(name), secrets.token_hex(16)
@@ -80,18 +82,9 @@ def find_programs() -> Path | None:
     return None if found is None else Path(found).parent
 
 
-def install() -> Path:
+def install_programs() -> Path:
     """Install Debian's package."""
-    as_root = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "postgresql"]):
-        try:
-            subprocess.run(
-                [*as_root, *command],
-                check=True,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
-            sys.exit(f"PostgreSQL is not here and cannot be installed: {error}")
+    debian.install("postgresql", "PostgreSQL")
     programs = find_programs()
     if programs is None:
         sys.exit("PostgreSQL was installed, and its programs are nowhere to be found")

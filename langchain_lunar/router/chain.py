@@ -24,7 +24,7 @@ from langchain_core.runnables.config import ensure_config, patch_config
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from langchain_lunar.chat_models import ChatLunar
-from langchain_lunar.compat import allow_loading, describe_fields, without_functions_in
+from langchain_lunar.compat import FIELD_DESCRIPTIONS, allow_loading, without_functions_in
 from langchain_lunar.parsers import make_parser
 from langchain_lunar.router.chooser import RouteChooser
 from langchain_lunar.router.route import TAG, Model, adispatch_decision, dispatch_decision
@@ -415,4 +415,4 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         return {**state, "__pydantic_private__": private}
 
 
-describe_fields(LunarRouterChain)
+bridge.describe_fields(LunarRouterChain, FIELD_DESCRIPTIONS)
