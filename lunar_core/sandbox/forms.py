@@ -3,9 +3,8 @@
 A JSON schema is filled. Else the form is the JSON below the heading that the prompt ends with
 (``<Output>``), where it stood before, or the last JSON of a prompt that asks for JSON. It is filled
 as its schema would be: but ``CAPITALS`` stay, so do numbers whose name the prompt does not have,
-and a key of JSON above the form becomes one of the last JSON.
-
-What stands below ``Example response:`` is the answer as it is.
+and a key of JSON above the form becomes one of the last JSON. What stands below ``Example
+response:`` is the answer as it is.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ _HEADING = re.compile(r"\n(<[\w ]+>|[\w ]+:)\s*\Z")
 _EXAMPLE = re.compile(r"(?ims)^example (?:response|answer|output):\s*\n(.+?)(?:\n\s*\n|\Z)")
 _KINDS = {"int": "integer", "float": "number", "bool": "boolean", "NoneType": "null"}
 _DECODER = json.JSONDecoder()
-_MOST_BRACKETS = 1_000
-"""Places of a text that are tried for JSON."""
+_MOST_TRIES = 1_000
 
 
 class Shown(NamedTuple):
@@ -82,7 +80,7 @@ def _find_form(text: str, shown: Sequence[Shown]) -> Shown | None:
 
 def _json_in(text: str) -> Iterator[Shown]:
     end = 0
-    for _ in range(_MOST_BRACKETS):
+    for _ in range(_MOST_TRIES):
         if (bracket := re.compile(r"[{\[]").search(text, end)) is None:
             return
         end = bracket.end()

@@ -7,8 +7,8 @@ One rule: the first valid answer, the prompt's quoted words, names and numbers b
   *required* always calls: what fits and is new, else what is new, else the first. Nothing is called
   a third time with the same arguments, since that has no end.
 - **JSON**, by a schema or as the prompt shows it, is filled: :mod:`~lunar_core.sandbox.values`.
-- **Texts**: ``Say X``, ``Repeat: X``: ``X``. ``N words``, ``count to N``: N words. Else a sentence
-  with the tools' results, one of :data:`_SAYINGS`, or one that quotes the prompt.
+- **Texts**: ``Say X``: ``X``. ``N words``, ``count to N``: N words. Else a sentence with the tools'
+  results, one of :data:`_SAYINGS`, or one that quotes the prompt.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lunar_core.sandbox.answers import Messages
     from lunar_core.sandbox.catalogue import Model
 
+JSON = Mapping[str, Any]
+
 _COMMON = frozenset(words("and ask call for from get give list make set the use with"))
 _COMMAND = re.compile(
     r"(?is)\s*(?:please\s+)?(?:repeat|say|echo|(?:reply|answer|respond) with)\b"
@@ -49,18 +51,13 @@ _SAYINGS = {
 
 
 def generate(
-    model: Model | None, messages: Messages, options: Mapping[str, Any], script: Draft | None = None
+    model: Model | None, messages: Messages, options: JSON, script: Draft | None
 ) -> list[Choice]:
-    """Answer messages ``n`` times.
+    """Answer messages ``n`` times; a reasoning model thinks aloud first.
 
-    Args:
-        model: who answers; a reasoning model thinks aloud first. None: one outside the catalogue.
-        messages: as in the request.
-        options: the request's other fields, as far as the dialect reads them.
-        script: what to answer instead of what the rule says. Limits and stops hold for it, too.
-
-    Raises:
-        ServiceError: 400, if the rule would call a tool with the same arguments for ever.
+    ``model`` is None outside the catalogue; ``options`` are the request's other fields, as far as
+    the dialect reads them; a ``script`` is written within their limits instead of what the rule
+    says. Raises ServiceError (400) if a tool would be called with the same arguments for ever.
     """
     start = " ".join(last_prompt(messages)[0][:500].split()[:12])
     reasons = (model and model.reasons) or options.get("reasoning_effort")
@@ -69,7 +66,7 @@ def generate(
     return [write(draft, options, thinking) for draft in drafts]
 
 
-def _draft(messages: Messages, options: Mapping[str, Any], index: int) -> Draft:
+def _draft(messages: Messages, options: JSON, index: int) -> Draft:
     """Decide by the rule what is said, or which tools are called."""
     prompt, name = last_prompt(messages)
     if calls := _choose_calls(messages, options, prompt):
@@ -91,13 +88,11 @@ def _draft(messages: Messages, options: Mapping[str, Any], index: int) -> Draft:
     return Draft(f"(choice {index + 1}) {text}" if index else text)
 
 
-def _fill(schema: Mapping[str, Any], prompt: str | PromptValues) -> str:
-    return json.dumps(fill({"type": "object", **schema}, prompt), ensure_ascii=False)
+def _fill(schema: JSON, prompt: str | PromptValues) -> str:
+    return json.dumps(fill(schema or {"type": "object"}, prompt), ensure_ascii=False)
 
 
-def _choose_calls(
-    messages: Messages, options: Mapping[str, Any], prompt: str
-) -> list[tuple[str, str]]:
+def _choose_calls(messages: Messages, options: JSON, prompt: str) -> list[tuple[str, str]]:
     """Decide the calls; each value of the prompt goes into the arguments of one of them."""
     turn = [call["function"] for m in since("user", messages) for call in m.get("tool_calls") or ()]
     past = [(function["name"], _spell(function["arguments"])) for function in turn]
@@ -108,17 +103,15 @@ def _choose_calls(
         if past.count((name, _spell(arguments))) > 1:
             raise ServiceError(
                 400,
-                f"The sandbox's model has called {name}({arguments}) 2 times for this prompt"
-                " and would go on for ever: tool_choice leaves it no way to an answer. Leave"
-                " tool_choice out after the first call, or script the answers.",
+                f"The sandbox's model has called {name}({arguments}) 2 times for this prompt and"
+                " would go on for ever: tool_choice leaves it no way to an answer. Leave tool_choice"
+                " out after the first call, or script the answers.",
             )
         calls.append((name, arguments))
     return calls
 
 
-def _choose_functions(
-    options: Mapping[str, Any], prompt: str, called: set[str]
-) -> list[Mapping[str, Any]]:
+def _choose_functions(options: JSON, prompt: str, called: set[str]) -> list[JSON]:
     functions = [tool["function"] for tool in options.get("tools") or ()]
     choice, one_by_one = options.get("tool_choice"), options.get("parallel_tool_calls") is False
     if isinstance(choice, Mapping):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,12 @@ if TYPE_CHECKING:
 LONGEST = 20_000
 """Characters of a prompt that are looked at."""
 
-_QUOTED = re.compile(r"""(?<!\w)["“\u2018'`«「]([^\n"“”`«»「」]+?)["”\u2019'`»」](?![\w:])""")
-_NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w-])")
+_QUOTED = re.compile(r"""(?<!\w)["“\u2018'`«「]([^\n"“”`«»「」]{1,200}?)["”\u2019'`»」](?![\w:])""")
+_NUMBER = re.compile(r"(?<![\w.-])-?[0-9]{1,15}(?:,[0-9]{3})*(?:\.[0-9]+)?(?![\w-])")
 # A capital of any script, or a letter of a script without capitals, in the middle of a sentence.
 _WORD = r"(?!I\b)[^\W\d_a-zà-öø-ÿ](?:[\w'\u2019-]|\.(?=\w))*"
 _NAME = re.compile(rf"(?<=[\w,;:)=]\s)({_WORD}(?:,?[ \t]+{_WORD})*)")
-_CODE = re.compile(r"(?=\S*[\d@])\w+(?:[@:/.+-]+\w+)+")
+_CODE = re.compile(r"(?<![\w@:/.+-])(?=\w\S{0,99}[\d@])\w+(?:[@:/.+-]+\w+)+")
 
 
 def words(text: str) -> list[str]:
@@ -37,7 +36,8 @@ class PromptValues:
         self.text = prompt[:LONGEST].strip()
         self.quoted: list[str] = _QUOTED.findall(self.text)
         names = _NAME.findall(_QUOTED.sub('""', self.text))
-        numbers = [json.loads(n.replace(",", "")) for n in _NUMBER.findall(self.text)]
+        digits = [number.replace(",", "") for number in _NUMBER.findall(self.text)]
+        numbers = [float(number) if "." in number else int(number) for number in digits]
         texts = dict.fromkeys([*self.quoted, *names, *_CODE.findall(self.text)])
         self.offers: list[Any] = [*texts, *numbers]
 

@@ -5,7 +5,7 @@
 - **number**: the prompt's next number that is valid, else the one next to 1. **string**: its next
   quoted words, name or code that is valid, else the shortest text of the pattern or format, else
   all of the prompt. Each is used once. **array**: what the prompt offers, at least one item.
-- **boolean**: whether the prompt has the field's name.
+  **boolean**: whether the prompt has the field's name.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ except ImportError:
     import sre_parse as _parser  # type: ignore[no-redef, unused-ignore]
 
 _DEEPEST, _BOTTOM, _MOST = 8, 50, 3_000
-"""Levels after which a schema gets no more than it demands; levels, and values, after which one
-that demands itself gets nulls: it has no valid value."""
+"""Levels that optional fields have at most; levels, and values, of a schema that demands itself."""
 
 _DATE, _TIME = r"2\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", r"([01]\d|2[0-3])(:[0-5]\d){2}"
 _FORMATS = {
@@ -58,7 +57,7 @@ class _Filler:
     def __init__(self, root: Mapping[str, Any], values: PromptValues) -> None:
         self._root, self._values, self._left = root, values, _MOST
 
-    def value(self, schema: Any, name: str = "", depth: int = 0) -> Any:  # noqa: PLR0911 - one return for each kind
+    def value(self, schema: Any, name: str = "", depth: int = 0) -> Any:  # noqa: PLR0911  # one for each kind
         self._left -= 1
         if depth > _BOTTOM or self._left < 0:
             return None
@@ -68,8 +67,7 @@ class _Filler:
             case {"enum": [first, *_] as options}:
                 return next(iter(self._values.named(options)), first)
             case {"type": [*kinds]}:
-                branches = [{**schema, "type": kind} for kind in kinds]
-                return self._branch(branches, name, depth)
+                return self._branch([{**schema, "type": kind} for kind in kinds], name, depth)
             case {"anyOf": [_, *_] as branches} | {"oneOf": [_, *_] as branches}:
                 rest = {key: schema[key] for key in schema.keys() - {"anyOf", "oneOf"}}
                 return self._branch([{**rest, "allOf": [b]} for b in branches], name, depth)
@@ -97,15 +95,13 @@ class _Filler:
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
         array = [self.value(item, name, depth + 1) for item in schema.get("prefixItems", ())]
         is_open = not array and depth < _DEEPEST and schema.get("items") is not False
-        least = max(schema.get("minItems", 0), int(is_open))
+        least, is_set = max(schema.get("minItems", 0), int(is_open)), schema.get("uniqueItems")
         while len(array) < schema.get("maxItems", _MOST):
             offers = len(self._values.offers)
             item = self.value(schema.get("items"), name, depth + 1)
             if len(array) >= least and offers == len(self._values.offers):
                 break
-            while (
-                schema.get("uniqueItems") and item in array and isinstance(item, (str, float, int))
-            ):
+            while is_set and item in array and isinstance(item, (str, float, int)):
                 item = f"{item}+" if isinstance(item, str) else item + 1
             array.append(item)
         return array
