@@ -54,6 +54,12 @@ class LunarError(Exception):
     ``partial``: what a stream had delivered before it failed, with its usage where that arrived;
     ``was_sent``: False where it is certain that no byte of the request left;
     ``upstream``: what the words of a gateway's error say that its provider's failure was, or None.
+
+    >>> try:
+    ...     answer = Lunar().completions.create(model="gpt-99", prompt="Hello")
+    ... except LunarError as error:
+    ...     error.status_code, error.is_retryable, len(error.attempts)
+    (404, False, 1)
     """
 
     was_sent = True
@@ -89,7 +95,13 @@ class LunarError(Exception):
 
 
 class ConfigurationError(LunarError, ValueError):
-    """A setting or parameter that cannot work; the text names it. Nothing was sent."""
+    """A setting or parameter that cannot work; the text names it. Nothing was sent.
+
+    >>> Lunar(timeout=-1)
+    Traceback (most recent call last):
+        ...
+    lunar_core.errors.ConfigurationError: timeout: ...
+    """
 
     was_sent = False
 
@@ -186,7 +198,11 @@ class ToolChoiceIgnoredError(LunarError):
 
 
 class LunarCostWarning(UserWarning):
-    """The service stated no cost for a stream: what it took is unknown, and not zero."""
+    """The service stated no cost for a stream: what it took is unknown, and not zero.
+
+    >>> import warnings
+    >>> warnings.simplefilter("error", LunarCostWarning)  # to have it raised
+    """
 
 
 class BudgetExceededError(LunarError):
@@ -195,6 +211,14 @@ class BudgetExceededError(LunarError):
     A ``Budget`` says which: ``budget`` is its name, ``key`` the value of the tag that it goes by, ``unit`` "usd",
     "tokens" or "calls". ``limit``, ``spent``, ``held`` and ``asked`` (what this call may take; None where nobody can
     tell) are in that unit, ``resets_at`` is in seconds since the epoch. Each is None where another observer raised it.
+
+    >>> with Lunar(observers=[Budget(calls=1)]) as client:
+    ...     answer = client.completions.create(model="gpt-4o", prompt="Hello")
+    ...     try:
+    ...         answer = client.completions.create(model="gpt-4o", prompt="Hello")
+    ...     except BudgetExceededError as error:
+    ...         error.unit, error.limit, error.spent
+    ('calls', 1, 1)
     """
 
     was_sent = False

@@ -108,7 +108,15 @@ def find_callers_span() -> object | None:
 
 @dataclass(frozen=True)
 class CallStart:
-    """A call about to be made. ``params`` is what would be sent: read it, don't change it."""
+    """A call about to be made. ``params`` is what would be sent: read it, don't change it.
+
+    >>> class Refuser:
+    ...     def before(self, call):
+    ...         if call.model == "gpt-4":
+    ...             raise BudgetExceededError(f"{call.model} is too dear for {call.endpoint}")
+    ...     def after(self, outcome): ...
+    >>> client = Lunar(observers=[Refuser()])
+    """
 
     call_id: str
     endpoint: Endpoint
@@ -127,6 +135,16 @@ class Outcome:
     ``status`` is "aborted" when the caller closed a stream before its end or stopped waiting, and "refused" when
     another observer refused the call, or it was cancelled while one was asked: nothing was sent then. ``usage`` is
     None when the service never stated it: then what the call cost is unknown, not zero.
+
+    >>> class Counter:
+    ...     statuses = []
+    ...     def before(self, call): ...
+    ...     def after(self, outcome):
+    ...         self.statuses.append((outcome.model, outcome.status, outcome.usage.total_tokens))
+    >>> with Lunar(observers=[Counter()]) as client:
+    ...     answer = client.completions.create(model="gpt-4o", prompt="Count to 5")
+    >>> Counter.statuses
+    [('gpt-4o', 'ok', 8)]
     """
 
     call: CallInfo

@@ -42,6 +42,8 @@ class Timeout:
     """Seconds to wait for each step of a request; None waits for ever.
 
     ``read`` is long on purpose: an answer that is given up on has still been paid for.
+
+    >>> client = Lunar(timeout=Timeout(connect=2, read=120))
     """
 
     connect: float | None = 5.0
@@ -52,7 +54,10 @@ class Timeout:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many bytes an answer may have, counted after decompression."""
+    """How many bytes an answer may have, counted after decompression.
+
+    >>> client = Lunar(limits=Limits(body=1_000_000))
+    """
 
     body: int = 32 * MIB
     error_body: int = 64 * 1024

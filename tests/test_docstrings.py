@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import lunar_core
+from lunar_core import LunarError
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lunar_core", "langchain_lunar", "llama_index_lunar")
 
@@ -57,6 +60,15 @@ def public_names(of_package):
         module = importlib.import_module(package)
         names |= {name: getattr(module, name) for name in module.__all__}
     return names
+
+
+def test_every_public_name_of_the_core_has_an_example():
+    """Errors are met as their base shows it, and what is no class or function is what it is."""
+    for name in lunar_core.__all__:
+        value = getattr(lunar_core, name)
+        base = LunarError if isinstance(value, type) and issubclass(value, LunarError) else value
+        if callable(base):
+            assert f"{base.__module__}.{base.__name__}" in EXAMPLES, name
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - READERS_OWN.keys()))

@@ -28,6 +28,13 @@ class Savings:
     ``saved`` is ``baseline_cost`` less ``actual``: below 0 where the router chose dearer models. ``left_out`` counts
     the routed answers without a stated cost, or whose baseline has no known price: none of the other figures has them.
     ``assumption``: one sentence that names the baseline, and whose prices these are.
+
+    >>> ledger = Ledger(prices=Prices.of(Lunar().models.prices()))
+    >>> with Lunar(observers=[ledger]) as client:
+    ...     answer = client.router.create(messages=[{"role": "user", "content": "Count to 3"}])
+    >>> savings = ledger.savings("gpt-4-turbo")
+    >>> savings.calls, savings.saved > 0
+    (1, True)
     """
 
     calls: int

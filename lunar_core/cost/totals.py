@@ -16,6 +16,12 @@ class Totals:
 
     ``estimated``: USD that the entries without a stated cost may have cost, of those with an estimate.
     ``unknown``: how many of the ``unpriced`` have no estimate either.
+
+    >>> with Lunar(observers=[ledger := Ledger()]) as client:
+    ...     answer = client.completions.create(model="gpt-4o", prompt="Count to 5")
+    >>> totals = ledger.by_model["gpt-4o"]
+    >>> totals.calls, totals.cost, totals.unpriced
+    (1, Decimal('0.0000575'), 0)
     """
 
     calls: int = 0

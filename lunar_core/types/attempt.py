@@ -11,6 +11,10 @@ class Attempt:
 
     ``status_code`` is None when no answer arrived, ``error`` is None when the attempt succeeded. ``was_sent`` is
     False where no byte of the request left this machine: a refused connection, an unknown host, TLS that failed.
+
+    >>> answer = Lunar().completions.create(model="gpt-4o", prompt="Count to 5")
+    >>> [(attempt.model, attempt.status_code, attempt.error) for attempt in answer.call.attempts]
+    [('gpt-4o', 200, None)]
     """
 
     model: str

@@ -29,6 +29,10 @@ class CallInfo:
     ``call_id`` is made by the client and unique; ``attempts`` holds every request in order;
     ``request_id`` and ``headers`` are those of the answer; ``latency_ms`` and ``ttft_ms`` (to the
     first content of a stream) were measured here, in milliseconds.
+
+    >>> answer = Lunar().completions.create(model="gpt-4o", prompt="Count to 5")
+    >>> answer.call.requested_model, len(answer.call.attempts), answer.call.latency_ms > 0
+    ('gpt-4o', 1, True)
     """
 
     call_id: str = ""
@@ -115,6 +119,10 @@ class RoutingDecision(Answer):
 
     ``expected_error`` is the router's estimate for that model on prompts like this one (0 to 1);
     ``cost_adjusted_score`` is what it minimised. https://api.pureai-api.com, POST /v1/router.
+
+    >>> route = Lunar().router.decide(messages=[{"role": "user", "content": "Count to 3"}])
+    >>> route.selected_model, route.expected_error
+    ('gpt-4o', 0.12)
     """
 
     selected_model: str
@@ -136,7 +144,14 @@ class RoutingDecision(Answer):
 
 
 class ChatCompletion(Answer):
-    """POST /v1/chat/completions. ``routing`` is there when the router chose the model."""
+    """POST /v1/chat/completions. ``routing`` is there when the router chose the model.
+
+    >>> answer = Lunar().chat.completions.create(
+    ...     model="gpt-4o-mini", messages=[{"role": "user", "content": "Count to 3"}]
+    ... )
+    >>> answer.choices[0].message.content, answer.cost
+    ('1 2 3', Decimal('0.0000027'))
+    """
 
     id: str | None = None
     object: str = "chat.completion"
@@ -153,7 +168,12 @@ class ChatCompletion(Answer):
 
 
 class RoutedCompletion(ChatCompletion):
-    """POST /v1/router. With ``execute=False`` there is a decision but ``choices`` is empty."""
+    """POST /v1/router. With ``execute=False`` there is a decision but ``choices`` is empty.
+
+    >>> answer = Lunar().router.create(messages=[{"role": "user", "content": "Count to 3"}])
+    >>> answer.choices[0].message.content, answer.routing.selected_model
+    ('1 2 3', 'gpt-4o')
+    """
 
     choices: list[Choice] = []
 
@@ -194,7 +214,14 @@ class ChunkChoice(WireModel):
 
 
 class ChatCompletionChunk(WireModel):
-    """One event of a chat stream. ``choices`` has at least one entry in what a Stream yields."""
+    """One event of a chat stream. ``choices`` has at least one entry in what a Stream yields.
+
+    >>> stream = Lunar().chat.completions.create(
+    ...     model="gpt-4o-mini", messages=[{"role": "user", "content": "Count to 3"}], stream=True
+    ... )
+    >>> "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    '1 2 3'
+    """
 
     id: str | None = None
     object: str = "chat.completion.chunk"
@@ -213,7 +240,11 @@ class TextChoice(WireModel):
 
 
 class Completion(Answer):
-    """POST /v1/completions."""
+    """POST /v1/completions.
+
+    >>> Lunar().completions.create(model="gpt-4o", prompt="Count to 3").choices[0].text
+    '1 2 3'
+    """
 
     id: str | None = None
     object: str = "text_completion"
@@ -237,7 +268,12 @@ class TextChunkChoice(WireModel):
 
 
 class CompletionChunk(WireModel):
-    """One event of a text stream. ``choices`` has at least one entry in what a Stream yields."""
+    """One event of a text stream. ``choices`` has at least one entry in what a Stream yields.
+
+    >>> stream = Lunar().completions.create(model="gpt-4o", prompt="Count to 3", stream=True)
+    >>> [chunk.choices[0].text for chunk in stream]
+    ['1 ', '2 ', '3', '']
+    """
 
     id: str | None = None
     object: str = "text_completion"

@@ -25,6 +25,10 @@ class UpstreamFailure:
 
     A gateway reports each failure of a provider as its own 502. ``kind`` is what the words tell of; ``status`` is
     the HTTP status that the provider itself would have given for it.
+
+    >>> failure = UpstreamFailure("context_length", 400)
+    >>> failure.may_pass, failure.may_fall_back
+    (False, True)
     """
 
     kind: UpstreamKind

@@ -26,7 +26,12 @@ class ModelPrices(CatalogueModel):
 
 
 class Model(CatalogueModel):
-    """A model of GET /v1/models. Prices, in USD per million tokens, are there only if the service lists them."""
+    """A model of GET /v1/models. Prices, in USD per million tokens, are there only if the service lists them.
+
+    >>> model = Lunar().models.prices()[0]
+    >>> model.id, model.input_per_million, model.output_per_million
+    ('gpt-4o', 2.5, 10.0)
+    """
 
     id: str
     owned_by: str | None = None
@@ -37,7 +42,11 @@ class Model(CatalogueModel):
 
 
 class Provider(CatalogueModel):
-    """A provider of GET /v1/providers: ``type`` is "primary", "backup" or another word of the service's."""
+    """A provider of GET /v1/providers: ``type`` is "primary", "backup" or another word of the service's.
+
+    >>> [(provider.id, provider.type) for provider in Lunar().providers.list(model="gpt-4o")]
+    [('openai', 'primary'), ('azure', 'backup')]
+    """
 
     id: str
     type: str | None = None
@@ -46,7 +55,11 @@ class Provider(CatalogueModel):
 
 
 class Profiles(Answer):
-    """GET /v1/router/profiles: the models that the router may choose."""
+    """GET /v1/router/profiles: the models that the router may choose.
+
+    >>> Lunar().router.profiles().profiles[:2]
+    ['gpt-4o', 'gpt-4o-mini']
+    """
 
     profiles: list[str]
     count: int | None = None

@@ -23,6 +23,10 @@ class BudgetState:
     ``spent`` is what settled calls came to; ``assumed``, a part of it, is what nobody stated. ``held`` is reserved
     for calls under way. ``remaining`` is what is left, at least 0. ``calls`` were let through in this window and
     ``refused`` were not. ``starts_at`` and ``resets_at`` are seconds since the epoch, or None for never.
+
+    >>> state = Budget(usd=5).state()
+    >>> state.unit, state.limit, state.spent
+    ('usd', Decimal('5'), Decimal('0'))
     """
 
     name: str
