@@ -112,9 +112,10 @@ async def acompare_runs(
 ) -> Comparison:
     """The same on a running event loop, with ``max_concurrency`` judgments at once; the evaluator may be async.
 
-    >>> comparison = await acompare_runs(
-    ...     rows, routed=chain, with_model=make_chain, evaluator=create_async_llm_as_judge(…), budget=budget
-    ... )
+    >>> async def main(rows, chain, make_chain, judge, budget):
+    ...     return await acompare_runs(
+    ...         rows, routed=chain, with_model=make_chain, evaluator=judge, budget=budget
+    ...     )
     """
     comparing = _Comparing(
         rows,
