@@ -9,11 +9,14 @@ from typing import Any
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from typer.testing import CliRunner
 
 from lunar_core.cli import PROGRAM
 from lunar_core.cli.commands import app
 
+BOOSTS = {"howto": 4, "reference": 0.5}
+"""By folder, how much a page's words weigh in the search."""
 HELP = "<!-- the command's help -->"
 SANDBOX = "<!-- the sandbox's own page -->"
 SANDBOX_PAGE = Path(__file__).parents[1] / "lunar_core/sandbox/README.md"
@@ -27,8 +30,14 @@ def on_files(files: Files, config: MkDocsConfig, **_: object) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the help of each command, and the sandbox's own page without its heading, where a page asks for them."""
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Put the help of each command, and the sandbox's own page without its heading, where a page asks for them.
+
+    The search answers a question with a how-to rather than with the reference, which has every word.
+    """
+    folder = page.file.src_uri.partition("/")[0]
+    if folder in BOOSTS:
+        page.meta["search"] = {"boost": BOOSTS[folder]}
     if HELP in markdown:
         markdown = markdown.replace(HELP, help_of_commands())
     if SANDBOX in markdown:

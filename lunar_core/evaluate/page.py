@@ -18,8 +18,9 @@ body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 16px/1.5 syst
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap }
+th { white-space: normal; vertical-align: bottom }
 td:last-child { white-space: normal; min-width: 14rem }
-svg { max-width: 44rem; font: 12px system-ui, sans-serif; fill: var(--ink) }
+svg { margin-top: 1rem; max-width: 44rem; font: 12px system-ui, sans-serif; fill: var(--ink) }
 .axis { fill: none; stroke: var(--line) }
 .weight circle { fill: var(--dot) }
 .baseline circle { fill: var(--alone) }

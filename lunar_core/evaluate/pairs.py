@@ -175,7 +175,7 @@ class Comparison:
                 "The control chose as the router did, everywhere: nothing was shown about routing."
             )
         if not any(pair.result or pair.control_result for pair in self.pairs):
-            return "The judge told no answer from the baseline's: nothing was shown about routing."
+            return "The judge saw no difference between any answer and the baseline's: nothing was shown about routing."
         return None
 
     def to_dict(self) -> dict[str, object]:

@@ -125,7 +125,7 @@ def test_judgments_that_say_nothing_are_ties_that_are_counted(report, client, sa
     comparison = compare_answers(plan, budget_of(report), client=client)
     assert comparison.unreadable > 0
     assert comparison.record.ties == 6
-    assert comparison.verdict.startswith("The judge told no answer from the baseline's")
+    assert comparison.verdict.startswith("The judge saw no difference between any answer")
 
 
 def test_a_budget_ends_it_with_whole_pairs_and_says_so(report, client, sandbox):
@@ -225,7 +225,7 @@ def pairs_of(*results):
     [
         ((), "Nothing was judged"),
         (((1, None),), "There was no control"),
-        (((0, 0),) * 9, "told no answer from the baseline's"),
+        (((0, 0),) * 9, "saw no difference between any answer"),
         (((1, -1),) * 9, "adds something"),
         (((1, -1),) * 3, "no more than chance explains"),
         (((1, 1),) * 9, "The control did as well"),

@@ -34,5 +34,14 @@ def test_a_page_shows_the_whole_program_so_that_it_reads_anywhere(name):
     assert blocks_of(name, "python")[0] == HOWTOS[name].read_text(encoding="utf-8")
 
 
+def test_each_page_begins_with_the_question_that_the_index_has_for_it():
+    index = (ROOT / "docs/howto/index.md").read_text(encoding="utf-8")
+    questions = dict(re.findall(r"^\| (.*?) \| \[.*?\]\((.*?)\) \|$", index, re.MULTILINE))
+    assert len(questions) == 12
+    for question, name in questions.items():
+        page = (ROOT / "docs/howto" / name).read_text(encoding="utf-8")
+        assert page.split("\n\n")[1] == f"*{question}*"
+
+
 def test_there_are_twelve():
     assert len(HOWTOS) == 12
