@@ -66,7 +66,7 @@ def say_what_is_real(running: Sandbox | None) -> None:
             f"The hosted service gives {count} answers of {MAX_TOKENS} tokens at most: that costs money."
         )
         return
-    answers = "a server of yours" if HAS_UPSTREAM else "scripted"
+    answers = "a server of yours" if HAS_UPSTREAM else "scripted, the same from every model"
     engine = f"the vendor's engine, opentracy {running.engine_version}"
     routes = engine if running.router == "engine" else "made up, as no wheel of the engine is here"
     print(f"Routes: {routes}. Answers: {answers}. Bills: made up.")

@@ -27,7 +27,9 @@ class Profiles:
         if self.samples is None:
             return "made up"
         count = self.samples[topic]
-        return f"{count} questions like this" if count else "no question like this"
+        if not count:
+            return "no question like this"
+        return f"{count} question{'' if count == 1 else 's'} like this"
 
     def alternative(self, chosen: str, topic: int) -> tuple[str, float]:
         """The best of the other models, the cheaper of equals, and how often it errs."""

@@ -114,7 +114,7 @@ def demo(printed):
 def test_the_demo_says_first_what_is_real(demo):
     routes = "the vendor's engine, opentracy" if ENGINE else "made up, as no wheel of the engine"
     assert demo[0].startswith(f"Routes: {routes}")
-    assert "Answers: scripted. Bills: made up." in demo[0]
+    assert "Answers: scripted, the same from every model. Bills: made up." in demo[0]
 
 
 def test_the_demo_shows_the_trade_off_as_the_profiles_have_it(demo):

@@ -65,8 +65,9 @@ def route_report(
 ) -> None:
     """Say what routing would cost and how often it would err on your prompts, by weight of cost.
 
-    It asks for decisions alone, which generate nothing. With --answers, --judge and --budget, a sample is answered by
-    the router's choice, by the baseline and by a shuffled control, and judged.
+    It asks for decisions alone, which generate nothing. With --answers, --judge
+    and --budget, a sample is answered by the router's choice, by the baseline and
+    by a shuffled control, and judged.
     """
     with failures_told(as_json=as_json):
         amount = _checked_answers(answers, judge, budget)
