@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -88,7 +89,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         self.deadline = Deadline()
         self.idle_since = 0.0
         self._origin = origin
-        self._opening = anyio.CancelScope()
+        self._opening: anyio.CancelScope | None = None
         self._exchange: Exchange | None = None
         self._stream: AsyncioStream | AsyncNestedTLSStream | None = None
 
@@ -101,7 +102,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         pieces = exchange.written(_as_written(request, body, self._origin))
         stream = self._stream
         if stream is None:
-            with self._opening:
+            with anyio.CancelScope() as self._opening:
                 stream = self._stream = await async_open_stream(
                     self._origin, self.deadline, timeout.get("connect")
                 )
@@ -129,9 +130,11 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         return self._stream is None or self._stream.is_readable
 
     def abort(self) -> None:
-        self._opening.cancel()
         if self._stream is not None:
             self._stream.abort()
+        elif self._opening is not None:
+            with suppress(RuntimeError):  # no loop turns any more, so that nothing goes on
+                self._opening.cancel()
 
     async def aclose(self) -> None:
         self.abort()  # waits for nothing, so that no cancellation can come between
