@@ -16,9 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-
-HOWTOS = [path for path in sorted((ROOT / "docs/howto").glob("*.py")) if path.stem != "tenants"]
-"""But the one that needs FastAPI, which the environment of the checks has not."""
+WITHOUT = (ROOT / "docs/howto/tenants.py").read_text(encoding="utf-8")
+"""The one program that needs FastAPI, which the environment of the checks has not."""
 
 
 def write(path: Path, text: str) -> None:
@@ -32,11 +31,9 @@ def main() -> int:
         for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
             text = page.read_text(encoding="utf-8")
             for block in FENCED.finditer(text):
-                if "--8<--" not in block[1]:
+                if block[1] != WITHOUT:
                     line = text[: block.start()].count("\n") + 2
                     write(Path(folder, f"{page.stem.replace('-', '_')}_{line}.py"), block[1])
-        for path in HOWTOS:
-            write(Path(folder, f"howto_{path.name}"), path.read_text(encoding="utf-8"))
         pyright = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, folder]
         return subprocess.run(pyright, cwd=ROOT, check=False).returncode
 
