@@ -25,10 +25,12 @@ def main() -> None:
 
     answer = (prompt | llm).invoke({"question": "What is the capital of Australia?"})
     print(answer.text)
-    told, usage = answer.response_metadata, answer.usage_metadata
-    print(f"  by {told['model_name']}: {usage['input_tokens']} + {usage['output_tokens']} tokens")
-    print(f"  {usd(told.get('input_cost_usd'))} + {usd(told.get('output_cost_usd'))}")
-    print(f"  = {usd(told.get('total_cost_usd'))}, as billed\n")
+    metadata, usage = answer.response_metadata, answer.usage_metadata
+    print(
+        f"  by {metadata['model_name']}: {usage['input_tokens']} + {usage['output_tokens']} tokens"
+    )
+    print(f"  {usd(metadata.get('input_cost_usd'))} + {usd(metadata.get('output_cost_usd'))}")
+    print(f"  = {usd(metadata.get('total_cost_usd'))}, as billed\n")
 
     # With a parser at its end a chain gives text; what it cost, callbacks and this block know.
     write = ChatPromptTemplate.from_template("Write a haiku about {thing}.") | llm

@@ -24,11 +24,13 @@ def tell(llm: ChatLunar, question: str) -> None:
     for chunk in llm.stream(question):
         print(chunk.text, end="", flush=True)
         answer += chunk
-    told, usage = answer.response_metadata, answer.usage_metadata or {}
-    print(f"\n  by {told['model_name']} for {usd(told.get('total_cost_usd'))}", end=", ")
+    metadata, usage = answer.response_metadata, answer.usage_metadata or {}
+    print(f"\n  by {metadata['model_name']} for {usd(metadata.get('total_cost_usd'))}", end=", ")
     print(f"{usage.get('output_tokens', 'unknown')} tokens written")
-    print(f"  since: {told['routing'].get('reasoning', 'not said').splitlines()[0]}")
-    print(f"  first word after {told['ttft_ms']:.0f} ms, last after {told['latency_ms']:.0f} ms\n")
+    print(f"  since: {metadata['routing'].get('reasoning', 'not said').splitlines()[0]}")
+    print(
+        f"  first word after {metadata['ttft_ms']:.0f} ms, last after {metadata['latency_ms']:.0f} ms\n"
+    )
 
 
 async def count_words(llm: ChatLunar, question: str) -> int:

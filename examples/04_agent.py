@@ -33,10 +33,10 @@ def show(node: str, message: BaseMessage) -> None:
     if not isinstance(message, AIMessage):
         print(f"[{node}] {message.name}: {message.text}\n")
         return
-    told = message.response_metadata
-    print(f"[{node}] {told['model_name']}, {usd(told.get('total_cost_usd'))}")
+    metadata = message.response_metadata
+    print(f"[{node}] {metadata['model_name']}, {usd(metadata.get('total_cost_usd'))}")
     # Once tools were called, the same model reads their results: nothing was to be decided then.
-    why = told.get("routing", {}).get("reasoning", "Stays with the tools that it called.")
+    why = metadata.get("routing", {}).get("reasoning", "Stays with the tools that it called.")
     print(f"  {why.splitlines()[0]}")
     for call in message.tool_calls:
         print(f"  calls {call['name']}({call['args']})")

@@ -55,13 +55,15 @@ def main(*, knows_tools: bool) -> None:
     both = (prompt | llm.with_structured_output(Booking, method=method, include_raw=True)).invoke(
         {"text": BOOKINGS[0]}
     )
-    told = both["raw"].response_metadata
-    print(f"\n{both['parsed']!r}\n  by {told['model_name']} for {usd(told.get('total_cost_usd'))}")
+    metadata = both["raw"].response_metadata
+    print(
+        f"\n{both['parsed']!r}\n  by {metadata['model_name']} for {usd(metadata.get('total_cost_usd'))}"
+    )
     print(f"  parsing error: {both['parsing_error']}\n")
 
     # The providers' own structured output; dicts of a TypedDict, growing while they are streamed.
-    asked = llm.with_structured_output(Trip, method="json_schema" if knows_tools else "prompt")
-    for partial in asked.stream("I want to go from Lisbon to Porto by train."):
+    planner = llm.with_structured_output(Trip, method="json_schema" if knows_tools else "prompt")
+    for partial in planner.stream("I want to go from Lisbon to Porto by train."):
         print(partial)
 
 

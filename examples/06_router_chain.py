@@ -40,8 +40,10 @@ def main() -> None:
     print(f"\nWhy, in the router's words:\n{chain.decide(QUESTIONS[1]).reasoning}\n")
 
     answer = chain.invoke(QUESTIONS[1])
-    told = answer.response_metadata
-    print(f"{answer.text}\n  by {told['model_name']} for {usd(told.get('total_cost_usd'))}\n")
+    metadata = answer.response_metadata
+    print(
+        f"{answer.text}\n  by {metadata['model_name']} for {usd(metadata.get('total_cost_usd'))}\n"
+    )
 
     # When the router fails, here since it has no profile of a model, one of yours is asked, and the answer says so.
     safe = LunarRouterChain(
@@ -50,8 +52,8 @@ def main() -> None:
         on_routing_error="fallback",
         default_model="gpt-4o",
     )
-    told = safe.invoke(QUESTIONS[0]).response_metadata
-    print(f"{told['model_name']} stood in, since: {told['routing_error']}")
+    metadata = safe.invoke(QUESTIONS[0]).response_metadata
+    print(f"{metadata['model_name']} stood in, since: {metadata['routing_error']}")
 
 
 if __name__ == "__main__":

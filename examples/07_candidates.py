@@ -51,8 +51,10 @@ def own_models(*, live: bool) -> dict[str, BaseChatModel | str]:
 def answer_of(model: str) -> AIMessage:
     """What a stand-in says, with what vendors' classes tell of an answer: their tokens, not their price."""
     usage = {"input_tokens": 12, "output_tokens": 5, "total_tokens": 17}
-    told = {"model_name": model}
-    return AIMessage(f"An answer of {model}'s own.", usage_metadata=usage, response_metadata=told)
+    metadata = {"model_name": model}
+    return AIMessage(
+        f"An answer of {model}'s own.", usage_metadata=usage, response_metadata=metadata
+    )
 
 
 def main(*, live: bool) -> None:

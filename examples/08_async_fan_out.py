@@ -37,8 +37,8 @@ async def main() -> None:
         if isinstance(answer, Exception):
             print(f"{question}: {type(answer).__name__}: {answer}")
             continue
-        told = answer.response_metadata
-        print(f"{usd(told.get('total_cost_usd'))}  {told['model_name']:20}  {question}")
+        metadata = answer.response_metadata
+        print(f"{usd(metadata.get('total_cost_usd'))}  {metadata['model_name']:20}  {question}")
     print(f"{usd(cost.total_cost)}  together, {cost.unpriced} unpriced")
 
 

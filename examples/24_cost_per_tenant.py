@@ -25,8 +25,8 @@ QUESTIONS = {
 async def serve(llm: LunarLLM, tenant: str) -> None:
     """Answer a tenant's questions, the last one only until its reader has seen enough."""
     with lunar_cost(tags={"tenant": tenant}):
-        *others, last = QUESTIONS[tenant]
-        await asyncio.gather(*(llm.acomplete(question) for question in others))
+        *first, last = QUESTIONS[tenant]
+        await asyncio.gather(*(llm.acomplete(question) for question in first))
         stream = await llm.astream_complete(last)
         async for response in stream:
             if len(response.text) > 20:

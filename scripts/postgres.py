@@ -78,8 +78,8 @@ def find_programs() -> Path | None:
     for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
         if (folder / "initdb").exists():
             return folder
-    found = shutil.which("initdb")
-    return None if found is None else Path(found).parent
+    program = shutil.which("initdb")
+    return None if program is None else Path(program).parent
 
 
 def install_programs() -> Path:

@@ -160,12 +160,13 @@ def main() -> None:
                     started = time.monotonic()
                     try:
                         prove(python, wheel, name, dependencies=dependencies, url=url)
-                        told = "ok"
+                        output = "ok"
                     except ProofError as error:
-                        failures, told = failures + 1, f"FAILED\n{error}"
+                        failures, output = failures + 1, f"FAILED\n{error}"
                     took = time.monotonic() - started
                     print(
-                        f"{version:5} {dependencies:7} {name:12} {took:4.0f} s  {told}", flush=True
+                        f"{version:5} {dependencies:7} {name:12} {took:4.0f} s  {output}",
+                        flush=True,
                     )
     missing = [version for version in options.python if version not in pythons]
     if missing:
@@ -238,13 +239,13 @@ def prove(python: str, wheel: Path, name: str, *, dependencies: str, url: str) -
     with tempfile.TemporaryDirectory(dir=wheel.parent) as place:
         run(python, "-m", "venv", place)
         installed = next(Path(place).glob("[bS]*/python*"))
-        wanted = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
+        requirement = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
         constraints = []
         if dependencies == "lowest":
             pinned = "lowest.txt" if extras else "lowest-core.txt"
             constraints = ["--constraint", str(ROOT / "requirements" / pinned)]
         pip = (str(installed), "-m", "pip", "--disable-pip-version-check", "--quiet")
-        run(*pip, "install", "--only-binary", ":all:", wanted, *constraints)
+        run(*pip, "install", "--only-binary", ":all:", requirement, *constraints)
         run(*pip, "check")
         for package in PACKAGES:
             extra = EXTRA_OF.get(package)
@@ -260,8 +261,8 @@ def run(*command: str, cwd: str | None = None) -> None:
     outside = ("PYTHON", "PIP_CONSTRAINT", "LUNAR_", "VIRTUAL_ENV")
     env = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
-    told = done.stdout + done.stderr
-    expect(done.returncode == 0, f"{' '.join(command)[:300]}\n{told[-3_000:]}")
+    output = done.stdout + done.stderr
+    expect(done.returncode == 0, f"{' '.join(command)[:300]}\n{output[-3_000:]}")
 
 
 def expect(true: bool, otherwise: str) -> None:  # noqa: FBT001  # the assert of a program

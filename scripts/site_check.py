@@ -71,8 +71,8 @@ def foreign_fetches(site: Path) -> Iterator[str]:
         parser = Fetches()
         parser.feed(text)
         in_styles = re.findall(r"<style.*?</style>", text, re.DOTALL)
-        found = [*parser.foreign, *STYLE_URL.findall("".join(in_styles))]
-        yield from (f"{path.relative_to(site)}: {address}" for address in found)
+        addresses = [*parser.foreign, *STYLE_URL.findall("".join(in_styles))]
+        yield from (f"{path.relative_to(site)}: {address}" for address in addresses)
     for path in [*site.rglob("*.css"), *site.rglob("*.svg")]:
         for address in STYLE_URL.findall(path.read_text(encoding="utf-8")):
             yield f"{path.relative_to(site)}: {address}"

@@ -93,12 +93,15 @@ class Case:
         """What ``create()`` is given."""
         headers = {"x-sandbox-fault": self.fault} if self.fault else {}
         headers["idempotency-key"] = uuid.uuid4().hex
-        asked: dict[str, Any] = {"extra_headers": headers, "stream": self.kind.endswith("stream")}
+        keywords: dict[str, Any] = {
+            "extra_headers": headers,
+            "stream": self.kind.endswith("stream"),
+        }
         if self.kind.startswith("text"):
-            return {**asked, "model": "gpt-4o-mini", "prompt": self.question}
+            return {**keywords, "model": "gpt-4o-mini", "prompt": self.question}
         messages = [{"role": "user", "content": self.question}]
         model = "router" if self.kind.startswith("router") else "gpt-4o-mini"
-        return {**asked, "model": model, "messages": messages}
+        return {**keywords, "model": model, "messages": messages}
 
     def endpoint(self, client: Any) -> Any:
         """The method to call."""
@@ -332,10 +335,10 @@ def run_side(server: sandbox.Sandbox, side: str, options: argparse.Namespace) ->
     print(f"{options.streams} streams at once in {time.perf_counter() - started:.0f} s")
     compare_resources(before, resources(), len(ledger), score)
     reconcile(ledger, server.billed(), score)
-    made = options.calls + options.streams
+    calls_made = options.calls + options.streams
     # A routed stream has a second entry: the decision, which is no call.
-    if ledger.total.calls != made:
-        score.wrong.append(f"{made} calls, but {ledger.total.calls} entries")
+    if ledger.total.calls != calls_made:
+        score.wrong.append(f"{calls_made} calls, but {ledger.total.calls} entries")
     return score.wrong
 
 

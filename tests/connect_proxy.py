@@ -86,8 +86,8 @@ class ConnectProxy:
                 head += data
             text = head.decode("latin-1")
             self.heads.append(text)
-            wanted = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-            if f"proxy-authorization: basic {wanted}".lower() not in text.lower():
+            credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            if f"proxy-authorization: basic {credentials}".lower() not in text.lower():
                 sock.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
                 return None
             port = int(text.split(" ", 2)[1].rpartition(":")[2])

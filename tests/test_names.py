@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lunar_core", "langchain_lunar", "llama_index_lunar")
+PROGRAMS = ("scripts", "examples", "docs", "tests/benchmarks", "tests/cassettes")
+"""What is read beside the packages. Not the other tests, whose names live for a few lines beside what they name."""
 
 NO_NAMES = {
     "asked": "`request` or `params` is what was asked, `requested_model` whom",
@@ -62,8 +64,8 @@ def bare_words(source):
 
 FILES = {
     str(path.relative_to(ROOT)): path
-    for package in PACKAGES
-    for path in (ROOT / package).rglob("*.py")
+    for folder in (*PACKAGES, *PROGRAMS)
+    for path in (ROOT / folder).rglob("*.py")
 }
 
 

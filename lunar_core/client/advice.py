@@ -1,4 +1,4 @@
-"""What the client adds to an error's text, so that whoever reads it need not search on.
+"""What the client adds to an error's text, so that its reader need not search any further.
 
 The service knows neither which key was sent from where, nor the URL, nor the timeout. Nothing here shows a key.
 """
@@ -38,7 +38,7 @@ def advise(error: LunarError, request: APIRequest, settings: Settings, call: Cal
 
 
 def tell_attempts(error: LunarError, attempts: Sequence[Attempt]) -> None:
-    """Add how often was asked, and of a rate limit how long to wait and which request to name."""
+    """Add the number of attempts; to a rate limit also ``retry_after`` and the request id."""
     if error.status_code == 429:
         retry_after = getattr(error, "retry_after", None)
         facts = [
@@ -73,7 +73,7 @@ def _facts(
     if error.status_code in (404, 405):
         yield f"asked: {request.method} {settings.base_url}{request.path}"
     if error.status_code in (400, 404, 422):
-        yield _nearest_model(_names_to_mean(error, request), request)
+        yield _nearest_model(_known_models(error, request), request)
     if isinstance(error, APIConnectionError) and not error.was_sent and error.is_retryable:
         yield _place_fact(error, settings)
     if isinstance(error, APITimeoutError):
@@ -114,8 +114,8 @@ def _is_refused(error: LunarError) -> bool:
     return isinstance(error, APIConnectionError) and _REFUSED in error.message
 
 
-def _names_to_mean(error: LunarError, request: APIRequest) -> Sequence[str]:
-    """The models of the error's own list; where it has none and says that the model is none, those of the reference."""
+def _known_models(error: LunarError, request: APIRequest) -> Sequence[str]:
+    """The models that the error lists; those of the reference, where it lists none and knows no such model."""
     listed = list(dict.fromkeys(_listed_names(error.body)))
     is_no_model = (
         error.status_code == 404 and bool(request.model) and request.model in error.message
@@ -124,7 +124,7 @@ def _names_to_mean(error: LunarError, request: APIRequest) -> Sequence[str]:
 
 
 def _nearest_model(listed: Sequence[str], request: APIRequest) -> str | None:
-    """Those of the names in ``listed`` that are nearest to what was asked for and is not there."""
+    """The names in ``listed`` that are nearest to the requested ones that are not in it."""
     candidates = request.params.get("models")
     requested = [request.model, *(candidates if isinstance(candidates, (list, tuple)) else ())]
     missing = [name for name in requested if isinstance(name, str) and name not in listed]
@@ -133,7 +133,7 @@ def _nearest_model(listed: Sequence[str], request: APIRequest) -> str | None:
 
 
 def _listed_names(body: object) -> Iterator[str]:
-    """Every text in a list of an error's body whose name says that it lists what there is."""
+    """The texts of each list in an error's body that is named ``models`` or ``available…``."""
     if isinstance(body, Mapping):
         for name, value in body.items():
             if isinstance(value, list) and ("available" in str(name) or str(name) == "models"):

@@ -99,7 +99,7 @@ class AsyncStream(Generic[C]):
     async def _until_content(self) -> None:
         while not self._state.primed and not self._state.ended:
             await self._read()
-        error = None if self._state.primed else self._state.verdict()
+        error = None if self._state.primed else self._state.find_fault()
         if error is not None:
             raise error
 
@@ -117,7 +117,7 @@ class AsyncStream(Generic[C]):
                         break
                     else:
                         await self._read()
-                error = stream_state.verdict()
+                error = stream_state.find_fault()
             except Exception as exc:  # noqa: BLE001  # what is no LunarError yet is a bug, and says so
                 error = as_error(exc)
             except BaseException:
@@ -149,7 +149,7 @@ class AsyncStream(Generic[C]):
         """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
         self._over = True
         if error is not None:
-            self._error = strip_frames(self._state.broken(complete_error(error, self._call)))
+            self._error = strip_frames(self._state.break_off(complete_error(error, self._call)))
         self._state.conclude("ok" if error is None else "failed", self._error)
         if error is None and self._state.done:
             await self._response.drain()

@@ -1,7 +1,7 @@
 """Which request comes next, and after how long: retries, fallbacks, decide-then-call. Pure.
 
 Each plan is a generator: it yields a ``Send``, is sent the ``Reply`` to it, and returns the last
-reply. A client does what it is told and decides nothing; a test drives the plan by hand.
+reply. A client carries the plan out and decides nothing; tests drive it by hand.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lunar_core.wire.headers import read_request_id
 
 BASE_WAIT = 0.5
 MAX_WAIT = 8.0
-"""Seconds: the backoff doubles from the one to the other, and each wait is drawn from below it."""
+"""Seconds: the longest wait doubles from BASE_WAIT to MAX_WAIT; a wait is a random part of it."""
 PATIENCE = 60.0
-"""Seconds: a service that asks for a longer pause is told to the caller instead."""
+"""Seconds: where the service asks for a longer wait, the caller gets its error at once."""
 PATIENCE_WITH_FALLBACKS = 5.0
-"""Seconds: past this, another model is quicker than waiting for this one."""
+"""Seconds: where it asks for a longer wait and there is a fallback, the fallback is asked at once."""
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Reply(Generic[T]):
-    """What came of a request: ``answer`` or ``error``, never both."""
+    """How a request ended: with an ``answer`` or an ``error``, never both."""
 
     request: APIRequest
     answer: T | None = None
@@ -57,7 +57,7 @@ class Reply(Generic[T]):
 
 @dataclass
 class Policy:
-    """How often and how long to try, for one call; and the record of what was tried."""
+    """How often and how long one call may try, and the list of its attempts."""
 
     max_retries: int
     jitter: Callable[[], float]
@@ -80,8 +80,8 @@ class Policy:
         """A request that the caller stopped waiting for: cancelled, or interrupted."""
         self.attempts.append(Attempt(request.model, None, type(interruption).__name__, seconds))
 
-    def spoil(self, error: LunarError) -> None:
-        """The last attempt, a stream that had begun well, has failed after all."""
+    def record_late_failure(self, error: LunarError) -> None:
+        """Note that the last attempt failed: a stream that broke off after its first content."""
         self.attempts[-1] = replace(self.attempts[-1], error=_describe(error))
 
 
@@ -93,10 +93,8 @@ Plan = Generator[Send, Reply[T], Reply[T]]
 
 
 def may_fall_back(error: LunarError) -> bool:
-    """Whether another model may answer. Not after a mistake of the caller's: it must be seen, not paid for."""
-    if (
-        error._is_retryable is False
-    ):  # whoever said so knows it of every model: this client was closed
+    """Whether to ask another model after this error. Not after the caller's own mistake, which the caller must see."""
+    if error._is_retryable is False:  # set where no model can answer: this client was closed
         return False
     if error.upstream is not None:
         return error.upstream.may_fall_back
@@ -108,7 +106,7 @@ def may_fall_back(error: LunarError) -> bool:
 
 
 def retries_of(error: LunarError, policy: Policy) -> int:
-    """How often to ask the same model again. A gateway that tells of its provider has asked that again already."""
+    """How often to ask the same model again: once at most where the gateway has retried its provider already."""
     return policy.max_retries if error.upstream is None else min(1, policy.max_retries)
 
 
@@ -118,10 +116,10 @@ def backoff(retry: int, jitter: float) -> float:
 
 
 def ask(requests: Sequence[APIRequest], policy: Policy) -> Plan[T]:
-    """Ask each model in turn, each ``max_retries + 1`` times, until one answers or asking on is pointless."""
+    """Ask each model in turn, each ``max_retries + 1`` times, until one answers or no further request can help."""
     reply: Reply[T]
     for number, request in enumerate(requests):
-        others_wait = number + 1 < len(requests)
+        has_fallback = number + 1 < len(requests)
         wait = 0.0
         for retry in range(policy.max_retries + 1):
             reply = yield Send(request, wait)
@@ -134,7 +132,7 @@ def ask(requests: Sequence[APIRequest], policy: Policy) -> Plan[T]:
                 reply.error.retry_after if isinstance(reply.error, APIStatusError) else None
             )
             if retry_after is not None and retry_after > (
-                PATIENCE_WITH_FALLBACKS if others_wait else PATIENCE
+                PATIENCE_WITH_FALLBACKS if has_fallback else PATIENCE
             ):
                 break
             wait = backoff(retry, policy.jitter()) if retry_after is None else retry_after
@@ -147,18 +145,19 @@ def ask(requests: Sequence[APIRequest], policy: Policy) -> Plan[T]:
 
 def decide_then_call(
     decision: APIRequest,
-    execute: Callable[[str], APIRequest],
+    make_request: Callable[[str], APIRequest],
     fallbacks: Sequence[str],
     policy: Policy,
-    decided: Callable[[T], str],
+    accept_decision: Callable[[T], str],
 ) -> Plan[T]:
     """Ask the router which model, then ask that model: for requests that the router itself cannot carry.
 
-    ``decided`` takes the router's answer and says which model it names.
+    ``make_request`` makes the request to a model. ``accept_decision`` takes the router's answer and returns the model
+    that it names.
     """
     reply: Reply[T] = yield from ask([decision], policy)
     if reply.answer is not None:
-        models = [decided(reply.answer), *fallbacks]
+        models = [accept_decision(reply.answer), *fallbacks]
     elif (
         fallbacks
         and reply.error is not None
@@ -168,7 +167,7 @@ def decide_then_call(
         models = list(fallbacks)
     else:
         return reply
-    return (yield from ask([execute(model) for model in dict.fromkeys(models)], policy))
+    return (yield from ask([make_request(model) for model in dict.fromkeys(models)], policy))
 
 
 def list_models(policy: Policy) -> Plan[T]:

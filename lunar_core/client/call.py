@@ -1,4 +1,4 @@
-"""What the caller asked for, as one value that both clients carry out. Pure but for the clock.
+"""One call of the caller's, as a value that both clients carry out. Pure but for the clock.
 
 A Call goes from keywords to a plan of requests, and from the last reply to the answer's ``call``,
 the error's ``attempts`` and the Outcome that observers are told of.
@@ -128,16 +128,16 @@ class Call:
             self.call_id, endpoint, self.model, self.params, self.stream, self.tags, self.models
         )
 
-    def _refuse(self, refusal: BaseException, passed: Sequence[Observer]) -> None:
-        """One observer refused the call: those that had let it through are told, so that none keeps a hold on it."""
+    def _refuse(self, refusal: BaseException, observers: Sequence[Observer]) -> None:
+        """End a call that an observer refused. Those before it are told, so that they release what they reserved."""
         if isinstance(refusal, LunarError):
             self.identify(refusal)
-        self.observers = passed
+        self.observers = observers
         self.report("refused", self.info(), None, error=refusal)
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody wants to know how it ended: putting that together costs a long stream something."""
+        """Whether an observer or the log takes the outcome. Where none does, a long stream need not be put together."""
         return bool(self.observers) or logs_outcomes()
 
     def time_left(self) -> float:

@@ -1,4 +1,4 @@
-"""How a request reaches the network: through an httpx client, the caller's own or ours, on every road.
+"""Sends requests through an httpx client: the caller's own, or ours.
 
 Ours has a Transport below it. A caller's may have any: httpx's, httpx2's, a mock's, or ours.
 """
@@ -27,7 +27,7 @@ speaks first, because it knows whether anything was sent."""
 
 
 class Connections:
-    """Of one Lunar."""
+    """The httpx client of one Lunar."""
 
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
@@ -71,7 +71,7 @@ class Connections:
 
 
 class AsyncConnections:
-    """The same for AsyncLunar."""
+    """The httpx client of one AsyncLunar."""
 
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings

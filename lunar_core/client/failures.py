@@ -1,4 +1,4 @@
-"""How whatever fails below becomes our error, and what is done to it on its way up to the caller.
+"""Turns what fails below into our errors, and completes an error on its way to the caller.
 
 The caller's own client may be of httpx or of httpx2, whose error classes are told apart by name.
 """
@@ -42,7 +42,7 @@ def as_error(exc: Exception) -> LunarError:
     elif isinstance(exc, OSError) or _is_of_http(exc):
         error = APIConnectionError(f"no whole answer from the service ({text})")
     else:
-        return _bug(exc, text)
+        return _make_bug_error(exc, text)
     return unsent(error) if names & _BEFORE_SENDING else error
 
 
@@ -58,8 +58,8 @@ _BEFORE_SENDING = {
 }
 
 
-def _bug(exc: Exception, text: str) -> LunarError:
-    place = _where(exc)
+def _make_bug_error(exc: Exception, text: str) -> LunarError:
+    place = _find_place(exc)
     if place.startswith(_HERE):
         return LunarError(
             f"{text}: a bug in Lunar's client, raised at {place}. It was not tried again"
@@ -82,7 +82,7 @@ def _is_of_http(exc: Exception) -> bool:
 _LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h2", "anyio", "socksio"}
 
 
-def _where(exc: Exception) -> str:
+def _find_place(exc: Exception) -> str:
     """File and line, and no more: a frame's variables may hold the key."""
     *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
     return f"{frame.f_code.co_filename}:{line}"
@@ -117,18 +117,21 @@ def complete_error(
 
 def _redact(error: LunarError, secret: str) -> LunarError:
     if len(secret) >= 8 and secret in f"{error.message} {error.request_id} {error.body!r}":
-        error.request_id = _without(error.request_id, secret)
-        error.message = _without(error.message, secret)
+        error.request_id = _without_secret(error.request_id, secret)
+        error.message = _without_secret(error.message, secret)
         error.args = (error.message,)
-        error.body = _without(error.body, secret)
+        error.body = _without_secret(error.body, secret)
     return error
 
 
-def _without(value: T, secret: str) -> T:
+def _without_secret(value: T, secret: str) -> T:
     if isinstance(value, str):
         return value.replace(secret, "[redacted]")  # type: ignore[return-value]  # a str for a str
     if isinstance(value, list):
-        return [_without(item, secret) for item in value]  # type: ignore[return-value]  # a list for a list
+        return [_without_secret(item, secret) for item in value]  # type: ignore[return-value]  # a list for a list
     if isinstance(value, dict):
-        return {_without(key, secret): _without(item, secret) for key, item in value.items()}  # type: ignore[return-value]  # a dict for a dict
+        return {
+            _without_secret(key, secret): _without_secret(item, secret)
+            for key, item in value.items()
+        }  # type: ignore[return-value]  # a dict for a dict
     return value

@@ -1,8 +1,10 @@
-"""What the logger ``lunar_core`` says of calls, and nothing else says: never a key, a prompt or an answer.
+"""The lines of the logger ``lunar_core``: they show no key, no prompt and no answer.
 
-Nor the service's own words or a route's reasoning, which may quote them: a status, an error's class and a score say
-why. DEBUG has one line for each attempt. INFO has one for each retry and fallback, with its wait, one for each route,
-and one for each call that has ended, with its model and its billed USD.
+Nor do they show the service's own words or a route's reasoning, which may quote a prompt. They show the status, the
+error's class and the score.
+
+DEBUG has one line for each attempt. INFO has one for each retry and fallback, with its wait, one for each route, and
+one for each call that has ended, with its model and its billed USD.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a caller is warned of, where its own code stands: streams without a cost, keywords with a typing error."""
+"""Warnings, shown at the caller's own line: of streams without a cost, and of misspelt keywords."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ T = TypeVar("T", Transport, AsyncTransport)
 
 
 class OwnClient(httpx.Client):
-    """For one service."""
+    """The client that a Lunar makes for itself."""
 
     def __init__(self, settings: Settings) -> None:
         limits = _limits(settings)
@@ -29,7 +29,7 @@ class OwnClient(httpx.Client):
 
     @property  # type: ignore[misc]  # nobody sets any
     def cookies(self) -> httpx.Cookies:
-        """None, ever."""
+        """A jar that stays empty."""
         return _NO_COOKIES
 
 
@@ -45,7 +45,7 @@ class OwnAsyncClient(httpx.AsyncClient):
 
     @property  # type: ignore[misc]  # nobody sets any
     def cookies(self) -> httpx.Cookies:
-        """None, ever."""
+        """A jar that stays empty."""
         return _NO_COOKIES
 
     async def aclose(self) -> None:

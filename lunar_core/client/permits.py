@@ -1,4 +1,4 @@
-"""How many requests may be under way at once: who is one too many waits for his turn, or until ``close``."""
+"""A limit on the requests under way: one too many waits until another has ended, or until ``close``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PORTS = 65_536  # no machine can have more connections to one service
 
 
 class Permits:
-    """For threads. A C structure that a finalizer may touch at any moment; no lock is held around it."""
+    """For threads. A finalizer may release a permit at any moment: SimpleQueue takes no Python lock."""
 
     def __init__(self, count: int) -> None:
         self._free: SimpleQueue[None] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""How an APIRequest becomes an HTTP request of httpx's."""
+"""From an APIRequest to an HTTP request of httpx."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Requests:
         return authorize
 
     def _key(self, call: Call) -> tuple[str, str]:
-        """The header with the key. The job keeps it, hidden, to find it in what the service answers.
+        """The header with the key. The call keeps the key as a SecretStr, to redact it where the service repeats it.
 
-        Nothing here binds the key to a name, so that a traceback with local variables cannot show it.
+        No local variable holds the key itself: a traceback with local variables cannot show it.
         """
         credential = self._settings.credential
         call.secret = credential.secret()

@@ -1,4 +1,4 @@
-"""What a stream has received: bytes in, payloads of events out, and what they amount to. Pure."""
+"""The state of one stream: takes bytes, hands out payloads of events, and puts the answer together. Pure."""
 
 from __future__ import annotations
 
@@ -79,9 +79,8 @@ class StreamState:
         self._joiner = SurrogateJoiner()
         self._decoder = SSEDecoder(call.limits.event)
         self._kind = _KINDS.get(call.endpoint or "", ChatCompletion)
-        self._assembly = Assembly(
-            self._kind
-        )  # of what was read: a fault must not bring in what came after it
+        # Of what was handed out alone: what came behind a fault is no part of the answer.
+        self._assembly = Assembly(self._kind)
         self._unfolded = 0  # bytes that came since it was folded
         self._beginning = Assembly(self._kind)  # of what came, until content does
         self._route: RoutingDecision | None = None  # to put on the first chunk, if none brings one
@@ -89,11 +88,11 @@ class StreamState:
     # Bytes in
 
     def take(self, piece: bytes) -> None:
-        """One read of the body."""
+        """Take in what one read of the body has brought."""
         try:
             for plain in self._inflater.feed(piece):
                 if self._head is None or not self._is_document(self._head, plain):
-                    self._arrived(self._decoder.feed(plain))
+                    self._take_payloads(self._decoder.feed(plain))
                     self._fold_at_times(len(plain))
         except ValueError as error:
             raise error_responses.make_answer_error(
@@ -118,14 +117,14 @@ class StreamState:
     def end(self) -> None:
         """The server has ended the body; half an event at the very end is part of being cut off."""
         if self._document is not None:
-            return self._end_of_document(self._document.value())
+            return self._end_document(self._document.value())
         last = self._decoder.flush()
-        self._arrived(last[:-1])
-        self._arrived([payload for payload in last[-1:] if _is_json(payload)])
+        self._take_payloads(last[:-1])
+        self._take_payloads([payload for payload in last[-1:] if _is_json(payload)])
         self.ended = True
         return None
 
-    def _end_of_document(self, body: bytes) -> None:
+    def _end_document(self, body: bytes) -> None:
         try:
             _READERS[self._kind](body)
             payload = events.as_chunk(body)
@@ -133,15 +132,15 @@ class StreamState:
             raise error_responses.make_answer_error(
                 self._status, self._headers, body, str(error)
             ) from None
-        self._arrived([payload])
+        self._take_payloads([payload])
         self._decoder.done = self.ended = True
 
     def fail(self, error: LunarError) -> None:
-        """Reading on is over; what had come before is still handed out."""
+        """End the stream with an error; what came before it is still handed out."""
         self._fault = error
         self.ended = True
 
-    def _arrived(self, payloads: list[bytes]) -> None:
+    def _take_payloads(self, payloads: list[bytes]) -> None:
         if payloads:
             self._head = None
         early = 0
@@ -222,14 +221,14 @@ class StreamState:
         """Whether ``[DONE]`` was seen: the stream is over, whatever the socket does."""
         return self._decoder.done
 
-    def verdict(self) -> LunarError | None:
+    def find_fault(self) -> LunarError | None:
         """Once ``ended`` and all was read: what was wrong with the end, if anything, with the usage that was stated."""
-        error = self._fault_of_the_end()
+        error = self._find_fault()
         if error is not None and error.partial is None and self.usage is not None:
             error.partial = self.completion()
         return error
 
-    def _fault_of_the_end(self) -> LunarError | None:
+    def _find_fault(self) -> LunarError | None:
         if self._decoder.error is not None:
             return events.make_event_error(self._decoder.error)
         if self._fault is not None:
@@ -253,8 +252,8 @@ class StreamState:
             return not is_meant_whole(self._status, self._headers)
         return text.startswith(_FIELDS) or any(field.startswith(text) for field in _FIELDS)
 
-    def broken(self, error: LunarError) -> LunarError:
-        """``error``, met while reading on, as the caller shall see it: with what had come until then."""
+    def break_off(self, error: LunarError) -> LunarError:
+        """``error``, which broke the stream off, as it is raised: with the answer so far and the request id."""
         if (
             self.primed
             and isinstance(error, APIConnectionError)
@@ -262,7 +261,7 @@ class StreamState:
         ):
             error = APIStreamError(f"the stream was cut off: {error.message}")
         error.request_id = error.request_id or read_request_id(self._headers)
-        self._call.policy.spoil(error)
+        self._call.policy.record_late_failure(error)
         if type(error) is LunarError:  # a bug: what it kept from being read is no worse for it
             for payload in self.ready:
                 self._assembly.feed(payload)

@@ -1,6 +1,6 @@
-"""The body of an answer → its value, for each endpoint. ValueError for what is no answer.
+"""From the body of an answer to its value, for each endpoint. Raises ValueError for what is no answer.
 
-An answer that tells of a failure in place of its content, or beside it, is an AnswerFailedError.
+A body that tells of a failure, instead of content or beside it, raises AnswerFailedError.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Chunks of a stream, put together to the completion that a plain call would have returned."""
+"""Puts the chunks of a stream together to the completion that a plain call would have returned."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def _add_text(old: object, new: object) -> object:
 
 
 class Assembly:
-    """Takes the payloads of a stream's events, in order; knows at any time what they amount to.
+    """Takes the payloads of a stream's events, in order, and makes the completion so far of them.
 
-    Payloads are kept as they came and only taken apart when somebody asks, or by ``fold``: a short stream whose parts
-    are enough for its reader never pays for the whole.
+    Payloads are kept as they came. They are decoded when somebody asks for the whole, or by ``fold``: whoever reads a
+    short stream chunk by chunk does not pay for the whole.
     """
 
     def __init__(self, kind: type[ChatCompletion | Completion]) -> None:
@@ -162,7 +162,7 @@ class Assembly:
         return {**self._fields, "choices": choices}
 
     def fold(self) -> None:
-        """Take apart what is kept: of a long stream every so often, or its memory and the time for it would pile up."""
+        """Decode the payloads that are kept. Called every so often, so that neither memory nor time piles up."""
         payloads, self._tape = self._tape, []
         at = 0
         while at < len(payloads):

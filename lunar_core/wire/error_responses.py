@@ -1,4 +1,4 @@
-"""(status, headers, body) → the error that it is, in the words of every body that was seen."""
+"""From (status, headers, body) to an error. Reads every form of error body that was seen."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_status_error(
 def make_answer_error(
     status: int, headers: Mapping[str, str], body: bytes, why: str
 ) -> APIResponseValidationError:
-    """The error of a 200 that is not what was asked for. It shows what it was instead, and keeps its usage."""
+    """The error of a 200 that is no answer to the request. It shows what came instead, and keeps the usage."""
     decoded = parse_error_body(body)
     stated = find_reason(decoded) if isinstance(decoded, dict) else None
     shown = stated or repr(body[:200].decode("utf-8", "replace"))
@@ -61,7 +61,7 @@ def make_answer_error(
 
 
 def _stated_usage(decoded: object) -> ChatCompletion | None:
-    """What was paid for an answer that is none, where the service says so."""
+    """The usage that the service states beside a failure, if it states one."""
     usage = decoded.get("usage") if isinstance(decoded, dict) else None
     if not isinstance(usage, dict):
         return None
@@ -125,7 +125,7 @@ def _code_in(failure: object) -> int | None:
 
 
 def parse_error_body(body: bytes) -> object:
-    """What an error says: decoded JSON, or its text. Nested deep it stays text: nobody can walk or pickle that."""
+    """An error's body as decoded JSON, or as text. JSON of more than 50 levels stays text: it could not be pickled."""
     try:
         value = parse_json(body) if body else ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""What headers say of a response: its name, how long to wait, whether a document was to follow."""
+"""What is read from a response's headers: its request id, how long to wait, whether a document was to follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answered, as the wire says it: the provider that served an answer, and the route that an answer came by."""
+"""Who answered: the provider that served an answer, and the route as headers state it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from llama_index.core.llms import ChatMessage, ChatResponse, CustomLLM, LLMMetad
 from llama_index.core.llms.callbacks import llm_chat_callback
 
 
-def said(text: str, delta: str = "") -> ChatResponse:
+def make_response(text: str, delta: str = "") -> ChatResponse:
     return ChatResponse(message=ChatMessage(text, role="assistant"), delta=delta, raw={})
 
 
@@ -22,11 +22,11 @@ class Fake(CustomLLM):
 
     @llm_chat_callback()
     def chat(self, *args: Any, **kwargs: Any) -> ChatResponse:
-        return said("Hello.")
+        return make_response("Hello.")
 
     @llm_chat_callback()
     async def achat(self, *args: Any, **kwargs: Any) -> ChatResponse:
-        return said("Hello.")
+        return make_response("Hello.")
 
     @llm_chat_callback()
     def stream_chat(self, *args: Any, **kwargs: Any) -> Iterator[ChatResponse]:
@@ -36,7 +36,7 @@ class Fake(CustomLLM):
         text = ""
         for _ in range(self.words):
             text += " word"  # each response has the whole text so far
-            yield said(text, " word")
+            yield make_response(text, " word")
 
     @llm_chat_callback()
     async def astream_chat(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatResponse]:

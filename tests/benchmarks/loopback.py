@@ -112,7 +112,7 @@ def _event(read: int, size: int = BIG) -> Script:
     return Script([STREAM + frame(body, read) + END])
 
 
-def _each(chunks: int) -> bytes:
+def _write_chunks(chunks: int) -> bytes:
     return STREAM + b"".join(map(frame, events(chunks)))
 
 
@@ -121,9 +121,9 @@ SCRIPTS: dict[str, Callable[..., Script]] = {
     "wait": lambda millis: Script([_whole(make_answer(HELLO))], millis / 1000),
     "big": lambda: Script([_whole(make_answer("x" * BIG))]),
     # Streams, by the number of chunks. One chunk in each read, as fast as they can be read …
-    "each": lambda chunks: Script([_each(chunks) + END]),
+    "each": lambda chunks: Script([_write_chunks(chunks) + END]),
     # … the end in a packet of its own …
-    "short": lambda chunks: Script([_each(chunks), END]),
+    "short": lambda chunks: Script([_write_chunks(chunks), END]),
     # … with a pause before each …
     "drip": lambda chunks, millis: Script(
         [STREAM, *map(frame, events(chunks)), END], millis / 1000

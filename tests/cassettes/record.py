@@ -31,12 +31,12 @@ def main() -> None:
             (FOLDER / f"{name}.yaml").unlink(missing_ok=True)
             with tape(name, recording=True):
                 try:
-                    told = type(CALLS[name](lunar)).__name__
+                    outcome = type(CALLS[name](lunar)).__name__
                 except APIStatusError as error:  # That is an answer, too.
-                    told = f"{type(error).__name__}: {error}"
+                    outcome = f"{type(error).__name__}: {error}"
                 except LunarError as error:
                     sys.exit(f"{name}: {error}")
-            sys.stdout.write(f"{name:26} {told}\n")
+            sys.stdout.write(f"{name:26} {outcome}\n")
 
 
 @contextlib.contextmanager

@@ -39,18 +39,18 @@ PARIS = {
 
 
 def chat(client: Any, **more: Any) -> Any:
-    asked = {"model": "gpt-4o-mini", "messages": HARD, "max_tokens": 100, "temperature": 0.5}
-    return client.chat.completions.create(**asked | more)
+    params = {"model": "gpt-4o-mini", "messages": HARD, "max_tokens": 100, "temperature": 0.5}
+    return client.chat.completions.create(**params | more)
 
 
 def text(client: Any, **more: Any) -> Any:
-    asked = {"model": "gpt-4o-mini", "prompt": "Once upon a time", "max_tokens": 50}
-    return client.completions.create(**asked | more)
+    params = {"model": "gpt-4o-mini", "prompt": "Once upon a time", "max_tokens": 50}
+    return client.completions.create(**params | more)
 
 
 def router(client: Any, **more: Any) -> Any:
-    asked = {"messages": HARD, "models": CANDIDATES, "cost_weight": 0.3, "max_tokens": 100}
-    return client.router.create(**asked | more)
+    params = {"messages": HARD, "models": CANDIDATES, "cost_weight": 0.3, "max_tokens": 100}
+    return client.router.create(**params | more)
 
 
 def tools(client: Any, **more: Any) -> Any:

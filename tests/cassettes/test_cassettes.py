@@ -86,11 +86,11 @@ def test_words_come_with_who_said_them_and_their_price_where_it_was_told(name, k
     assert choice.text if kind is Completion else choice.message.content
     assert choice.finish_reason in ("stop", "length")
     assert answer.model
-    told = FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    text = FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     assert (answer.usage is not None and answer.usage.cost is not None) is (
-        "total_cost_usd" in told
+        "total_cost_usd" in text
     )
-    entry = [each for each in ledger if each.endpoint != "router.decide"][-1]
+    entry = [entry for entry in ledger if entry.endpoint != "router.decide"][-1]
     assert (entry.model, entry.cost) == (answer.model, answer.usage and answer.usage.cost)
 
 

@@ -139,8 +139,8 @@ class SyncSide:
 
     def __call__(self, server, **options):
         """A client of `server` (or of an origin) that retries nothing unless it is told to."""
-        given = {"api_key": KEY, "max_retries": 0} | self._options(self, server, options)
-        return self.adopt(self.kind(**given))
+        arguments = {"api_key": KEY, "max_retries": 0} | self._options(self, server, options)
+        return self.adopt(self.kind(**arguments))
 
     def adopt(self, client):
         """A client that was made elsewhere, to be used by the test and closed after it."""

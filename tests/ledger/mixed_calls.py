@@ -114,8 +114,8 @@ class Core:
         await self.async_client.chat.completions.create(**self.params(question, options))
 
     async def astream(self, question, **options):
-        asked = self.params(question, options)
-        return await self.async_client.chat.completions.create(**asked, stream=True)
+        params = self.params(question, options)
+        return await self.async_client.chat.completions.create(**params, stream=True)
 
     def params(self, question, options):
         messages = [{"role": "user", "content": question}]
@@ -126,10 +126,13 @@ class LangChain:
     """ChatLunar, whose ledger is told by the client and by a handler."""
 
     def __init__(self, settings, ledger, budgets):
-        told = {"observers": [ledger, *budgets], "callbacks": [LunarCostCallbackHandler(ledger)]}
-        self.model = ChatLunar(model="gpt-4o-mini", **settings, **told)
+        keywords = {
+            "observers": [ledger, *budgets],
+            "callbacks": [LunarCostCallbackHandler(ledger)],
+        }
+        self.model = ChatLunar(model="gpt-4o-mini", **settings, **keywords)
         self.cached_model = ChatLunar(
-            model="gpt-4o-mini", **settings, **told, cache=InMemoryCache()
+            model="gpt-4o-mini", **settings, **keywords, cache=InMemoryCache()
         )
 
     def answer(self, question, **options):

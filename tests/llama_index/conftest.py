@@ -34,17 +34,17 @@ def either_sandbox(dialect, lunar_sandbox_factory) -> Iterator[Sandbox]:
 @pytest.fixture
 def llm_on() -> Iterator[Callable[..., LunarLLM]]:
     """Make LLMs that talk to a server; they are closed in the end."""
-    made: list[LunarLLM] = []
+    llms: list[LunarLLM] = []
 
     def make(server: Any, **options: Any) -> LunarLLM:
         url = getattr(server, "url", None) or server.origin
         key = getattr(server, "api_key", "pk_test_faults")
-        told = {"model": "gpt-4o-mini", "api_key": key, "api_base": url, **options}
-        made.append(LunarLLM(**told))
-        return made[-1]
+        arguments = {"model": "gpt-4o-mini", "api_key": key, "api_base": url, **options}
+        llms.append(LunarLLM(**arguments))
+        return llms[-1]
 
     yield make
-    for llm in made:
+    for llm in llms:
         llm.close()
 
 

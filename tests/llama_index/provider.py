@@ -74,7 +74,7 @@ async def last_of(llm, endpoint, messages, **kwargs):
     if "stream" not in endpoint:
         return response
     if endpoint.startswith("a"):
-        return [each async for each in response][-1]
+        return [chunk async for chunk in response][-1]
     return list(response)[-1]
 
 

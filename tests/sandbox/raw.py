@@ -52,9 +52,9 @@ def request(
     content = (
         body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     )
-    told = {"host": url.netloc, "connection": "close", "content-length": str(len(content))}
-    told |= KEY if headers is None else headers
-    lines = [f"{method} {url.path}{path} HTTP/1.1", *(f"{n}: {v}" for n, v in told.items())]
+    fields = {"host": url.netloc, "connection": "close", "content-length": str(len(content))}
+    fields |= KEY if headers is None else headers
+    lines = [f"{method} {url.path}{path} HTTP/1.1", *(f"{n}: {v}" for n, v in fields.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
