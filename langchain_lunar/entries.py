@@ -118,7 +118,7 @@ def _entry(run: Run, status: Status, info: Mapping[str, Any], usage: Mapping[str
 
 
 def _facts(response: LLMResult | None) -> _Facts:
-    """Of the first generation that says anything. Other vendors' models may tell their tokens beside it."""
+    """The metadata and tokens of the first generation that has any. Other vendors may state tokens beside it."""
     generations = response.generations if response is not None else []
     beside = ((response and response.llm_output) or {}).get("token_usage")
     tokens = beside if isinstance(beside, Mapping) else {}

@@ -349,7 +349,7 @@ def _result(answers: Sequence[Completion]) -> LLMResult:
 
 
 def _generations(answer: Completion) -> list[Generation]:
-    """Usage and cost are the call's: of several choices, the first tells them."""
+    """The generations of a call. Of several choices the first carries usage and cost, which are the call's."""
     return [
         Generation(text=choice.text, generation_info=_info(answer, choice, spent=not number))
         for number, choice in enumerate(answer.choices)

@@ -1,4 +1,4 @@
-"""On whom calls are booked: the ledgers and tags of the place where they are made, not of the place that reads them."""
+"""Where calls are booked: in the ledgers and under the tags of the place that makes them, not that reads them."""
 
 from __future__ import annotations
 

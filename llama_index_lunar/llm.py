@@ -408,7 +408,7 @@ class LunarLLM(FunctionCallingLLM):
 
     @field_serializer("timeout")
     def _timeout_as_json(self, timeout: object) -> object:
-        """Seconds, or those of each step: what a stored LLM can be made from again."""
+        """The timeout in seconds, or the seconds of each step: a stored LLM can be made from them again."""
         if timeout is None or isinstance(timeout, (int, float)):
             return timeout
         return list(vars(checked_timeout(timeout)).values())
@@ -420,7 +420,7 @@ class LunarLLM(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex goes by: how much fits into a prompt, whether tools may be used."""
+        """What LlamaIndex decides by: how much fits into a prompt, whether tools may be used."""
         return LLMMetadata(
             context_window=self.context_window or self._window(),
             num_output=self.max_tokens or -1,
@@ -431,7 +431,7 @@ class LunarLLM(FunctionCallingLLM):
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """Who is asked before each call and told of its outcome."""
+        """The observers: asked before each call, told of its outcome."""
         everyone = self._clients.observers
         return tuple(observer for observer in everyone if not isinstance(observer, Reporter))
 
@@ -446,7 +446,7 @@ class LunarLLM(FunctionCallingLLM):
         }
 
     def _window(self) -> int:
-        """The smallest of those that may answer: what the router chooses must hold the prompt."""
+        """The smallest window of the models that may answer: the prompt must fit into the one that is chosen."""
         candidates = (self.models or ROUTED) if self.model == ROUTER else (self.model,)
         return min(_window_of(model) or UNKNOWN_WINDOW for model in candidates)
 

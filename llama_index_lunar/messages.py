@@ -55,7 +55,7 @@ class Conversation:
         self.messages = _match_results([sent for _, sent in self._pairs])
 
     def for_model(self, model: str, replay_reasoning: ReplayReasoning) -> list[JSONObject]:
-        """The messages as they are sent to ``model``: with what it has signed, and as much of its reasoning as told.
+        """The messages as sent to ``model``: with what it signed, and its reasoning as ``replay_reasoning`` says.
 
         What is known to be written by another model goes without.
         """

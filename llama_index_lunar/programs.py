@@ -74,13 +74,13 @@ class LunarProgram(BasePydanticProgram[M]):
         return self._way.output_cls
 
     def __call__(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
-        """The object."""
+        """Ask for the object. Raises as ``Way.read`` does."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.chat if self._way.is_chat else self._llm.complete
         return self._way.read(endpoint(**arguments), self._token_limit(llm_kwargs))
 
     async def acall(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
-        """The object."""
+        """Ask for the object. Raises as ``Way.read`` does."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.achat if self._way.is_chat else self._llm.acomplete
         return self._way.read(await endpoint(**arguments), self._token_limit(llm_kwargs))
@@ -88,7 +88,7 @@ class LunarProgram(BasePydanticProgram[M]):
     def stream_call(
         self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
     ) -> Generator[Any, None, None]:
-        """The object as it grows."""
+        """Ask for the object, and yield it as it grows."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.stream_chat if self._way.is_chat else self._llm.stream_complete
         growing = _GrowingObject(self._way, self._token_limit(llm_kwargs))
@@ -105,7 +105,7 @@ class LunarProgram(BasePydanticProgram[M]):
     async def astream_call(
         self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
     ) -> AsyncGenerator[Any, None]:
-        """The object as it grows."""
+        """Ask for the object, and yield it as it grows."""
         arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
         endpoint: Any = self._llm.astream_chat if self._way.is_chat else self._llm.astream_complete
         growing = _GrowingObject(self._way, self._token_limit(llm_kwargs))

@@ -146,7 +146,7 @@ class AsyncStream(Generic[C]):
             self._state.fail(strip_frames(as_error(exc)))
 
     async def _finish(self, error: LunarError | None) -> None:
-        """The stream has come to its end, good or bad. Told before anything that may be cancelled."""
+        """End the stream, well or with an error. Observers are told before anything that may be cancelled."""
         self._over = True
         if error is not None:
             self._error = strip_frames(self._state.break_off(complete_error(error, self._call)))
@@ -168,7 +168,7 @@ class AsyncStream(Generic[C]):
     close = aclose
 
     def leave(self) -> None:
-        """Nobody reads on: tell the observers, once. The connection is still to be released."""
+        """Tell the observers, once, that nobody reads on. The connection is still to be released."""
         if not self._over:
             self._over = True
             self._error = self._call.identify(

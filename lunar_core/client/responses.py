@@ -1,4 +1,4 @@
-"""Answers whose bodies are still to be read, and who owns them: this module, not the streams that read them.
+"""Responses whose bodies are still to be read. This module owns them, not the streams that read them.
 
 A stream that its reader has dropped is finalized by the garbage collector: at any moment, in any thread, perhaps inside
 httpcore's pool, whose lock that thread then holds. If the stream owned the answer, httpx's generators would be
@@ -69,7 +69,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _mark_inherited() -> None:
-    """In a forked child: what is open is its parent's, who would miss what is read here."""
+    """Mark what is open in a forked child: it is the parent's, which would miss what is read here."""
     for response in _open:
         response.is_inherited = True
 
@@ -148,7 +148,7 @@ class Response:
             self._answer.close()
 
     def abandon(self) -> None:
-        """Its reader has dropped it: end the socket, and leave the rest to the next call."""
+        """End the socket of a response that its reader has dropped. The next call does the rest."""
         if self.home[0] != os.getpid():
             return
         if self._lease is not None:
@@ -244,7 +244,7 @@ class AsyncResponse:
 
 
 def plain_headers(answer: Any) -> Mapping[str, str]:
-    """By lower-case names, repeated ones as one."""
+    """The headers by lower-case name; repeated ones are joined."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in answer.headers.raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -281,7 +281,7 @@ def socket_of(answer: Any) -> Any:
 
 
 def bounded(ends: float | None) -> AbstractContextManager[object]:
-    """What is awaited inside must be over then (``time.monotonic``). Raises TimeoutError."""
+    """A block whose awaits must be over at ``ends`` (``time.monotonic``). Raises TimeoutError."""
     return nullcontext() if ends is None else anyio.fail_after(ends - time.monotonic())
 
 

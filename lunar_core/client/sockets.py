@@ -1,4 +1,4 @@
-"""The bytes' way in and out: one socket per connection, each read and write bounded by a deadline too.
+"""One socket per connection. Each read and write is bounded by the call's deadline, too.
 
 A timeout per read keeps a server happy that drips a byte at a time, for ever; a Deadline also knows when its whole call
 must be over. The asyncio stream uses the loop's transports directly. Both are network streams of httpcore's, and raise
@@ -83,7 +83,7 @@ class SocketStream(httpcore.NetworkStream):
         return self
 
     def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
-        """What has come, or comes next; b"" at the end of the connection."""
+        """The bytes that have come, or else the next ones; b"" at the end of the connection."""
         try:
             self._settimeout(timeout)
             return self._socket.recv(max_bytes)
@@ -122,7 +122,7 @@ class SocketStream(httpcore.NetworkStream):
 
     @property
     def is_readable(self) -> bool:
-        """On an idle connection: the server has hung up, or speaks out of turn."""
+        """Whether there is something to read: on an idle connection, the server has hung up or speaks out of turn."""
         if self._socket.fileno() < 0:
             return True
         if not hasattr(select, "poll"):  # Windows
@@ -132,7 +132,7 @@ class SocketStream(httpcore.NetworkStream):
         return bool(poll.poll(0))
 
     def shut_down(self) -> None:
-        """End it under the feet of a thread that waits for it."""
+        """End the connection while another thread waits for it."""
         shut_down(self._socket)
 
     def close(self) -> None:
@@ -224,7 +224,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     # What the client calls
 
     async def read(self, max_bytes: int = _TURN_BYTES, timeout: float | None = None) -> bytes:
-        """What has come, or comes next; b"" at the end of the connection."""
+        """The bytes that have come, or else the next ones; b"" at the end of the connection."""
         if self._pieces:  # a reader that never has to wait would keep all other tasks waiting
             await asyncio.sleep(0)
         while not self._pieces:
@@ -279,7 +279,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     @property
     def is_readable(self) -> bool:
-        """On an idle connection: the server has hung up, or speaks out of turn."""
+        """Whether there is something to read: on an idle connection, the server has hung up or speaks out of turn."""
         return self._ended or bool(self._pieces) or self._transport.is_closing()
 
     def get_extra_info(self, info: str) -> Any:

@@ -115,7 +115,7 @@ class StreamState:
         return True
 
     def end(self) -> None:
-        """The server has ended the body; half an event at the very end is part of being cut off."""
+        """Note that the server has ended the body. Half an event at its very end is no event."""
         if self._document is not None:
             return self._end_document(self._document.value())
         last = self._decoder.flush()
@@ -152,7 +152,7 @@ class StreamState:
         self.ready.extend(map(self._mend, late) if self._may_mend(late) else late)
 
     def _has_begun_with(self, payload: bytes) -> bool:
-        """Take in an event before which no content has come; whether this one brings it. Raises what it tells of."""
+        """Take in an event before the first content. Returns whether it brings some; raises its failure."""
         self.ready.append(payload)
         self._beginning.feed(payload)
         self._refuse_failure(payload)
@@ -172,7 +172,7 @@ class StreamState:
         return self._joiner.is_concerned_by(together) or parsing.has_odd_numbers(together)
 
     def _mend(self, payload: bytes) -> bytes:
-        """``payload`` with whole characters, and with numbers that JSON has."""
+        """``payload`` with whole characters, and with numbers that are valid JSON."""
         payload = self._joiner.feed(payload)
         if parsing.has_odd_numbers(payload):
             with suppress(ValueError):
@@ -180,7 +180,7 @@ class StreamState:
         return payload
 
     def _refuse_failure(self, payload: bytes) -> None:
-        """Raise what an event before any content tells of, with the usage that was stated for it."""
+        """Raise the failure that an event before any content tells of, with the usage that was stated for it."""
         try:
             events.plain_chunk(payload)
         except _FAILURES as error:
@@ -222,7 +222,7 @@ class StreamState:
         return self._decoder.done
 
     def find_fault(self) -> LunarError | None:
-        """Once ``ended`` and all was read: what was wrong with the end, if anything, with the usage that was stated."""
+        """The error of a stream that was read to its end, with the usage that was stated; None for a good end."""
         error = self._find_fault()
         if error is not None and error.partial is None and self.usage is not None:
             error.partial = self.completion()
@@ -287,7 +287,7 @@ class StreamState:
         return answer
 
     def _stated(self, field: str) -> object:
-        """What was said of the call by now, also in chunks that nobody has read yet."""
+        """A field as it was stated so far, also in chunks that nobody has read yet."""
         return self._assembly.get(field, self.ready)
 
     @property

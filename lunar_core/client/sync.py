@@ -195,7 +195,7 @@ class Lunar:
         return reply.answer if call.stream else call.succeed(reply.answer, reply.headers)
 
     def _send(self, call: Call, request: APIRequest) -> Reply[Any]:
-        """One request, and what came of it. Only what is no failure of the call (cancellation) is raised."""
+        """Make one request and return its Reply, failures included. Raises only a cancellation or an interruption."""
         started = call.runtime.clock()
         response = None
         try:
@@ -253,7 +253,7 @@ class Lunar:
         return body.value()
 
     def _error_body(self, response: Any) -> bytes:
-        """What can be had of it: a status is worth reporting even if its text breaks off."""
+        """As much of the body as comes: the status is worth reporting even if its text breaks off."""
         body = None
         with suppress(Exception):  # whatever broke the text off, the status says more
             encoding = response.headers.get("content-encoding")
