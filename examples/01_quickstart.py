@@ -69,7 +69,7 @@ def say_what_is_real(running: Sandbox | None) -> None:
     answers = "a server of yours" if HAS_UPSTREAM else "scripted, the same from every model"
     engine = f"the vendor's engine, opentracy {running.engine_version}"
     routes = engine if running.router == "engine" else "made up, as no wheel of the engine is here"
-    print(f"Routes: {routes}. Answers: {answers}. Bills: made up.")
+    print(f"Routes: {routes}.\nAnswers: {answers}. Bills: made up.")
 
 
 def show_trade_off(profiles: Profiles) -> None:

@@ -20,6 +20,7 @@ def test_the_picture_shows_what_the_demo_prints():
     picture = runpy.run_path(str(ROOT / "scripts/picture.py"))
     lines = picture["demo"]()
     assert len(lines) > 20
+    assert max(map(len, lines)) <= picture["COLUMNS"]  # what is wider would be cut off
     assert words(picture["draw"](lines)) == words(SVG)
 
 
