@@ -44,7 +44,8 @@ class Origin:
     """Where connections lead. ``tls``: the context of an https service, else None.
 
     ``server_name``: whose certificate it must show, if not the host's. ``proxy``: what leads there, with what it wants
-    to be told.
+    to be told;
+    ``is_proxy``: it is the proxy's own.
     """
 
     host: str
@@ -55,6 +56,7 @@ class Origin:
     uds: str | None = None
     socket_options: tuple[Any, ...] = ()
     proxy: httpcore.Proxy | None = None
+    is_proxy: bool = False
 
     @property
     def is_behind_socks(self) -> bool:
@@ -66,7 +68,8 @@ class Origin:
         return self.proxy is not None and self.tls is None and not self.is_behind_socks
 
     def __str__(self) -> str:
-        return self.uds or f"{self.host}:{self.port}"
+        place = self.uds or f"{self.host}:{self.port}"
+        return f"the proxy {place}" if self.is_proxy else place
 
 
 class Interrupt:

@@ -70,6 +70,8 @@ def _facts(
                 "the service, as it was observed, takes only an API key here: "
                 "use api_key= in place of jwt="
             )
+    if error.status_code == 407:
+        yield "a proxy on the way wants credentials: give them in its URL"
     if error.status_code in (404, 405):
         yield f"asked: {request.method} {settings.base_url}{request.path}"
     if error.status_code in (400, 404, 422):
@@ -103,8 +105,8 @@ def _place_fact(error: LunarError, settings: Settings) -> str | None:
 
 
 def _timeout_fact(error: LunarError, call: Call) -> str | None:
-    if call.time_left() <= 0:
-        return "total_timeout ran out"
+    if call.deadline is not None and call.time_left() <= 0:
+        return f"total_timeout ran out, {call.deadline - call.started:.3g} s"
     step = next((step for name, step in _STEPS.items() if name in error.message), None)
     seconds = None if step is None else getattr(call.timeout, step)
     return None if seconds is None else f"timeout.{step} is {seconds:g} s"

@@ -121,7 +121,7 @@ def _first_hop(origin: Origin) -> Origin:
     if origin.proxy is None:
         return origin
     url = origin.proxy.url
-    return replace(origin, host=url.host.decode("ascii"), port=url.origin.port)
+    return replace(origin, host=url.host.decode("ascii"), port=url.origin.port, is_proxy=True)
 
 
 def _proxy_tls(origin: Origin) -> tuple[ssl.SSLContext, str] | None:

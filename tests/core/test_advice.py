@@ -102,7 +102,27 @@ async def test_a_timeout_says_which_one_and_after_how_many_attempts(failure):
     assert "timeout.read is 0.1 s" in str(error)
     assert str(error).endswith("(after 2 attempts)")
     error = await failure({"total_timeout": 0.2}, "gpt-4o-mini!hang")
-    assert "total_timeout ran out" in str(error)
+    assert "(total_timeout ran out, 0.2 s)" in str(error)
+
+
+async def test_a_proxy_that_wants_credentials_is_told_from_a_service_that_does(
+    failure, fault_server, monkeypatch
+):
+    monkeypatch.setenv("http_proxy", fault_server.origin)
+    fault_server.always(reply(407, "Who are you?"))
+    error = await failure({"base_url": "http://lunar.test", "allow_http": True})
+    assert str(error) == (
+        "407: Who are you? (a proxy on the way wants credentials: give them in its URL)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["http", "https", "socks5"])
+async def test_a_proxy_where_nobody_listens_is_named_as_one(failure, kind, monkeypatch):
+    monkeypatch.setenv("all_proxy", f"{kind}://127.0.0.1:9")
+    error = await failure({"base_url": "https://lunar.test", "max_retries": 0})
+    assert "no connection to the proxy 127.0.0.1:9: " in str(error)
+    assert "(asked: lunar.test)" in str(error)
+    assert "sandbox" not in str(error)
 
 
 async def test_a_rate_limit_says_how_often_was_asked_how_long_to_wait_and_what_to_name(failure):
