@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from typing import BinaryIO
 
 from tests.connect_proxy import PASSWORD, USER, ConnectProxy, keep_little
 
@@ -21,20 +22,19 @@ class SocksProxy(ConnectProxy):
 
     def _connected(self, sock: socket.socket) -> socket.socket | None:
         with contextlib.suppress(OSError), sock.makefile("rb") as asked:
-            version, count = asked.read(2)
-            if version != 5 or 2 not in asked.read(count):
+            version, count = _exactly(asked, 2)
+            if version != 5 or 2 not in _exactly(asked, count):
                 sock.sendall(b"\x05\xff")
                 return None
             sock.sendall(b"\x05\x02")
-            asked.read(1)
-            user, password = (asked.read(asked.read(1)[0]).decode() for _ in range(2))
-            if (user, password) != (USER, PASSWORD):
+            _exactly(asked, 1)
+            if (_sized(asked), _sized(asked)) != (USER.encode(), PASSWORD.encode()):
                 sock.sendall(b"\x01\x01")
                 return None
             sock.sendall(b"\x01\x00")
-            kind = asked.read(4)[3]
-            host = asked.read(asked.read(1)[0]) if kind == 3 else asked.read({1: 4, 4: 16}[kind])
-            port = int.from_bytes(asked.read(2), "big")
+            kind = _exactly(asked, 4)[3]
+            host = _sized(asked) if kind == 3 else _exactly(asked, {1: 4, 4: 16}[kind])
+            port = int.from_bytes(_exactly(asked, 2), "big")
             self.heads.append(f"{host.decode('latin-1')}:{port}")
             try:
                 service = socket.create_connection(("127.0.0.1", port))
@@ -46,3 +46,14 @@ class SocksProxy(ConnectProxy):
             sock.sendall(b"\x05\x00\x00\x01" + bytes(6))
             return service
         return None
+
+
+def _exactly(asked: BinaryIO, size: int) -> bytes:
+    data = asked.read(size)
+    if len(data) < size:
+        raise ConnectionAbortedError  # who asked has hung up
+    return data
+
+
+def _sized(asked: BinaryIO) -> bytes:
+    return _exactly(asked, _exactly(asked, 1)[0])

@@ -1,5 +1,6 @@
 """Proxies of every kind keep the promises: they are spoken to by our own connections."""
 
+import asyncio
 import functools
 import ssl
 import threading
@@ -10,9 +11,16 @@ import httpx
 import pytest
 import trustme
 
-from lunar_core import APIConnectionError, APITimeoutError, AsyncTransport, Lunar, Transport
+from lunar_core import (
+    APIConnectionError,
+    APITimeoutError,
+    AsyncLunar,
+    AsyncTransport,
+    Lunar,
+    Transport,
+)
 from tests.connect_proxy import ConnectProxy
-from tests.core.conftest import KEY
+from tests.core.conftest import KEY, QUESTION
 from tests.faults import FaultServer, nobody_accepts
 from tests.faults_steps import close, completion, hang, reply
 from tests.socks_proxy import SocksProxy
@@ -67,11 +75,15 @@ class Way:
                 self.url, self.base_url = proxy.url, f"{scheme}://{NAME}:{server.port}"
                 yield server
 
+    def proxy(self, url=None):
+        context = self.trust_of_proxies if self._proxy == "https" else None
+        return httpx.Proxy(url or self.url, ssl_context=context)
+
     def client(self, connect, url=None, **options):
         transport = Transport if connect.kind is Lunar else AsyncTransport
-        context = self.trust_of_proxies if self._proxy == "https" else None
-        proxy = httpx.Proxy(url or self.url, ssl_context=context)
-        own = connect.httpx_client(transport=transport(self.trust_of_services, proxy=proxy))
+        own = connect.httpx_client(
+            transport=transport(self.trust_of_services, proxy=self.proxy(url))
+        )
         base_url = getattr(self, "base_url", f"{self.base_scheme}://{NAME}")
         return connect(base_url, http_client=own, allow_http=True, **options)
 
@@ -199,6 +211,28 @@ def test_a_service_whose_certificate_is_of_an_unknown_authority_is_not_spoken_to
         with pytest.raises(APIConnectionError, match=r"CERTIFICATE_VERIFY_FAILED") as caught:
             way.ask(through.client(connect))
         assert (server.requests, caught.value.was_sent) == ([], False)
+
+
+async def test_a_call_that_is_cancelled_ends_in_whatever_step_it_is(through):
+    with through.open() as server:
+        server.always(reply(json=completion()))
+        own = httpx.AsyncClient(
+            transport=AsyncTransport(through.trust_of_services, proxy=through.proxy())
+        )
+        async with own:
+            client = AsyncLunar(KEY, base_url=through.base_url, http_client=own, allow_http=True)
+            finished = 0
+            for turns in range(60):
+                call = asyncio.create_task(client.chat.completions.create(**QUESTION))
+                for _turn in range(turns):
+                    await asyncio.sleep(0 if turns < 40 else 0.001)
+                call.cancel()
+                started = time.monotonic()
+                await asyncio.wait([call], timeout=2)
+                assert time.monotonic() - started < 0.5
+                finished += not call.cancelled()
+            assert finished < 60
+        await asyncio.to_thread(server.wait_until, lambda: server.open == 0)
 
 
 # A proxy that fails, which nobody is billed for
