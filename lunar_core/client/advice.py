@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from lunar_core.base_url import is_loopback
 from lunar_core.client.call import Call
+from lunar_core.client.logs import count_attempts
 from lunar_core.errors import APIConnectionError, APITimeoutError, LunarError
 from lunar_core.settings import Credential, Settings
 from lunar_core.types.attempt import Attempt
@@ -42,17 +43,13 @@ def tell_attempts(error: LunarError, attempts: Sequence[Attempt]) -> None:
     if error.status_code == 429:
         retry_after = getattr(error, "retry_after", None)
         facts = [
-            _times(attempts),
+            f"after {count_attempts(attempts)}",
             None if retry_after is None else f"retry_after {retry_after:g} s",
             None if error.request_id is None else f"request id {error.request_id}",
         ]
         _append(error, "; ".join(fact for fact in facts if fact))
     elif len(attempts) > 1:
-        _append(error, _times(attempts))
-
-
-def _times(attempts: Sequence[Attempt]) -> str:
-    return f"after {len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
+        _append(error, f"after {count_attempts(attempts)}")
 
 
 def _append(error: LunarError, fact: str) -> None:

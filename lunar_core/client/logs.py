@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from lunar_core.client.attempts import Reply, Send
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Outcome
+from lunar_core.types.attempt import Attempt
 from lunar_core.types.completions import RoutingDecision
 from lunar_core.wire.headers import read_request_id
 
@@ -95,15 +97,20 @@ def log_outcome(outcome: Outcome) -> None:
         return
     cost = None if outcome.usage is None else outcome.usage.cost
     logger.info(
-        "%s: %s %s model=%s cost=%s after %s attempts%s",
+        "%s: %s %s model=%s cost=%s after %s%s",
         outcome.call.call_id,
         outcome.endpoint,
         outcome.status,
         _printable(outcome.model),
         "unknown" if cost is None else f"{cost:f} USD",
-        len(outcome.call.attempts),
+        count_attempts(outcome.call.attempts),
         "" if outcome.error is None else f" ({_kind(outcome.error)})",
     )
+
+
+def count_attempts(attempts: Sequence[Attempt]) -> str:
+    """In words."""
+    return f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
 
 
 def log_observer_failure(call_id: str, failure: Exception) -> None:

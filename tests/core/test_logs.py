@@ -40,7 +40,7 @@ def test_each_attempt_has_a_line_at_debug_and_each_finished_call_one_at_info(cli
     assert answer.call.request_id is None or answer.call.request_id in attempt
     assert ended == (
         f"{answer.call.call_id}: chat.completions ok model={answer.model} "
-        f"cost={answer.usage.cost:f} USD after 1 attempts"
+        f"cost={answer.usage.cost:f} USD after 1 attempt"
     )
 
 
@@ -51,6 +51,34 @@ def test_a_retry_and_a_fallback_say_why_and_how_long(client, lines, lunar_sandbo
     retry, fallback, _ = [text for level, text in lines() if level == "INFO"]
     assert "retry of gpt-4o-mini!503 after InternalServerError 503, waiting " in retry
     assert "fallback from gpt-4o-mini!503 to gpt-4o after InternalServerError 503" in fallback
+
+
+ROUTED = {
+    "one request": lambda client: client.chat.completions.create(model="router", messages=HELLO),
+    "decided first": lambda client: client.chat.completions.create(
+        model="router", messages=HELLO, stop=["END"]
+    ),
+    "a stream, decided first": lambda client: client.chat.completions.create(
+        model="router", messages=HELLO, stream=True
+    ).get_final_completion(),
+    "the router": lambda client: client.router.create(messages=HELLO),
+    "a stream of the router": lambda client: client.router.create(
+        messages=HELLO, stream=True
+    ).get_final_completion(),
+}
+
+
+@pytest.mark.parametrize("ask", ROUTED.values(), ids=ROUTED)
+def test_a_route_is_told_once_however_it_came(ask, client, lines):
+    answer = ask(client)
+    (route,) = [text for _, text in lines() if "routed to" in text]
+    assert f"{answer.call.call_id}: routed to {answer.model}, expected error " in route
+
+
+def test_so_is_a_decision_alone(client, lines):
+    route = client.router.decide(messages=HELLO)
+    (told,) = [text for _, text in lines() if "routed to" in text]
+    assert f"{route.call.call_id}: routed to {route.selected_model}, expected error " in told
 
 
 def test_a_route_is_told_without_its_reasoning(client, lines):
