@@ -45,7 +45,7 @@ from lunar_core.cli.printing import (
 )
 from lunar_core.cost.entries import Estimate
 from lunar_core.cost.prices import with_estimate
-from lunar_core.cost.report.words import cost_words, estimate_words
+from lunar_core.cost.report.words import count_words, usd
 from lunar_core.wire.params import ChatParams
 
 HELP = """\
@@ -194,8 +194,14 @@ class Conversation:
 
     def _total(self) -> str:
         total = self.ledger.total
-        estimate = estimate_words(total)
-        return f"so far {cost_words(total)}{f', and about {estimate}' if estimate else ''}"
+        if not total.unpriced:
+            return f"so far {usd(total.cost)}"
+        amounts = [f"{usd(total.cost)} as stated"] if total.cost else []
+        if total.estimated:
+            amounts.append(f"about {usd(total.estimated)} that was not stated")
+        if total.unknown:
+            amounts.append(f"{count_words(total.unknown, 'answer')} of unknown cost")
+        return f"so far {', '.join(amounts)}"
 
 
 class _Outcomes:

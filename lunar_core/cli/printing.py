@@ -113,4 +113,5 @@ def _cost_fact(cost: Decimal | None, estimate: Estimate | None) -> str:
         return usd(cost)
     if estimate is None:
         return "cost unknown: the service stated none, and no price of this model is known"
-    return f"cost not stated, about {usd(estimate.cost)} by the prices of {shown_name(estimate.source)}"
+    source = "the service" if estimate.source == "service" else shown_name(estimate.source)
+    return f"cost not stated, about {usd(estimate.cost)} by the prices of {source}"

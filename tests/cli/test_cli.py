@@ -81,7 +81,7 @@ def test_a_cost_that_is_not_stated_is_estimated_by_the_services_own_prices(
 ):
     observed = lunar_sandbox_factory(dialect="observed")
     _code, _out, err = lunar("chat", "Hi", "--base-url", observed.url)
-    assert re.search(r" · cost not stated, about \$0\.0\d+ by the prices of service · ", err)
+    assert re.search(r" · cost not stated, about \$0\.0\d+ by the prices of the service · ", err)
     # A stream whose route is told in no chunk is decided first.
     assert err.endswith(" · 1 decision, 1 answer\n")
 
