@@ -271,15 +271,21 @@ def test_19_debug_logs_of_everything_underneath_do_not_show_it(
     assert not [record for record in caplog.records if key in repr(vars(record))]
 
 
+@pytest.mark.parametrize("by_proxy", [False, True], ids=["straight", "by a proxy"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_19_a_header_that_repeats_it_is_in_no_log_of_our_own_connections(
-    kind, way, key, fault_server, caplog
+    kind, by_proxy, way, key, fault_server, caplog, monkeypatch
 ):
     caplog.set_level(logging.DEBUG)
+    origin = fault_server.origin
+    if by_proxy:
+        monkeypatch.setenv("http_proxy", origin)
+        origin = "http://lunar.test"
     fault_server.always(reply(400, headers=[f"x-request-id: {key}", f"x-echo: {key}"]))
     side = SIDES[kind]()
     with contextlib.closing(side), pytest.raises(LunarError):
-        way.ask(side(fault_server, max_retries=1))
+        way.ask(side(origin, max_retries=1, allow_http=True))
+    assert len(fault_server.requests) == 1
     assert [record for record in caplog.records if record.name.startswith("lunar_core")]
     assert not [record for record in caplog.records if key in repr(vars(record))]
 
