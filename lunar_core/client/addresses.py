@@ -1,9 +1,9 @@
-"""A socket of the first address of a host that answers, and what another thread may end that waits for one.
+"""Opens a socket to the first address of a host that answers. Another thread can end the wait: see Interrupt.
 
-The addresses of a host are tried one after the other, each with its share of the time and a second at most while
-there are others: asyncio's own race between them is not to be had on every event loop (uvloop). One that did not
-answer goes last for some minutes, so that it costs its share once and not at every new connection. None is pinned:
-the name is asked for again each time, or a service that balances its load by names could not.
+The addresses of a host are tried one after the other. While others remain, each gets its share of the time, one second
+at most. (asyncio can race addresses, but not on every event loop: uvloop cannot.) An address that did not answer is
+tried last for some minutes, so that it costs its share once and not at every new connection. The name is looked up
+again for each connection, since a service may balance its load by DNS.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import httpcore
 T = TypeVar("T")
 
 Address = tuple[Any, Any, int, str, Any]
-"""As ``getaddrinfo`` gives it: family, kind, protocol, name, place."""
+"""An entry of ``socket.getaddrinfo``: family, type, protocol, canonical name, socket address."""
 
 FAILURES = (OSError, httpcore.NetworkError, httpcore.TimeoutException)
 
 HEAD_START = 1.0
 """Seconds that one address of a host may have to itself before the next is tried."""
 DEAD_SECONDS = 300.0
-"""How long an address that did not answer is tried after the others."""
+"""How long an address that did not answer is tried after the others, in seconds."""
 
 _dead: dict[Any, float] = {}
 _MOST_DEAD = 1_000
@@ -41,11 +41,11 @@ _MOST_DEAD = 1_000
 
 @dataclass(frozen=True)
 class Origin:
-    """Where connections lead. ``tls``: the context of an https service, else None.
+    """Where a connection leads, and how.
 
-    ``server_name``: whose certificate it must show, if not the host's. ``proxy``: what leads there, with what it wants
-    to be told;
-    ``is_proxy``: it is the proxy's own.
+    ``tls``: the TLS context of an https service, else None. ``server_name``: the name that the certificate must show,
+    if it is not ``host``. ``proxy``: the proxy that leads there, with its headers and credentials.
+    ``is_proxy``: whether the connection leads to the proxy itself.
     """
 
     host: str
@@ -64,7 +64,7 @@ class Origin:
 
     @property
     def is_forwarded(self) -> bool:
-        """Whether the proxy is asked for each request itself: a service of http:// needs no tunnel."""
+        """Whether the proxy forwards each request: a service of http:// needs no tunnel."""
         return self.proxy is not None and self.tls is None and not self.is_behind_socks
 
     def __str__(self) -> str:
@@ -73,9 +73,9 @@ class Origin:
 
 
 class Interrupt:
-    """How ``close()`` in one thread ends what another one waits for.
+    """Lets ``close()`` in one thread end the wait of another.
 
-    A forked child leaves alone what its parent had begun: the sockets are shared.
+    A forked child does not end what its parent began, since both share the sockets.
     """
 
     def __init__(self) -> None:
@@ -84,13 +84,13 @@ class Interrupt:
         self._is_over = False
 
     def arm(self, end: Callable[[], object]) -> None:
-        """From now on, ``end`` ends the wait."""
+        """From now on ``fire`` calls ``end``. If it has fired already, ``end`` is called at once."""
         self._end = end
         if self._is_over:
             end()
 
     def check(self) -> None:
-        """Raise OSError if the wait is over: what was not begun yet cannot be ended from outside."""
+        """Raise OSError if ``fire`` was called: a step that has not begun cannot be ended from outside."""
         if self._is_over:
             raise OSError("closed")
 
@@ -102,14 +102,14 @@ class Interrupt:
 
 
 def shut_down(sock: socket.socket) -> None:
-    """End a connection under the feet of whoever waits for it. The descriptor stays, for its owner to close."""
+    """Shut a socket down while another thread waits for it. Its owner still has to close the descriptor."""
     with suppress(OSError):
-        # Not an SSLSocket's own, which drops the TLS state that another thread is using.
+        # Not SSLSocket.shutdown, which drops the TLS state that another thread is using.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def connect(origin: Origin, seconds: float | None, interrupt: Interrupt) -> socket.socket:
-    """A connected socket. Raises OSError, or TimeoutError, which is one."""
+    """Return a connected socket. Raises OSError; a timeout is a TimeoutError, which is one."""
     ends = end_of(seconds)
     addresses = _find(origin, seconds, interrupt)
     return try_each(addresses, ends, lambda at, share: _open(origin, at, share, interrupt))
@@ -118,7 +118,10 @@ def connect(origin: Origin, seconds: float | None, interrupt: Interrupt) -> sock
 def try_each(
     addresses: list[Address], ends: float | None, attempt: Callable[[Address, float | None], T]
 ) -> T:
-    """What ``attempt`` returns for the first address for which it does not fail, given its seconds."""
+    """Call ``attempt(address, seconds)`` for each address until one succeeds, and return its result.
+
+    ``ends``: when all attempts must be over (``time.monotonic``), or None. Raises the error of the last attempt.
+    """
     for left, address in _countdown(addresses):
         try:
             return attempt(address, _share(ends, left))
@@ -132,8 +135,11 @@ def try_each(
 def find_addresses(
     host: str, port: int, seconds: float | None, interrupt: Interrupt
 ) -> list[Address]:
-    """Those of a host, the dead ones last. The system's own look-up knows no timeout, so a thread waits for it."""
-    try:  # a number is no question to anybody
+    """Look up the addresses of a host. Those that did not answer lately come last.
+
+    The look-up runs in a thread of its own, because the system's has no timeout. Raises OSError, or TimeoutError.
+    """
+    try:  # an IP address needs no look-up
         return _numeric(host, port)
     except socket.gaierror:
         pass
@@ -160,7 +166,7 @@ def find_addresses(
 
 
 async def async_connect(origin: Origin, seconds: float | None) -> socket.socket:
-    """The same for asyncio."""
+    """The same as ``connect``, for asyncio."""
     ends = end_of(seconds)
     for left, address in _countdown(await _async_find(origin, seconds)):
         try:
@@ -173,7 +179,7 @@ async def async_connect(origin: Origin, seconds: float | None) -> socket.socket:
 
 
 def dead_last(addresses: list[Address]) -> list[Address]:
-    """The same, in their own order, but those that did not answer lately behind the others."""
+    """Sort the addresses that did not answer lately behind the others. The order stays otherwise."""
     now = time.monotonic()
     return sorted(addresses, key=lambda address: _dead.get(address[4], 0.0) > now)
 
@@ -199,7 +205,7 @@ def _find(origin: Origin, seconds: float | None, interrupt: Interrupt) -> list[A
 async def _async_find(origin: Origin, seconds: float | None) -> list[Address]:
     if origin.uds is not None:
         return _unix_socket(origin.uds)
-    try:  # a number is no question to anybody, and needs no thread
+    try:  # an IP address needs no look-up, and no thread
         return _numeric(origin.host, origin.port)
     except socket.gaierror:
         pass
@@ -258,17 +264,17 @@ def _socket(origin: Origin, address: Address) -> socket.socket:
 
 
 def _countdown(addresses: list[Address]) -> Iterator[tuple[int, Address]]:
-    """Each, and how many are left with it."""
+    """Each address with the number of addresses that are left, itself included: (2, a), (1, b)."""
     return zip(range(len(addresses), 0, -1), addresses, strict=True)
 
 
 def end_of(seconds: float | None) -> float | None:
-    """When so many seconds will be over, by ``time.monotonic``."""
+    """The moment ``seconds`` from now, by ``time.monotonic``; None if there is no limit."""
     return None if seconds is None else time.monotonic() + seconds
 
 
 def _share(ends: float | None, left: int) -> float | None:
-    """Seconds that the next of ``left`` addresses of a host may take to answer."""
+    """Seconds that the next of ``left`` addresses may take to answer."""
     rest = None if ends is None else max(ends - time.monotonic(), 0.001)
     if left == 1:
         return rest

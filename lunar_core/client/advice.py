@@ -1,6 +1,6 @@
-"""What the client adds to an error's text, so that its reader need not search any further.
+"""Adds to an error's message what only the client knows: which key was sent, the URL, the timeout.
 
-The service knows neither which key was sent from where, nor the URL, nor the timeout. Nothing here shows a key.
+Nothing here shows a key.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ _STEPS = {
     "WriteTimeout": "write",
     "PoolTimeout": "pool",
 }
-"""Which of ``Timeout``'s seconds ran out, by the name of httpx's error, and httpx2's."""
+"""Which field of ``Timeout`` ran out, by the class name of the error of httpx or httpx2."""
 _REFUSED = f"[Errno {errno.ECONNREFUSED}]"
 
 
 def advise(error: LunarError, request: APIRequest, settings: Settings, call: Call) -> None:
-    """Add to the text of ``error`` what is known of this request."""
+    """Append to the error's message what the client knows about the failed request.
+
+    The facts depend on the error: the kind and source of the key (401, 403), the URL (404, 405), models with similar
+    names (400, 404, 422), the host that was not reached, the timeout that ran out.
+    """
     facts = [fact for fact in _facts(error, request, settings, call) if fact]
     if facts:
         _append(error, "; ".join(facts))
 
 
 def tell_attempts(error: LunarError, attempts: Sequence[Attempt]) -> None:
-    """Add the number of attempts; to a rate limit also ``retry_after`` and the request id."""
+    """Append the number of attempts to the error's message, to a rate limit's also ``retry_after`` and request id."""
     if error.status_code == 429:
         retry_after = getattr(error, "retry_after", None)
         facts = [
@@ -82,7 +86,7 @@ def _facts(
 
 
 def _key_fact(credential: Credential, secret: SecretStr | None) -> str:
-    """Which kind of key was sent, and where it came from: no more of it than whether it begins as Lunar's do."""
+    """Say which kind of key was sent and where it came from. Of the key: only whether it begins with pk_."""
     if credential.source is None:
         source = f"of the environment, {credential.variable}"
     elif isinstance(credential.source, SecretStr):
@@ -96,7 +100,7 @@ def _key_fact(credential: Credential, secret: SecretStr | None) -> str:
 
 
 def _place_fact(error: LunarError, settings: Settings) -> str | None:
-    """Where nobody was reached, for a transport that does not say so itself."""
+    """The host that was not reached, unless the error names it already."""
     place = urlsplit(settings.base_url).netloc
     return None if place in error.message else f"asked: {place}"
 
@@ -114,7 +118,7 @@ def _is_refused(error: LunarError) -> bool:
 
 
 def _known_models(error: LunarError, request: APIRequest) -> Sequence[str]:
-    """The models that the error lists; those of the reference, where it lists none and knows no such model."""
+    """The models that the error's body lists. If it lists none and says that the model is unknown: the reference's."""
     listed = list(dict.fromkeys(_listed_names(error.body)))
     is_no_model = (
         error.status_code == 404 and bool(request.model) and request.model in error.message
@@ -123,7 +127,7 @@ def _known_models(error: LunarError, request: APIRequest) -> Sequence[str]:
 
 
 def _nearest_model(listed: Sequence[str], request: APIRequest) -> str | None:
-    """The names in ``listed`` that are nearest to the requested ones that are not in it."""
+    """Suggest the listed names that are most like the requested ones that are not listed."""
     candidates = request.params.get("models")
     requested = [request.model, *(candidates if isinstance(candidates, (list, tuple)) else ())]
     missing = [name for name in requested if isinstance(name, str) and name not in listed]
@@ -132,7 +136,7 @@ def _nearest_model(listed: Sequence[str], request: APIRequest) -> str | None:
 
 
 def _listed_names(body: object) -> Iterator[str]:
-    """The texts of each list in an error's body that is named ``models`` or ``available…``."""
+    """The strings of every list in an error's body that is named ``models`` or ``available…``."""
     if isinstance(body, Mapping):
         for name, value in body.items():
             if isinstance(value, list) and ("available" in str(name) or str(name) == "models"):

@@ -1,4 +1,4 @@
-"""AsyncLunar: carries out what a Call and its plan say. ``sync.py`` is the same without ``await``."""
+"""AsyncLunar: sends the requests of a Call as its plan says. ``sync.py`` is the same without ``await``."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from lunar_core.wire.api_requests import APIRequest
 class AsyncLunar:
     """A client of the Lunar API, for asyncio.
 
-    ``api_key`` or ``jwt``: a string, or a function that returns one and is asked for each request; else
-    the environment (LUNAR_API_KEY, LUNAR_JWT). ``base_url``: else LUNAR_BASE_URL, else the hosted service.
-    ``timeout``: seconds, ``(connect, read)``, Timeout or httpx's own. ``total_timeout``: seconds for a whole
-    call with its retries, fallbacks and the body of a stream. ``fallbacks``: models to ask when the first fails.
-    ``tags``: what all calls of this client are for, see ``lunar_core.tags``; those of a block win.
-    ``observers``: see Observer. ``http_client``: an httpx or httpx2 AsyncClient of your own, left open by ``aclose()``.
+    ``api_key`` or ``jwt``: a string, or a function that returns one and is called for each request. Default: the
+    environment (LUNAR_API_KEY, LUNAR_JWT). ``base_url``: default LUNAR_BASE_URL, else the hosted service. ``timeout``:
+    seconds, ``(connect, read)``, a Timeout or httpx's own. ``total_timeout``: seconds for a whole call with its
+    retries, its fallbacks and the body of a stream. ``fallbacks``: models to ask when the first one fails. ``tags``:
+    what the calls of this client are for; tags of a ``lunar_core.tags`` block override them. ``observers``: see
+    Observer. ``http_client``: an httpx or httpx2 AsyncClient of your own, which ``aclose()`` leaves open.
 
-    One client may be shared by any number of tasks and used on several event loops; it may be forked,
-    copied and pickled. Raises ConfigurationError for a setting that cannot work.
+    One client may be shared by any number of tasks and used on several event loops. It may be forked, copied and
+    pickled. Raises ConfigurationError that names a setting that cannot work.
 
     >>> async def main():
     ...     async with AsyncLunar() as client:
@@ -119,10 +119,10 @@ class AsyncLunar:
         return AsyncProviders(self._run, self._planner)
 
     def with_options(self, **settings: Any) -> Self:  # each is checked, by its name
-        """A client with some other settings on the same connections, which stay this client's to close.
+        """Return a client with some other settings on the same connections. Closing it does not close them.
 
-        ``settings`` are those of the constructor, but for those of the connections: ``base_url``, ``allow_http``,
-        ``max_connections``, ``http_client``. Raises ConfigurationError naming one that cannot be given.
+        ``settings``: keywords of the constructor, except those of the connections: ``base_url``, ``allow_http``,
+        ``max_connections``, ``http_client``. Raises ConfigurationError that names the wrong one.
 
         >>> patient = AsyncLunar("pk_live_...").with_options(max_retries=5, timeout=120)
         """
@@ -137,7 +137,7 @@ class AsyncLunar:
         return twin
 
     async def aclose(self) -> None:
-        """Close every connection. Later calls are refused. One that ``with_options`` has made closes nothing."""
+        """Close every connection; later calls fail. A client made by ``with_options`` closes nothing."""
         if not self._shares_connections:
             await self._connections.aclose()
 
@@ -193,7 +193,7 @@ class AsyncLunar:
                 tell_attempts(reply.error, call.policy.attempts)
                 raise call.fail(strip_frames(reply.error))
             finally:
-                del reply  # or this frame and the error would keep each other, and the client
+                del reply  # or this frame and the error would keep each other alive
         return reply.answer if call.stream else call.succeed(reply.answer, reply.headers)
 
     async def _send(self, call: Call, request: APIRequest) -> Reply[Any]:
@@ -255,7 +255,7 @@ class AsyncLunar:
         return body.value()
 
     async def _error_body(self, response: Any) -> bytes:
-        """As much of the body as comes: the status is worth reporting even if its text breaks off."""
+        """The body of an error response, or the part that arrives: the status alone is worth reporting."""
         body = None
         with suppress(Exception):  # whatever broke the text off, the status says more
             encoding = response.headers.get("content-encoding")

@@ -1,7 +1,7 @@
-"""Which request comes next, and after how long: retries, fallbacks, decide-then-call. Pure.
+"""Decides which request comes next, and after how long: retries, fallbacks, decide-then-call. Pure.
 
-Each plan is a generator: it yields a ``Send``, is sent the ``Reply`` to it, and returns the last
-reply. A client carries the plan out and decides nothing; tests drive it by hand.
+Each plan is a generator: it yields a ``Send``, is sent the ``Reply`` to it, and returns the last reply. A client
+carries the plan out and decides nothing; tests drive it by hand.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lunar_core.wire.headers import read_request_id
 
 BASE_WAIT = 0.5
 MAX_WAIT = 8.0
-"""Seconds: the longest wait doubles from BASE_WAIT to MAX_WAIT; a wait is a random part of it."""
+"""Seconds. The longest wait doubles from BASE_WAIT to MAX_WAIT; the wait is a random part of it."""
 PATIENCE = 60.0
-"""Seconds: where the service asks for a longer wait, the caller gets its error at once."""
+"""Seconds. If the service asks for a longer wait, the caller gets the error at once."""
 PATIENCE_WITH_FALLBACKS = 5.0
-"""Seconds: where it asks for a longer wait and there is a fallback, the fallback is asked at once."""
+"""Seconds. If the service asks for a longer wait and a fallback is left, the fallback is asked at once."""
 
 T = TypeVar("T")
 
@@ -77,11 +77,11 @@ class Policy:
     def record_interrupted(
         self, request: APIRequest, interruption: BaseException, seconds: float
     ) -> None:
-        """A request that the caller stopped waiting for: cancelled, or interrupted."""
+        """Record a request for which the caller stopped waiting: it was cancelled or interrupted."""
         self.attempts.append(Attempt(request.model, None, type(interruption).__name__, seconds))
 
     def record_late_failure(self, error: LunarError) -> None:
-        """Note that the last attempt failed: a stream that broke off after its first content."""
+        """Record that the last attempt failed after its first content: its stream broke off."""
         self.attempts[-1] = replace(self.attempts[-1], error=_describe(error))
 
 
@@ -93,7 +93,7 @@ Plan = Generator[Send, Reply[T], Reply[T]]
 
 
 def may_fall_back(error: LunarError) -> bool:
-    """Whether to ask another model after this error. Not after the caller's own mistake, which the caller must see."""
+    """Whether another model should be asked after this error. False for a mistake of the caller's, who must see it."""
     if error._is_retryable is False:  # set where no model can answer: this client was closed
         return False
     if error.upstream is not None:
@@ -106,7 +106,7 @@ def may_fall_back(error: LunarError) -> bool:
 
 
 def retries_of(error: LunarError, policy: Policy) -> int:
-    """How often to ask the same model again: once at most where the gateway has retried its provider already."""
+    """How often to ask the same model again: at most once if the gateway has already retried its provider."""
     return policy.max_retries if error.upstream is None else min(1, policy.max_retries)
 
 
@@ -150,10 +150,10 @@ def decide_then_call(
     policy: Policy,
     accept_decision: Callable[[T], str],
 ) -> Plan[T]:
-    """Ask the router which model, then ask that model: for requests that the router itself cannot carry.
+    """Ask the router for a model, then ask that model: for requests that POST /v1/router cannot carry.
 
     ``make_request`` makes the request to a model. ``accept_decision`` takes the router's answer and returns the model
-    that it names.
+    that it names. If the router fails, the fallbacks are asked instead.
     """
     reply: Reply[T] = yield from ask([decision], policy)
     if reply.answer is not None:
@@ -171,7 +171,7 @@ def decide_then_call(
 
 
 def list_models(policy: Policy) -> Plan[T]:
-    """GET /v1/models; where the service has none, its price list says the same and more."""
+    """GET /v1/models. If the service does not have it: its price list, which names the same models."""
     reply: Reply[T] = yield from ask([api_requests.models()], policy)
     if isinstance(reply.error, NotFoundError):
         return (yield from ask([api_requests.priced_models()], policy))

@@ -1,4 +1,4 @@
-"""The bytes of an answer: decompressed and bounded as they come in. Pure.
+"""Collects the bytes of a response body: decompressed, and bounded while they arrive. Pure.
 
 httpx's own decoders have no bound: 128 KiB of gzip can become gigabytes.
 """
@@ -16,7 +16,7 @@ _STEP = 256 * 1024
 class Inflater:
     """Undoes ``Content-Encoding`` piece by piece, at most 256 KiB at a time.
 
-    Raises ValueError for a body that is not what its header says.
+    Raises ValueError for an encoding that was not asked for, and for a body that is not encoded so.
     """
 
     def __init__(self, encoding: str | None) -> None:
@@ -52,16 +52,19 @@ class Inflater:
 
 
 class BodyBuffer:
-    """Collects an answer up to ``limit`` bytes; ``cut`` says whether to stop there or to refuse."""
+    """Collects a body up to ``limit`` bytes. What is longer is cut off there (``cut``) or refused."""
 
     def __init__(self, encoding: str | None, limit: int, *, cut: bool) -> None:
         self._inflater = Inflater(encoding)
         self._limit = limit
         self._cut = cut
-        self._data = bytearray()  # not a list of pieces: each of those costs more than two bytes do
+        self._data = bytearray()  # not a list, which would hold an object for each small piece
 
     def feed(self, piece: bytes) -> bool:
-        """False: enough was read. Raises ResponseTooLargeError."""
+        """Add a piece. Returns False when the limit is reached: nothing more is needed.
+
+        Raises ResponseTooLargeError without ``cut``, and ValueError as Inflater does.
+        """
         for plain in self._inflater.feed(piece):
             self._data += plain
             if len(self._data) > self._limit:

@@ -1,7 +1,7 @@
 """One call of the caller's, as a value that both clients carry out. Pure but for the clock.
 
-A Call goes from keywords to a plan of requests, and from the last reply to the answer's ``call``,
-the error's ``attempts`` and the Outcome that observers are told of.
+A Call is made from the caller's keywords. When it ends, it makes the answer's ``call``, the error's ``attempts``, and
+the Outcome for the observers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from lunar_core.client.apart import run_apart
 from lunar_core.client.attempts import Policy
 from lunar_core.client.logs import log_observer_failure, log_outcome, log_route, logs_outcomes
 from lunar_core.client.notices import CostNotice
+from lunar_core.client.own_thread import run_in_own_thread
 from lunar_core.errors import LunarError
 from lunar_core.observers import (
     CallStart,
@@ -49,7 +49,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Runtime:
-    """Time and chance, to be replaced in tests: ``clock`` in seconds, ``now`` since the epoch, ``jitter`` 0 to 1."""
+    """The clock and the randomness of a client. Tests replace them.
+
+    ``clock``: monotonic seconds. ``now``: seconds since the epoch. ``jitter``: a random number from 0 to 1.
+    """
 
     clock: Callable[[], float]
     now: Callable[[], float]
@@ -62,10 +65,10 @@ def runtime() -> Runtime:
 
 @dataclass
 class Call:
-    """One call of the caller's, from start to end."""
+    """One call of the caller's, from its start to its end."""
 
     endpoint: Endpoint | None
-    """None for the catalogue, which costs nothing and of which no observer is told."""
+    """None for the catalogue: it costs nothing, and observers are not notified."""
     model: str
     params: Mapping[str, object]
     timeout: Timeout
@@ -78,7 +81,7 @@ class Call:
     observers: Sequence[Observer] = ()
     stream: bool = False
     models: tuple[str, ...] = ()
-    """Every model that may answer, as far as that is known."""
+    """Every model that may answer, as far as the client knows."""
     candidates: tuple[str, ...] = ()
     cost_weight: float | None = None
     call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex}")
@@ -89,14 +92,14 @@ class Call:
     started: float = 0.0
     first_content: float | None = None
     is_finalized: bool = False
-    """Whether a finalizer ends it, of a stream that was dropped."""
+    """Whether a finalizer ends the call, because its stream was dropped."""
     _is_reported: bool = False
 
     def __post_init__(self) -> None:
         self.started = self.runtime.clock()
 
     def begin(self) -> None:
-        """Let every observer refuse. Raises what the first one raises."""
+        """Let every observer refuse the call. Raises what the first refusing observer raises."""
         if self.endpoint is None:
             return
         start = self._start(self.endpoint)
@@ -108,7 +111,7 @@ class Call:
                 raise
 
     async def abegin(self) -> None:
-        """The same for the async client: observers that have an ``abefore`` are awaited."""
+        """The same for the async client: the ``abefore`` of an observer that has one is awaited."""
         if self.endpoint is None:
             return
         start = self._start(self.endpoint)
@@ -129,7 +132,7 @@ class Call:
         )
 
     def _refuse(self, refusal: BaseException, observers: Sequence[Observer]) -> None:
-        """End a call that an observer refused. Those before it are told, so that they release what they reserved."""
+        """End a call that an observer refused. ``observers``: those before it, which release what they reserved."""
         if isinstance(refusal, LunarError):
             self.identify(refusal)
         self.observers = observers
@@ -137,14 +140,14 @@ class Call:
 
     @property
     def is_watched(self) -> bool:
-        """Whether an observer or the log takes the outcome. Where none does, a long stream need not be put together."""
+        """Whether an observer or the log takes the outcome. If not, a long stream need not be assembled."""
         return bool(self.observers) or logs_outcomes()
 
     def time_left(self) -> float:
         return math.inf if self.deadline is None else self.deadline - self.runtime.clock()
 
     def accept_decision(self, answer: object) -> str:
-        """The first half of decide-then-call is done: remember the route, and report what it cost."""
+        """Take the router's answer in decide-then-call: keep the route, report its cost, return the chosen model."""
         if not isinstance(answer, RoutedCompletion) or answer.routing is None:
             raise TypeError("read_decision lets nothing else through")
         route = self.decision = answer.routing
@@ -161,6 +164,7 @@ class Call:
         return route.selected_model
 
     def info(self, headers: Mapping[str, str] | None = None) -> CallInfo:
+        """The call so far: its attempts, its times in ms, the headers of its last response."""
         now = self.runtime.clock()
         first = self.first_content
         return CallInfo(
@@ -174,7 +178,7 @@ class Call:
         )
 
     def succeed(self, answer: object, headers: Mapping[str, str]) -> object:
-        """A plain answer has come: put ``call`` and the route on it, and tell the observers."""
+        """Finish the call with its answer: put ``call`` and the route on it, and notify the observers."""
         if not isinstance(answer, Answer):
             return answer  # a list of the catalogue
         if isinstance(answer, ChatCompletion) and answer.routing is None:
@@ -199,11 +203,11 @@ class Call:
         return answer
 
     def abort(self) -> None:
-        """The caller stopped waiting: cancelled, or interrupted."""
+        """Report that the caller stopped waiting: the call was cancelled or interrupted."""
         self.report("aborted", self.info(), None)
 
     def fail(self, error: LunarError) -> LunarError:
-        """No model answered: the error to raise, with every attempt on it."""
+        """Finish a call that no model answered. Returns the error to raise, with every attempt on it."""
         self.identify(error)
         partial = error.partial
         usage = None if partial is None else partial.usage
@@ -213,7 +217,7 @@ class Call:
         return error
 
     def identify(self, error: LunarError) -> LunarError:
-        """``error`` with what it takes to find the call that it ended."""
+        """Put the call's id and attempts on ``error``, and return it."""
         error.call_id = self.call_id
         error.attempts = tuple(self.policy.attempts)
         return error
@@ -230,7 +234,7 @@ class Call:
         error: BaseException | None = None,
         read_answer: Callable[[], ChatCompletion | Completion | None] | None = None,
     ) -> None:
-        """Tell each observer, once per call, how it ended."""
+        """Notify each observer, once per call, how the call ended."""
         if self.endpoint is None or self._is_reported:
             return
         self._is_reported = True
@@ -253,7 +257,7 @@ class Call:
             read_answer=read_answer,
         )
         if self.is_finalized:
-            run_apart(lambda: self._tell(outcome))
+            run_in_own_thread(lambda: self._tell(outcome))
         else:
             self._tell(outcome)
 
@@ -264,5 +268,5 @@ class Call:
         for observer in self.observers:
             try:
                 observer.after(outcome)
-            except Exception as failure:  # noqa: BLE001  # whatever it does, the caller gets the answer that was paid for
+            except Exception as failure:  # noqa: BLE001  # whatever fails in it: the caller gets the answer, which was paid for
                 log_observer_failure(self.call_id, failure)

@@ -1,6 +1,6 @@
-"""What stands between this machine and the service, step by step: key, URL, proxy, name, connection, answer, clock.
+"""Checks what stands between this machine and the service: key, URL, proxy, DNS, connection, TLS, answer, clock.
 
-Nothing here is billed, and no character of a key is told.
+Nothing here is billed, and no character of a key is shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lunar_core.settings import Credential, Settings
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
 MOST_CLOCK_SECONDS = 60.0
-"""Clocks that are further apart are worth a word: tokens and certificates are valid between two moments."""
+"""Clocks that are further apart give a warning: tokens and certificates are valid between two moments."""
 
 _FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, ConfigurationError)
 
@@ -35,7 +35,7 @@ Status = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one step has shown. ``subject`` is one word, ``text`` a short line."""
+    """The result of one step. ``subject``: one word. ``text``: one short line."""
 
     subject: str
     status: Status
@@ -43,9 +43,11 @@ class Finding:
 
 
 def check_service(base_url: str | None = None) -> Iterator[Finding]:
-    """Each step as it is done. ``base_url``: else LUNAR_BASE_URL, else the hosted service.
+    """Yield the finding of each step as soon as it is done.
 
-    A step whose ground has failed is skipped, or not told of at all where nothing can follow.
+    ``base_url``: default LUNAR_BASE_URL, else the hosted service.
+
+    A step that depends on a failed one is skipped, or left out if nothing can follow.
     """
     key = _check_key()
     yield key
@@ -60,7 +62,7 @@ def check_service(base_url: str | None = None) -> Iterator[Finding]:
     except ValueError:  # whose text may hold the proxy's password
         yield Finding("proxy", "failed", "the environment names one whose URL cannot be read")
         return
-    is_reachable = yield from _check_way(service, proxy)
+    is_reachable = yield from _check_connection(service, proxy)
     if key.status == "failed" or not is_reachable:
         yield Finding("service", "skipped", "not asked, because of what failed above")
         return
@@ -84,7 +86,7 @@ def _check_key() -> Finding:
 
 
 def _configured_url(base_url: str | None) -> tuple[str, str]:
-    """The URL, and where it comes from."""
+    """The URL, and the name of the setting that it comes from."""
     if base_url is not None:
         return base_url, "--base-url"
     named = os.environ.get("LUNAR_BASE_URL")
@@ -108,8 +110,11 @@ def _tell_proxy(proxy: str | None) -> Finding:
     return Finding("proxy", "ok", f"{parts.scheme}://{parts.hostname}:{_port_of(parts)}{login}")
 
 
-def _check_way(service: str, proxy: str | None) -> Generator[Finding, None, bool]:
-    """The name and the connection of whom we connect to. Returns whether it can be reached."""
+def _check_connection(service: str, proxy: str | None) -> Generator[Finding, None, bool]:
+    """Check DNS, connection and TLS of the host that we connect to: the proxy if there is one, else the service.
+
+    Returns whether it can be reached.
+    """
     parts = urlsplit(service if proxy is None else proxy)
     host, port = parts.hostname or "", _port_of(parts)
     started = time.monotonic()
@@ -165,7 +170,7 @@ def _check_tls(stream: SocketStream, host: str) -> Finding:
 
 
 def _hint(words: str, host: str) -> str:
-    """What to look at next."""
+    """What the user should look at next, to append to ``words``."""
     if "certificate verify failed" in words:
         return "; an authority of your own (a company's proxy, say) is named by SSL_CERT_FILE"
     if is_loopback(host):
@@ -175,7 +180,7 @@ def _hint(words: str, host: str) -> str:
 
 @dataclass
 class _Dates:
-    """What the service's clock said when it answered, and ours before and after."""
+    """The Date of the service's answer, and our clock before and after it."""
 
     asked_at: float = field(default_factory=time.time)
     date: str | None = None

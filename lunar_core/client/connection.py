@@ -1,4 +1,4 @@
-"""One connection of our own to a service: HTTP/1.1 over one socket, as httpcore's pool wants to have it."""
+"""One HTTP/1.1 connection over one socket, with the interface that httpcore's pool expects."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Connection(httpcore.ConnectionInterface):
         self._stream: SocketStream | NestedTLSStream | None = None
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Write the request and read the head of the answer. Raises httpcore's errors."""
+        """Write the request and read the head of the response. Raises httpcore's errors."""
         timeout = request.extensions.get("timeout", {})
         self.deadline.at = request.extensions.get("deadline")
         body = b"".join(request.stream)  # type: ignore[arg-type]  # a sync one's
         self._exchange = exchange = Exchange()
-        pieces = exchange.written(_as_written(request, body, self._origin))
+        pieces = exchange.encode(_as_written(request, body, self._origin))
         stream = self._stream
         if stream is None:
             stream = open_stream(
@@ -45,7 +45,9 @@ class Connection(httpcore.ConnectionInterface):
             for piece in pieces:
                 stream.write(piece, timeout.get("write"))
         except httpcore.WriteError:
-            exchange.cut_short = True  # a service may have refused it before it had read all
+            exchange.cut_short = (
+                True  # the service may have refused the request before it read all of it
+            )
         seconds = timeout.get("read")
         while True:
             head = exchange.take_head(stream.read(timeout=seconds))
@@ -55,15 +57,15 @@ class Connection(httpcore.ConnectionInterface):
         return _response(head, content, stream)
 
     def is_idle(self) -> bool:
-        """Whether the last answer was read to its end, and another request may follow."""
+        """Whether the last response was read to its end, so that another request may follow."""
         return self._exchange is not None and self._exchange.is_over
 
     def has_expired(self) -> bool:
-        """Whether the server has hung up meanwhile, or speaks out of turn."""
+        """Whether the server has closed the connection, or has sent bytes that nobody asked for."""
         return self._stream is None or self._stream.is_readable
 
     def interrupt(self) -> None:
-        """End what another thread waits for; that thread closes the connection."""
+        """End the wait of another thread. That thread closes the connection."""
         self._interrupt.fire()
 
     def close(self) -> None:
@@ -94,12 +96,12 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         self._stream: AsyncioStream | AsyncNestedTLSStream | None = None
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Write the request and read the head of the answer. Raises httpcore's errors."""
+        """Write the request and read the head of the response. Raises httpcore's errors."""
         timeout = request.extensions.get("timeout", {})
         self.deadline.at = request.extensions.get("deadline")
         body = b"".join([part async for part in request.stream])  # type: ignore[union-attr]  # an async one's
         self._exchange = exchange = Exchange()
-        pieces = exchange.written(_as_written(request, body, self._origin))
+        pieces = exchange.encode(_as_written(request, body, self._origin))
         stream = self._stream
         if stream is None:
             with anyio.CancelScope() as self._opening:
@@ -112,7 +114,9 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
             for piece in pieces:
                 await stream.write(piece, timeout.get("write"))
         except httpcore.WriteError:
-            exchange.cut_short = True  # a service may have refused it before it had read all
+            exchange.cut_short = (
+                True  # the service may have refused the request before it read all of it
+            )
         seconds = timeout.get("read")
         while True:
             head = exchange.take_head(await stream.read(timeout=seconds))
@@ -122,11 +126,11 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         return _response(head, content, stream)
 
     def is_idle(self) -> bool:
-        """Whether the last answer was read to its end, and another request may follow."""
+        """Whether the last response was read to its end, so that another request may follow."""
         return self._exchange is not None and self._exchange.is_over
 
     def has_expired(self) -> bool:
-        """Whether the server has hung up meanwhile, or speaks out of turn."""
+        """Whether the server has closed the connection, or has sent bytes that nobody asked for."""
         return self._stream is None or self._stream.is_readable
 
     def abort(self) -> None:
@@ -152,6 +156,7 @@ async def _async_read_body(
 
 
 def _as_written(request: httpcore.Request, body: bytes, origin: Origin) -> Request:
+    """The request as it is written. A forwarding proxy gets the whole URL, and its own headers."""
     target, headers = request.url.target, _framed(request.headers, body)
     if origin.proxy is not None and origin.is_forwarded:
         target = b"http://%b%b" % (_authority(request.url), target)
@@ -165,7 +170,7 @@ def _authority(url: httpcore.URL) -> bytes:
 
 
 def _framed(headers: Headers, body: bytes) -> Headers:
-    """``headers``, with the size of a body that came in pieces and is written as a whole."""
+    """``headers`` with a content-length in place of a transfer-encoding: the body is written as a whole."""
     if all(name.lower() != b"transfer-encoding" for name, _ in headers):
         return headers
     kept = [pair for pair in headers if pair[0].lower() != b"transfer-encoding"]

@@ -1,6 +1,6 @@
-"""Sends requests through an httpx client: the caller's own, or ours.
+"""Sends requests through an httpx client: the caller's own, or one that we make.
 
-Ours has a Transport below it. A caller's may have any: httpx's, httpx2's, a mock's, or ours.
+Ours uses our Transport. The caller's may use any transport: httpx's, httpx2's, a mock, or ours.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from lunar_core.client.own_clients import OwnAsyncClient, OwnClient
 
 _GRACE_SECONDS = 0.05
-"""How much longer than the call an injected client may take: what is below it times each step by the same end, and
-speaks first, because it knows whether anything was sent."""
+"""How long after the call's deadline an injected client is stopped.
+
+The transport below it times each step by the same deadline, and should fail first: it knows whether anything was sent.
+"""
 
 
 class Connections:
@@ -36,13 +38,13 @@ class Connections:
         self._is_closed = False
 
     def send(self, requests: Requests, api_request: APIRequest, call: Call) -> Response:
-        """The answer, its body unread. Raises what the client raises: see ``explain``."""
+        """Send a request and return the response, its body unread. Raises what the client raises: see ``explain``."""
         responses.close_dropped()
         timeout = within(call.timeout, call.time_left())
         client = self._injected
         if client is None:
             client = self._client()
-            request = requests.ready(api_request, timeout, call)
+            request = requests.build(api_request, timeout, call)
         else:
             request = client.build_request(**requests.keywords(api_request, timeout, call))
         authorizer = requests.authorizer(call)
@@ -50,7 +52,7 @@ class Connections:
         return Response(answer, ends_of(call), self.explain)
 
     def explain(self, error: Exception) -> LunarError:
-        """Our error for what was raised below."""
+        """Turn what the client raised into a LunarError."""
         return _explain(error, is_closed=self._is_closed)
 
     def _client(self) -> OwnClient:
@@ -63,7 +65,7 @@ class Connections:
         return self._own[0]
 
     def close(self) -> None:
-        """Close what is ours, and end what other threads wait for."""
+        """Close our own client, and end the waits of other threads."""
         self._is_closed = self._injected is None
         for client in self._own:
             client.close()
@@ -80,16 +82,16 @@ class AsyncConnections:
         self._is_closed = False
 
     async def send(self, requests: Requests, api_request: APIRequest, call: Call) -> AsyncResponse:
-        """The answer, its body unread. Raises what the client raises: see ``explain``."""
+        """Send a request and return the response, its body unread. Raises what the client raises: see ``explain``."""
         await responses.async_close_dropped()
         client = self._client() if self._injected is None else self._injected
-        # Let in a cancellation that is due: what is written is billed. Here, and not just before it is written, where
-        # a hundred calls at once would all be made ready before the first of them is on its way.
+        # A cancellation that is due takes effect here, because a request that was written is billed. Not later: of a
+        # hundred calls at once, all would be built before the first is sent.
         await checkpoint()
         timeout = within(call.timeout, call.time_left())
         ends = ends_of(call)
         if self._injected is None:
-            request = requests.ready(api_request, timeout, call)
+            request = requests.build(api_request, timeout, call)
         else:
             request = client.build_request(**requests.keywords(api_request, timeout, call))
         authorizer = requests.authorizer(call)
@@ -100,7 +102,7 @@ class AsyncConnections:
         return AsyncResponse(answer, ends, self.explain)
 
     def explain(self, error: Exception) -> LunarError:
-        """Our error for what was raised below."""
+        """Turn what the client raised into a LunarError."""
         return _explain(error, is_closed=self._is_closed)
 
     def _client(self) -> OwnAsyncClient:
@@ -117,7 +119,7 @@ class AsyncConnections:
         return self._own[0]
 
     async def aclose(self) -> None:
-        """Close what is ours in this event loop. What other loops have is closed as they end."""
+        """Close our own client's connections in this event loop. Those of other loops close as their loops end."""
         self._is_closed = self._injected is None
         for client in self._own:
             await client.aclose()
@@ -125,7 +127,7 @@ class AsyncConnections:
 
 
 def _checked(injected: Any, kind: str, end: str) -> Any:
-    """The caller's own client, if it is one: the wrong of the two kinds would fail late and oddly."""
+    """``injected``, if it is a client of the right kind. The wrong kind would fail late, with a puzzling error."""
     needed = ("build_request", "send", end)
     if injected is None or all(callable(getattr(injected, name, None)) for name in needed):
         return injected

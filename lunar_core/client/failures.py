@@ -1,6 +1,6 @@
-"""Turns what fails below into our errors, and completes an error on its way to the caller.
+"""Turns exceptions of httpx, httpcore, ssl and the system into LunarErrors, and completes errors for the caller.
 
-The caller's own client may be of httpx or of httpx2, whose error classes are told apart by name.
+The caller's own client may be httpx's or httpx2's, whose error classes are recognised by name.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 def as_error(exc: Exception) -> LunarError:
-    """Our error for what httpx, httpcore, ssl or the system raised; ours pass through.
+    """The LunarError for an exception of httpx, httpcore, ssl or the system. A LunarError is returned as it is.
 
-    It is raised without its cause: those tracebacks hold requests, and requests hold the key. Any
-    other exception is a bug, here or in a hook of the caller's own client: trying again would hide it,
-    and pay for each attempt.
+    It has no cause: the traceback of the original holds requests, and requests hold the key. Any other exception is a
+    bug, here or in a hook of the caller's own client. It is not retried: a retry would hide it, and pay for each
+    attempt.
     """
     if isinstance(exc, LunarError):
         return exc
@@ -74,7 +74,7 @@ _HERE = str(Path(__file__).parents[1])
 
 
 def _is_of_http(exc: Exception) -> bool:
-    """Whether a library that speaks HTTP says that speaking it failed. RuntimeErrors tell of its misuse."""
+    """Whether an HTTP library raised it because a request failed. Its RuntimeErrors report misuse."""
     library = {cls.__module__.partition(".")[0] for cls in type(exc).__mro__} & _LIBRARIES
     return bool(library) and not isinstance(exc, RuntimeError)
 
@@ -83,13 +83,13 @@ _LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h2", "anyio", "socksi
 
 
 def _find_place(exc: Exception) -> str:
-    """File and line, and no more: a frame's variables may hold the key."""
+    """File and line where it was raised, and no more: the variables of the frame may hold the key."""
     *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
     return f"{frame.f_code.co_filename}:{line}"
 
 
 def strip_frames(error: LunarError) -> LunarError:
-    """``error`` without the way it came: those frames hold requests, and requests hold the key."""
+    """Remove traceback and causes from ``error`` and return it: their frames hold requests, and so the key."""
     error.__cause__ = error.__context__ = error.__traceback__ = None
     return error
 
@@ -102,7 +102,7 @@ def complete_error(
     settings: Settings | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> LunarError:
-    """The error that a request of ``call`` ended in, with what the client knows about it, and without the key.
+    """The error that a request of ``call`` ended in, with what the client knows about it. The key is redacted.
 
     ``headers``: those of the response, if one came.
     """

@@ -1,4 +1,4 @@
-"""How a stream that its reader has dropped is ended, in whatever thread the garbage collector runs."""
+"""Ends a stream that its reader has dropped, in whatever thread the garbage collector runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AsyncCloser(Protocol):
 
 
 def close_now(stream: SyncCloser) -> None:
-    """End the socket of a stream that its reader has dropped. The next call closes the rest."""
+    """Close the socket of a stream that its reader has dropped. The next call closes the rest."""
     # A forked child must leave its parent's streams alone.
     if stream._response.home[0] == os.getpid():
         stream._call.is_finalized = True
@@ -36,7 +36,7 @@ def close_now(stream: SyncCloser) -> None:
 
 
 def close_soon(stream: AsyncCloser) -> None:
-    """The same for an async stream: on its own loop, since the garbage collector runs in any thread."""
+    """The same for an async stream: in its own event loop, since the garbage collector runs in any thread."""
     pid, loop = stream._response.home
     if pid != os.getpid():
         return

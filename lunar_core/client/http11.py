@@ -1,4 +1,4 @@
-"""HTTP/1.1 without a socket: a request's bytes out, an answer's bytes in. Pure.
+"""HTTP/1.1 without a socket: turns a request into bytes, and bytes into a response. Pure.
 
 h11 writes and reads the heads. Bodies are read here: h11 makes an object of every chunk, which was half of what a
 streamed word cost.
@@ -31,7 +31,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Request:
-    """``target``: the path, with its query."""
+    """A request to write. ``target``: the path, with its query."""
 
     method: bytes
     target: bytes
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Head:
-    """Of an answer. ``headers``: by lower-case names, in the order in which they came."""
+    """The head of a response. ``headers``: pairs with lower-case names, in the order in which they came."""
 
     status: int
     reason: bytes
@@ -50,24 +50,26 @@ class Head:
 
 
 class Exchange:
-    """One request and its answer: ``written``, then reads for ``take_head`` until it gives one, then for ``body``.
+    """One request and its response.
 
-    Keeps nothing of the request, whose headers hold the key. Raises httpcore's protocol errors for what is no HTTP.
+    Call ``encode`` once, then ``take_head`` with each read until it returns the head, then ``body.take`` with each
+    read. Keeps nothing of the request, whose headers hold the key. Raises httpcore's protocol errors for bytes that are
+    not HTTP.
     """
 
     def __init__(self) -> None:
         self.body: BodyReader = UnsizedBodyReader()
         self.came_with_head = b""
-        """What of the body was in the read that made the head whole."""
+        """The part of the body that came in the same read as the end of the head."""
         self.cut_short = False
-        """To be set where the request could not be written whole."""
+        """Set by the connection when it could not write the whole request."""
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._keeps_alive = False
         self._is_head_request = False
         self._interim = 0
 
-    def written(self, request: Request) -> list[bytes]:
-        """The request, to be written piece by piece: mostly one, which is one packet."""
+    def encode(self, request: Request) -> list[bytes]:
+        """The request as pieces to write one by one: mostly one piece, which is one packet."""
         self._is_head_request = request.method == b"HEAD"
         try:
             head = self._h11.send(
@@ -79,7 +81,7 @@ class Exchange:
         return [(head or b"") + request.body] if whole else [head or b"", request.body]
 
     def take_head(self, data: bytes) -> Head | None:
-        """The head of the answer, or None while it has not come whole. b"": the connection has ended."""
+        """The head of the response, or None while it is incomplete. ``data`` b"": the connection has ended."""
         try:
             self._h11.receive_data(data)
             event = self._h11.next_event()
@@ -119,34 +121,37 @@ class Exchange:
 
     @property
     def is_over(self) -> bool:
-        """Whether the answer was read to its very end, and the connection can take another request."""
+        """Whether the response was read to its end, and the connection can take another request."""
         return self.body.done and self._keeps_alive and not (self.cut_short or self.body.excess)
 
 
 class BodyReader(Protocol):
-    """Reads one body. ``done``: it is whole; ``excess``: more came than belongs to it."""
+    """Reads one body. ``done``: the body is complete. ``excess``: bytes came that do not belong to it."""
 
     done: bool
     excess: bool
 
     def take(self, data: bytes, /) -> bytes:
-        """What a read brings of it. b"": the connection has ended. Raises RemoteProtocolError for a body cut short."""
+        """Return the part of the body that ``data`` holds. b"": the connection has ended.
+
+        Raises RemoteProtocolError if the body is incomplete then.
+        """
 
 
 class UnsizedBodyReader:
-    """All that comes until the connection ends."""
+    """Reads everything until the connection ends."""
 
     def __init__(self) -> None:
         self.done = self.excess = False
 
     def take(self, data: bytes) -> bytes:
-        """All of it."""
+        """All of ``data``."""
         self.done = not data
         return data
 
 
 class SizedBodyReader:
-    """As many bytes as ``content-length`` says."""
+    """Reads as many bytes as ``content-length`` says."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -154,7 +159,7 @@ class SizedBodyReader:
         self.excess = False
 
     def take(self, data: bytes) -> bytes:
-        """What of it is still due."""
+        """The part of ``data`` that is still due."""
         if not data:
             raise _cut_off(f"{self._left:,} bytes before")
         piece = data[: self._left]
@@ -164,18 +169,18 @@ class SizedBodyReader:
 
 
 class ChunkedBodyReader:
-    """Chunks, each behind a line with its size; a size of 0, perhaps trailers, and an empty line end it."""
+    """Reads chunks, each behind a line with its size. A size of 0, perhaps trailers, and an empty line end the body."""
 
     def __init__(self) -> None:
         self.done = self.excess = False
-        self._left = 0  # of the chunk that is being read
-        self._line = _SIZE  # what stands before the next one
+        self._left = 0  # bytes of the current chunk that are still due
+        self._line = _SIZE  # the pattern of the line before the next chunk
         self._in_trailers = False
         self._trailer_bytes = 0
-        self._rest = b""  # half a line
+        self._rest = b""  # an incomplete line
 
     def take(self, data: bytes) -> bytes:
-        """The chunks without their lines. Chunks that came in one read are handed on as one piece."""
+        """The chunks in ``data``, without their size lines, joined to one piece."""
         if not data:
             raise _cut_off("before")
         if self._rest:
@@ -198,7 +203,7 @@ class ChunkedBodyReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _after_size(self, data: bytes, at: int) -> int:
-        """Where the next chunk begins, or ``at`` if the line before it has not come whole."""
+        """Where the next chunk begins, or ``at`` if the line with its size is incomplete."""
         line = self._line.match(data, at)
         if line is None:
             return self._incomplete(data, at, b"\r\n" if self._line is _END_AND_SIZE else b"")
@@ -220,7 +225,7 @@ class ChunkedBodyReader:
         return line.end()
 
     def _incomplete(self, data: bytes, at: int, start: bytes) -> int:
-        """``at``, unless what stands there can never become the line that is due."""
+        """Return ``at``. Raises RemoteProtocolError if the bytes there cannot become the line that is due."""
         began = data[at : at + len(start)]
         ended = data.find(b"\r\n", at + len(start)) >= 0 or len(data) - at > _MAX_LINE_BYTES
         if ended or not start.startswith(began):

@@ -1,7 +1,7 @@
-"""The lines of the logger ``lunar_core``: they show no key, no prompt and no answer.
+"""The logger ``lunar_core``. Its lines show no key, no prompt and no answer.
 
-Nor do they show the service's own words or a route's reasoning, which may quote a prompt. They show the status, the
-error's class and the score.
+They do not show the service's messages or a route's reasoning either, which may quote a prompt: they show the status,
+the error's class and the score.
 
 DEBUG has one line for each attempt. INFO has one for each retry and fallback, with its wait, one for each route, and
 one for each call that has ended, with its model and its billed USD.
@@ -28,10 +28,9 @@ _LEVELS = {"info": logging.INFO, "debug": logging.DEBUG}
 
 
 def switch_on() -> None:
-    """Follow LUNAR_LOG: ``info`` or ``debug`` shows these lines on standard error.
+    """Read LUNAR_LOG: ``info`` or ``debug`` shows these lines on standard error.
 
-    Raises ConfigurationError for another word.
-    A program that has handlers of its own keeps them: then only the level is set.
+    If the program has handlers of its own, only the level is set. Raises ConfigurationError for another word.
     """
     word = os.environ.get("LUNAR_LOG", "").strip().lower()
     if not word:
@@ -46,7 +45,7 @@ def switch_on() -> None:
 
 
 def log_attempt(call_id: str, reply: Reply[Any]) -> None:
-    """One HTTP request has ended."""
+    """Log an HTTP request that has ended."""
     if not logger.isEnabledFor(logging.DEBUG):
         return
     request = reply.request
@@ -64,7 +63,7 @@ def log_attempt(call_id: str, reply: Reply[Any]) -> None:
 
 
 def log_next(call_id: str, reply: Reply[Any], send: Send) -> None:
-    """Another request follows ``reply``: a retry of the same model, or a fallback to another."""
+    """Log that another request follows ``reply``: a retry of the same model, or a fallback to another."""
     if not logger.isEnabledFor(logging.INFO) or reply.error is None:
         return
     former, model = reply.request.model, send.request.model
@@ -75,7 +74,7 @@ def log_next(call_id: str, reply: Reply[Any], send: Send) -> None:
 
 
 def log_route(call_id: str, route: RoutingDecision) -> None:
-    """The router has chosen."""
+    """Log the router's choice."""
     logger.info(
         "%s: routed to %s, expected error %s, score %s, cluster %s",
         call_id,
@@ -87,12 +86,12 @@ def log_route(call_id: str, route: RoutingDecision) -> None:
 
 
 def logs_outcomes() -> bool:
-    """Whether ``log_outcome`` would say anything."""
+    """Whether ``log_outcome`` logs anything."""
     return logger.isEnabledFor(logging.INFO)
 
 
 def log_outcome(outcome: Outcome) -> None:
-    """A call has ended."""
+    """Log a call that has ended."""
     if not logs_outcomes():
         return
     cost = None if outcome.usage is None else outcome.usage.cost
@@ -114,7 +113,7 @@ def count_attempts(attempts: Sequence[Attempt]) -> str:
 
 
 def log_observer_failure(call_id: str, failure: Exception) -> None:
-    """An observer's ``after`` has raised ``failure``."""
+    """Log that an observer's ``after`` has raised ``failure``."""
     logger.error("an observer failed after call %s", call_id, exc_info=failure)
 
 
@@ -125,11 +124,11 @@ def _result(reply: Reply[Any]) -> str:
 
 
 def _kind(error: BaseException) -> str:
-    """The class of an error, and its status where it has one: its text may quote the prompt."""
+    """The class of an error, and its status if it has one. Its text may quote the prompt."""
     name, status = type(error).__name__, getattr(error, "status_code", None)
     return name if status is None else f"{name} {status}"
 
 
 def _printable(name: str) -> str:
-    """A name as one short word: neither a line break nor a terminal's sequence gets into a log."""
+    """``name`` shortened, and without line breaks and terminal sequences, which must not get into a log."""
     return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_NAME])

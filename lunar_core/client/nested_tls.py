@@ -1,6 +1,7 @@
-"""TLS inside the TLS of a proxy: Python's sockets speak it once, and so do asyncio's transports before Python 3.11.
+"""TLS inside the TLS connection to a proxy.
 
-(On Python 3.11 they lose the reason where the inner handshake fails, and log a TypeError of their own.)
+Python's sockets cannot nest TLS, nor can asyncio's transports before Python 3.11. On 3.11 those can, but lose the
+reason of a failed inner handshake and log a TypeError of their own.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ class NestedTLSStream(httpcore.NetworkStream):
         self._inner = _Inner(context, name)
 
     def shake_hands(self, timeout: float | None) -> None:
-        """Begin. To be called once, before anything else."""
+        """Do the TLS handshake. To be called once, before anything is read or written."""
         try:
             self._carry_out(self._inner.tls.do_handshake, timeout)
         except (OSError, ValueError) as error:
             raise _failed_handshake(error) from None
 
     def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
-        """What has come, or comes next; b"" at the end of the connection."""
+        """The bytes that have come, or else the next ones; b"" at the end of the connection."""
         try:
             return self._carry_out(lambda: self._inner.tls.read(max_bytes), timeout)
         except _ENDS:
@@ -50,7 +51,7 @@ class NestedTLSStream(httpcore.NetworkStream):
             raise httpcore.WriteError(_broken(error)) from None
 
     def _carry_out(self, step: Callable[[], T], timeout: float | None) -> T:
-        """``step`` of the inner TLS, with whatever bytes it wants to have carried out and in for that."""
+        """Run ``step`` of the inner TLS, and move the bytes that it needs and makes over the outer stream."""
         while True:
             try:
                 result = step()
@@ -63,11 +64,11 @@ class NestedTLSStream(httpcore.NetworkStream):
 
     @property
     def is_readable(self) -> bool:
-        """On an idle connection: the server has hung up, or speaks out of turn."""
+        """Whether there is something to read: on an idle connection, the server has hung up or speaks unasked."""
         return self._inner.has_more or self._outer.is_readable
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        """What httpcore asks for by name: socket, client_addr, server_addr, ssl_object or is_readable."""
         if info == "is_readable":
             return self.is_readable
         return self._inner.tls if info == "ssl_object" else self._outer.get_extra_info(info)
@@ -84,14 +85,14 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
         self._inner = _Inner(context, name)
 
     async def shake_hands(self, timeout: float | None) -> None:
-        """Begin. To be called once, before anything else."""
+        """Do the TLS handshake. To be called once, before anything is read or written."""
         try:
             await self._carry_out(self._inner.tls.do_handshake, timeout)
         except (OSError, ValueError) as error:
             raise _failed_handshake(error) from None
 
     async def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
-        """What has come, or comes next; b"" at the end of the connection."""
+        """The bytes that have come, or else the next ones; b"" at the end of the connection."""
         try:
             return await self._carry_out(lambda: self._inner.tls.read(max_bytes), timeout)
         except _ENDS:
@@ -108,7 +109,7 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(_broken(error)) from None
 
     async def _carry_out(self, step: Callable[[], T], timeout: float | None) -> T:
-        """``step`` of the inner TLS, with whatever bytes it wants to have carried out and in for that."""
+        """Run ``step`` of the inner TLS, and move the bytes that it needs and makes over the outer stream."""
         while True:
             try:
                 result = step()
@@ -121,11 +122,11 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
 
     @property
     def is_readable(self) -> bool:
-        """On an idle connection: the server has hung up, or speaks out of turn."""
+        """Whether there is something to read: on an idle connection, the server has hung up or speaks unasked."""
         return self._inner.has_more or self._outer.is_readable
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        """What httpcore asks for by name: socket, client_addr, server_addr, ssl_object or is_readable."""
         if info == "is_readable":
             return self.is_readable
         return self._inner.tls if info == "ssl_object" else self._outer.get_extra_info(info)
@@ -141,7 +142,7 @@ _ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
 
 
 class _Inner:
-    """The inner TLS, between two buffers."""
+    """The inner TLS session, between two memory buffers."""
 
     def __init__(self, context: ssl.SSLContext, name: str) -> None:
         self._incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -151,7 +152,7 @@ class _Inner:
             raise _failed_handshake(error) from None
 
     def receive(self, data: bytes) -> None:
-        """What has come from outside; b"" at its end."""
+        """Take bytes from the outer stream; b"" at its end."""
         if data:
             self._incoming.write(data)
         else:

@@ -1,4 +1,4 @@
-"""Warnings, shown at the caller's own line: of streams without a cost, and of misspelt keywords."""
+"""Warnings that point at the caller's own line: for streams without a cost, and for misspelt keywords."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class CostNotice:
         self.is_due = True
 
     def give(self) -> None:
-        """Issue a LunarCostWarning, where the caller's own code stands."""
+        """Issue a LunarCostWarning at the caller's own line."""
         if self.is_due:
             self.is_due = False
             warnings.warn(_TEXT, LunarCostWarning, stacklevel=_levels_to_caller())
 
 
 def warn_of_misspelt(keywords: Iterable[str]) -> None:
-    """Warn of each keyword that is nearly one that is known here. It goes through untouched, as every other does.
+    """Warn of each keyword that is almost one that is known here. The keyword is sent as it is.
 
     >>> warn_of_misspelt(["temprature"])  # warns: did you mean temperature?
     """
@@ -42,7 +42,7 @@ def warn_of_misspelt(keywords: Iterable[str]) -> None:
 
 
 def _levels_to_caller() -> int:
-    """How many frames above the one that warns the first one stands that is not ours."""
+    """The number of frames from the function that warns up to the first frame outside our packages."""
     frame, levels = sys._getframe(1), 1
     while frame.f_back is not None and _package(frame.f_globals.get("__name__")) in _OURS:
         frame, levels = frame.f_back, levels + 1

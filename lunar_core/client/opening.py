@@ -1,7 +1,7 @@
-"""How a connection is opened: TCP, perhaps a proxy and a tunnel through it, perhaps TLS.
+"""Opens a connection: TCP, perhaps a proxy and a tunnel through it, perhaps TLS.
 
-Proxies are spoken to here, and not by httpcore, because the bytes behind must be ours: httpcore takes what a server
-says unasked behind an answer for the next answer.
+Proxies are spoken to here and not by httpcore, because httpcore takes bytes that a server sends unasked behind a
+response for the next response.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lunar_core.client.tunnels import Dialogue, connect_dialogue, socks_dialogue
 def open_stream(
     origin: Origin, deadline: Deadline, interrupt: Interrupt, timeout: float | None
 ) -> SocketStream | NestedTLSStream:
-    """A stream to the service. ``timeout``: seconds for each of its steps, or None.
+    """Open a stream to the service. ``timeout``: seconds for each step, or None.
 
-    Raises httpcore's errors, of kinds that say that no request was sent.
+    Raises httpcore's errors, of classes that say that no request was sent.
     """
     stream = SocketStream(_first_hop(origin), deadline, interrupt, timeout)
     try:
@@ -39,7 +39,7 @@ def open_stream(
 def _lead(
     stream: SocketStream, origin: Origin, timeout: float | None
 ) -> SocketStream | NestedTLSStream:
-    """``stream`` on to the service, perhaps through a proxy."""
+    """Take ``stream`` on to the service: through the proxy if there is one, then to TLS."""
     outer = _proxy_tls(origin)
     if outer is not None:
         stream.start_tls(*outer, timeout)
@@ -109,12 +109,12 @@ _FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.Protocol
 
 
 def _as_unsent(error: Exception) -> Exception:
-    """``error``, as what befell a connection that was being opened: a proxy's silence is none of the service's."""
+    """``error`` as one of opening a connection: a read that timed out was the proxy's, not the service's."""
+    if isinstance(error, (httpcore.ConnectTimeout, httpcore.ConnectError)):
+        return error
     if isinstance(error, httpcore.TimeoutException):
-        is_told = isinstance(error, httpcore.ConnectTimeout)
-        return error if is_told else httpcore.ConnectTimeout(f"the proxy: {error}")
-    is_told = isinstance(error, httpcore.ConnectError)
-    return error if is_told else httpcore.ProxyError(f"the proxy: {error}")
+        return httpcore.ConnectTimeout(f"the proxy: {error}")
+    return httpcore.ProxyError(f"the proxy: {error}")
 
 
 def _first_hop(origin: Origin) -> Origin:
@@ -125,7 +125,7 @@ def _first_hop(origin: Origin) -> Origin:
 
 
 def _proxy_tls(origin: Origin) -> tuple[ssl.SSLContext, str] | None:
-    """The context for a proxy that is spoken to over TLS, and whose certificate it must show."""
+    """The TLS context for a proxy of https://, and the name that its certificate must show. Else None."""
     proxy = origin.proxy
     if proxy is None or proxy.url.scheme != b"https":
         return None
@@ -133,7 +133,7 @@ def _proxy_tls(origin: Origin) -> tuple[ssl.SSLContext, str] | None:
 
 
 def _dialogue(origin: Origin) -> Dialogue | None:
-    """What makes a tunnel; None where none is needed: there is no proxy, or it forwards each request."""
+    """The dialogue that opens a tunnel. None without a proxy, or if the proxy forwards each request."""
     if origin.proxy is None or origin.is_forwarded:
         return None
     speak = socks_dialogue if origin.is_behind_socks else connect_dialogue

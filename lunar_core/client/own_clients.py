@@ -1,6 +1,6 @@
-"""The httpx clients that Lunar and AsyncLunar make for themselves: a Transport below, no cookies.
+"""The httpx clients that Lunar and AsyncLunar make for themselves: with our Transport, without cookies.
 
-One serves all threads, forks and event loops: its transport keeps the connections of each apart.
+One client serves all threads, forks and event loops: its transport keeps their connections apart.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class OwnAsyncClient(httpx.AsyncClient):
         return _NO_COOKIES
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, whichever loop has closed its own before."""
+        """Close the connections of this event loop, also if another loop has closed its own before."""
         await super().aclose()
         for transport in self._transports:
             await transport.aclose()
 
 
 class _NoCookies(httpx.Cookies):
-    """A cookie of the service's would tie calls of different users together."""
+    """A jar that stays empty: a cookie of the service would link the calls of different users."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
         """Take none."""

@@ -1,4 +1,4 @@
-"""A sync and an async client of the same settings, for what offers both: the frameworks' model classes."""
+"""A sync and an async client with the same settings, for classes that offer both: the frameworks' models."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ C = TypeVar("C", "Lunar", "AsyncLunar")
 class ClientPair:
     """Two clients, each made at its first use. Copies and pickles carry the settings and observers, no connections.
 
-    ``http_client`` and ``async_http_client``: httpx's or httpx2's clients of the caller's own, left open by
-    ``close()``. Both clients may be shared by any number of threads, tasks and event loops.
+    ``http_client`` and ``async_http_client``: the caller's own clients of httpx or httpx2, which ``close()`` leaves
+    open. Both clients may be shared by any number of threads, tasks and event loops.
 
     >>> clients = ClientPair(Settings.resolve(api_key="pk_..."))
     >>> clients.sync is clients.sync
@@ -39,7 +39,7 @@ class ClientPair:
         self._http_client = http_client
         self._async_http_client = async_http_client
         self._clients: dict[str, Any] = {}
-        self._cost_notice = CostNotice()  # of both: their user is one
+        self._cost_notice = CostNotice()  # shared, so that the user of both is warned once
 
     @property
     def sync(self) -> Lunar:
@@ -64,7 +64,7 @@ class ClientPair:
         return client
 
     def with_settings(self, settings: Settings) -> ClientPair:
-        """New clients of other settings. The caller's own http clients stay in use."""
+        """A new pair with other settings. The caller's own HTTP clients stay in use."""
         twin = ClientPair(settings, self.observers, self._http_client, self._async_http_client)
         twin._cost_notice = self._cost_notice
         return twin
@@ -93,7 +93,7 @@ class ClientPair:
             default_headers=settings.default_headers,
             limits=settings.limits,
             tags=settings.tags,
-            allow_http=True,  # as far as it may: the address has been checked
+            allow_http=True,  # base_url was checked when the settings were made
             http_client=http_client,
             observers=self.observers,
         )

@@ -1,4 +1,4 @@
-"""A limit on the requests under way: one too many waits until another has ended, or until ``close``."""
+"""Limits the requests under way: one too many waits until another has ended, or until ``close``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PORTS = 65_536  # no machine can have more connections to one service
 
 
 class Permits:
-    """For threads. A finalizer may release a permit at any moment: SimpleQueue takes no Python lock."""
+    """Permits for threads. A finalizer may release one at any moment: SimpleQueue takes no Python lock."""
 
     def __init__(self, count: int) -> None:
         self._free: SimpleQueue[None] = SimpleQueue()
@@ -27,7 +27,7 @@ class Permits:
         except Empty:
             raise _none_came_free() from None
         if self._is_closed:
-            self._free.put(None)  # the next one waits, too
+            self._free.put(None)  # wakes the next waiting thread, too
             raise closed()
 
     def release(self) -> None:
@@ -39,9 +39,10 @@ class Permits:
 
 
 class AsyncPermits:
-    """For the tasks of one event loop.
+    """Permits for the tasks of one event loop.
 
-    ``asyncio.wait_for`` around a semaphore loses a cancellation, or a permit, that comes with the other.
+    ``asyncio.wait_for`` around a semaphore is no substitute: when a cancellation and a permit come together, it loses
+    one.
     """
 
     def __init__(self, count: int) -> None:
@@ -63,7 +64,7 @@ class AsyncPermits:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.release()  # it had come with the cancellation
+                self.release()  # the permit came together with the cancellation
             raise
         finally:
             if timer is not None:

@@ -1,6 +1,6 @@
-"""From the keywords of ``create()`` to a Call and its plan: which requests, in which order. Pure.
+"""Turns the keywords of ``create()`` into a Call and its plan: which requests, in which order. Pure.
 
-``choose_reader`` says what takes the body of each request's answer.
+``choose_reader`` chooses the function that reads the body of each response.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Planner:
         options, params = _split(keywords)
         if not routing.is_routed(params):
             params = routing.without_router_fields(params)
-            request = api_requests.chat(_asking_usage(params, options))
+            request = api_requests.chat(_with_stream_options(params, options))
             call, fallbacks = self._new_call("chat.completions", request, options)
             return call, attempts.ask(_with_fallbacks(request, fallbacks), call.policy)
         params = routing.with_cost_weight(params)
@@ -56,7 +56,7 @@ class Planner:
     ) -> tuple[Call, Plan[object]]:
         asks_usage = {**options, "stream_usage": options.get("stream_usage", True)}
         template = api_requests.chat(
-            _asking_usage(routing.without_router_fields(params), asks_usage)
+            _with_stream_options(routing.without_router_fields(params), asks_usage)
         )
         decision = api_requests.router(routing.decide_params(params))
         call, fallbacks = self._new_call("chat.completions", template, options, decision.params)
@@ -66,7 +66,7 @@ class Planner:
 
     def text(self, keywords: Mapping[str, object]) -> tuple[Call, Plan[object]]:
         options, params = _split(keywords)
-        request = api_requests.text(_asking_usage(params, options))
+        request = api_requests.text(_with_stream_options(params, options))
         call, fallbacks = self._new_call("completions", request, options)
         return call, attempts.ask(_with_fallbacks(request, fallbacks), call.policy)
 
@@ -83,7 +83,7 @@ class Planner:
         call, fallbacks = self._new_call(endpoint, request, options, request.params)
         chat = {
             key: value
-            for key, value in _asking_usage(params, options).items()
+            for key, value in _with_stream_options(params, options).items()
             if key not in ("models", "cost_weight", "execute")
         }
         fallback_requests = (
@@ -117,12 +117,12 @@ class Planner:
         options: Mapping[str, object],
         routed_by: Mapping[str, object] | None = None,
     ) -> tuple[Call, Sequence[str]]:
-        """A Call and its fallbacks. ``routed_by``: what the router is asked, if it chooses the model."""
+        """Make a Call and its fallbacks. ``routed_by``: the fields sent to the router, if it chooses the model."""
         settings, clock = self.settings, self.runtime.clock
-        of_call = CallOptions.parse(options)
-        total = of_call.total_timeout or settings.total_timeout
-        fallbacks = settings.fallbacks if of_call.fallbacks is None else of_call.fallbacks
-        retries = settings.max_retries if of_call.max_retries is None else of_call.max_retries
+        overrides = CallOptions.parse(options)
+        total = overrides.total_timeout or settings.total_timeout
+        fallbacks = settings.fallbacks if overrides.fallbacks is None else overrides.fallbacks
+        retries = settings.max_retries if overrides.max_retries is None else overrides.max_retries
         candidates = routing.candidates(routed_by or {})
         named = candidates if routed_by is not None else (request.model,)
         deadline = None if total is None else clock() + total
@@ -130,8 +130,8 @@ class Planner:
             endpoint=endpoint,
             model=request.model,
             params=request.params,
-            timeout=settings.timeout if of_call.timeout is None else of_call.timeout,
-            headers=of_call.headers,
+            timeout=settings.timeout if overrides.timeout is None else overrides.timeout,
+            headers=overrides.headers,
             policy=Policy(
                 retries,
                 self.runtime.jitter,
@@ -152,7 +152,7 @@ class Planner:
 
 
 class CallOptions(NamedTuple):
-    """What steers one call and is never sent, checked. None: as the client does it."""
+    """The options of one call, checked. They are not sent. None: the client's own setting applies."""
 
     timeout: Timeout | None
     total_timeout: float | None
@@ -162,7 +162,7 @@ class CallOptions(NamedTuple):
 
     @classmethod
     def parse(cls, options: Mapping[str, object]) -> CallOptions:
-        """Read them from the keywords of ``create()``. Raises ConfigurationError, which names the one at fault."""
+        """Read them from the keywords of ``create()``. Raises ConfigurationError that names the wrong one."""
         timeout, retries = options.get("timeout"), options.get("max_retries")
         fallbacks = options.get("fallbacks")
         return cls(
@@ -174,10 +174,13 @@ class CallOptions(NamedTuple):
         )
 
 
-def _asking_usage(
+def _with_stream_options(
     params: Mapping[str, object], options: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """What chat and text completions are sent. POST /v1/router states usage unasked, and knows no such field."""
+    """The fields of a chat or text completion, with ``stream_options`` if ``stream_usage`` asks for usage.
+
+    POST /v1/router states usage without being asked, and has no such field.
+    """
     is_on = options.get("stream_usage")
     if is_on is not None and not isinstance(is_on, bool):
         raise ConfigurationError("stream_usage: expected True or False")
@@ -192,7 +195,7 @@ def _with_fallbacks(request: APIRequest, fallbacks: Sequence[str]) -> list[APIRe
 
 
 def _split(keywords: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-    """The client's options, and what is sent."""
+    """Split the keywords into the client's options and the fields to send."""
     check_no_settings(keywords)
     warn_of_misspelt(keywords)
     options = {key: value for key, value in keywords.items() if key in api_requests.OPTIONS}
@@ -202,7 +205,7 @@ def _split(keywords: Mapping[str, object]) -> tuple[dict[str, object], dict[str,
 
 
 def choose_reader(request: APIRequest) -> Callable[[bytes], object]:
-    """What takes the body of the call's answer. It raises ValueError for anything else."""
+    """The function that reads the body of the response. It raises ValueError for a body of another form."""
     if request.path == "/v1/router" and request.params.get("execute") is False:
         return answers.read_decision
     return _READERS[request.path.partition("?")[0]]

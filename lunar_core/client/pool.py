@@ -1,9 +1,9 @@
-"""httpcore's pool with one entry per origin: a free list of connections, so that the pool has nothing to walk over.
+"""httpcore's pool with one entry for each origin, which keeps a free list of connections.
 
-httpcore looks at every connection for every request, which costs 27 times the server's own time with 100 in flight.
-Here its pool holds one entry that is always available, and the entry hands the request to the connection that came back
-last, or opens a new one. Free lists are C structures that a finalizer may touch at any moment; no lock is held around
-them.
+httpcore looks at every connection for every request; with 100 requests under way this costs 27 times the server's own
+time. Here its pool holds one entry that is always available. The entry gives the request to the connection that came
+back last, or opens a new one. Free lists are C structures that a finalizer may change at any moment; no lock is held
+around them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEEPALIVE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Options:
-    """What connections are opened with. ``verify``: a TLS context, or None for the one of the process."""
+    """What connections are opened with. ``verify``: a TLS context, or None for the process's own."""
 
     verify: ssl.SSLContext | None = None
     max_connections: int = 1000
@@ -68,7 +68,7 @@ class Options:
         return vars(self)
 
     def tls(self) -> ssl.SSLContext:
-        """The first https connection makes the context of the whole process."""
+        """The TLS context: the caller's, or the process's, which the first https connection makes."""
         return tls_context() if self.verify is None else self.verify
 
 
@@ -85,7 +85,7 @@ class Pool(httpcore.ConnectionPool):
         return FreeList(origin, self.options, self.permits)
 
     def close(self) -> None:
-        """End everything, also what other threads wait for."""
+        """End all connections, and the waits of other threads."""
         self.permits.close()
         super().close()
 
@@ -143,7 +143,7 @@ class FreeList(httpcore.ConnectionInterface):
         return Connection(self._options.origin(self._origin, name))
 
     def give_back(self, connection: Connection | None) -> None:
-        """Keep a connection whose answer was read out; end any other."""
+        """Keep a connection whose response was read to its end; close any other."""
         try:
             if connection is None:
                 return
@@ -199,7 +199,7 @@ def _close_all(*connections: Iterable[Connection]) -> None:
 
 
 class Lease:
-    """The body of an answer, and the connection it comes on until it is closed."""
+    """The body of a response. It holds its connection until it is closed."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class Lease:
             self._free_list.give_back(connection)
 
     def abandon(self) -> None:
-        """As ``close``, from the garbage collector: nothing here waits, or enters a lock."""
+        """Like ``close``, for the garbage collector: nothing here waits or takes a lock."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -242,7 +242,7 @@ class AsyncPool(httpcore.AsyncConnectionPool):
         return AsyncFreeList(origin, self.options, self.permits)
 
     async def aclose(self) -> None:
-        """End everything, also what other tasks wait for."""
+        """End all connections, and the waits of other tasks."""
         self.permits.close()
         await super().aclose()
         await asyncio.sleep(0)  # in its next round the loop lets go of the sockets
@@ -301,7 +301,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
         return AsyncConnection(self._options.origin(self._origin, name))
 
     async def give_back(self, connection: AsyncConnection | None) -> None:
-        """Keep a connection whose answer was read out; end any other."""
+        """Keep a connection whose response was read to its end; close any other."""
         try:
             if connection is None:
                 return
@@ -330,7 +330,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
             self.abort()
 
     def abort(self) -> None:
-        """End all connections, without waiting for that."""
+        """End all connections without waiting."""
         self._is_closed = True
         for connection in [*self._idle, *self._busy]:
             connection.abort()
@@ -367,7 +367,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
 
 
 class AsyncLease:
-    """The body of an answer, and the connection it comes on until it is closed."""
+    """The body of a response. It holds its connection until it is closed."""
 
     def __init__(
         self,

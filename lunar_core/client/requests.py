@@ -1,4 +1,4 @@
-"""From an APIRequest to an HTTP request of httpx."""
+"""Builds httpx requests from APIRequests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R", bound="HeaderHolder")
 
 
 class HeaderHolder(Protocol):
-    """A request of httpx or httpx2: all that the auth callable needs to know of it."""
+    """A request of httpx or httpx2: what the authorizer needs of it."""
 
     @property
     def headers(self) -> MutableHeaders: ...
@@ -34,7 +34,7 @@ class MutableHeaders(Protocol):
 
 
 class Requests:
-    """Builds the requests of one client. What never changes between them is made once."""
+    """Builds the requests of one client. What is the same in all of them is made once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -49,7 +49,7 @@ class Requests:
         )
 
     def authorizer(self, call: Call) -> Callable[[R], R]:
-        """What httpx calls with the request just before it is sent: the key is in no header dict before."""
+        """A function that httpx calls just before it sends the request, to add the key. No header holds it before."""
 
         def authorize(request: R) -> R:
             request.headers.__setitem__(*self._key(call))
@@ -58,7 +58,7 @@ class Requests:
         return authorize
 
     def _key(self, call: Call) -> tuple[str, str]:
-        """The header with the key. The call keeps the key as a SecretStr, to redact it where the service repeats it.
+        """The header with the key. The call keeps the key as a SecretStr, to redact it if the service repeats it.
 
         No local variable holds the key itself: a traceback with local variables cannot show it.
         """
@@ -66,8 +66,8 @@ class Requests:
         call.secret = credential.secret()
         return credential.header(call.secret)
 
-    def ready(self, api_request: APIRequest, timeout: Timeout, call: Call) -> httpx.Request:
-        """A request for our own client, made with as little of httpx as it takes."""
+    def build(self, api_request: APIRequest, timeout: Timeout, call: Call) -> httpx.Request:
+        """Build a request for our own client, without the merging that ``build_request`` does for every request."""
         import httpx
 
         url = self._url(api_request.path)
@@ -81,7 +81,7 @@ class Requests:
         )
 
     def keywords(self, api_request: APIRequest, timeout: Timeout, call: Call) -> dict[str, Any]:
-        """The same for ``build_request`` of an injected client, whose own headers and cookies then apply."""
+        """The same as keywords for ``build_request`` of an injected client, which adds its own headers and cookies."""
         return {
             "method": api_request.method,
             "url": self._settings.base_url + api_request.path,
@@ -136,7 +136,7 @@ def _merged(raw: list[tuple[bytes, bytes]], extra: Mapping[str, str]) -> list[tu
 
 
 def within(timeout: Timeout, seconds: float) -> Timeout:
-    """``timeout`` with no step longer than what is left of the call."""
+    """``timeout`` with every step cut to ``seconds``, the time that is left of the call."""
     if seconds == math.inf:
         return timeout
     seconds = max(seconds, 0.001)

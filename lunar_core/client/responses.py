@@ -1,9 +1,9 @@
 """Responses whose bodies are still to be read. This module owns them, not the streams that read them.
 
 A stream that its reader has dropped is finalized by the garbage collector: at any moment, in any thread, perhaps inside
-httpcore's pool, whose lock that thread then holds. If the stream owned the answer, httpx's generators would be
-finalized with it, and wait for that lock for ever. So answers are owned here until they are closed. A finalizer ends
-the socket and leaves a note; the next call closes the rest.
+httpcore's pool, whose lock that thread then holds. If the stream owned the response, httpx's generators would be
+finalized with it, and would wait for that lock for ever. So this module owns a response until it is closed. A finalizer
+closes the socket and queues the response; the next call closes it.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 def close_dropped() -> None:
-    """Close what finalizers have left."""
+    """Close the responses that finalizers have queued."""
     while _dropped:
         with suppress(IndexError):  # another thread was quicker
             _dropped.popleft().close()
 
 
 async def async_close_dropped() -> None:
-    """The same for answers that came in an event loop which has ended, or is none of asyncio's."""
+    """The same for responses that came in no event loop of asyncio's."""
     while _async_dropped:
         await _async_dropped.popleft().aclose()
 
@@ -49,19 +49,22 @@ async def async_close_dropped() -> None:
 def start_in_loop(
     loop: asyncio.AbstractEventLoop, close: Callable[[], Coroutine[object, object, None]]
 ) -> None:
-    """To be called in the loop. One that is about to close cancels it; then the connection goes with the loop."""
+    """Run ``close`` as a task of ``loop``, in which this is called.
+
+    A loop that is about to end cancels the task; the connection then ends with the loop.
+    """
     task = loop.create_task(close())
     _closing.add(task)
     task.add_done_callback(_closing.discard)
 
 
 def home() -> tuple[int, asyncio.AbstractEventLoop | None]:
-    """Where connections opened now belong: to this process, and to the event loop that runs, if any."""
+    """Where a connection that is opened now belongs: this process's id and the running asyncio loop, if any."""
     return os.getpid(), running_loop()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of asyncio's kind that runs here, if any."""
+    """The event loop of asyncio's kind that runs in this thread, or None."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -69,7 +72,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _mark_inherited() -> None:
-    """Mark what is open in a forked child: it is the parent's, which would miss what is read here."""
+    """Mark, in a forked child, the open responses: the parent would miss what the child reads of them."""
     for response in _open:
         response.is_inherited = True
 
@@ -79,9 +82,9 @@ if hasattr(os, "register_at_fork"):
 
 
 class Response:
-    """An answer of httpx or httpx2. ``ends``: when its call must be over (``time.monotonic``), or None.
+    """A response of httpx or httpx2. ``ends``: when its call must be over (``time.monotonic``), or None.
 
-    ``explain`` makes our errors of whatever is raised below.
+    ``explain`` turns what is raised below into a LunarError.
     """
 
     def __init__(self, answer: Any, ends: float | None, explain: Explain) -> None:
@@ -99,7 +102,7 @@ class Response:
         _open.add(self)
 
     def read(self) -> bytes | None:
-        """The next piece of the body as it came, or None at its end. Raises LunarError."""
+        """The next piece of the body, still encoded, or None at its end. Raises LunarError."""
         try:
             piece = self._take()
         except Exception as error:  # noqa: BLE001  # whatever httpx, httpcore, ssl or a wrapper raise
@@ -113,7 +116,7 @@ class Response:
         raise failure
 
     def drain(self) -> None:
-        """Read the end of the body, if it comes soon: then the connection can be used again."""
+        """Read the end of the body if it comes within DRAIN_SECONDS: the connection can then be used again."""
         ends = time.monotonic() + DRAIN_SECONDS
         with suppress(Exception):  # whatever it is: the answer is whole, and the connection ends
             if self._lease is not None:
@@ -132,7 +135,7 @@ class Response:
                 self.close()
 
     def close(self) -> None:
-        """Let go of the connection. If another thread reads from it, that ends now, and the thread does the rest."""
+        """Release the connection. If another thread reads from it, that read ends now, and the thread does the rest."""
         if self.home[0] != os.getpid():  # a forked child leaves its parent's alone
             return
         _open.discard(self)
@@ -148,7 +151,7 @@ class Response:
             self._answer.close()
 
     def abandon(self) -> None:
-        """End the socket of a response that its reader has dropped. The next call does the rest."""
+        """Close the socket of a response that its reader has dropped. The next call does the rest."""
         if self.home[0] != os.getpid():
             return
         if self._lease is not None:
@@ -178,7 +181,7 @@ class AsyncResponse:
         _open.add(self)
 
     async def read(self) -> bytes | None:
-        """The next piece of the body as it came, or None at its end. Raises LunarError."""
+        """The next piece of the body, still encoded, or None at its end. Raises LunarError."""
         if running_loop() is not self.home[1]:
             raise APIStreamError(
                 "the stream belongs to the event loop that opened it, and cannot be read in another one (each "
@@ -193,7 +196,7 @@ class AsyncResponse:
             raise self._explain(error) from None
 
     async def drain(self) -> None:
-        """Read the end of the body, if it comes soon: then the connection can be used again."""
+        """Read the end of the body if it comes within DRAIN_SECONDS: the connection can then be used again."""
         ends = time.monotonic() + DRAIN_SECONDS
         with suppress(Exception):  # whatever it is: the answer is whole, and the connection ends
             if self._lease is not None:
@@ -211,7 +214,7 @@ class AsyncResponse:
                 await self.aclose()
 
     async def aclose(self) -> None:
-        """Let go of the connection. If another task reads from it, that ends now, and the task does the rest."""
+        """Release the connection. If another task reads from it, that read ends now, and the task does the rest."""
         pid, loop = self.home
         if pid != os.getpid():  # a forked child leaves its parent's alone
             return
@@ -234,7 +237,7 @@ class AsyncResponse:
             _open.discard(self)
 
     def abandon(self) -> None:
-        """Its reader has dropped it, and it is not to be closed in its own event loop: that has ended, or is none."""
+        """Give up a response that its reader has dropped and whose event loop has ended, or is none of asyncio's."""
         if self.home[0] != os.getpid():
             return
         if self.home[1] is None:
@@ -255,7 +258,7 @@ def plain_headers(answer: Any) -> Mapping[str, str]:
 
 
 def pieces_of(answer: Any) -> Iterator[bytes] | None:
-    """The body, if httpx has read and decoded it already: one of MockTransport's, or a hook has looked at it."""
+    """The body, if httpx has read and decoded it already: MockTransport's, or one that a hook has read."""
     return (piece for piece in (answer.content,)) if answer.is_stream_consumed else None
 
 
@@ -265,30 +268,30 @@ async def _iterate(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def is_http11(answer: Any) -> bool:
-    """Whether its connection carries nothing else meanwhile, as one of HTTP/2 does."""
+    """Whether the connection carries one response at a time, unlike one of HTTP/2."""
     return bool(answer.extensions.get("http_version", b"").startswith(b"HTTP/1"))
 
 
 def stream_of(answer: Any) -> Any:
-    """The connection that it is read from, as httpcore's streams are, if the transport says so."""
+    """The network stream of the response, as httpcore defines it, if the transport gives it."""
     return answer.extensions.get("network_stream")
 
 
 def socket_of(answer: Any) -> Any:
-    """The socket below that, if there is one."""
+    """The socket below that stream, if there is one."""
     stream = stream_of(answer)
     return None if stream is None else stream.get_extra_info("socket")
 
 
 def bounded(ends: float | None) -> AbstractContextManager[object]:
-    """A block whose awaits must be over at ``ends`` (``time.monotonic``). Raises TimeoutError."""
+    """A context in which every await must be over at ``ends`` (``time.monotonic``). Raises TimeoutError."""
     return nullcontext() if ends is None else anyio.fail_after(ends - time.monotonic())
 
 
 class _Alarm:
-    """Ends what a foreign transport may read for longer: a timer shuts its socket.
+    """A timer that shuts the socket down when the call's time is over: a foreign transport might read for longer.
 
-    A finalizer must not cancel it, because a timer has a lock: what it shuts then is closed already.
+    A finalizer must not cancel it, because a timer has a lock. It then shuts down a socket that is closed already.
     """
 
     def __init__(self, answer: Any, ends: float) -> None:

@@ -1,8 +1,8 @@
-"""One socket per connection. Each read and write is bounded by the call's deadline, too.
+"""One socket per connection. The call's deadline bounds each read and write, beside its own timeout.
 
-A timeout per read keeps a server happy that drips a byte at a time, for ever; a Deadline also knows when its whole call
-must be over. The asyncio stream uses the loop's transports directly. Both are network streams of httpcore's, and raise
-its errors.
+A server that sends one byte at a time never exceeds a timeout per read; a Deadline knows when the whole call must be
+over. The asyncio stream uses the loop's transports directly. Both are network streams of httpcore's, and raise its
+errors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lunar_core.client.addresses import Interrupt, Origin, async_connect, connec
 
 _READ_BYTES = 64 * 1024
 _TURN_BYTES = 32 * 1024
-"""What an event loop's task handles before others have their turn: some hundred chunks of a stream."""
+"""How much one task reads before other tasks get their turn: some hundred chunks of a stream."""
 _HIGH_WATER = 1024 * 1024
 
 
@@ -34,7 +34,7 @@ class Deadline:
         self.at = at
 
     def bounded(self, timeout: float | None) -> float | None:
-        """``timeout``, or less if the call's time is nearly up."""
+        """``timeout``, or the time that is left of the call if that is less."""
         if self.at is None:
             return timeout
         left = max(0.0, self.at - time.monotonic())
@@ -64,7 +64,7 @@ class SocketStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> SocketStream:
-        """Speak TLS from now on."""
+        """Do the TLS handshake; everything after it is encrypted."""
         plain = self._socket
         twin = plain.dup()  # the handshake takes the descriptor out of the first one
         try:
@@ -107,13 +107,12 @@ class SocketStream(httpcore.NetworkStream):
         seconds = self._deadline.bounded(timeout)
         if seconds == 0:  # to a socket, 0 means "do not block"
             raise TimeoutError
-        if (
-            seconds != self._socket.gettimeout()
-        ):  # setting it asks the system, and lets other threads go first
+        if seconds != self._socket.gettimeout():
+            # Only if it changes: a system call, for which other threads get the interpreter.
             self._socket.settimeout(seconds)
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        """What httpcore asks for by name: socket, client_addr, server_addr, ssl_object or is_readable."""
         if info == "is_readable":
             return self.is_readable
         if info == "ssl_object":
@@ -122,7 +121,7 @@ class SocketStream(httpcore.NetworkStream):
 
     @property
     def is_readable(self) -> bool:
-        """Whether there is something to read: on an idle connection, the server has hung up or speaks out of turn."""
+        """Whether there is something to read: on an idle connection, the server has hung up or speaks unasked."""
         if self._socket.fileno() < 0:
             return True
         if not hasattr(select, "poll"):  # Windows
@@ -130,10 +129,6 @@ class SocketStream(httpcore.NetworkStream):
         poll = select.poll()  # select() cannot look at a descriptor past 1,023
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
-
-    def shut_down(self) -> None:
-        """End the connection while another thread waits for it."""
-        shut_down(self._socket)
 
     def close(self) -> None:
         self._socket.close()
@@ -174,7 +169,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> AsyncioStream:
-        """Speak TLS from now on."""
+        """Do the TLS handshake; everything after it is encrypted."""
         before = self._transport
         try:
             with anyio.fail_after(self._deadline.bounded(timeout)):
@@ -279,11 +274,11 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     @property
     def is_readable(self) -> bool:
-        """Whether there is something to read: on an idle connection, the server has hung up or speaks out of turn."""
+        """Whether there is something to read: on an idle connection, the server has hung up or speaks unasked."""
         return self._ended or bool(self._pieces) or self._transport.is_closing()
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore's streams tell of themselves: addresses, the socket, its TLS."""
+        """What httpcore asks for by name: socket, client_addr, server_addr, ssl_object or is_readable."""
         if info == "is_readable":
             return self.is_readable
         if info == "ssl_object":
@@ -291,7 +286,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return _describe(self._transport.get_extra_info("socket"), info)
 
     def abort(self) -> None:
-        """End it. The loop lets go of the socket in its next round, if it still turns."""
+        """Close it without waiting. The loop closes the socket in its next round, if it still runs."""
         if not self._loop.is_closed():
             self._transport.abort()
 

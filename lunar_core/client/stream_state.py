@@ -1,4 +1,4 @@
-"""The state of one stream: takes bytes, hands out payloads of events, and puts the answer together. Pure."""
+"""The state of one stream: takes bytes, hands out the payloads of its events, and assembles the answer. Pure."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ from lunar_core.wire.text import SurrogateJoiner
 
 T = TypeVar("T")
 
-_FAILURES = (AnswerFailedError, RateLimitError)  # what an event may tell of
+_FAILURES = (AnswerFailedError, RateLimitError)  # failures that an event may state
 _MARK_OR_SPACE = b"\xef\xbb\xbf \t\r\n"
 _FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _HEAD_BYTES = 64 * 1024
 _FOLD_AT_BYTES = 16 * 1024
-"""After so much of a stream, what was read of it is put together: more at once would let an event loop stand still."""
+"""After so many bytes the fragments so far are joined: joining all of a long stream at once would block an event loop.
+"""
 
 Final = ChatCompletion | Completion
 
@@ -55,14 +56,14 @@ _READERS: dict[type[Final], Callable[[bytes], Final]] = {
 
 
 class StreamState:
-    """One attempt's stream. ``ready`` holds the payloads that came and were not read yet.
+    """The stream of one attempt. ``ready``: the payloads that have come and were not read yet.
 
-    ``primed`` turns True with the first content (text, reasoning, a tool call, a finish_reason):
-    until then an error is raised as it arrives, so that the plan may try again; from then on
-    everything is handed out in the order it came. ``ended``: no more payloads will follow.
+    ``primed``: the first content has come (text, reasoning, a tool call, a ``finish_reason``). Before it, an error is
+    raised as it arrives, so that the plan may retry. After it, everything is handed out in the order in which it came.
+    ``ended``: no more payloads will follow.
 
-    Whether it is a stream at all is told by its first character, not by its content type. An answer
-    that came in one piece, because the service ignored ``stream``, was paid for: it is handed on.
+    The first character of the body says whether it is a stream, not its content type. If the service ignored ``stream``
+    and sent a whole answer, that was paid for: it is handed out as one chunk.
     """
 
     def __init__(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
@@ -72,23 +73,25 @@ class StreamState:
         self._call = call
         self._status = status
         self._headers = headers
-        self._head: bytes | None = b""  # what came before the first event: perhaps no stream at all
-        self._document: BodyBuffer | None = None  # what has come of a body that is no stream
+        self._head: bytes | None = b""  # the bytes before the first event; None after it
+        self._document: BodyBuffer | None = None  # the bytes so far of a body that is no stream
         self._fault: LunarError | None = None
         self._inflater = Inflater(headers.get("content-encoding"))
         self._joiner = SurrogateJoiner()
         self._decoder = SSEDecoder(call.limits.event)
         self._kind = _KINDS.get(call.endpoint or "", ChatCompletion)
-        # Of what was handed out alone: what came behind a fault is no part of the answer.
+        # Takes only what was handed out: what came after a failure is no part of the answer.
         self._assembly = Assembly(self._kind)
-        self._unfolded = 0  # bytes that came since it was folded
-        self._beginning = Assembly(self._kind)  # of what came, until content does
-        self._route: RoutingDecision | None = None  # to put on the first chunk, if none brings one
+        self._unfolded = 0  # bytes since its fragments were joined
+        self._beginning = Assembly(self._kind)  # takes what comes before the first content
+        self._route: RoutingDecision | None = (
+            None  # to put on the first chunk, if the service states none in the stream
+        )
 
     # Bytes in
 
     def take(self, piece: bytes) -> None:
-        """Take in what one read of the body has brought."""
+        """Take one piece of the body, as it was read."""
         try:
             for plain in self._inflater.feed(piece):
                 if self._head is None or not self._is_document(self._head, plain):
@@ -101,12 +104,12 @@ class StreamState:
         self.ended = self._decoder.done or self._decoder.error is not None
 
     def _is_document(self, head: bytes, plain: bytes) -> bool:
-        """Whether ``plain`` belongs to one document in place of a stream; if so, it is kept as that."""
+        """Whether the body is one document and no stream. If so, ``plain`` is kept as a part of it."""
         if self._document is None:
             if len(head) < _HEAD_BYTES:
                 self._head = (head + plain)[:_HEAD_BYTES]
             if head.lstrip(_MARK_OR_SPACE):
-                return False  # its first character has told
+                return False  # its first character was that of a stream
             plain = head + plain
             if not plain.lstrip(_MARK_OR_SPACE).startswith((b"{", b"[", b"<", b'"')):
                 return False
@@ -115,7 +118,7 @@ class StreamState:
         return True
 
     def end(self) -> None:
-        """Note that the server has ended the body. Half an event at its very end is no event."""
+        """Take the end of the body. An incomplete event before it is dropped."""
         if self._document is not None:
             return self._end_document(self._document.value())
         last = self._decoder.flush()
@@ -136,7 +139,7 @@ class StreamState:
         self._decoder.done = self.ended = True
 
     def fail(self, error: LunarError) -> None:
-        """End the stream with an error; what came before it is still handed out."""
+        """End the stream with an error. What came before it is still handed out."""
         self._fault = error
         self.ended = True
 
@@ -148,11 +151,11 @@ class StreamState:
             early += 1
             if self._has_begun_with(self._mend(payload)):
                 break
-        late = payloads[early:]  # as nearly all of a stream
+        late = payloads[early:]  # nearly all payloads of a stream
         self.ready.extend(map(self._mend, late) if self._may_mend(late) else late)
 
     def _has_begun_with(self, payload: bytes) -> bool:
-        """Take in an event before the first content. Returns whether it brings some; raises its failure."""
+        """Take an event before the first content. Returns whether it has content; raises a failure that it states."""
         self.ready.append(payload)
         self._beginning.feed(payload)
         self._refuse_failure(payload)
@@ -167,12 +170,12 @@ class StreamState:
             self._assembly.fold()
 
     def _may_mend(self, payloads: list[bytes]) -> bool:
-        """Asked of the events of a read together, which costs a fraction of asking of each."""
+        """Whether any payload may need mending. One test of all costs a fraction of a test of each."""
         together = b"\n".join(payloads)
         return self._joiner.is_concerned_by(together) or parsing.has_odd_numbers(together)
 
     def _mend(self, payload: bytes) -> bytes:
-        """``payload`` with whole characters, and with numbers that are valid JSON."""
+        """``payload`` with its surrogate pairs joined, and its numbers made valid JSON."""
         payload = self._joiner.feed(payload)
         if parsing.has_odd_numbers(payload):
             with suppress(ValueError):
@@ -180,7 +183,7 @@ class StreamState:
         return payload
 
     def _refuse_failure(self, payload: bytes) -> None:
-        """Raise the failure that an event before any content tells of, with the usage that was stated for it."""
+        """Raise the failure that an event before any content states, with the usage that was stated for it."""
         try:
             events.plain_chunk(payload)
         except _FAILURES as error:
@@ -190,9 +193,9 @@ class StreamState:
             raise
 
     def _begin(self, *, is_routed: bool) -> None:
-        """The first content has come. ``is_routed``: the service has told the route."""
+        """Mark that the first content has come. ``is_routed``: the service has stated the route in the stream."""
         self.primed = True
-        del self._beginning  # of a vast first event it holds all
+        del self._beginning  # frees memory: a first event may be very large
         self._call.first_content = self._call.runtime.clock()
         if not is_routed:
             self._route = self._call.decision or read_route(self._headers)
@@ -202,7 +205,7 @@ class StreamState:
     # Chunks out
 
     def next(self, parse: Callable[[bytes], T | None]) -> T | None:
-        """The next payload as ``parse`` makes it, which is None for one without meaning. Raises APIStreamError."""
+        """The next payload, parsed by ``parse``; None for one without meaning. Raises APIStreamError."""
         chunk = parse(self.ready[0])
         self._assembly.feed(self.ready.popleft())
         return chunk if chunk is None or self._route is None else self._routed(chunk)
@@ -222,7 +225,7 @@ class StreamState:
         return self._decoder.done
 
     def find_fault(self) -> LunarError | None:
-        """The error of a stream that was read to its end, with the usage that was stated; None for a good end."""
+        """The error of a stream that was read to its end, with the usage that was stated; None if it ended well."""
         error = self._find_fault()
         if error is not None and error.partial is None and self.usage is not None:
             error.partial = self.completion()
@@ -253,7 +256,7 @@ class StreamState:
         return text.startswith(_FIELDS) or any(field.startswith(text) for field in _FIELDS)
 
     def break_off(self, error: LunarError) -> LunarError:
-        """``error``, which broke the stream off, as it is raised: with the answer so far and the request id."""
+        """Complete the error that broke the stream off: with the answer so far, the request id and the attempts."""
         if (
             self.primed
             and isinstance(error, APIConnectionError)
@@ -262,24 +265,24 @@ class StreamState:
             error = APIStreamError(f"the stream was cut off: {error.message}")
         error.request_id = error.request_id or read_request_id(self._headers)
         self._call.policy.record_late_failure(error)
-        if type(error) is LunarError:  # a bug: what it kept from being read is no worse for it
+        if type(error) is LunarError:  # a bug of ours: the unread payloads are good
             for payload in self.ready:
                 self._assembly.feed(payload)
-        elif isinstance(error, _FAILURES) and self.ready:  # what came with word of the failure
+        elif isinstance(error, _FAILURES) and self.ready:  # the event that stated the failure
             self._assembly.feed(self.ready.popleft())
         error.partial = self.completion()
         return self._call.identify(error)
 
-    # What it amounts to
+    # The answer so far
 
     def completion(self) -> Final:
-        """Everything so far, as a plain call would have returned it."""
+        """Everything so far, as the call would have returned it without ``stream=True``."""
         value, usage = self._assembly.value(), self._stated("usage")
         if usage is not None:
             value["usage"] = usage
         try:
             answer = _as_completion(self._kind, value)
-        except ValueError:  # chunks of a form that no completion has: at least what is certain
+        except ValueError:  # chunks of an unknown form: keep at least the usage
             answer = _as_completion(self._kind, {"choices": [], "usage": value.get("usage")})
         answer._call = self._call.info(self._headers)
         if isinstance(answer, ChatCompletion) and answer.routing is not None:
@@ -287,7 +290,7 @@ class StreamState:
         return answer
 
     def _stated(self, field: str) -> object:
-        """A field as it was stated so far, also in chunks that nobody has read yet."""
+        """A field as the chunks state it so far, including chunks that nobody has read yet."""
         return self._assembly.get(field, self.ready)
 
     @property
@@ -308,14 +311,17 @@ class StreamState:
             return None
 
     def warn_of_unknown_cost(self) -> None:
-        """Once the answer is whole and the connection free: a warning may be turned into an error."""
+        """Warn if the stream stated no cost.
+
+        Called when the answer is whole and the connection is free, since a warning may be turned into an error.
+        """
         if self._call.cost_notice.is_due:
             usage = self.usage
             if usage is None or usage.cost is None:
                 self._call.cost_notice.give()
 
     def conclude(self, status: Status, error: LunarError | None = None) -> None:
-        """Tell the observers how it ended, with the usage that had arrived by then."""
+        """Notify the observers how the stream ended, with the usage so far."""
         if self._call.is_watched:
             model, provider = self._stated("model"), self._stated("provider")
             self._call.report(

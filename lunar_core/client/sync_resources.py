@@ -1,4 +1,4 @@
-"""What ``Lunar`` offers: an endpoint's keywords in, its answer out. ``run`` carries out what ``planner`` says."""
+"""The endpoints of ``Lunar``: each takes keywords and returns an answer. ``planner`` plans a call, ``run`` sends it."""
 
 from __future__ import annotations
 
@@ -80,10 +80,12 @@ class ChatCompletions:
         stream: bool = False,
         **params: Unpack[ChatParams],
     ) -> ChatCompletion | Stream[ChatCompletionChunk]:
-        """POST /v1/chat/completions. ``model="router"`` lets the service choose among ``models``, or all.
+        """POST /v1/chat/completions.
 
-        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that
-        are not listed go through untouched.
+        With ``model="router"`` the service chooses one of ``models``, or of all its models.
+
+        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that are not listed are
+        sent as they are.
         """
         keywords = {"model": model, "messages": messages, "stream": stream, **params}
         answer: ChatCompletion = self._run(*self._planner.chat(keywords))
@@ -169,8 +171,9 @@ class Router:
     ) -> RoutedCompletion | Stream[ChatCompletionChunk]:
         """POST /v1/router: choose a model for the messages and, unless ``execute=False``, ask it.
 
-        ``models`` restricts the choice (at least 2). ``cost_weight`` (from 0.0) times USD per 1,000 tokens is added to
-        a model's expected error: ``BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price.
+        ``models``: the models to choose from, 2 or more; default all. ``cost_weight``: 0.0 or more; the router chooses
+        the lowest sum of expected error and ``cost_weight`` times USD per 1,000 tokens. ``BREAK_TIES`` picks the
+        cheapest of equals, 20 to 100 trade quality for price. Raises as ``chat.completions.create`` does.
         """
         keywords = {"messages": messages, "execute": execute, "stream": stream, **params}
         answer: RoutedCompletion = self._run(*self._planner.router(keywords))
@@ -179,7 +182,7 @@ class Router:
     def decide(
         self, *, messages: Sequence[MessageParam], **params: Unpack[DecideParams]
     ) -> RoutingDecision:
-        """Which model the router would choose, and why; nothing is generated."""
+        """Ask which model the router would choose, and why. Nothing is generated. Raises as ``create`` does."""
         keywords = {"messages": messages, "execute": False, **params}
         answer: RoutedCompletion = self._run(*self._planner.router(keywords))
         if answer.routing is None:
@@ -198,7 +201,7 @@ class Models:
         self._planner = planner
 
     def list(self) -> list[Model]:
-        """GET /v1/models; a service without it is asked for its price list instead, and prices are kept."""
+        """GET /v1/models. If the service does not have it: its price list, whose models carry their prices."""
         answer: list[Model] = self._run(*self._planner.models())
         return answer
 
@@ -214,6 +217,6 @@ class Providers:
         self._planner = planner
 
     def list(self, *, model: str | None = None) -> list[Provider]:
-        """GET /v1/providers: who serves ``model`` (the service's own default: gpt-4o-mini)."""
+        """GET /v1/providers: the providers that serve ``model`` (the service's own default: gpt-4o-mini)."""
         answer: list[Provider] = self._run(*self._planner.providers(model))
         return answer

@@ -1,4 +1,4 @@
-"""Stream: the chunks of an answer as they arrive. ``sync_stream.py`` is the same without ``await``."""
+"""Stream: the chunks of an answer as they arrive. ``aio_stream.py`` is the same with ``await``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class Stream(Generic[C]):
-    """Iterate it for chunks; leaving the loop, ``close()``, ``with`` or dropping it frees the connection.
+    """Iterate over it for chunks. Leaving the loop, ``close()``, ``with`` or dropping it frees the connection.
 
-    What had arrived before a failure is handed out first. Then a LunarError is raised, whose
-    ``partial`` is the completion so far. Nothing is ever asked again once content has come.
+    Chunks that arrived before a failure come first. Then a LunarError is raised, whose ``partial`` is the completion so
+    far. After the first content nothing is retried.
 
     >>> def show(client):
     ...     with client.chat.completions.create(model="gpt-4o", messages=[...], stream=True) as stream:
@@ -49,22 +49,22 @@ class Stream(Generic[C]):
 
     @property
     def call(self) -> CallInfo:
-        """What the client knows of the call so far."""
+        """The call's id, attempts, request id and times so far."""
         return self._call.info(self._response.headers)
 
     @property
     def routing(self) -> RoutingDecision | None:
-        """Which model the router chose and why, as soon as that is known."""
+        """Which model the router chose and why; None until that is known."""
         return self._state.routing
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens and cost, once the service has stated them: usually at the very end."""
+        """Tokens and cost; None until the service has stated them, usually at the very end."""
         return self._state.usage
 
     @property
     def cost(self) -> Decimal | None:
-        """What the service billed so far, in USD; None while, or where, it has not said: never the same as 0."""
+        """USD billed so far, as the service stated it. None if it has stated none: unknown, which is not 0."""
         usage = self._state.usage
         return None if usage is None else usage.cost
 
@@ -75,11 +75,11 @@ class Stream(Generic[C]):
         return self._next(self._parse)
 
     def plain_chunks(self) -> Iterator[JSONObject]:
-        """The same chunks as decoded JSON: for those who build objects of their own from them."""
+        """The same chunks as decoded JSON objects, for callers that build objects of their own from them."""
         return _Chunks(self, events.plain_chunk)
 
     def get_final_completion(self) -> Final:
-        """Read to the end; then what a call without ``stream=True`` would have returned. Raises as iterating does."""
+        """Read to the end and return what the call would return without ``stream=True``. Raises as iterating does."""
         for _ in self.plain_chunks():
             pass
         return self._state.completion()
@@ -87,7 +87,7 @@ class Stream(Generic[C]):
     def prime(self) -> None:
         """Read until the first content has come.
 
-        Raises whatever error comes first instead: the plan decides what to do about it.
+        Raises an error that comes before it: the plan then decides whether to retry.
         """
         try:
             self._until_content()
@@ -133,7 +133,9 @@ class Stream(Generic[C]):
         if self._response.is_inherited:
             self._over = True  # for this process: the other one goes on, and tells the observers
             self._error = self._call.identify(
-                APIStreamError("the stream belongs to the process that opened it")
+                APIStreamError(
+                    "the stream belongs to the process that opened it, and cannot be read in a forked one"
+                )
             )
             raise self._error
         try:
@@ -146,7 +148,7 @@ class Stream(Generic[C]):
             self._state.fail(strip_frames(as_error(exc)))
 
     def _finish(self, error: LunarError | None) -> None:
-        """End the stream, well or with an error. Observers are told before anything that may be cancelled."""
+        """End the stream, well or with an error. Observers are notified first, since the rest may be cancelled."""
         self._over = True
         if error is not None:
             self._error = strip_frames(self._state.break_off(complete_error(error, self._call)))
@@ -158,15 +160,16 @@ class Stream(Generic[C]):
             self._state.warn_of_unknown_cost()
 
     def close(self) -> None:
-        """Stop here. The service stops generating once it sees the connection gone.
+        """Stop reading. The service stops generating once it sees that the connection is closed.
 
-        From another thread or task too: whoever waits for the next chunk gets an APIStreamError at once.
+        May be called from another thread or task: a reader that waits for the next chunk gets an APIStreamError at
+        once.
         """
         self.leave()
         self.release()
 
     def leave(self) -> None:
-        """Tell the observers, once, that nobody reads on. The connection is still to be released."""
+        """Notify the observers, once, that nobody reads on. The connection is still to be released."""
         if not self._over:
             self._over = True
             self._error = self._call.identify(
@@ -175,7 +178,7 @@ class Stream(Generic[C]):
             self._state.conclude("aborted")
 
     def release(self) -> None:
-        """Let go of the connection, once."""
+        """Release the connection, once."""
         if not self._released:
             self._released = True
             self._response.close()
@@ -200,7 +203,7 @@ class Stream(Generic[C]):
 
 
 class _Chunks(Iterator[T]):
-    """One loop over a stream. A loop that is left lets this go, and with it the connection."""
+    """An iterator over a stream. When a loop is left, its iterator is dropped, and the connection is freed."""
 
     def __init__(self, stream: Stream[Any], parse: Callable[[bytes], T | None]) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""What connections are told by the environment: certificates and proxies."""
+"""TLS contexts and proxies, as the environment sets them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lunar_core.errors import ConfigurationError
 def find_proxy(base_url: str) -> str | None:
     """The URL of the proxy that the environment names for this service, or None.
 
-    None for this machine itself: plain http to it is allowed because it does not leave the machine.
+    Always None for this machine itself: plain http to it is allowed because it does not leave the machine.
     """
     parts = urlsplit(base_url)
     proxies, host = getproxies(), parts.hostname or ""
@@ -28,9 +28,10 @@ def find_proxy(base_url: str) -> str | None:
 
 
 def tls_context() -> ssl.SSLContext:
-    """One context for the whole process: each costs 20 ms and 1 MB. Follows SSL_CERT_FILE and SSL_CERT_DIR.
+    """The TLS context of the whole process, since each costs 20 ms and 1 MB. Follows SSL_CERT_FILE and SSL_CERT_DIR.
 
-    And what ``ssl.SSLContext`` is: gevent and truststore put a class of their own there, perhaps after a first call.
+    The cache also depends on the class ``ssl.SSLContext``: gevent and truststore replace it, perhaps after a first
+    call.
     """
     named = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     return _tls_context(*named, ssl.SSLContext)

@@ -32,7 +32,7 @@ _REFUSED = {
 
 
 class TransportOptions(TypedDict, total=False):
-    """What a transport may be told beside ``verify``; all but ``limits`` as with httpx.
+    """The options of a transport beside ``verify``. All but ``limits`` mean what they mean in httpx.
 
     ``proxy``: its URL (http, https, socks5), or an ``httpx.Proxy``. ``uds``: the path of a Unix socket.
     """
@@ -47,10 +47,10 @@ class TransportOptions(TypedDict, total=False):
 class Transport(httpx.HTTPTransport):
     """Lunar's connections below an ``httpx.Client`` of your own.
 
-    ``verify``: an ``ssl.SSLContext``, also for certificates of your own (mTLS); else the process's, which follows
-    SSL_CERT_FILE and SSL_CERT_DIR. ``options``: see TransportOptions. Each process that a program forks has connections
-    of its own, and so has each copy. A pickle carries the options, unless one is an ``ssl.SSLContext``: TypeError.
-    Raises ConfigurationError for what does not apply here.
+    ``verify``: an ``ssl.SSLContext``, also for certificates of your own (mTLS). Default: the process's, which follows
+    SSL_CERT_FILE and SSL_CERT_DIR. ``options``: see TransportOptions. Each forked process and each copy has connections
+    of its own. A pickle carries the options; with an ``ssl.SSLContext`` among them, pickling raises TypeError. Raises
+    ConfigurationError for an option that does not apply here.
 
     >>> import httpx, ssl
     >>> own = httpx.Client(transport=Transport(ssl.create_default_context()), trust_env=False)
@@ -85,7 +85,7 @@ class Transport(httpx.HTTPTransport):
         self._pools = {}
 
     def close(self) -> None:
-        """End the connections of this process, and whatever waits for one of them in another thread."""
+        """End the connections of this process, and the waits of other threads for them."""
         pool = self._pools.pop(os.getpid(), None)
         if pool is not None:
             pool.close()

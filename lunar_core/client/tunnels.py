@@ -1,7 +1,7 @@
-"""What is said to a proxy until a tunnel through it stands: CONNECT of HTTP, or SOCKS 5. Pure.
+"""The dialogue with a proxy that opens a tunnel: CONNECT of HTTP, or SOCKS 5. Pure.
 
-A dialogue is a generator: it yields what is to be written, b"" where nothing is, and is sent what was read then.
-It raises httpcore's ProxyError where the proxy refuses.
+A dialogue is a generator: it yields the bytes to write (b"" for none), and is sent the bytes that were read. It raises
+httpcore's ProxyError if the proxy refuses.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _SOCKS_REFUSALS = {
 
 
 def connect_dialogue(proxy: httpcore.Proxy, host: str, port: int) -> Dialogue:
-    """By CONNECT (RFC 9110, section 9.3.6)."""
+    """Open a tunnel by CONNECT (RFC 9110, section 9.3.6)."""
     exchange = Exchange()
     target = f"{_bracketed(host)}:{port}".encode("ascii")
     request = Request(b"CONNECT", target, [(b"host", target), *proxy.headers], b"")
-    words = b"".join(exchange.written(request))
+    words = b"".join(exchange.encode(request))
     head = None
     while head is None:
         received = yield words
@@ -51,7 +51,10 @@ def connect_dialogue(proxy: httpcore.Proxy, host: str, port: int) -> Dialogue:
 
 
 def socks_dialogue(proxy: httpcore.Proxy, host: str, port: int) -> Dialogue:
-    """By SOCKS 5 (RFC 1928), with a password if there is one (RFC 1929). The proxy looks the host's name up."""
+    """Open a tunnel by SOCKS 5 (RFC 1928), with a password if there is one (RFC 1929).
+
+    The proxy looks the host's name up.
+    """
     methods = b"\x00" if proxy.auth is None else b"\x00\x02"
     answer = yield from _ask(b"\x05%c%b" % (len(methods), methods), 2)
     if answer[:1] != b"\x05":
@@ -74,7 +77,7 @@ def socks_dialogue(proxy: httpcore.Proxy, host: str, port: int) -> Dialogue:
 
 
 def _ask(question: bytes, size: int) -> Generator[bytes, bytes, bytes]:
-    """An answer of ``size`` bytes; more, if more came with it."""
+    """Ask and return an answer of ``size`` bytes, or of more if more came with it."""
     answer = b""
     while len(answer) < size:
         received = yield question

@@ -27,7 +27,7 @@ def request(body=b"", **headers):
 def answered(head, *more):
     """The exchange and the head, fed with these reads."""
     exchange = Exchange()
-    exchange.written(request())
+    exchange.encode(request())
     found = exchange.take_head(head)
     for read in more:
         found = exchange.take_head(read)
@@ -54,7 +54,7 @@ def test_a_request_goes_where_base_url_says(base_url, host, target):
 
 
 def test_a_request_is_written_as_it_is():
-    (whole,) = Exchange().written(request(b"{}", accept=b"*/*"))
+    (whole,) = Exchange().encode(request(b"{}", accept=b"*/*"))
     assert whole == (
         b"POST /v1/x HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\naccept: */*\r\n\r\n{}"
     )
@@ -62,7 +62,7 @@ def test_a_request_is_written_as_it_is():
 
 def test_a_large_body_is_not_copied_behind_its_head():
     body = b"x" * 100_000
-    head, second = Exchange().written(request(body))
+    head, second = Exchange().encode(request(body))
     assert head.endswith(b"content-length: 100000\r\n\r\n")
     assert second is body
 

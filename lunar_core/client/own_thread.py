@@ -1,7 +1,7 @@
-"""How a finalizer has something done that may need a lock: in another thread.
+"""Runs a task in a thread of its own, for a finalizer whose task may need a lock.
 
-The garbage collector runs at any moment, perhaps inside the very code that holds the lock which an observer, or a
-handler of logging, would take: in this thread that would wait for itself, for ever.
+The garbage collector runs at any moment, perhaps inside code that holds the very lock that an observer or a handler of
+logging would take. In that thread the finalizer would wait for itself, for ever.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 WAIT_SECONDS = 1.0
-"""How long a finalizer waits for the end of it: whoever drops a stream then finds its observers told."""
+"""How long a finalizer waits for its task, so that whoever drops a stream finds its observers notified."""
 
 
-def run_apart(task: Callable[[], object]) -> None:
-    """Run ``task`` in a thread of its own. Returns at its end, or after a second: then it waits for this thread."""
+def run_in_own_thread(task: Callable[[], object]) -> None:
+    """Run ``task`` in a thread of its own. Returns when it has ended, or while it still runs after WAIT_SECONDS."""
     if sys.is_finalizing():  # no other thread runs any more
         task()
         return
