@@ -48,7 +48,7 @@ def answered(head, *more):
 def test_a_request_goes_where_base_url_says(base_url, host, target):
     with Lunar("pk", base_url=base_url) as client:
         call, plan = client._planner.providers("openai/gpt-4o")
-        request = client._requests.ready(next(plan).request, call.timeout, call)
+        request = client._requests.build(next(plan).request, call.timeout, call)
     assert request.url.raw_path.decode() == f"{target}/v1/providers?model=openai%2Fgpt-4o"
     assert request.headers.raw[0] == (b"host", host)
 
