@@ -1,1 +1,1 @@
-"""What the API says, as values. Pure: nothing here touches the network, a clock or randomness."""
+"""The requests and answers of the API as values. Pure: nothing here touches the network, a clock or randomness."""

@@ -1,6 +1,6 @@
-"""From the body of an answer to its value, for each endpoint. Raises ValueError for what is no answer.
+"""Reads the body of an answer, for each endpoint. Raises ValueError for a body that is no answer.
 
-A body that tells of a failure, instead of content or beside it, raises AnswerFailedError.
+A body that states a failure, instead of content or beside it, raises AnswerFailedError.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ def read_text(payload: bytes) -> Completion:
 
 
 def read_routed(payload: bytes) -> RoutedCompletion:
-    """An executed route: it has choices."""
+    """The answer of POST /v1/router with a model's completion: it has choices."""
     return _with_call_ids(_read(RoutedCompletion, payload))
 
 
 def read_decision(payload: bytes) -> RoutedCompletion:
-    """``execute: false``: ``routing``, or the decision at the top level (observed); no choices needed."""
+    """The answer of POST /v1/router with ``execute: false``: a decision, and no choices.
+
+    The decision is under ``routing``, or, as it was observed, at the top level.
+    """
     answer = parse_as(RoutedCompletion, payload)
     extra = answer.model_extra or {}
     if answer.routing is None and "selected_model" in extra:
@@ -55,12 +58,14 @@ def _read(kind: type[_C], payload: bytes) -> _C:
         return validate_leniently(kind, put_together(payload, kind))
     answer = parse_as(kind, payload)
     if any(not _has_body(call) for choice in answer.choices for call in _calls_of(choice)):
-        answer = validate_leniently(kind, parse_json(payload))  # which knows other forms of a call
+        answer = validate_leniently(
+            kind, parse_json(payload)
+        )  # it mends other forms of a tool call
     return _checked(answer, payload)
 
 
 def _checked(answer: _C, payload: bytes) -> _C:
-    """``answer``, if it has choices and tells of no failure; its choices by their number."""
+    """Refuse an answer without choices, or with a failure. Returns it with its choices sorted by index."""
     if not answer.choices:
         raise ValueError("there are no choices")
     if not all(map(_is_answered, answer.choices)):
@@ -77,7 +82,7 @@ def _checked(answer: _C, payload: bytes) -> _C:
 
 
 def _is_answered(choice: Choice | TextChoice) -> bool:
-    """Whether a choice holds an answer, if only an empty one: blocked, with nothing but its ``finish_reason``."""
+    """Whether a choice holds an answer, perhaps an empty one: a blocked answer has only its ``finish_reason``."""
     content = "message" if isinstance(choice, Choice) else "text"
     if content in choice.model_fields_set:
         return True
@@ -88,7 +93,7 @@ _Chat = TypeVar("_Chat", ChatCompletion, RoutedCompletion)
 
 
 def _with_call_ids(answer: _Chat) -> _Chat:
-    """``answer``, in which each tool call has an id: its result must name one."""
+    """``answer`` with an id on each tool call, since the result of a tool must name one."""
     if not any(call.id in (None, "") for choice in answer.choices for call in _calls_of(choice)):
         return answer
     choices = [_with_ids_in(choice, answer.id) for choice in answer.choices]

@@ -1,7 +1,6 @@
-"""An endpoint and its parameters → a Call: what to send, checked before anything is sent.
+"""Makes an APIRequest of an endpoint's parameters, and checks them before anything is sent.
 
-Every check raises ConfigurationError naming the field. Fields that the API does not document go
-through untouched.
+Every check raises ConfigurationError that names the field. Fields that the API does not document are sent as they are.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ ROUTER = "router"
 OPTIONS = frozenset(
     {"timeout", "max_retries", "total_timeout", "fallbacks", "extra_headers", "stream_usage"}
 )
-"""Keywords that steer the client and never reach the service."""
+"""Keywords that steer the client and are never sent."""
 
 
 @dataclass(frozen=True)
 class APIRequest:
-    """One request: ``body`` is JSON, or None for GET. ``model`` is whom it asks, for the records."""
+    """One request. ``body``: JSON, or None for GET. ``model``: the model that it asks, for the records."""
 
     method: str
     path: str
@@ -42,12 +41,14 @@ class APIRequest:
     stream: bool = False
 
     def for_model(self, model: str) -> APIRequest:
-        """The same request of another model, without what the first one signed in the conversation."""
+        """The same request to another model, without the fields that the first one signed in the conversation."""
         params = {**self.params, "model": model}
         if model != self.model and "messages" in params:
             params["messages"] = without_signed_fields(params["messages"])
         if "/" in model:
-            params.pop("provider", None)  # ``provider/model`` says it already, and may say another
+            params.pop(
+                "provider", None
+            )  # ``provider/model`` names a provider itself, perhaps another one
         return replace(self, model=model, params=params, body=_encode(params))
 
 
@@ -79,12 +80,12 @@ def models() -> APIRequest:
 
 
 def priced_models() -> APIRequest:
-    """The price list. Services without /v1/models list their models here alone (observed)."""
+    """GET /v1/pricing/models. A service without /v1/models lists its models only here (observed)."""
     return APIRequest("GET", "/v1/pricing/models")
 
 
 def providers(model: str | None) -> APIRequest:
-    """GET /v1/providers; the service looks at ``gpt-4o-mini`` when no model is named."""
+    """GET /v1/providers. Without a model, the service assumes ``gpt-4o-mini``."""
     if model is None:
         return APIRequest("GET", "/v1/providers")
     _check_model(model, "model")
@@ -96,12 +97,12 @@ def providers(model: str | None) -> APIRequest:
 
 
 def clean(params: Mapping[str, object]) -> dict[str, object]:
-    """``params`` in the form that is sent: None is left out, ``extra_body`` merged, ``stop`` a list."""
+    """``params`` in the form that is sent: without None, with ``extra_body`` merged in, ``stop`` as a list."""
     body = {
         key: value for key, value in params.items() if value is not None and key != "extra_body"
     }
     if body.get("stream") is False:
-        del body["stream"]  # the service's own default, and not the caller's word
+        del body["stream"]  # the service's own default, which need not be sent
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
     if "messages" in body:
@@ -130,10 +131,10 @@ def _post(path: str, params: Mapping[str, object], required: tuple[str, ...]) ->
 
 
 def check_values(params: Mapping[str, object]) -> None:
-    """Check each value that is set (not None), as when a request is made of it: models do so at construction.
+    """Check each value that is not None, as it is checked when a request is made. Models do so at construction.
 
-    A ``cost_weight`` that is a function is checked by what it returns, when it is asked. Raises ConfigurationError
-    that names the field.
+    A ``cost_weight`` that is a function is not called: its result is checked with each request. Raises
+    ConfigurationError that names the field.
     """
     for name, value in params.items():
         if value is None or (name == "cost_weight" and callable(value)):
@@ -255,7 +256,7 @@ _CHECKS: dict[str, Callable[[object, str], None]] = {
 
 def _plain_messages(messages: object) -> object:
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-        return messages  # the check says what is wrong with it
+        return messages  # _check_messages refuses it
     return [m.model_dump(exclude_none=True) if isinstance(m, BaseModel) else m for m in messages]
 
 
@@ -270,7 +271,10 @@ def _encode(params: Mapping[str, object]) -> bytes:
 
 
 def _encode_without_surrogates(params: Mapping[str, object]) -> bytes:
-    """A conversation must not end because a tool gave back the name of an old file, or a model half an emoji."""
+    """Encode ``params`` with lone surrogates replaced.
+
+    A tool may return the name of an old file, or a model half an emoji: the conversation must not end with that.
+    """
     texts = {name: params[name] for name in ("messages", "prompt") if name in params}
     try:
         mended = {name: join_all_surrogates(value) for name, value in texts.items()}

@@ -1,4 +1,4 @@
-"""What can be asked: models, providers, routing profiles. Tolerant of every list shape that was seen."""
+"""The answers of the catalogue: models, providers, routing profiles. Reads every form of list that was observed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CatalogueModel(BaseModel):
 
 
 class ModelPrices(CatalogueModel):
-    """USD per million tokens at one provider; None where the service does not say."""
+    """USD per million tokens at one provider; None where the service states none."""
 
     id: str | None = None
     input_per_million: Amount | None = None
@@ -26,7 +26,7 @@ class ModelPrices(CatalogueModel):
 
 
 class Model(CatalogueModel):
-    """A model of GET /v1/models. Prices, in USD per million tokens, are there only if the service lists them.
+    """A model of GET /v1/models. Prices, in USD per million tokens, are None unless the service lists them.
 
     >>> model = Lunar().models.prices()[0]
     >>> model.id, model.input_per_million, model.output_per_million
@@ -42,7 +42,7 @@ class Model(CatalogueModel):
 
 
 class Provider(CatalogueModel):
-    """A provider of GET /v1/providers: ``type`` is "primary", "backup" or another word of the service's.
+    """A provider of GET /v1/providers. ``type``: "primary", "backup" or another word of the service's.
 
     >>> [(provider.id, provider.type) for provider in Lunar().providers.list(model="gpt-4o")]
     [('openai', 'primary'), ('azure', 'backup')]
@@ -69,7 +69,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def read_profiles(payload: bytes) -> Profiles:
-    """The profiles, from every list that was seen: of names or of objects, under ``profiles`` or alone."""
+    """Read the profiles from any list that was observed: of names or objects, under a key or at the top level."""
     data = parsing.parse_json(payload)
     fields = data if isinstance(data, dict) else {"profiles": data}
     models = next((fields[name] for name in _LISTS if isinstance(fields.get(name), list)), None)
@@ -84,7 +84,7 @@ _LISTS = ("profiles", "models", "data")
 
 
 def _model_name(model: object) -> object:
-    """A profile's model: its name, or an object that holds it."""
+    """The name of a profile's model, which is the name itself or an object that holds it."""
     if not isinstance(model, dict):
         return model
     return next((model[name] for name in ("model", "name", "id") if model.get(name)), model)

@@ -1,4 +1,4 @@
-"""Content that is no string: parts, as Mistral and others send them, in messages and in deltas. Pure."""
+"""Content as a list of parts, as Mistral and others send it, in messages and in deltas. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def read_text(content: object) -> str:
-    """The text of ``content``: of a string, of a part, or of a list of either; "" of nothing.
+    """The text of ``content``: a string, a part, or a list of either. "" if it has none.
 
     >>> read_text([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hi"}, " you"])
     'Hi you'
@@ -23,7 +23,7 @@ def read_text(content: object) -> str:
 
 
 def read_thinking(content: object) -> str:
-    """What the model says to itself in parts of type "thinking", which hold text or parts of their own.
+    """The reasoning in parts of type "thinking", which hold text or parts of their own.
 
     >>> read_thinking([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, "Hi"])
     'hm'

@@ -1,4 +1,4 @@
-"""Puts the chunks of a stream together to the completion that a plain call would have returned."""
+"""Assembles the chunks of a stream into the completion that a plain call would return."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ class _Choice:
 
 
 _GROWING = {"arguments", "data", "transcript"}
-"""Texts inside of objects that come in pieces: of ``function_call``, of ``audio``."""
+"""Keys whose strings come in pieces inside objects: in ``function_call`` and in ``audio``."""
 
 
 def _merged(old: object, new: object) -> object:
-    """Lists grow, objects are merged key by key, anything else is what was said last."""
+    """``old`` and ``new`` as one value: lists are joined, objects merged key by key; else the last value counts."""
     if isinstance(old, list) and isinstance(new, list):
         return old + new
     if isinstance(old, dict) and isinstance(new, dict):
@@ -94,10 +94,10 @@ def _add_text(old: object, new: object) -> object:
 
 
 class Assembly:
-    """Takes the payloads of a stream's events, in order, and makes the completion so far of them.
+    """Takes the payloads of a stream's events, in order, and assembles the completion so far.
 
-    Payloads are kept as they came. They are decoded when somebody asks for the whole, or by ``fold``: whoever reads a
-    short stream chunk by chunk does not pay for the whole.
+    Payloads are kept undecoded until the completion is needed, or until ``fold``: a reader of a short stream who never
+    asks for the completion does not pay for it.
     """
 
     def __init__(self, kind: type[ChatCompletion | Completion]) -> None:
@@ -111,9 +111,9 @@ class Assembly:
         self._tape.append(payload)
 
     def add(self, chunk: Mapping[str, object]) -> None:
-        """Take in one chunk as decoded JSON."""
+        """Add a chunk of decoded JSON."""
         for key, value in chunk.items():
-            # "" says nothing: Azure's remarks on a stream name no model and no id.
+            # "" is no value: chunks that Azure adds about its filters have an empty model and id.
             if value not in (None, "") and key not in ("choices", "object", "error", "detail"):
                 self._fields[key] = _settled(key, self._fields.get(key), value)
         for choice in _mappings(chunk.get("choices")):
@@ -123,13 +123,13 @@ class Assembly:
     def get(self, field: str, coming: Iterable[bytes] = ()) -> object:
         """A top-level field of the chunks so far (``usage``, ``routing``, ``model``, ``id``), or None.
 
-        ``coming``: payloads that are to follow. Only those that name the field are decoded, and only so many as it
-        takes.
+        ``coming``: payloads that follow those. Only payloads that name the field are decoded, and only as many as
+        needed.
         """
         name = f'"{field}"'.encode()
         value, payloads = self._fields.get(field), [*self._tape, *coming]
         for payload in payloads if field in _SETTLED else reversed(payloads):
-            if payload.rfind(name) >= 0:  # quicker than "in", and by far in one of megabytes
+            if payload.rfind(name) >= 0:  # faster than "in", most of all in megabytes
                 chunk = _decoded(payload)
                 newer = chunk.get(field) if chunk is not None else None
                 if newer not in (None, ""):
@@ -140,20 +140,20 @@ class Assembly:
 
     @property
     def has_content(self) -> bool:
-        """Whether text, reasoning, a tool call or a finish_reason has come."""
+        """Whether text, reasoning, a tool call or a ``finish_reason`` has come."""
         self.fold()
         return any(choice.has_content for choice in self._choices.values())
 
     @property
     def finished(self) -> bool:
-        """Whether every choice has said why it ended."""
+        """Whether every choice has a ``finish_reason``."""
         self.fold()
         return bool(self._choices) and all(
             c.outer.get("finish_reason") for c in self._choices.values()
         )
 
     def value(self) -> dict[str, object]:
-        """The completion so far, as JSON would have it."""
+        """The completion so far, as decoded JSON."""
         self.fold()
         choices = [
             choice.value(index, self._kind, self._fields.get("id"))
@@ -162,7 +162,7 @@ class Assembly:
         return {**self._fields, "choices": choices}
 
     def fold(self) -> None:
-        """Decode the payloads that are kept. Called every so often, so that neither memory nor time piles up."""
+        """Decode the payloads that are kept. Called at intervals, so that neither memory nor work piles up."""
         payloads, self._tape = self._tape, []
         at = 0
         while at < len(payloads):
@@ -182,7 +182,7 @@ def _decoded(payload: bytes) -> dict[str, object] | None:
     try:
         chunk = from_json(payload)
     except ValueError:
-        return None  # whoever reads the stream meets the same payload and raises
+        return None  # the reader of the stream gets the same payload, and raises
     return chunk if isinstance(chunk, dict) else None
 
 
@@ -190,9 +190,11 @@ _SETTLED = ("usage", "routing")
 
 
 def _settled(field: str, old: object, new: object) -> object:
-    """What a field is, once several chunks have spoken of it. Of most, the last word counts."""
+    """The value of a field after several chunks have stated it. For most fields the last one counts."""
     if field == "usage":
-        return _merged(old, new)  # a last word on tokens must not wipe out a cost stated earlier
+        return _merged(
+            old, new
+        )  # a last chunk with tokens only must not remove a cost stated earlier
     return old if field == "routing" and old is not None else new
 
 

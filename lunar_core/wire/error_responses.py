@@ -1,4 +1,4 @@
-"""From (status, headers, body) to an error. Reads every form of error body that was seen."""
+"""Makes an error of (status, headers, body). Reads every form of error body that was observed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lunar_core.wire.parsing import parse_json, validate_leniently
 from lunar_core.wire.upstream import read_upstream
 
 MAX_REASON = 2_000
-"""Characters of the server's own words that an error text may carry."""
+"""How many characters of the service's own message an error may quote."""
 
 
 def make_status_error(
     status: int, headers: Mapping[str, str], body: bytes, *, now: float
 ) -> APIStatusError:
-    """The typed error of a status that is not 2xx. ``now``: seconds since the epoch."""
+    """The error for a status that is not 2xx. ``now``: seconds since the epoch, for a ``retry-after`` date."""
     decoded = parse_error_body(body)
     reason = find_reason(decoded) or "the service gave no reason"
     if 300 <= status < 400:
@@ -45,7 +45,10 @@ def make_status_error(
 def make_answer_error(
     status: int, headers: Mapping[str, str], body: bytes, why: str
 ) -> APIResponseValidationError:
-    """The error of a 200 that is no answer to the request. It shows what came instead, and keeps the usage."""
+    """The error for a response of status 2xx that does not answer the request.
+
+    ``why``: what is wrong with it. The error quotes the response, and keeps the usage that it states.
+    """
     decoded = parse_error_body(body)
     stated = find_reason(decoded) if isinstance(decoded, dict) else None
     shown = stated or repr(body[:200].decode("utf-8", "replace"))
@@ -61,20 +64,20 @@ def make_answer_error(
 
 
 def _stated_usage(decoded: object) -> ChatCompletion | None:
-    """The usage that the service states beside a failure, if it states one."""
+    """A completion with nothing but the usage that the service states beside a failure; None if it states none."""
     usage = decoded.get("usage") if isinstance(decoded, dict) else None
     if not isinstance(usage, dict):
         return None
     return validate_leniently(ChatCompletion, {"choices": [], "usage": dict(usage)})
 
 
-# A failure that a 200 tells of, in an answer or in an event of a stream
+# A failure that is stated under status 200, in an answer or in an event of a stream
 
 
 def find_failure(data: object) -> Mapping[str, object] | None:
-    """What an answer or event says of a failure: an error at the top, beside the choices or in one; else None.
+    """The failure that an answer or event states: at the top level, beside the choices or in a choice; else None.
 
-    A ``detail`` is one where no choice is.
+    ``detail`` counts as a failure only if there are no choices.
     """
     if not isinstance(data, Mapping):
         return None
@@ -94,7 +97,7 @@ def find_failure(data: object) -> Mapping[str, object] | None:
 def make_failure_error(
     payload: bytes, *, words: str = "the service answered with a failure"
 ) -> AnswerFailedError | RateLimitError:
-    """The error of such a failure, with the status code that it bears; ``words`` begin its text."""
+    """The error for such a failure, with the status code that it states. ``words`` begin its message."""
     decoded = parse_error_body(payload)
     failure = find_failure(decoded) or decoded
     reason = find_reason(failure) or "the service gave no reason"
@@ -107,7 +110,7 @@ def make_failure_error(
 
 
 def _is_rate_limit(upstream: UpstreamFailure | None) -> bool:
-    """Whether the provider refused for its own limit. Alone of its failures it changes the error's class."""
+    """Whether the provider's own rate limit was the cause. No other failure of its changes the error's class."""
     return upstream is not None and upstream.kind == "rate_limit"
 
 
@@ -125,7 +128,10 @@ def _code_in(failure: object) -> int | None:
 
 
 def parse_error_body(body: bytes) -> object:
-    """An error's body as decoded JSON, or as text. JSON of more than 50 levels stays text: it could not be pickled."""
+    """An error's body as decoded JSON, or else as text.
+
+    JSON of more than 50 levels stays text, because it could not be pickled.
+    """
     try:
         value = parse_json(body) if body else ""
     except ValueError:
@@ -141,7 +147,7 @@ def _is_shallow(value: object, levels: int = 50) -> bool:
 
 
 def find_reason(body: object) -> str | None:
-    """The server's reason, from any of the bodies that were seen; at most 2,000 characters."""
+    """The service's reason, from any form of body that was observed; at most 2,000 characters."""
     text = _reason(body)
     if not text:
         return None
@@ -167,7 +173,7 @@ def _reason(body: object) -> str:
 
 
 def _field_fault(item: object) -> str:
-    """One entry of FastAPI's 422 list: ``body.messages: field required``."""
+    """One entry of FastAPI's list in a 422, such as ``body.messages: field required``."""
     if not isinstance(item, Mapping):
         return str(item)
     where, what = item.get("loc"), item.get("msg") or item.get("message") or ""
@@ -176,7 +182,7 @@ def _field_fault(item: object) -> str:
 
 
 def _with_profiles(reason: str, body: Mapping[str, object]) -> str:
-    """``MISSING_PROFILES`` names beside its words which models have no routing profile, and which have one."""
+    """``reason`` with the models that have no routing profile and those that have one (``MISSING_PROFILES``)."""
     missing, available = (
         _names(body.get(f"{which}_profiles")) for which in ("missing", "available")
     )
@@ -195,7 +201,7 @@ def _with_code(reason: str, body: Mapping[str, object]) -> str:
 
 
 def _readable(text: str) -> str:
-    """Text, or the words of an HTML page."""
+    """``text`` on one line; of an HTML page, its words."""
     if "<" in text and re.search(
         r"<(!doctype|html|head|body|title|h1)\b", text[:1000], re.IGNORECASE
     ):

@@ -1,4 +1,4 @@
-"""A whole event stream in reply to a call that asked for none: it was paid for, and is put together."""
+"""Reads a whole event stream that came in reply to a call without ``stream``: it was paid for."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _BEGINNINGS = (b"data:", b"event:", b":")
 
 
 def is_event_stream(payload: bytes) -> bool:
-    """Whether ``payload`` begins as server-sent events do, and as no JSON does."""
+    """Whether ``payload`` begins like server-sent events, which no JSON does."""
     return payload.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_BEGINNINGS)
 
 
 def put_together(payload: bytes, kind: type[ChatCompletion | Completion]) -> dict[str, object]:
-    """The completion that the events amount to, as JSON would have it.
+    """Assemble the completion from the events, as decoded JSON.
 
-    Raises APIStreamError for what a stream would have raised: an error event, a malformed chunk, an early end.
+    Raises what reading a stream would raise: APIStreamError for a malformed chunk or an early end, and the error of an
+    error event.
     """
     decoder, joiner, assembly = SSEDecoder(), SurrogateJoiner(), Assembly(kind)
     for data in map(joiner.feed, [*decoder.feed(payload), *decoder.flush()]):

@@ -1,4 +1,4 @@
-"""The data of one event of a stream → a chunk, or the error that it tells of."""
+"""Turns the data of one stream event into a chunk, or into the error that it states."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def chat_chunk(payload: bytes) -> ChatCompletionChunk | None:
-    """A chunk with at least one choice, or None for an event without meaning. Raises APIStreamError."""
+    """A chunk with at least one choice, or None for an empty event. Raises APIStreamError."""
     try:
         chunk: ChatCompletionChunk = _chat_chunk(payload)
     except ValidationError:
@@ -52,14 +52,14 @@ def text_chunk(payload: bytes) -> CompletionChunk | None:
 
 
 def plain_chunk(payload: bytes) -> JSONObject | None:
-    """A chat or text chunk as decoded JSON, for the frameworks' layers, which build their own objects from it.
+    """A chat or text chunk as decoded JSON, for the framework packages, which build their own objects from it.
 
-    Its first choice is a dict that has a ``delta`` (a dict) or a ``text`` (a string).
+    Its first choice is a dict with a ``delta`` (a dict) or a ``text`` (a string). None and errors as ``chat_chunk``.
     """
     try:
         chunk: JSONObject = from_json(payload)
         choices = chunk["choices"]
-        first = choices[0]  # type: ignore[index]  # whatever it is, the except below takes it
+        first = choices[0]  # type: ignore[index]  # the except below handles any other type
         if (
             (type(first.get("delta")) is dict or type(first.get("text")) is str)
             and payload.rfind(b'"error"') < 0
@@ -79,7 +79,7 @@ def plain_chunk(payload: bytes) -> JSONObject | None:
 
 
 def _has_failed(choices: Iterable[ChunkChoice | TextChunkChoice]) -> bool:
-    for choice in choices:  # noqa: SIM110  # any() takes thrice the time, and this is asked of every chunk
+    for choice in choices:  # noqa: SIM110  # any() takes three times as long, and this runs for every chunk
         if choice.finish_reason is not None and is_failure(choice.finish_reason):
             return True
     return False
@@ -92,6 +92,7 @@ def _with_deltas(chunk: ChatCompletionChunk) -> list[JSONObject]:
 def _unusual(
     payload: bytes, kind: type[ChatCompletionChunk | CompletionChunk], empty: JSONObject
 ) -> T | None:
+    """Read a payload that is not a plain chunk with choices: mend it, or raise what is wrong with it."""
     if not payload.strip():
         return None
     try:
@@ -113,7 +114,7 @@ def _unusual(
 
 
 def as_chunk(body: bytes) -> bytes:
-    """A whole chat or text completion as the one chunk of a stream. ValueError if it is neither."""
+    """A whole chat or text completion as one chunk of a stream. Raises ValueError if ``body`` is neither."""
     data = parsing.parse_json(body)
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(choices, list) or not choices:
@@ -125,11 +126,12 @@ def as_chunk(body: bytes) -> bytes:
 
 
 def make_event_error(payload: bytes) -> AnswerFailedError | RateLimitError:
-    """The error that an event tells of, from any of the bodies that were seen: JSON or text."""
+    """The error that an event states, in any form that was observed: JSON or text."""
     return error_responses.make_failure_error(payload, words="the service broke the stream off")
 
 
 def make_malformed_error(payload: bytes, why: str) -> APIStreamError:
+    """The error for a payload that is no chunk. ``why``: what is wrong with it."""
     shown = repr(payload[:200].decode("utf-8", "replace"))
     return APIStreamError(
         f"malformed chunk ({why}): {shown}", body=payload[:2_000].decode("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""What a ``finish_reason`` means: providers have words of their own, which gateways pass on as they came. Pure.
+"""What a ``finish_reason`` means. Providers have values of their own, which gateways pass on unchanged. Pure.
 
-Each is read in any case: Gemini writes its own in capitals.
+Upper and lower case count as the same, because Gemini writes its values in capitals.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OF_FAILURES = frozenset(
 
 
 def is_token_limit(finish_reason: object) -> bool:
-    """Whether the answer ends because it may not be longer: whatever it holds may be half.
+    """Whether the answer reached a token limit, so that its content may be incomplete.
 
     >>> is_token_limit("length"), is_token_limit("MAX_TOKENS"), is_token_limit("stop")
     (True, True, False)
@@ -52,7 +52,7 @@ def is_token_limit(finish_reason: object) -> bool:
 
 
 def is_withheld(finish_reason: object) -> bool:
-    """Whether the model refused to answer, or a filter withheld what it said.
+    """Whether the model refused to answer, or a filter withheld the answer.
 
     >>> is_withheld("content_filter"), is_withheld("SAFETY"), is_withheld(None)
     (True, True, False)
@@ -61,7 +61,7 @@ def is_withheld(finish_reason: object) -> bool:
 
 
 def is_failure(finish_reason: object) -> bool:
-    """Whether there is no answer, only the news that the provider has failed at one: worth another try.
+    """Whether the provider failed and there is no answer, so that a retry may help.
 
     >>> is_failure("error"), is_failure("MALFORMED_FUNCTION_CALL"), is_failure("tool_calls")
     (True, True, False)

@@ -1,4 +1,4 @@
-"""What is read from a response's headers: its request id, how long to wait, whether a document was to follow."""
+"""Reads a response's headers: the request id, how long to wait, whether a document was to follow."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-corr
 
 
 def read_request_id(headers: Mapping[str, str]) -> str | None:
-    """The service's own name for the request. ``headers`` must look names up case-insensitively."""
+    """The service's id of the request. ``headers`` must look names up case-insensitively."""
     return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
 def is_meant_whole(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer without a body was meant as a document, and not as a stream of nothing."""
+    """Whether a response without a body was meant as a document, not as an empty stream."""
     kind = (headers.get("content-type") or "").lower()
     return status == 204 or "json" in kind
 
 
 def read_retry_after(headers: Mapping[str, str], body: object, *, now: float) -> float | None:
-    """Seconds that the service asked to wait: a header in ms, seconds or as a date, or a field of the body."""
+    """Seconds that the service asks to wait: from a header (ms, seconds or a date) or a field of the body."""
     milliseconds = _seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000

@@ -1,4 +1,4 @@
-"""The names that requests may have, and which of them a misspelt one was meant to be. One table for all packages."""
+"""The keywords that requests may have, and the one that a misspelt keyword meant. One table for all packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lunar_core.wire.params import ChatParams, CompletionParams, RouterParams
 KEYWORDS = frozenset({"model", "messages", "prompt", "stream", "execute"}).union(
     *(params.__optional_keys__ for params in (ChatParams, CompletionParams, RouterParams))
 )
-"""The keywords of ``create()``, of all endpoints."""
+"""The keywords of ``create()``, for all endpoints."""
 
 OF_PROVIDERS = frozenset(
     {
@@ -24,7 +24,7 @@ OF_PROVIDERS = frozenset(
         *("transforms", "verbosity", "web_search_options"),
     }
 )
-"""Fields of providers, passed through: near a name above, and meant as they are."""
+"""Fields of providers, sent as they are. They look like misspelt keywords, but are not."""
 
 OF_CLIENTS = frozenset(
     {
@@ -32,13 +32,13 @@ OF_CLIENTS = frozenset(
         *("http_async_client", "http_client", "jwt", "max_connections", "observers"),
     }
 )
-"""What clients and models are made of. In a request they would reach the provider, a key among them."""
+"""Settings of clients and models. In a request they would reach the provider, the key among them."""
 
 
 def check_no_settings(names: Iterable[str], place: str = "") -> None:
-    """Raise ConfigurationError, without any value, for a name that is a setting of the client.
+    """Raise ConfigurationError for a name that is a setting of the client. The error shows no value.
 
-    ``place``: what the names stand in, such as ``extra_body``.
+    ``place``: where the names stand, such as ``extra_body``.
     """
     where = f"{place}: " if place else ""
     for name in names:
@@ -48,7 +48,7 @@ def check_no_settings(names: Iterable[str], place: str = "") -> None:
 
 @lru_cache(maxsize=256)
 def find_nearest(name: str) -> str | None:
-    """The known keyword that ``name`` is nearly; None where it is known itself, or near none.
+    """The known keyword that ``name`` almost is. None if ``name`` is known itself, or near none.
 
     >>> find_nearest("temprature"), find_nearest("top_k"), find_nearest("x_of_tomorrow")
     ('temperature', None, None)

@@ -1,4 +1,4 @@
-"""Facts about models that the API does not tell: whom the router knows, how much each model holds."""
+"""Facts about models that the API does not state: the router's models, and the size of context windows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ ROUTED = (
     "mistral-large-latest",
     "mistral-small-latest",
 )
-"""Whom the router chooses among when it is not told: the reference's example of GET /v1/router/profiles."""
+"""The models that the router chooses from by default: the reference's example of GET /v1/router/profiles."""
 
 
 CONTEXT_WINDOWS_DATE = "2026-11-23"
-"""When the table below was last gone through."""
+"""When the table below was last reviewed."""
 
 # Tokens of prompt and answer together, from the makers' public documentation.
 _CONTEXT_WINDOWS = {
@@ -91,9 +91,9 @@ _CONTEXT_WINDOWS = {
 
 
 def context_window(model: str) -> int | None:
-    """How many tokens ``model`` holds, prompt and answer together; None for a model not known here.
+    """The context window of ``model``: tokens of prompt and answer together. None for an unknown model.
 
-    ``provider/model`` names, fine-tuned, dated or suffixed versions are looked up by their longest known beginning.
+    Names with a provider, and fine-tuned, dated or suffixed versions, are looked up by their longest known prefix.
 
     >>> context_window("openai/gpt-4o-mini-2024-07-18")
     128000

@@ -1,7 +1,7 @@
-"""Whether the JSON that a model wrote, an object or a tool call's arguments, came whole. Judged once, at its end.
+"""Parses the JSON that a model wrote, an object or the arguments of a tool call, and finds out if it is complete.
 
-While an answer streams, what has come of it may be shown as it is. Once it has ended, half an object is no object:
-a tool must not run with half its arguments, and a list that was cut off must not look complete.
+While an answer streams, its incomplete JSON may be shown. Once it has ended, incomplete JSON is an error: a tool must
+not run with half its arguments, and a list that was cut off must not look complete.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from lunar_core.wire.finish_reasons import is_token_limit
 from lunar_core.wire.text import join_all_surrogates
 
 SHOWN = 500
-"""Characters of a truncated output that its error shows."""
+"""How many characters of a truncated output its error shows."""
 
 
 def parse_tool_arguments(
     text: str | None, *, finish_reason: str | None = None
 ) -> dict[str, object] | None:
-    """The arguments as a dict; None where they are no whole JSON object. {} for none, unless they were cut off."""
+    """The arguments as a dict. None if they are not a complete JSON object.
+
+    No text means no arguments, {}; with a ``finish_reason`` of a token limit it means None.
+    """
     if text is None or not text.strip():
         return None if is_token_limit(finish_reason) else {}
     try:
@@ -36,7 +39,10 @@ def parse_tool_arguments(
 def parse_json_output(
     text: str | None, *, finish_reason: str | None = None, token_limit: int | None = None
 ) -> object:
-    """The value that ``text`` is. OutputTruncatedError if it did not come whole, ValueError if it is no JSON."""
+    """Parse ``text`` as JSON. Raises OutputTruncatedError if it is incomplete, ValueError if it is no JSON.
+
+    ``token_limit``: the ``max_tokens`` of the request, for the error's message.
+    """
     try:
         return _parse_whole(text or "")
     except ValueError:
@@ -48,14 +54,14 @@ def parse_json_output(
 
 
 def is_cut_off(text: str) -> bool:
-    """Whether ``text`` is the beginning of JSON: it ends before its value does."""
+    """Whether ``text`` is the beginning of a JSON object or array that does not end."""
     if not text.strip().startswith(("{", "[")):
         return False
     try:
         _parse_whole(text)
     except json.JSONDecodeError as error:
         if "delimiter" in error.msg and error.pos < len(text.rstrip()):
-            return False  # a wrong bracket, say, and not the end
+            return False  # a wrong bracket, say: it is wrong, and not cut off
     except ValueError:
         pass
     else:
@@ -70,7 +76,7 @@ def is_cut_off(text: str) -> bool:
 def make_truncated_error(
     output: str, *, finish_reason: str | None = None, token_limit: int | None = None
 ) -> OutputTruncatedError:
-    """The error of an output that did not come whole. It names the token limit, the finish_reason and what came."""
+    """The error for an incomplete output. It names the token limit, the ``finish_reason`` and what came."""
     limit = "the model's own token limit" if token_limit is None else f"max_tokens={token_limit}"
     came = output if len(output) <= SHOWN else output[:SHOWN] + "…"
     return OutputTruncatedError(
@@ -83,7 +89,7 @@ def make_truncated_error(
 
 
 def _parse_whole(text: str) -> object:
-    """JSON, strict but for line breaks inside strings, which models write and which change nothing."""
+    """Parse JSON strictly, except for line breaks inside strings: models write them, and they change nothing."""
     try:
         value = json.loads(text, strict=False)
         return join_all_surrogates(value) if "\\u" in text else value

@@ -1,7 +1,7 @@
-"""What a caller may write, as TypedDicts: they type the keywords of ``create()`` and cost nothing at run time.
+"""The keywords of ``create()`` as TypedDicts: for type checkers, at no cost at run time.
 
-Fields of https://api.pureai-api.com/v1/chat/completions and its siblings; those marked OpenAI are
-passed through to the provider. Fields that are not listed here may be given as ``extra_body``.
+The fields are those of https://api.pureai-api.com/v1/chat/completions and its siblings. Fields marked OpenAI are passed
+through to the provider. Other fields may be given as ``extra_body``.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class ChatMessageParam(TypedDict, total=False):
 
 
 CostWeight = float | Callable[[], float]
-"""0 or more, or a function that returns such a number and is asked once for each routed request."""
+"""A number, 0 or more, or a function that returns one and is called for each routed request."""
 
 MessageParam = ChatMessageParam | Mapping[str, object] | BaseModel
 
 
 class CallOptions(TypedDict, total=False):
-    """For this call alone, in place of what the client was told. Never sent, but for ``extra_body``."""
+    """Options for this call alone, in place of the client's own. Only ``extra_body`` is sent."""
 
     timeout: object
     """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own."""
@@ -68,8 +68,10 @@ class CallOptions(TypedDict, total=False):
     fallbacks: Sequence[str] | None
     extra_headers: Mapping[str, str] | None
     stream_usage: bool | None
-    """True: ask streams of chat and text completions to state tokens and cost at their end, fallbacks of a router
-    included (``stream_options``, where the call gives none of its own)."""
+    """True: streams of chat and text completions state tokens and cost at their end, fallbacks of a router included.
+
+    Sets ``stream_options``, unless the call gives its own.
+    """
     extra_body: Mapping[str, object] | None
     """Fields merged into the request as they are."""
 

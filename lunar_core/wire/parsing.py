@@ -1,4 +1,4 @@
-"""Bytes → JSON → one of our models, forgiving what nobody needs and the habits of upstreams."""
+"""Parses JSON into our models. Forgives what is not essential, and the habits of upstreams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lunar_core.wire.replay import THINKING_FIELD
 from lunar_core.wire.text import join_all_surrogates
 from lunar_core.wire.tool_calls import as_calls
 
-# Without these an answer is no answer. Any other field that the service garbles is dropped (None).
+# Without these an answer is useless. Any other field in a wrong form is dropped, and becomes None.
 _ESSENTIAL = {
     "choices",
     "message",
@@ -30,27 +30,30 @@ M = TypeVar("M", bound=BaseModel)
 
 
 _NUMBERS = {"-Infinity": -9999.0}
-"""What JSON has no number for: the log of a probability of 0 is written as OpenAI writes it, all else is None."""
+"""Values for constants that JSON does not have.
+
+-Infinity, the log of a probability of 0, becomes the number that OpenAI writes for it; NaN and Infinity become None.
+"""
 
 
 def has_odd_numbers(payload: bytes) -> bool:
-    """Whether ``payload`` may hold NaN or an infinity, which no other JSON reader would take."""
-    return payload.rfind(b"Infinity") >= 0 or payload.rfind(b"NaN") >= 0  # twice as quick as "in"
+    """Whether ``payload`` may hold NaN or an infinity, which strict JSON readers refuse."""
+    return payload.rfind(b"Infinity") >= 0 or payload.rfind(b"NaN") >= 0  # twice as fast as "in"
 
 
 def parse_json(payload: bytes) -> object:
-    """JSON, or ValueError: also for nesting, numbers and characters that json alone trips over."""
+    """Parse JSON. Raises ValueError, also for nesting that is too deep. Replaces invalid characters."""
     try:
         text = payload.decode("utf-8-sig", "replace")
         value = json.loads(text, parse_constant=_NUMBERS.get)
-        # Half of a surrogate pair is legal JSON and illegal text: no later encoder would take it.
+        # A lone surrogate is legal in JSON, but no later encoder would take it.
         return join_all_surrogates(value) if rb"\ud" in payload or rb"\uD" in payload else value
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def parse_as(kind: type[M], payload: bytes) -> M:
-    """``payload`` as a ``kind``; ValueError if it is not one even when optional fields are forgiven."""
+    """Parse ``payload`` into a ``kind``. Raises ValueError if it is not one, even leniently validated."""
     try:
         if not has_odd_numbers(payload):
             return kind.model_validate_json(payload)
@@ -60,9 +63,12 @@ def parse_as(kind: type[M], payload: bytes) -> M:
 
 
 def validate_leniently(kind: type[M], data: object) -> M:
-    """Like ``model_validate``, but a garbled field that nobody needs is dropped instead of fatal."""
+    """Like ``model_validate``, but drops a field in a wrong form if it is not essential.
+
+    Changes ``data``. Raises ValueError that names an essential field in a wrong form.
+    """
     if not isinstance(data, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004  # what was sent is wrong, not who called
+        raise ValueError("not a JSON object")  # noqa: TRY004  # the service's data is wrong, not the caller's type
     _mend_habits(data)
     while True:
         try:
@@ -77,6 +83,7 @@ def validate_leniently(kind: type[M], data: object) -> M:
 
 
 def _forget(data: object, where: tuple[int | str, ...]) -> bool:
+    """Remove the field at ``where`` from ``data``. Returns False if that field is essential."""
     names = [step for step in where if isinstance(step, str)]
     if not names or names[-1] in _ESSENTIAL:
         return False
@@ -92,7 +99,7 @@ def _forget(data: object, where: tuple[int | str, ...]) -> bool:
 
 
 def _mend_habits(data: dict[str, object]) -> None:
-    """Upstreams that send content as parts, or a tool call's arguments as an object, mean the usual form."""
+    """Put content that came as parts, and arguments that came as an object, into the usual form."""
     choices = data.get("choices")
     if choices is None:
         data.pop("choices", None)

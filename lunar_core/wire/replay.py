@@ -1,7 +1,7 @@
-"""What a model wrote beside its words goes back to it in the next request, and to no other model. Pure.
+"""The fields that a model put on its answer and wants to see again in the next request. Pure.
 
-Providers sign tool calls and reasoning: Gemini refuses a tool loop whose ``extra_content`` is missing, DeepSeek and
-Kimi one whose ``reasoning_content`` is. Mistral and Groq refuse what another model wrote there.
+Providers sign tool calls and reasoning: Gemini refuses a tool loop without its ``extra_content``, DeepSeek and Kimi one
+without its ``reasoning_content``. Mistral and Groq refuse the fields of another model.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ SIGNED_FIELDS = (
     "reasoning_details",
     "thinking_blocks",
 )
-"""Fields of an assistant's message that go back as they came."""
+"""Fields of an assistant's message that are sent back unchanged."""
 
 REASONING_FIELD = "reasoning_content"
-"""Goes back while the results of the tools that it led to are being read, see ``find_open_tool_loop``."""
+"""Sent back while the results of the tool calls that it led to are answered: see ``find_open_tool_loop``."""
 
 REASONING_FIELDS = (REASONING_FIELD, "reasoning")
-"""Its two names. It goes back under the one that it came by: who writes ``reasoning`` (vLLM, OpenRouter, Groq) reads no
-other."""
+"""The two names of reasoning.
+
+It is sent back under the name by which it came: services that write ``reasoning`` (vLLM, OpenRouter, Groq) read no
+other.
+"""
 
 THINKING_FIELD = "thinking"
-"""Where reasoning is kept that came among the parts of the content. It has no field to go back in."""
+"""Where reasoning is kept that came among the parts of the content. No field of a request takes it back."""
 
 _GROWING = {"reasoning.summary": "summary", "reasoning.text": "text", "thinking": "thinking"}
-"""The parts of signed fields that come in pieces, by their type: what of them is text."""
+"""The parts of signed fields that come in pieces: by type, the key of their text."""
 
 _CALL_FIELDS = {"id", "type", "index", "function", "custom"}
 _FUNCTION_FIELDS = {"name", "arguments", "input"}
 
 
 def read_call_extra(call: Mapping[str, object]) -> dict[str, object]:
-    """The fields beside the known ones of a tool call of the API, and under ``function`` those of its function.
+    """The unknown fields of a tool call of the API; those of its function are under ``function``.
 
     >>> read_call_extra({"id": "c1", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"google": 1}})
     {'extra_content': {'google': 1}}
@@ -50,7 +53,7 @@ def read_call_extra(call: Mapping[str, object]) -> dict[str, object]:
 
 
 def add_call_extra(call: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-    """``call`` with what ``read_call_extra`` found on it when it came."""
+    """``call`` with the fields that ``read_call_extra`` returned for it."""
     function, inner = call.get("function"), extra.get("function")
     merged = {**call, **{key: value for key, value in extra.items() if key != "function"}}
     if isinstance(function, Mapping) and isinstance(inner, Mapping):
@@ -59,7 +62,9 @@ def add_call_extra(call: Mapping[str, object], extra: Mapping[str, object]) -> d
 
 
 def join_signed(old: object, new: object) -> object:
-    """A signed field, after one more delta of a stream. Text that came in pieces is one part again, with its signature.
+    """The value of a signed field after one more delta of a stream.
+
+    Text that came in pieces becomes one part again, with its signature.
 
     >>> join_signed([{"type": "thinking", "thinking": "h"}], [{"type": "thinking", "thinking": "m", "signature": "S"}])
     [{'type': 'thinking', 'thinking': 'hm', 'signature': 'S'}]
@@ -74,7 +79,7 @@ def join_signed(old: object, new: object) -> object:
 
 
 def _continues(part: object, piece: object) -> bool:
-    """Whether ``piece`` belongs to ``part``, the last one so far: a signature ends a part."""
+    """Whether ``piece`` belongs to ``part``, the last part so far. A signature ends a part."""
     if not isinstance(part, Mapping) or not isinstance(piece, Mapping):
         return False
     is_same = part.get("type") == piece.get("type") and part.get("index") == piece.get("index")
@@ -88,9 +93,9 @@ def _grown(part: Mapping[str, object], piece: Mapping[str, object]) -> dict[str,
 
 
 def find_open_tool_loop(roles: Sequence[str]) -> int:
-    """Where the tool loop that is being answered begins: the place behind the last user's message.
+    """Where the tool loop that is being answered begins: the index after the last message of the user.
 
-    ``len(roles)`` where the conversation does not end with the result of a tool.
+    ``len(roles)`` if the conversation does not end with the result of a tool.
 
     >>> find_open_tool_loop(["user", "assistant", "tool"]), find_open_tool_loop(["user", "assistant", "user"])
     (1, 3)
@@ -102,7 +107,7 @@ def find_open_tool_loop(roles: Sequence[str]) -> int:
 
 
 def is_same_model(name: str, other: str) -> bool:
-    """Whether two names mean one model: with or without its provider in front, or a version behind.
+    """Whether two names mean one model. A provider before the name, or a version after it, makes no difference.
 
     >>> is_same_model("gpt-4o", "openai/gpt-4o-2024-08-06"), is_same_model("gpt-4o", "gpt-4o-mini")
     (True, False)
@@ -115,7 +120,7 @@ def is_same_model(name: str, other: str) -> bool:
 
 
 def without_signed_fields(messages: object) -> object:
-    """``messages`` for another model than the one that they were written for: without anything that one signed."""
+    """``messages`` for another model than the one that they were written for: without signed fields."""
     if not isinstance(messages, (list, tuple)):
         return messages
     return [_unsigned(m) if isinstance(m, Mapping) else m for m in messages]

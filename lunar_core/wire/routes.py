@@ -1,4 +1,4 @@
-"""Who answered: the provider that served an answer, and the route as headers state it."""
+"""Finds the provider that served an answer, and the route that a response's headers state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lunar_core.types.completions import RoutingDecision
 def find_provider(
     model: str | None, route: RoutingDecision | None, extra: Mapping[str, object]
 ) -> str | None:
-    """Who served the answer: the service's own word, else the route's, else the prefix of the model's name."""
+    """The provider that served the answer: as the service states it, else the route, else the model's prefix."""
     stated = extra.get("provider")
     if isinstance(stated, str) and stated:
         return stated
@@ -22,7 +22,7 @@ def find_provider(
 
 
 def read_route(headers: Mapping[str, str]) -> RoutingDecision | None:
-    """The route as the observed service states it beside a stream: in two headers."""
+    """The route in the two headers with which the observed service begins a stream. None without them."""
     model, cluster = headers.get("x-routing-model"), headers.get("x-routing-cluster") or ""
     if not model:
         return None

@@ -17,7 +17,7 @@ _BEATS = {b"ping", b"heartbeat", b"keepalive", b"keep-alive"}
 
 
 def _is_one_event(data: bytes) -> bool:
-    """Whether a read is what most are while a model speaks: one event in its plainest form."""
+    """Whether ``data`` is exactly one event in its plainest form, as most reads of a stream are."""
     return (
         data.find(b"\n") == len(data) - 2
         and data.endswith(b"\n")
@@ -27,10 +27,10 @@ def _is_one_event(data: bytes) -> bool:
 
 
 class SSEDecoder:
-    r"""Feed it reads of any size; it gives the data of each event as it completes.
+    r"""Takes reads of any size, and returns the data of each event that they complete.
 
-    ``done`` is True once ``data: [DONE]`` was seen and ``error`` holds the data of an
-    ``event: error``: either ends the stream, and what follows is ignored.
+    ``done``: ``data: [DONE]`` was read. ``error``: the data of an ``event: error``. Either ends the stream, and what
+    follows is ignored.
 
     >>> decoder = SSEDecoder()
     >>> decoder.feed(b'data: {"a": 1}\n\nda'), decoder.feed(b'ta: 2\n\ndata: [DONE]\n\n')
@@ -52,7 +52,9 @@ class SSEDecoder:
         self._event = b""
         self._size = 0  # bytes held back so far
         self._overflow = False
-        self._between = False  # whether all that came was whole events: what comes next begins one
+        self._between = (
+            False  # whether only complete events have come, so that the next byte begins one
+        )
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that ``data`` completes. Raises ResponseTooLargeError."""
@@ -72,7 +74,7 @@ class SSEDecoder:
         if events is None:
             events = self._lines(data)
         if events:
-            # Only the first may have begun before. (Backwards, as it stands at the end, bytes are searched faster.)
+            # Only the first event may have begun in an earlier read. (rfind, because [DONE] stands at the end.)
             self._end_at_done(events, len(events) if data.rfind(_DONE) >= 0 else int(held_back))
         if not events:
             self._refuse_overflow()
@@ -93,7 +95,7 @@ class SSEDecoder:
         return self.done or self.error is not None
 
     def flush(self) -> list[bytes]:
-        """The stream has ended: the last event, if the server left out the blank line after it."""
+        """Take the end of the stream. Returns the last event, if the server left out the blank line after it."""
         return self.feed(b"\n\n")
 
     def _without_bom(self, data: bytes) -> bytes:
@@ -114,16 +116,18 @@ class SSEDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _whole_events(self, data: bytes) -> list[bytes] | None:
-        """The quick way for what servers nearly always send: ``data: …`` and a blank line, repeated.
+        """The fast path for what servers nearly always send: ``data: …`` and a blank line, repeated.
 
-        One split does it, and counting the line ends proves that nothing else was in between.
+        None for anything else.
+
+        One split finds the events; the number of line ends proves that there is nothing between them.
         """
         if self._data or self._event or b"\n" not in data:
             return None
         end = data.rfind(b"\n\n")
         if end < 0:
             return None
-        # What was held back is an unfinished line, without a line end: it belongs to the first event alone.
+        # Bytes held back are an unfinished line: they belong to the first event.
         first, *events = data[:end].split(_NEXT_EVENT)
         first = b"".join([*self._line, first]) if self._line else first
         if not first.startswith(b"data: ") or data.count(b"\n", 0, end) != 2 * len(events):
@@ -138,7 +142,7 @@ class SSEDecoder:
         return events
 
     def _lines(self, data: bytes) -> list[bytes]:
-        """The way that takes everything: comments, other fields, several data lines, partial lines."""
+        """The slow path, which takes everything: comments, other fields, several data lines, partial lines."""
         if not data:
             return []
         if b"\n" not in data:
@@ -177,14 +181,14 @@ class SSEDecoder:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            # The whole line counts: a million empty ones are no small event.
+            # The whole line counts, so that a million empty lines are too large.
             self._data_size += len(line) + 1
         elif name == b"event":
             self._event = value
         # A comment has no name; ``id`` and ``retry`` are for reconnecting, which would bill twice.
 
     def _refuse_overflow(self) -> None:
-        """Events that came whole with the vast one go out first: then this is for the next read."""
+        """Raise for an event that is too large. Complete events that came with it are returned first."""
         if self._overflow:
             raise ResponseTooLargeError(
                 f"an event of the stream is larger than {self._max:,} bytes"

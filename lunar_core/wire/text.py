@@ -1,4 +1,4 @@
-"""Text that JSON and UTF-8 can carry. Pure."""
+"""Replaces surrogates in text, so that JSON and UTF-8 can carry it. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def join_surrogates(text: str) -> str:
-    r"""``text`` with the halves of each surrogate pair joined; a lone half becomes U+FFFD.
+    r"""``text`` with each surrogate pair joined to one character; a lone surrogate becomes U+FFFD.
 
     >>> join_surrogates("caf\udce9"), join_surrogates("\ud83d\ude00") == "\U0001f600"
     ('caf\ufffd', True)
@@ -16,7 +16,7 @@ def join_surrogates(text: str) -> str:
 
 
 def join_all_surrogates(value: object) -> object:
-    """The same for every text in ``value``, keys of dicts included."""
+    """The same for every string in ``value``, keys of dicts included."""
     if isinstance(value, str):
         return join_surrogates(value)
     if isinstance(value, Mapping):
@@ -27,7 +27,7 @@ def join_all_surrogates(value: object) -> object:
 
 
 class SurrogateJoiner:
-    """Joins the halves of a surrogate pair that came in two events of a stream: together they are one emoji.
+    """Joins surrogate pairs (an emoji, say) whose halves came in two events of a stream.
 
     A half at the end of a text is held back for the next event. One that stays alone becomes U+FFFD.
     """
@@ -36,19 +36,19 @@ class SurrogateJoiner:
         self._halves: dict[tuple[object, ...], str] = {}  # by choice and field
 
     def is_concerned_by(self, data: bytes) -> bool:
-        """Whether some of ``data``, of one event or of many, may be changed."""
-        if b"\\" not in data:  # one byte is found thirty times as quickly as three
+        """Whether ``feed`` may change ``data``, which is one payload or many."""
+        if b"\\" not in data:  # one byte is found thirty times as fast as three
             return bool(self._halves)
         return bool(self._halves) or rb"\ud" in data or rb"\uD" in data
 
     def feed(self, payload: bytes) -> bytes:
-        """``payload``, an event's data, with whole characters alone."""
+        """``payload``, the data of an event, with whole characters only."""
         if not self.is_concerned_by(payload):
             return payload
         try:
             event = json.loads(payload)
         except (ValueError, RecursionError):
-            return payload  # whoever reads it says what is wrong with it
+            return payload  # its reader raises
         choices = event.get("choices") if isinstance(event, dict) else None
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):

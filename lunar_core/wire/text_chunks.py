@@ -1,6 +1,6 @@
-"""Chunks that differ from the one before in their text alone, as nearly all of a stream do: told by their bytes. Pure.
+"""Reads chunks that differ from the one before only in their text, by comparing bytes. Nearly all of a stream do. Pure.
 
-To decode a chunk once more, only to add its three letters to a completion, costs twenty times as much as this.
+Decoding a chunk again, only to add its three letters to a completion, costs twenty times as much.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from pydantic_core import from_json, to_json
 
-_MOST_BYTES = (
-    4 * 1024
-)  # of a chunk whose like is worth knowing: chunks of a stream are small, or few
+_MOST_BYTES = 4 * 1024
+"""The size of the largest chunk that is worth learning: chunks of a stream are small, or few."""
 
 
 class TextChunks:
-    """Knows one chunk: what stands before and behind its text. ``key``: ``content`` or ``text``."""
+    """Knows the bytes before and after the text of one chunk. ``key``: ``content`` or ``text``."""
 
     def __init__(self) -> None:
         self.key = ""
@@ -24,21 +23,20 @@ class TextChunks:
         self._behind = b""
 
     def learn(self, payload: bytes, chunk: Mapping[str, object]) -> None:
-        """Remember a payload, decoded to ``chunk``, if another of its kind would add its text and nothing else."""
+        """Learn ``payload``, which decodes to ``chunk``, if another of its form would add its text and nothing else."""
         text_place = _only_text(chunk) if len(payload) <= _MOST_BYTES else None
         if text_place is None:
             return
         index, key, text = text_place
         encoded = to_json(text)
-        if (
-            payload.count(encoded) == 1
-        ):  # else it is written otherwise, or something else reads the same
+        # Not once: the text is encoded in another way, or stands in another field too.
+        if payload.count(encoded) == 1:
             before, _, behind = payload.partition(encoded)
             self.key, self.index = key, index
             self._before, self._behind = before + b'"', b'"' + behind
 
     def read(self, payloads: Sequence[bytes]) -> list[str]:
-        """The texts of those that come first and differ from the one learned in their text alone: all, some or none."""
+        """The texts of the first payloads, up to one that differs from the learned chunk in more than its text."""
         pieces = self._cut_out(payloads)
         try:
             texts = from_json(b'["' + b'","'.join(pieces) + b'"]') if pieces else []
@@ -59,7 +57,7 @@ class TextChunks:
         return pieces
 
     def _read_singly(self, pieces: list[bytes]) -> list[str]:
-        """The texts up to a piece that is none: it holds more than the inside of a JSON string, or less."""
+        """The texts up to a piece that is not the inside of exactly one JSON string."""
         texts: list[str] = []
         for piece in pieces:
             try:
@@ -70,13 +68,13 @@ class TextChunks:
 
 
 def _only_text(chunk: Mapping[str, object]) -> tuple[int, str, str] | None:
-    """Index, key and text of the one choice, if all else in the chunk says the same when it is said again."""
+    """Index, key and text of the only choice. None if a chunk of this form would change anything else, too."""
     choices = chunk.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         return None
     choice = choices[0]
     if chunk.get("usage") is not None or choice.get("logprobs") is not None:
-        return None  # these grow
+        return None  # each chunk adds to these
     index, delta = choice.get("index", 0), choice.get("delta")
     key, holder = ("text", choice) if delta is None else ("content", delta)
     if type(index) is not int or not isinstance(holder, dict):

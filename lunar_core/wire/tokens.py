@@ -1,8 +1,8 @@
-"""How many tokens a text or a conversation may take: an estimate, without a tokenizer and without a download.
+"""Estimates the tokens of a text or a conversation, without a tokenizer and without a download.
 
-The models behind Lunar have many tokenizers, and a routed request does not know yet which one will count. Of the two
-rules used here one holds for prose in any script (four bytes of UTF-8 to a token), the other for code and JSON
-(each word and each sign is one); the larger number counts. For English prose it is within a few per cent.
+The models behind Lunar have many tokenizers, and before a request is routed nobody knows which one will count. Of two
+rules the larger number counts: one is for prose in any script (four bytes of UTF-8 to a token), the other for code and
+JSON (one token for each word and each sign). For English prose the estimate is within a few per cent.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic_core import to_json
 _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
 
 PER_MESSAGE = 4
-"""Its role and what separates it from the next."""
+"""Tokens for the role of a message and its separator."""
 PER_MEDIA = {"image_url": 765, "input_audio": 1_000, "file": 1_500, "video_url": 3_000}
-"""By type of part. An image of middling size in OpenAI's reckoning; the others cannot be told from outside."""
+"""Tokens by type of part. For an image: one of medium size, as OpenAI counts. The others are guesses."""
 PER_IMAGE_OF_LOW_DETAIL = 85
 
 
 def in_text(text: str) -> int:
-    """Tokens of a text.
+    """Estimate the tokens of a text.
 
     >>> in_text("The quick brown fox jumps over the lazy dog.")
     11
@@ -39,7 +39,10 @@ def in_messages(
     *,
     count: Callable[[str], int] = in_text,
 ) -> int:
-    """Tokens of a conversation in the form of the API, with the tools that go with it. ``count``: those of a text."""
+    """Estimate the tokens of a conversation in the form of the API, with its tools.
+
+    ``count``: returns the tokens of a text.
+    """
     written = sum(count(to_json(tool).decode()) for tool in tools)
     return written + sum(_in_message(message, count) for message in messages)
 

@@ -1,9 +1,11 @@
-"""Tool calls that come in pieces: which call a piece belongs to, and what it adds. One rule for every upstream's habit.
+"""Assembles tool calls that come in pieces: which call a piece belongs to, and what it adds.
 
-Pieces name their call by ``index``. Some upstreams number every call 0 or none at all, repeat the id or the name with
-each piece, bring the id late or never, cut names, send ``{}`` before the arguments or the whole of them again at the
-end. What tells two calls apart is, in this order: the index, the id, and a name that comes when the arguments before
-it are whole.
+One rule for all upstreams.
+
+Pieces name their call by ``index``. Some upstreams number every call 0 or not at all, repeat the id or the name in each
+piece, send the id late or never, split names, send ``{}`` before the arguments, or repeat all arguments at the end. Two
+calls are told apart, in this order, by the index, by the id, and by a name that comes when the arguments before it are
+complete.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ _MARKS = re.compile(r'\\.|\\$|["{}\[\]]', re.DOTALL)
 
 @dataclass(frozen=True)
 class ToolCallPart:
-    """What a piece adds to the tool call ``number``. Strings are to be added to what came before; None adds nothing.
+    """What a piece adds to the tool call ``number``. Strings are appended to what came before; None adds nothing.
 
-    ``id`` comes once for each call. ``extra`` and ``function_extra`` are the fields beside the known ones of the
-    call and of its function. ``type`` is "function", or "custom" for a call whose ``arguments`` are free text.
+    ``id`` comes once for each call. ``extra`` and ``function_extra``: the unknown fields of the call and of its
+    function. ``type``: "function", or "custom" for a call whose ``arguments`` are free text.
     """
 
     number: int
@@ -37,16 +39,16 @@ class ToolCallPart:
 
 
 def make_call_id(answer_id: str | None, place: int, name: str, arguments: str) -> str:
-    """An id for a tool call whose upstream gave it none: the same for the same answer, plain or streamed.
+    """An id for a tool call that came without one: the same for the same answer, plain or streamed.
 
-    ``place``: its position among the calls of the answer, from 0. Two calls of one answer never share an id.
+    ``place``: the index of the call in the answer, from 0. Two calls of one answer never share an id.
     """
     text = json.dumps([answer_id, place, name, arguments])
     return f"call_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def with_call_ids(calls: list[dict[str, object]], answer_id: object) -> list[dict[str, object]]:
-    """``calls``, as a message of the API holds them, each with an id: its own, or one that is made up."""
+    """``calls``, in the form of the API, each with an id: its own, or one that is made for it."""
     return [
         call if call.get("id") else {**call, "id": _call_id_of(call, place, answer_id)}
         for place, call in enumerate(calls)
@@ -60,7 +62,7 @@ def _call_id_of(call: Mapping[str, object], place: int, answer_id: object) -> st
 
 
 def as_calls(calls: object) -> list[dict[str, object]]:
-    """Tool calls, or pieces of them, in the usual form: a list of dicts, each with its function in a dict of its own.
+    """Tool calls, or pieces of them, in the usual form: a list of dicts with a ``function`` dict in each.
 
     Some upstreams send one call without a list, null beside the calls, or the function's fields beside the id.
 
@@ -79,7 +81,7 @@ def _with_function(call: dict[str, object]) -> dict[str, object]:
 
 
 class ToolCallAssembler:
-    """Takes the ``tool_calls`` of each delta of one choice, in order; knows at any time what they amount to.
+    """Takes the ``tool_calls`` of each delta of one choice, in order, and assembles the calls.
 
     >>> assembler = ToolCallAssembler()
     >>> first = {"index": 0, "function": {"name": "get_", "arguments": ""}}
@@ -94,12 +96,14 @@ class ToolCallAssembler:
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
-        self._by_index: dict[int | str, _Call] = {}  # an upstream's index → its current call
+        self._by_index: dict[
+            int | str, _Call
+        ] = {}  # the upstream's index: the call that it means now
         self._last: _Call | None = None
 
     def feed(self, pieces: object) -> list[ToolCallPart]:
-        """What ``pieces``, the ``tool_calls`` of a delta, add. What is no piece is passed over."""
-        parts, named = [], set[int]()  # the calls that were named in this delta already
+        """What ``pieces``, the ``tool_calls`` of a delta, add to the calls. Anything that is no piece is skipped."""
+        parts, named = [], set[int]()  # calls that this delta has named already
         for piece in as_calls(pieces):
             marks = _Marks.read(piece)
             call = self._call_of(marks, named)
@@ -109,16 +113,16 @@ class ToolCallAssembler:
         return parts
 
     def finish(self, answer_id: str | None = None) -> list[ToolCallPart]:
-        """The stream has ended: what was held back of each call, and ids for those that have none."""
+        """End the stream. Returns what was held back of each call, and ids for the calls that have none."""
         parts = [call.finish(answer_id, place) for place, call in enumerate(self._in_order())]
         return [part for part in parts if part is not None]
 
     def calls(self) -> list[dict[str, object]]:
-        """Every call so far, in order, as a message of the API holds it."""
+        """Every call so far, in order, in the form of the API."""
         return [call.value() for call in self._in_order()]
 
     def numbers(self) -> list[int]:
-        """The number of each of ``calls()``."""
+        """The number of each call of ``calls()``."""
         return sorted(self._calls)
 
     def __len__(self) -> int:
@@ -132,7 +136,7 @@ class ToolCallAssembler:
         if call is None:
             call = self._open(marks.index)
         elif call.ends_before(marks, named_in_this_delta=call.number in named):
-            # Without a name of its own it is one more call of the same tool.
+            # A new call without a name calls the same tool again.
             call = self._open(marks.index, call.name if marks.name is None else "")
         if marks.index is not None:
             self._by_index[marks.index] = call
@@ -147,7 +151,7 @@ class ToolCallAssembler:
             if same is not None:
                 return same
             if self._last is not None and self._last.id:
-                return None  # an id that is new, and no number: a call that is new
+                return None  # a new id without an index begins a new call
         return self._last
 
     def _open(self, index: int | str | None, name: str = "") -> _Call:
@@ -160,7 +164,7 @@ class ToolCallAssembler:
 
 @dataclass(frozen=True)
 class _Marks:
-    """What a piece says of the call that it belongs to, and the text that it brings."""
+    """What a piece says about the call that it belongs to, and the text that it adds."""
 
     index: int | str | None
     id: str | None
@@ -183,25 +187,25 @@ class _Marks:
 
 
 class _Call:
-    """One tool call, as far as it has come."""
+    """One tool call, as much of it as has come."""
 
     def __init__(self, number: int, name: str) -> None:
         self.number = number
         self.id: str | None = None
         self.type = "function"
         self.name = ""
-        self._unsaid_name = name  # to tell of with the next part
+        self._unsaid_name = name  # to be handed out with the next part
         self._is_custom = False
         self.extra: dict[str, object] = {}
         self.function_extra: dict[str, object] = {}
         self._arguments: list[str] = []
-        self._held = ""  # arguments that may yet turn out not to count
+        self._held = ""  # arguments that may turn out to be a placeholder or a repetition
         self._scan = _ObjectScan()
-        self._is_empty = False  # whether the whole object that has come is {}
-        self._may_repeat = False  # whether the name has come once more, behind whole arguments
+        self._is_empty = False  # whether the complete object so far is {}
+        self._may_repeat = False  # whether the name came again after complete arguments
 
     def ends_before(self, marks: _Marks, *, named_in_this_delta: bool) -> bool:
-        """Whether a piece under this call's number begins another call."""
+        """Whether a piece with this call's number begins another call."""
         if marks.id and self.id and marks.id == self.id:
             return False
         if marks.name is None:
@@ -211,10 +215,10 @@ class _Call:
         if named_in_this_delta or (marks.id and self.id):
             return True
         if not self._scan.is_whole:
-            # Of another name: a piece of the name, or, behind arguments, a call that cut this one off.
+            # Another name is a piece of this one or, after arguments, a call that cut this one off.
             return marks.name != self.name and bool(self._arguments)
         if marks.name == self.name and not marks.text.strip():
-            # The name once more, or a second call: its arguments will tell.
+            # The name again, or a second call: the arguments will show which.
             self._may_repeat = not self._is_empty
             return False
         return True
@@ -244,7 +248,7 @@ class _Call:
         )
 
     def _take(self, text: str) -> str:
-        """The part of ``text`` that certainly is of the arguments; the rest is held back."""
+        """Add ``text`` to the arguments. Returns the part that certainly belongs to them; the rest is held back."""
         if self._is_custom:
             self._arguments.append(text)
             return text
@@ -259,7 +263,7 @@ class _Call:
         return whole + (self._take_surplus(surplus) if surplus else "")
 
     def _take_surplus(self, text: str) -> str:
-        """What comes behind a whole object: the true arguments behind {}, or the same ones again."""
+        """Take text after a complete object: the real arguments after {}, or the same arguments again."""
         if self._is_empty and text.strip():
             self._is_empty, self._held, self._scan = False, "", _ObjectScan()
             return self._take(text)
@@ -286,7 +290,7 @@ class _Call:
 
     @property
     def arguments(self) -> str:
-        """All that counts of what has come, held back or not."""
+        """The arguments so far, including what is held back."""
         text = "".join(self._arguments)
         return text if self._repeats(self._held) else text + self._held
 
@@ -298,17 +302,17 @@ class _Call:
 
 
 class _ObjectScan:
-    """Finds the end of a JSON object in text that comes in pieces, each character looked at once."""
+    """Finds the end of a JSON object in text that comes in pieces. Looks at each character once."""
 
     def __init__(self) -> None:
         self.is_whole = False
-        self._is_object: bool | None = None  # None: only blanks have come
+        self._is_object: bool | None = None  # None: only whitespace has come
         self._depth = 0
         self._in_string = False
-        self._backslash = ""  # at the end of a piece: it escapes what comes next
+        self._backslash = ""  # one at the end of a piece escapes the next character
 
     def feed(self, text: str) -> int | None:
-        """The position behind the object's end, if ``text`` holds it. What is no object has no end."""
+        """The position after the object's end, if ``text`` holds it. Text that is no object has no end: None."""
         if self._is_object is None and text.strip():
             self._is_object = text.lstrip().startswith("{")
         if not self._is_object:
@@ -329,7 +333,7 @@ class _ObjectScan:
 
 
 def as_text(arguments: object) -> str:
-    """Arguments as JSON text: some upstreams send the object itself."""
+    """Arguments as JSON text. Some upstreams send the object itself."""
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Names of tools and schemas, made fit for the API and found again in its answers. Pure."""
+"""Makes names of tools and schemas fit for the API, and finds the original names again. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def fit_name(name: str) -> str:
-    """``name`` as providers take it: letters, digits, ``_`` and ``-``, 64 at most.
+    """``name`` in the form that providers accept: letters, digits, ``_`` and ``-``, at most 64.
 
     >>> fit_name("Box[int]"), fit_name("files.read")
     ('Box_int_', 'files_read')
@@ -19,7 +19,7 @@ def fit_name(name: str) -> str:
 
 
 def fit_names(names: Iterable[str]) -> dict[str, str]:
-    """Each of ``names`` → the name that is sent for it. No two are sent alike; names that fit stay what they are.
+    """The name to send for each of ``names``. All are different; a name that fits is kept.
 
     >>> fit_names(["a.b", "a_b"])
     {'a.b': 'a_b_2', 'a_b': 'a_b'}

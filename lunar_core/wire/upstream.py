@@ -1,8 +1,8 @@
-"""A gateway's status is not its provider's: what the words of its error say that the provider's failure was. Pure.
+"""Reads the failure of a provider from the message of a gateway's error. Pure.
 
-The service, as it was observed, reports every failure of a provider as a 502 whose text holds the provider's own
-error in litellm's words: ``All providers failed for model 'x': openai error: litellm.RateLimitError: …``, and from
-the router ``Model execution failed: …``. By then it has tried again by itself.
+The service, as it was observed, reports every failure of a provider as a 502. Its message holds the provider's error in
+litellm's words: ``All providers failed for model 'x': openai error: litellm.RateLimitError: …``, and from the router
+``Model execution failed: …``. The service has then already retried.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOO_LONG = re.compile(
 )
 """How OpenAI, Azure, Anthropic, Mistral, Google, Groq and vLLM say that a prompt is too long."""
 
-# litellm's classes. The first that the words name counts: a special one stands beside the general one.
+# litellm's classes. The first that the message names counts: a special class stands beside its general one.
 _CLASSES: tuple[tuple[str, UpstreamKind], ...] = (
     ("ContextWindowExceededError", "context_length"),
     ("ContentPolicyViolationError", "content_policy"),
@@ -42,7 +42,7 @@ _CLASSES: tuple[tuple[str, UpstreamKind], ...] = (
     ("BadGatewayError", "unavailable"),
     ("APIError", "unavailable"),
 )
-# What a bad request is about, and what is meant where no class is named.
+# The cause of a bad request, and the failure if no class is named.
 _REQUESTS: tuple[tuple[re.Pattern[str], UpstreamKind], ...] = (
     (TOO_LONG, "context_length"),
     (re.compile(r"content (?:management )?policy|safety system", re.IGNORECASE), "content_policy"),
@@ -69,7 +69,7 @@ _STATUSES: dict[UpstreamKind, int] = {
 
 
 def read_upstream(reason: str) -> UpstreamFailure | None:
-    """What ``reason``, a gateway's own words, tells of its provider; None where it speaks of none.
+    """The provider's failure that ``reason``, a gateway's message, describes. None if it describes none.
 
     >>> read_upstream("All providers failed for model 'm': openai error: litellm.RateLimitError: slow down")
     UpstreamFailure(kind='rate_limit', status=429)
