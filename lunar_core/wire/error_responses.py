@@ -28,7 +28,7 @@ def make_status_error(
 ) -> APIStatusError:
     """The error for a status that is not 2xx. ``now``: seconds since the epoch, for a ``retry-after`` date."""
     decoded = parse_error_body(body)
-    reason = find_reason(decoded) or "the service gave no reason"
+    reason = find_reason(decoded) or _no_reason(decoded, body)
     if 300 <= status < 400:
         where = (headers.get("location") or "nowhere")[:MAX_REASON]
         reason = f"redirects are not followed, and this one leads to {where}"
@@ -42,6 +42,19 @@ def make_status_error(
     return error
 
 
+def _first_bytes(body: bytes) -> str:
+    return body[:200].decode("utf-8", "replace")
+
+
+def _no_reason(decoded: object, body: bytes) -> str:
+    """What stands where none of the known fields has a reason: the body's first bytes, if it holds anything."""
+    if isinstance(decoded, (dict, list)) and any(
+        decoded.values() if isinstance(decoded, dict) else decoded
+    ):
+        return f"the service gave no reason that is known, but this: {_first_bytes(body)}"
+    return "the service gave no reason"
+
+
 def make_answer_error(
     status: int, headers: Mapping[str, str], body: bytes, why: str
 ) -> APIResponseValidationError:
@@ -51,7 +64,7 @@ def make_answer_error(
     """
     decoded = parse_error_body(body)
     stated = find_reason(decoded) if isinstance(decoded, dict) else None
-    shown = stated or repr(body[:200].decode("utf-8", "replace"))
+    shown = stated or repr(_first_bytes(body))
     kind = (headers.get("content-type") or "no content type")[:100]
     text = f"status {status} ({kind}) is not the answer that was asked for: {why}: {shown}"
     failed = find_failure(decoded) is not None

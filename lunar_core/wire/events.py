@@ -35,7 +35,12 @@ def chat_chunk(payload: bytes) -> ChatCompletionChunk | None:
         chunk: ChatCompletionChunk = _chat_chunk(payload)
     except ValidationError:
         return _unusual(payload, ChatCompletionChunk, {"index": 0, "delta": {}})
-    if chunk.choices and payload.rfind(b'"error"') < 0 and not _has_failed(chunk.choices):
+    if (
+        chunk.choices
+        and payload.rfind(b'"error"') < 0
+        and payload.rfind(b'"message"') < 0
+        and not _has_failed(chunk.choices)
+    ):
         return chunk
     return _unusual(payload, ChatCompletionChunk, {"index": 0, "delta": {}})
 
@@ -107,6 +112,7 @@ def _unusual(
         raise make_malformed_error(payload, "none of the fields of a chunk")
     if not data.get("choices"):
         data["choices"] = [empty]
+    _take_messages_for_deltas(data["choices"])
     try:
         return parsing.validate_leniently(kind, data)  # type: ignore[return-value]  # T is the chunk class of the caller
     except ValueError as error:
@@ -119,10 +125,15 @@ def as_chunk(body: bytes) -> bytes:
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(choices, list) or not choices:
         raise ValueError("neither a stream nor a completion")
-    for choice in choices:
-        if isinstance(choice, dict) and "message" in choice:
-            choice["delta"] = choice.pop("message")
+    _take_messages_for_deltas(choices)
     return to_json(data)
+
+
+def _take_messages_for_deltas(choices: object) -> None:
+    """Whoever only seems to stream sends a whole answer as one event: with a ``message``, where a chunk has a delta."""
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and "message" in choice and not choice.get("delta"):
+            choice["delta"] = choice.pop("message")
 
 
 def make_event_error(payload: bytes) -> AnswerFailedError | RateLimitError:

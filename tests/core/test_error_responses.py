@@ -83,6 +83,12 @@ def test_a_body_that_gives_no_reason_is_said_to_give_none(body):
     assert str(error(503, body)) == "503: the service gave no reason"
 
 
+def test_a_body_of_no_known_form_is_shown_as_it_came():
+    words = "500: the service gave no reason that is known, but this"
+    assert str(error(500, {"errors": ["quota"]})) == f'{words}: {{"errors": ["quota"]}}'
+    assert len(str(error(500, {"errors": ["quota" * 1000]}))) == len(words) + 2 + 200
+
+
 @pytest.mark.parametrize(
     ("body", "kept"),
     [

@@ -69,3 +69,15 @@ def test_nor_is_what_is_no_object(said, read, choice):
 def test_white_space_means_nothing(read, choice):
     assert read(b"") is None
     assert read(b" \n") is None
+
+
+def test_a_message_in_the_place_of_a_delta_is_one(read, choice):
+    named = {("message" if name == "delta" else name): value for name, value in choice.items()}
+    assert read(payload(choices=[named])) == read(payload(choices=[choice]))
+
+
+def test_a_delta_that_says_something_stays_beside_a_message(read, choice):
+    chunk = read(payload(choices=[{**choice, "message": {"content": "Hello"}}]))
+    told = chunk if isinstance(chunk, dict) else chunk.model_dump()
+    told = told["choices"][0]
+    assert (told["delta"]["content"] if "delta" in choice else told["text"]) == "Hel"
