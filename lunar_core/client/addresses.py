@@ -18,17 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import httpcore
 
-T = TypeVar("T")
-
 Address = tuple[Any, Any, int, str, Any]
 """An entry of ``socket.getaddrinfo``: family, type, protocol, canonical name, socket address."""
-
-FAILURES = (OSError, httpcore.NetworkError, httpcore.TimeoutException)
 
 HEAD_START = 1.0
 """Seconds that one address of a host may have to itself before the next is tried."""
@@ -111,34 +107,25 @@ def shut_down(sock: socket.socket) -> None:
 def connect(origin: Origin, seconds: float | None, interrupt: Interrupt) -> socket.socket:
     """Return a connected socket. Raises OSError; a timeout is a TimeoutError, which is one."""
     ends = end_of(seconds)
-    addresses = _find(origin, seconds, interrupt)
-    return try_each(addresses, ends, lambda at, share: _open(origin, at, share, interrupt))
-
-
-def try_each(
-    addresses: list[Address], ends: float | None, attempt: Callable[[Address, float | None], T]
-) -> T:
-    """Call ``attempt(address, seconds)`` for each address until one succeeds, and return its result.
-
-    ``ends``: when all attempts must be over (``time.monotonic``), or None. Raises the error of the last attempt.
-    """
-    for left, address in _countdown(addresses):
+    for left, address in _countdown(find_addresses(origin, seconds, interrupt)):
         try:
-            return attempt(address, _share(ends, left))
-        except FAILURES:
+            return _open(origin, address, _share(ends, left), interrupt)
+        except OSError:
+            interrupt.check()  # or the address would pass for dead
             _note_dead(address)
             if left == 1:
                 raise
     raise OSError("the name has no address")
 
 
-def find_addresses(
-    host: str, port: int, seconds: float | None, interrupt: Interrupt
-) -> list[Address]:
+def find_addresses(origin: Origin, seconds: float | None, interrupt: Interrupt) -> list[Address]:
     """Look up the addresses of a host. Those that did not answer lately come last.
 
     The look-up runs in a thread of its own, because the system's has no timeout. Raises OSError, or TimeoutError.
     """
+    if origin.uds is not None:
+        return _unix_socket(origin.uds)
+    host, port = origin.host, origin.port
     try:  # an IP address needs no look-up
         return _numeric(host, port)
     except socket.gaierror:
@@ -194,12 +181,6 @@ def _numeric(host: str, port: int) -> list[Address]:
     return dead_last(
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     )
-
-
-def _find(origin: Origin, seconds: float | None, interrupt: Interrupt) -> list[Address]:
-    if origin.uds is not None:
-        return _unix_socket(origin.uds)
-    return find_addresses(origin.host, origin.port, seconds, interrupt)
 
 
 async def _async_find(origin: Origin, seconds: float | None) -> list[Address]:

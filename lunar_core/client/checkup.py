@@ -119,7 +119,7 @@ def _check_connection(service: str, proxy: str | None) -> Generator[Finding, Non
     host, port = parts.hostname or "", _port_of(parts)
     started = time.monotonic()
     try:
-        addresses = find_addresses(host, port, CONNECT_SECONDS, Interrupt())
+        addresses = find_addresses(Origin(host, port), CONNECT_SECONDS, Interrupt())
     except (OSError, UnicodeError) as error:
         words = str(error) or f"no answer within {CONNECT_SECONDS:g} s"
         yield Finding("DNS", "failed", f"{host}: {words}")

@@ -16,7 +16,7 @@ from lunar_core import (
     LunarError,
     Transport,
 )
-from lunar_core.client import responses
+from lunar_core.client import addresses, responses
 from lunar_core.client.pool import FreeList
 from lunar_core.client.tls import tls_context
 from tests.faults import nobody_accepts
@@ -108,6 +108,17 @@ def test_close_ends_what_is_connecting(way, key):
     assert time.monotonic() - closed < 0.5
     assert "this client was closed" in str(error)
     assert not error.was_sent
+
+
+def test_an_address_is_not_taken_for_dead_because_the_client_was_closed(way, key, monkeypatch):
+    monkeypatch.setattr(addresses, "_dead", {})
+    with nobody_accepts() as origin:
+        client = Lunar(key, base_url=origin, timeout=30, max_retries=0)
+        outcome = in_thread(lambda: way.ask(client))
+        time.sleep(0.2)
+        client.close()
+        outcome()
+    assert not addresses._dead
 
 
 def test_close_ends_a_handshake(way, key, fault_server):
