@@ -4,7 +4,7 @@
 # virtual environment inside this folder, and again only when pyproject.toml or requirements/ changed.
 #
 #   make test PYTHON=python3.12        another Python
-#   make test SET=lowest               the lowest versions that we allow; SET=newest: the newest
+#   make check SET=lowest              the lowest versions that we allow; SET=newest: the newest
 #   make test SET=lowest-core ARGS=tests/core         the core's own, which the frameworks lift
 #   make test ARGS="-k stream -x"      words for the tool behind the target
 
@@ -21,6 +21,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
+# Ruff and the checkers of types stand in the set `dev` alone; from there they look at the versions of SET.
+TOOLS := $(if $(filter-out dev,$(SET)),.venv,$(VENV))
+CHECKERS := $(TOOLS)/.ready
 DEMO := .venv-demo
 COMPILE = .venv-uv/bin/uv pip compile pyproject.toml --upgrade --quiet --universal --python-version 3.10 \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make requirements'
@@ -94,36 +97,36 @@ docs-outputs-ecosystem: $(READY)
 check: format-check lint types imports test ## All that a change must pass: format, lint, types, imports, tests.
 
 .PHONY: format
-format: $(READY) ## Format the code, and repair what the linter can repair.
-	$(BIN)/ruff check --fix-only .
-	$(BIN)/ruff format .
+format: $(CHECKERS) ## Format the code, and repair what the linter can repair.
+	$(TOOLS)/bin/ruff check --fix-only .
+	$(TOOLS)/bin/ruff format .
 
 .PHONY: format-check
-format-check: $(READY)
-	$(BIN)/ruff format --check .
+format-check: $(CHECKERS)
+	$(TOOLS)/bin/ruff format --check .
 
 .PHONY: lint
-lint: $(READY) ## Lint: ruff, every rule but those that pyproject.toml gives a reason against; and the forms of .github.
-	$(BIN)/ruff check .
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+lint: $(CHECKERS) ## Lint: ruff, every rule but those that pyproject.toml gives a reason against; and the forms of .github.
+	$(TOOLS)/bin/ruff check .
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 
 .PHONY: types
 types: mypy pyright ## Check types: mypy strict on the packages; mypy and pyright on the samples of tests/typing; pyright on the README.
 
 .PHONY: mypy
-mypy: $(READY)
-	$(BIN)/mypy
+mypy: $(READY) $(CHECKERS)
+	$(TOOLS)/bin/mypy --python-executable $(BIN)/python
 
 .PHONY: pyright
-pyright: $(READY)
-	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python scripts/readme_types.py
+pyright: $(READY) $(CHECKERS)
+	$(TOOLS)/bin/pyright --pythonpath $(BIN)/python
+	$(TOOLS)/bin/python scripts/readme_types.py $(BIN)/python
 
 .PHONY: imports
-imports: $(READY) ## Check that imports point down (the contracts in pyproject.toml).
-	$(BIN)/lint-imports
+imports: $(CHECKERS) ## Check that imports point down (the contracts in pyproject.toml).
+	$(TOOLS)/bin/lint-imports
 
 .PHONY: bench
 bench: ## Measure us against httpx and the peers, side by side in one run.
@@ -196,3 +199,8 @@ else
 	$(PIP) install --no-deps --editable .
 endif
 	@touch $@
+
+ifneq ($(TOOLS),$(VENV))
+$(CHECKERS): pyproject.toml requirements/dev.txt
+	@$(MAKE) $@ SET=dev VENV=$(TOOLS)
+endif

@@ -45,7 +45,9 @@ HAS_UPSTREAM = any(word.startswith("--upstream") for word in sys.argv)
 
 def main(running: Sandbox | None) -> None:
     """Show all of it, one part after the other."""
-    profiles = read_profiles()
+    profiles: Profiles | None = read_profiles()
+    if running is None and profiles.samples is None:
+        profiles = None  # of the service, a table that was made up says nothing
     say_what_is_real(running)
     show_trade_off(profiles)
     show_decisions(profiles)
@@ -72,10 +74,13 @@ def say_what_is_real(running: Sandbox | None) -> None:
     print(f"Routes: {routes}.\nAnswers: {answers}. Bills: made up.")
 
 
-def show_trade_off(profiles: Profiles) -> None:
+def show_trade_off(profiles: Profiles | None) -> None:
     """Accuracy and cost by weight: exact, as it is counted from the profiles themselves."""
-    is_measured = profiles.samples is not None
     heading("1. What a weight of cost trades")
+    if profiles is None:
+        print("Unknown here: the router's profiles come with the package of its engine, opentracy.")
+        return
+    is_measured = profiles.samples is not None
     print(
         "In sample, 500 exam questions, ten models of 2024 (six are candidates here)."
         if is_measured
@@ -94,7 +99,7 @@ def show_trade_off(profiles: Profiles) -> None:
         print("not shown: each topic's model was picked by the few questions it is marked on here.")
 
 
-def show_decisions(profiles: Profiles) -> None:
+def show_decisions(profiles: Profiles | None) -> None:
     """Whom the router chooses for each prompt, on how many questions that stands, and who would be next."""
     heading("2. Six prompts, routed: nothing is generated, nothing is billed")
     with Lunar() as lunar:
@@ -105,11 +110,13 @@ def show_decisions(profiles: Profiles) -> None:
             print(f"{shorten(prompt, 79)}\n  {reason(decision, profiles)}")
 
 
-def reason(decision: RoutingDecision, profiles: Profiles) -> str:
+def reason(decision: RoutingDecision, profiles: Profiles | None) -> str:
     """A decision in one line."""
     chosen, error, topic = decision.selected_model, decision.expected_error, decision.cluster_id
-    if error is None or topic is None or chosen not in profiles.errors:
+    if error is None:
         return chosen
+    if topic is None or profiles is None or chosen not in profiles.errors:
+        return f"{chosen}: error {error:.2f}"
     questions = profiles.questions(topic)
     if profiles.samples is not None and not profiles.samples[topic]:
         return f"{chosen}: {questions}, so by its overall error, {error:.2f}"

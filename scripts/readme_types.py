@@ -1,7 +1,8 @@
 """Run pyright over the programs of the README and of docs/, in the mode that their readers' editors have.
 
-    python scripts/readme_types.py
+    python scripts/readme_types.py [PYTHON]
 
+PYTHON is the interpreter whose packages the programs import: without it, the one that runs this.
 Exits with pyright's status. Each block is a file of its own, named for the page and the line where it begins.
 """
 
@@ -34,7 +35,8 @@ def main() -> int:
                 if block[1] != WITHOUT:
                     line = text[: block.start()].count("\n") + 2
                     write(Path(folder, f"{page.stem.replace('-', '_')}_{line}.py"), block[1])
-        pyright = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, folder]
+        python = sys.argv[1] if len(sys.argv) > 1 else sys.executable
+        pyright = [sys.executable, "-m", "pyright", "--pythonpath", python, folder]
         return subprocess.run(pyright, cwd=ROOT, check=False).returncode
 
 

@@ -184,6 +184,14 @@ def test_live_the_demo_says_first_that_it_costs(live):
     assert first == ("The hosted service gives 13 answers of 160 tokens at most: that costs money.")
 
 
+def test_live_the_demo_shows_nothing_that_was_made_up(live, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentracy", None)  # as where its wheel is not installed
+    told = live("01_quickstart.py", "documented")
+    assert "made up" not in told
+    assert "Unknown here: the router's profiles come with the package of its engine" in told
+    assert len(re.findall(r"^  \S+: error 0\.\d\d$", told, re.MULTILINE)) == 6
+
+
 def test_answers_come_from_a_server_of_yours_where_one_is_named(
     monkeypatch, lunar_sandbox_factory, capsys
 ):

@@ -31,6 +31,20 @@ def test_a_python_that_is_too_old_is_named(target, tmp_path):
     assert not folder.exists()
 
 
+def test_another_set_of_versions_is_checked_by_the_tools_of_the_set_dev():
+    planned = subprocess.run(
+        ["make", "--dry-run", "check", "SET=lowest", "VENV=.venv-lowest"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert ".venv/bin/ruff check ." in planned
+    assert ".venv/bin/mypy --python-executable .venv-lowest/bin/python" in planned
+    assert ".venv/bin/pyright --pythonpath .venv-lowest/bin/python" in planned
+    assert any(line.startswith(".venv-lowest/bin/python -m pytest ") for line in planned)
+
+
 def test_the_demos_packages_are_those_that_the_tests_run_with():
     def pins(name):
         lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()

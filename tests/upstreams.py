@@ -100,6 +100,13 @@ HABITS = {
         {"content": [THOUGHT, {"type": "text", "text": "Hi you"}]},
         reasoning="hm",
     ),
+    "Groq: usage in a field of its own": Habit(
+        [
+            {**piece(content="Hi"), "x_groq": {"id": "r1"}},
+            piece(content=" you"),
+            {**piece("stop"), "x_groq": {"id": "r1", "usage": PAID}},
+        ]
+    ),
     "vLLM: reasoning by its other name": Habit(
         [piece(reasoning="h"), piece(reasoning="m"), piece(content="Hi you"), END],
         {"content": "Hi you", "reasoning": "hm"},

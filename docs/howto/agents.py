@@ -24,7 +24,9 @@ agent = create_agent(
 config: RunnableConfig = {"configurable": {"thread_id": "1"}}
 
 with get_lunar_cost() as cost:
-    state = agent.invoke({"messages": [("user", "What is the weather in Oslo?")]}, config)
+    state = agent.invoke(
+        {"messages": [{"role": "user", "content": "What is the weather in Oslo?"}]}, config
+    )
 for message in state["messages"]:
     if isinstance(message, AIMessage):
         model = message.response_metadata["model_name"]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from lunar_core.client.body_buffer import BodyBuffer, Inflater
 from lunar_core.client.call import Call
@@ -172,15 +170,11 @@ class StreamState:
     def _may_mend(self, payloads: list[bytes]) -> bool:
         """Whether any payload may need mending. One test of all costs a fraction of a test of each."""
         together = b"\n".join(payloads)
-        return self._joiner.is_concerned_by(together) or parsing.has_odd_numbers(together)
+        return self._joiner.is_concerned_by(together) or events.may_need_mending(together)
 
     def _mend(self, payload: bytes) -> bytes:
-        """``payload`` with its surrogate pairs joined, and its numbers made valid JSON."""
-        payload = self._joiner.feed(payload)
-        if parsing.has_odd_numbers(payload):
-            with suppress(ValueError):
-                payload = to_json(parsing.parse_json(payload))
-        return payload
+        """``payload`` with its surrogate pairs joined, and mended as ``events.mend`` says."""
+        return events.mend(self._joiner.feed(payload))
 
     def _refuse_failure(self, payload: bytes) -> None:
         """Raise the failure that an event before any content states, with the usage that was stated for it."""

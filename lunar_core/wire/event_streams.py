@@ -25,8 +25,9 @@ def put_together(payload: bytes, kind: type[ChatCompletion | Completion]) -> dic
     """
     decoder, joiner, assembly = SSEDecoder(), SurrogateJoiner(), Assembly(kind)
     for data in map(joiner.feed, [*decoder.feed(payload), *decoder.flush()]):
-        if events.plain_chunk(data) is not None:
-            assembly.feed(data)
+        mended = events.mend(data)
+        if events.plain_chunk(mended) is not None:
+            assembly.feed(mended)
     if decoder.error is not None:
         raise events.make_event_error(decoder.error)
     if not (decoder.done or assembly.finished) or not assembly.has_content:

@@ -83,6 +83,34 @@ def plain_chunk(payload: bytes) -> JSONObject | None:
     )
 
 
+_GROQ = "x_groq"
+_GROQ_BYTES = b'"x_groq"'
+
+
+def may_need_mending(data: bytes) -> bool:
+    """Whether ``mend`` may change ``data``, which is one event or several."""
+    return parsing.has_odd_numbers(data) or data.rfind(_GROQ_BYTES) >= 0
+
+
+def mend(payload: bytes) -> bytes:
+    """An event's data with its numbers made valid JSON, and with Groq's usage and error at the top.
+
+    Groq states a stream's usage, and an error that ends the stream, in ``x_groq`` of the last chunk.
+    """
+    if not may_need_mending(payload):
+        return payload
+    try:
+        data = parsing.parse_json(payload)
+    except ValueError:
+        return payload  # whoever reads it says what is wrong with it
+    apart = data.get(_GROQ) if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(apart, dict):
+        for field in ("usage", "error"):
+            if apart.get(field) and not data.get(field):
+                data[field] = apart[field]
+    return to_json(data)
+
+
 def _has_failed(choices: Iterable[ChunkChoice | TextChunkChoice]) -> bool:
     for choice in choices:  # noqa: SIM110  # any() takes three times as long, and this runs for every chunk
         if choice.finish_reason is not None and is_failure(choice.finish_reason):

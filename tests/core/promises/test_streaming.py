@@ -140,6 +140,7 @@ FAULTS = {
         APIStreamError,
     ),
     "an error on a chunk": (chunk("", error={"message": "overloaded"}), APIStreamError),
+    "an error where Groq puts it": (chunk("", x_groq={"error": "overloaded"}), APIStreamError),
     "an error on a chunk without choices": (
         {"id": "x", "choices": [], "error": "overloaded"},
         APIStreamError,
