@@ -27,7 +27,7 @@ __all__ = [
     "lunar_retry_on",
 ]
 
-# Each name comes with its module, at its first use: whoever wants one pays for one.
+# Each module is imported when its name is first used, so that a program pays only for what it uses.
 _HOMES = {
     "ChatLunar": "chat_models",
     "LunarCostCallbackHandler": "callbacks",

@@ -1,4 +1,4 @@
-"""Whole answers of the API → LangChain's messages and results. Pure."""
+"""Turns whole answers of the API into LangChain's messages and results. Pure."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from lunar_core.wire.replay import (
 
 @dataclass(frozen=True)
 class ReadCalls:
-    """The tool calls of an answer that has ended, as LangChain holds them."""
+    """The tool calls of a finished answer, in LangChain's form."""
 
     tool_calls: list[ToolCall]
     invalid_tool_calls: list[InvalidToolCall]
     extras: dict[str, dict[str, Any]]
-    """What stands on a call beside the known fields, by its id."""
+    """The unknown fields of each call, by its id."""
 
 
 def from_wire(
@@ -47,10 +47,10 @@ def from_wire(
     finish_reason: str | None = None,
     own_names: Mapping[str, str] = MappingProxyType({}),
 ) -> AIMessage:
-    """The assistant's message of a choice, without what is known of the call.
+    """The message of a choice, as an AIMessage without metadata of the call.
 
-    A tool call whose arguments did not come whole is invalid, so that nothing runs on them. ``own_names``: the names
-    of tools that were sent under another, which fits the API.
+    A tool call with incomplete arguments becomes an invalid one, so that no tool runs on it. ``own_names``: the
+    original name of each tool that was sent under another name.
     """
     calls = [call.model_dump() for call in message.tool_calls or ()]
     read = read_calls(calls, finish_reason, own_names)
@@ -71,7 +71,10 @@ def read_calls(
     finish_reason: str | None,
     own_names: Mapping[str, str] = MappingProxyType({}),
 ) -> ReadCalls:
-    """The calls of a finished message of the API. What is custom has its text under LangChain's one argument."""
+    """The tool calls of a finished message of the API.
+
+    The text of a custom call goes under LangChain's one argument.
+    """
     read = ReadCalls([], [], {})
     for call in calls:
         call_id, custom, function = call.get("id"), call.get("custom"), call.get("function") or {}
@@ -96,7 +99,7 @@ def read_calls(
 
 
 def why_invalid(text: str, finish_reason: str | None) -> str:
-    """What is wrong with the arguments of a call that must not run."""
+    """What is wrong with the arguments of an invalid tool call."""
     if is_token_limit(finish_reason) or is_cut_off(text):
         return f"the arguments were cut off (finish_reason {finish_reason!r})"
     return "the arguments are no JSON object"
@@ -107,9 +110,9 @@ _OTHER_REASONING_FIELDS = (*REASONING_FIELDS[1:], THINKING_FIELD)
 
 
 def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a message, or a piece of one, says beside its text and tool calls.
+    """The fields of a message, or of a delta, beside its text and tool calls.
 
-    Reasoning is ``reasoning_content``, by whichever of its names it came: LangChain's content blocks read that.
+    Reasoning goes under ``reasoning_content``, whichever name it came by: LangChain's content blocks read that name.
     """
     extra = {key: value for key, value in message.items() if value and key not in _SPOKEN}
     reasoning = bridge.find_reasoning(message)
@@ -122,7 +125,7 @@ def additional_kwargs(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reasoning_metadata(message: Mapping[str, Any]) -> dict[str, Any]:
-    """By which name the reasoning of a message, or a piece of one, came, where it was not the usual one."""
+    """The name by which the reasoning of a message or delta came, if it is not ``reasoning_content``."""
     name = bridge.find_reasoning_field(message)
     return {} if name in (None, REASONING_FIELD) else {REASONING_NAME: name}
 
@@ -134,7 +137,11 @@ def to_result(
     own_names: Mapping[str, str] = MappingProxyType({}),
     langsmith_cost: bool = False,
 ) -> ChatResult:
-    """A whole answer. Usage and cost are the call's: with several choices they are told once, with the first."""
+    """A whole answer as a ChatResult.
+
+    With several choices, usage and cost are stated only on the first: they are the call's, and must not be counted
+    twice.
+    """
     generations: list[ChatGeneration] = []
     for choice in sorted(answer.choices, key=lambda choice: choice.index):
         first = not generations
@@ -159,7 +166,7 @@ def to_result(
 
 
 def _content_blocks(message: AIMessage) -> list[Any]:
-    """What langchain-core makes of any message, and the refusal, of which it knows from some providers only."""
+    """langchain-core's content blocks, and the refusal, which it reads only from some providers."""
     metadata = {k: v for k, v in message.response_metadata.items() if k != "model_provider"}
     blocks: list[Any] = list(
         message.model_copy(update={"response_metadata": metadata}).content_blocks

@@ -39,13 +39,13 @@ ToolResult = ToolMessage | Command[Any]
 
 _FIELDS = ("budget", "key", "unit", "limit", "spent", "held", "asked", "resets_at")
 _REFUSAL = "lunar_budget"
-"""Under this name a tool's message keeps the refusal that is to end the run."""
+"""The key under which a tool's message keeps the refusal that ends the run."""
 _MOST_RUNS = 10_000
-"""Runs that may be under way, or were broken off, for one middleware."""
+"""How many runs' budgets one middleware keeps, unfinished runs included."""
 
 
 class LunarBudgetState(AgentState[Any]):
-    """The agent's state, and a name for the run, by which its budget is found."""
+    """The agent's state, with a name for the run, by which its budget is found."""
 
     lunar_run: NotRequired[Annotated[str, PrivateStateAttr]]
 
@@ -53,13 +53,12 @@ class LunarBudgetState(AgentState[Any]):
 class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
     """Count what an agent's model and tools spend against budgets, and end the run when one refuses a call.
 
-    ``budget``: shared by all runs. ``usd_per_run``: what each run may take by itself, its tools and sub-agents
-    included, whichever client of Lunar they use; runs side by side share nothing of it. With neither, runs end that
-    a budget of the model's own refuses.
+    ``budget``: shared by all runs. ``usd_per_run``: USD that each run may spend by itself, with its tools and
+    sub-agents, through any client of Lunar. With neither, only budgets of the model's own end a run.
 
-    ``exit_behavior``: "end" answers open tool calls and closes with an AIMessage that says why and has
-    ``response_metadata["budget"]``, the fields of the error as plain JSON; "error" raises BudgetExceededError. Raises
-    ConfigurationError for what cannot work.
+    ``exit_behavior``: "end" answers open tool calls and closes with an AIMessage that gives the reason, with the fields
+    of the error as plain JSON in ``response_metadata["budget"]``. "error" raises BudgetExceededError. Raises
+    ConfigurationError that names a setting that cannot work.
 
     >>> agent = create_agent(
     ...     ChatLunar(model="gpt-4o-mini"),
@@ -93,7 +92,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
             self._new_budget(self.usd_per_run)
 
     def before_agent(self, state: LunarBudgetState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Give the run a name, under which it has a budget of its own."""
+        """Give the run a name, by which its own budget is found."""
         return None if self.usd_per_run is None else {"lunar_run": uuid.uuid4().hex}
 
     def after_agent(self, state: LunarBudgetState, runtime: Runtime[Any]) -> None:
@@ -105,7 +104,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ModelResponse[Any]:
-        """Have the model asked within the budgets."""
+        """Call the model within the budgets."""
         refusal = _refusal_of_a_tool(request)
         if refusal is not None:
             return _closing(refusal)
@@ -122,7 +121,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        """Have the model asked within the budgets."""
+        """Call the model within the budgets."""
         refusal = _refusal_of_a_tool(request)
         if refusal is not None:
             return _closing(refusal)
@@ -137,7 +136,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolResult]
     ) -> ToolResult:
-        """Have a tool called within the budgets."""
+        """Call a tool within the budgets."""
         try:
             with self._observing(request.state):
                 return handler(request)
@@ -149,7 +148,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolResult]]
     ) -> ToolResult:
-        """Have a tool called within the budgets."""
+        """Call a tool within the budgets."""
         try:
             with self._observing(request.state):
                 return await handler(request)
@@ -159,7 +158,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
             return _answer(request, error)
 
     def _observing(self, state: Any) -> AbstractContextManager[None]:
-        """A block in which the calls of any client count."""
+        """A context in which the budgets count the calls of every client."""
         budgets = [] if self.budget is None else [self.budget]
         if self.usd_per_run is not None:
             run = cast("Mapping[str, Any]", state).get("lunar_run")
@@ -167,7 +166,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
         return observing(*budgets)
 
     def _budget_of(self, run: str | None, usd: Decimal) -> Budget:
-        if run is None:  # nobody began it with us: then there is nothing to find it by later
+        if run is None:  # before_agent did not run, so nothing could find this budget later
             return self._new_budget(usd)
         budget = self._runs.setdefault(run, self._new_budget(usd))
         while len(self._runs) > _MOST_RUNS:
@@ -186,7 +185,7 @@ def _closing(refusal: Mapping[str, Any]) -> ModelResponse[Any]:
 
 
 def _answer(request: ToolCallRequest, error: BudgetExceededError) -> ToolMessage:
-    """The answer to a call of a tool that was not to spend any more."""
+    """The answer to a tool call that a budget refused."""
     call = request.tool_call
     return ToolMessage(
         f"Not done: {error.message}",
@@ -198,7 +197,7 @@ def _answer(request: ToolCallRequest, error: BudgetExceededError) -> ToolMessage
 
 
 def _refusal_of_a_tool(request: ModelRequest[Any]) -> Mapping[str, Any] | None:
-    """Why the last tools were not all called, if a budget was the reason."""
+    """The refusal of a budget that one of the last tools met; None without one."""
     for message in reversed(request.messages):
         if not isinstance(message, ToolMessage):
             return None

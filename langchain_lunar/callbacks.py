@@ -1,7 +1,7 @@
-"""What runs cost, told by LangChain's callbacks: thin views on a ``lunar_core.Ledger``.
+"""Callback handlers that add up what runs cost: thin views on a ``lunar_core.Ledger``.
 
-A handler only records. What must be refused is refused in the client (``lunar_core.Observer``), because
-LangChain swallows what handlers raise.
+A handler only records. A call is refused in the client (``lunar_core.Observer``), because LangChain swallows what
+handlers raise.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from lunar_core import Entry, Ledger, Totals, current_tags
 from lunar_core.cost.view import CostView
 
 MAX_RUNS = 10_000
-"""Runs that are remembered while they are under way. Of more, those not seen for longest are forgotten."""
+"""How many unfinished runs are kept. Beyond that, the least recently used are forgotten."""
 
 V = TypeVar("V")
 
 
 class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
-    """Adds up what every model call under it cost, in sync and async code alike.
+    """Adds up what every model call under it costs, in sync and async code alike.
 
-    Give it to a model, to a call (``config={"callbacks": [handler]}``) or to both: a call counts once.
-    Streams that failed or were left early count too, as far as the service had told their usage. An answer
-    from LangChain's cache costs nothing and adds to ``saved``. Models of other vendors count as ``unpriced``,
-    with their tokens. ``ledger``: one to share with others, else a new one.
+    Give it to a model, to a call (``config={"callbacks": [handler]}``) or to both: a call counts once. Streams that
+    failed or were left early count as far as the service stated their usage. An answer from LangChain's cache costs
+    nothing and adds to ``saved``. Models of other vendors count as ``unpriced``, with their tokens. ``ledger``: one to
+    share with others; default a new one.
 
     Costs are exact USD, as the service billed them. Safe to share between threads and event loops. On Python 3.10,
     LangChain loses the config of an agent's or graph's run in async code: there, give the handler to the model.
@@ -65,7 +65,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
 
     @property
     def by_run_tag(self) -> dict[str, Totals]:
-        """By LangChain's tags. A call with two of them counts in both groups."""
+        """Totals by LangChain's tags. A call with two tags counts in both."""
         groups: dict[str, list[Entry]] = {}
         for entry in self.ledger:
             for tag in _label(entry, "tags", ()):
@@ -73,25 +73,25 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         return {tag: Totals.of(entries) for tag, entries in groups.items()}
 
     def by_metadata(self, key: str) -> dict[Hashable, Totals]:
-        """By one key of LangChain's metadata, as in ``config={"metadata": {"user": "u1"}}``; None without it."""
+        """Totals by one key of LangChain's metadata (``config={"metadata": {"user": "u1"}}``); None without it."""
         return self.ledger.by(lambda entry: _hashable(_label(entry, "metadata", {}).get(key)))
 
     @property
     def by_node(self) -> dict[Hashable, Totals]:
-        """By the node of a LangGraph graph, such as an agent's "model"; None outside of graphs."""
+        """Totals by the node of a LangGraph graph, such as an agent's "model"; None outside of graphs."""
         return self.by_metadata("langgraph_node")
 
     @property
     def by_run_name(self) -> dict[str | None, Totals]:
-        """By the name of the model's run: the config's ``run_name``, else the model's class."""
+        """Totals by the name of the model's run: the config's ``run_name``, else the model's class."""
         return self.ledger.by(lambda entry: _label(entry, "run_name", None))
 
     @property
     def by_root_run(self) -> dict[str | None, Totals]:
-        """By the id of the outermost run that this handler saw around the call: say, one answer of an agent."""
+        """Totals by the id of the outermost run that this handler saw around the call, such as an agent's run."""
         return self.ledger.by(lambda entry: _label(entry, "root_run_id", None))
 
-    # Who the calls are for: the end of a call doesn't say.
+    # What a call belongs to is known only at its start
 
     def on_chain_start(
         self,
@@ -102,7 +102,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember what this run is part of."""
+        """Keep which run this one is part of."""
         self._enter(run_id, parent_run_id, _name(serialized, kwargs))
 
     def on_tool_start(
@@ -114,7 +114,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember what this run is part of: a tool may ask models."""
+        """Keep which run this one is part of: a tool may call models."""
         self._enter(run_id, parent_run_id, _name(serialized, kwargs))
 
     def on_retriever_start(
@@ -126,7 +126,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember what this run is part of: a retriever may ask models."""
+        """Keep which run this one is part of: a retriever may call models."""
         self._enter(run_id, parent_run_id, _name(serialized, kwargs))
 
     def on_chat_model_start(
@@ -138,7 +138,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember who asks, and what for."""
+        """Keep the run's names, tags and metadata for its entry."""
         self._begin("chat.completions", run_id, parent_run_id, _name(serialized, kwargs), kwargs)
 
     def on_llm_start(
@@ -150,15 +150,15 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember who asks, and what for."""
+        """Keep the run's names, tags and metadata for its entry."""
         self._begin("completions", run_id, parent_run_id, _name(serialized, kwargs), kwargs)
 
-    # What came of them.
+    # The end of a call
 
     def on_llm_new_token(
         self, token: object, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any
     ) -> None:
-        """Keep what a stream tells of its call, in case that it is left before its end."""
+        """Keep what a chunk states about its call, in case the stream is left before its end."""
         run = self._runs.get(run_id)
         if run is not None and chunk is not None:
             run.hear(chunk)
@@ -176,15 +176,15 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         response: LLMResult | None = None,
         **kwargs: Any,
     ) -> None:
-        """Record the call, with what a stream had told of its usage before it broke off."""
+        """Record the call, with the usage that a stream stated before it broke off."""
         if self._ended.get(run_id) is not None:
-            return  # its answer is recorded: an event loop that closes just then has LangChain tell of both
+            return  # already recorded: if an event loop closes just then, LangChain reports both
         run = self._take(run_id)
         if was_sent(error):
             self._settle(Report.of_error(run, error, response))
 
     def _enter(self, run_id: UUID, parent_run_id: UUID | None, name: str | None) -> _Root:
-        """The outermost run around this one, as far as it was seen."""
+        """Keep the outermost run around this one, and return it."""
         root = _Root(run_id, name)
         if parent_run_id is not None:
             root = self._roots.get(parent_run_id) or _Root(parent_run_id)
@@ -214,24 +214,26 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         self._runs.put(run_id, Run(endpoint, labels, tags))
 
     def _take(self, run_id: UUID) -> Run:
-        """What is known of a run that has ended. A handler that joined later knows its id alone."""
+        """Remove and return a run that has ended. A handler that joined later knows only its id."""
         return self._runs.take(run_id) or Run("", {"run_id": str(run_id)}, {})
 
     def _settle(self, report: Report) -> None:
-        """Record a call, unless it is there already."""
+        """Record a call, unless it is recorded already."""
         entry = report.entry
         if report.from_cache or not self.ledger.add(entry):
             first = self.ledger.get(entry.call_id)
             if report.repeats(first):
                 self.ledger.add(report.as_hit())
             elif first is not None and not first.labels:
-                self.ledger.label(entry.call_id, entry.labels)  # the client had told of the call
+                self.ledger.label(
+                    entry.call_id, entry.labels
+                )  # an observer of the client had recorded the call, without labels
         if self._outer is not None:
             self._outer._settle(report)
 
 
 _COST: ContextVar[LunarCostCallbackHandler | None] = ContextVar("lunar_cost", default=None)
-# Once per process: each hook would be asked by every run from then on.
+# Once per process: every later run evaluates each hook.
 register_configure_hook(_COST, inheritable=True)
 
 
@@ -239,8 +241,8 @@ register_configure_hook(_COST, inheritable=True)
 def get_lunar_cost(ledger: Ledger | None = None) -> Iterator[LunarCostCallbackHandler]:
     """Add up what the model calls in this block cost, wherever in it they are made.
 
-    Blocks nest: what is counted in an inner one is counted in the outer ones too. Batches, asyncio tasks and
-    ``langchain_core``'s own threads carry the block along. A thread of yours doesn't: start it with
+    Blocks nest: the calls of an inner block count in the outer ones too. Batches, asyncio tasks and
+    ``langchain_core``'s own threads carry the block along. A thread of yours does not: start it with
     ``contextvars.copy_context().run``, or give the handler to the calls (``config={"callbacks": [cost]}``).
 
     >>> with get_lunar_cost() as cost:
@@ -264,7 +266,7 @@ class _Root:
 
 
 class _Recent(Generic[V]):
-    """A mapping of runs that keeps the MAX_RUNS last used: runs that never end must not pile up."""
+    """A mapping of the MAX_RUNS most recently used runs: runs that never end must not pile up."""
 
     def __init__(self) -> None:
         self._items: OrderedDict[UUID, V] = OrderedDict()
@@ -288,7 +290,7 @@ class _Recent(Generic[V]):
 
 
 def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str | None:
-    """The name of a run, as LangChain's own tracers find it."""
+    """The name of a run, found as LangChain's own tracers find it."""
     parts = (serialized or {}).get("id") or (None,)
     return kwargs.get("name") or (serialized or {}).get("name") or parts[-1]
 
@@ -298,7 +300,7 @@ def _label(entry: Entry, name: str, default: Any) -> Any:
 
 
 def _hashable(value: object) -> Hashable:
-    """The value itself where it can be a key, else how it is written."""
+    """``value`` if it can be a key, else its repr."""
     try:
         hash(value)
     except TypeError:

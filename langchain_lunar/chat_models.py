@@ -51,18 +51,17 @@ if TYPE_CHECKING:
 
 
 class ChatLunar(LunarConnection, BaseChatModel):
-    """A chat model that Lunar serves, or ``model="router"``: Lunar chooses the model for each prompt.
+    """A chat model that Lunar serves. With ``model="router"`` Lunar chooses the model for each prompt.
 
-    What an answer cost, and which model gave it, is in its ``response_metadata``: ``total_cost_usd`` and its parts
-    (USD, as billed), ``latency_ms``, ``ttft_ms``, ``model_name``, ``requested_model``, ``provider``, ``routing``, …;
-    tokens are in ``usage_metadata``. Streams carry the same on their last chunk (the route and the ``call_id`` on
-    their first).
+    An answer's ``response_metadata`` has its cost and its model: ``total_cost_usd`` and its parts (USD, as billed),
+    ``latency_ms``, ``ttft_ms``, ``model_name``, ``requested_model``, ``provider``, ``routing``, …; tokens are in
+    ``usage_metadata``. Streams have the same on their last chunk, and the route and the ``call_id`` on their first.
 
-    Keywords of a call go the same way as fields of the model and win over them, also ``timeout``, ``max_retries``,
-    ``total_timeout``, ``fallbacks``, ``extra_headers``; those of ``POST /v1/chat/completions`` that have no field here
-    go through untouched. ``model=`` pins a single call of a routed model.
+    Keywords of a call override the fields of the model, also ``timeout``, ``max_retries``, ``total_timeout``,
+    ``fallbacks`` and ``extra_headers``. Fields of ``POST /v1/chat/completions`` that are not listed here are sent as
+    they are. ``model=`` pins a single call of a routed model.
 
-    Raises ``ConfigurationError`` for what cannot work, before anything is sent; then ``lunar_core``'s errors, each of
+    Raises ``ConfigurationError`` for a wrong setting, before anything is sent; then ``lunar_core``'s errors, each of
     which is a ``langchain_core.exceptions.ModelError`` too. https://api.pureai-api.com
 
     >>> llm = ChatLunar(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
@@ -75,15 +74,15 @@ class ChatLunar(LunarConnection, BaseChatModel):
     model: str
     """A model's id (``gpt-4o-mini``), ``provider/model`` to force a provider, or ``router``."""
     models: list[str] | None = None
-    """With the router: the candidates, 2 at least; all that it knows by default."""
+    """With the router: the models to choose from, at least 2; default all that it knows."""
     cost_weight: CostWeight | None = None
-    """With the router: from 0 (ignore cost, the default); the higher, the cheaper. A function that returns it is asked
-    for each request (``budget.cost_weight()``)."""
+    """With the router: 0 (the default) ignores cost; the higher, the cheaper. A function that returns the number is
+    called for each request (``budget.cost_weight()``)."""
     sticky: Sticky = "tools"
     """With the router: stay with the model that answered until its tool calls are answered ("tools"), for the whole
     "conversation", or never ("off")."""
     provider: str | None = None
-    """Force a provider."""
+    """The provider that must serve the model."""
     replay_reasoning: ReplayReasoning = "tools"
     """Send a model its own reasoning again: with the tool calls that are being answered ("tools", as DeepSeek and Kimi
     want it), with each of its answers ("always"), or "never"."""
@@ -97,7 +96,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     stop: list[str] | str | None = None
     """Texts at which generation ends."""
     n: int | None = None
-    """Answers to one prompt. ``generate`` returns them all, ``invoke`` and streams the first."""
+    """How many answers to one prompt. ``generate`` returns them all, ``invoke`` and streams the first."""
     presence_penalty: float | None = None
     """From -2 to 2: above 0, what was said at all is said less."""
     frequency_penalty: float | None = None
@@ -107,7 +106,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     logprobs: bool | None = None
     """Ask for log probabilities: they are in ``response_metadata["logprobs"]``."""
     top_logprobs: int | None = None
-    """With ``logprobs``: how many of the likeliest tokens to tell at each place."""
+    """With ``logprobs``: how many of the likeliest tokens to return at each place."""
     logit_bias: dict[int | str, float] | None = None
     """By token id, from -100 (never) to 100 (only)."""
     reasoning_effort: str | None = None
@@ -127,7 +126,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     """Put USD into the ``usage_metadata`` of answers, from where LangSmith reads them. LangChain cannot add floats up:
     streams stay without (see ``response_metadata``), and its ``UsageMetadataCallbackHandler`` counts one call only."""
 
-    if TYPE_CHECKING:  # pydantic's own has no other names of fields
+    if TYPE_CHECKING:  # pydantic's own signature lacks the alternative names of fields
 
         def __init__(self, **keywords: Unpack[ChatKeywords]) -> None: ...
 
@@ -144,7 +143,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
-        # langchain-core would look its own names up again for every model that is made.
+        # langchain-core would inspect its own class again for every model that is made.
         ours = self.profile is None or self.profile.keys() <= KEYS
         return self if ours else super()._check_profile_keys()  # type: ignore[operator]  # mypy sees the decorator
 
@@ -212,7 +211,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
                 extra = request.check_stream(answer)
             except (LunarError, OutputParserException) as error:
                 failure = model_error(error) if isinstance(error, LunarError) else error
-        # Callbacks learn what a stream took from its chunks alone, also when it broke off.
+        # Callbacks get a stream's usage only from its chunks, also when it broke off.
         if failure is None or converter.has_usage:
             piece = converter.last(stream.call, is_whole=failure is None, extra=extra)
             if run_manager is not None:
@@ -249,7 +248,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
                 extra = request.check_stream(answer)
             except (LunarError, OutputParserException) as error:
                 failure = model_error(error) if isinstance(error, LunarError) else error
-        # After this one nothing is left to wait for: a loop that closes right then finds the run ended.
+        # The last chunk comes after the connection is released: a loop that closes now finds the run ended.
         if failure is None or converter.has_usage:
             piece = converter.last(stream.call, is_whole=failure is None, extra=extra)
             if run_manager is not None:
@@ -258,7 +257,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         if failure is not None:
             raise failure
 
-    # What tracers are told of a stream, before its run ends.
+    # Tracers get the answer's model and cost before the run of a stream ends
 
     def stream(
         self,
@@ -268,7 +267,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        """The answer in chunks, as they come. Keywords win over the model's fields."""
+        """Yield the answer in chunks, as they come. Keywords override the model's fields."""
         config, run = name_run(config, self.callbacks)
         chunks = super().stream(input, config, stop=stop, **kwargs)
         with closing(cast("Generator[AIMessageChunk, None, None]", chunks)):
@@ -288,7 +287,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        """The answer in chunks, as they come. Keywords win over the model's fields."""
+        """Yield the answer in chunks, as they come. Keywords override the model's fields."""
         config, run = name_run(config, self.callbacks)
         chunks = super().astream(input, config, stop=stop, **kwargs)
         async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", chunks)):
@@ -315,11 +314,11 @@ class ChatLunar(LunarConnection, BaseChatModel):
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with ``tools``: functions, pydantic classes, TypedDicts, tools of LangChain, or descriptions.
+        """Return the model with ``tools``: functions, pydantic classes, TypedDicts, LangChain tools, or descriptions.
 
-        ``tool_choice``: "auto", "none", "any" or "required" or True (some tool must be called), or the name of one,
-        also as a dict. ``strict``: the arguments shall fit the schema exactly. Raises ConfigurationError for the
-        name of no tool. ``response_format``: a class; the answer is one, in ``additional_kwargs["parsed"]``.
+        ``tool_choice``: "auto", "none", "any", "required" or True (some tool must be called), or the name of a tool,
+        also as a dict. ``strict``: the arguments must fit the schema exactly. ``response_format``: a class; the
+        answer's object is in ``additional_kwargs["parsed"]``. Raises ConfigurationError for a name that is no tool's.
         """
         schema = kwargs.get("response_format")
         if is_schema_class(schema):
@@ -340,15 +339,15 @@ class ChatLunar(LunarConnection, BaseChatModel):
         tools: Sequence[Tool] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """The model, answering in the form of ``schema``: objects of a pydantic class, else dicts.
+        """Return the model with answers in the form of ``schema``: objects of a pydantic class, else dicts.
 
-        ``method``: "function_calling" forces a tool call, which every routed model knows; "json_schema" is the
-        providers' own structured output (there ``tools`` may be given too); "json_mode" asks for some JSON, and the
-        prompt has to say which; "prompt" says the schema in words, for models that know no tools. ``include_raw``:
-        dicts with ``raw``, ``parsed`` and ``parsing_error`` instead.
+        ``method``: "function_calling" forces a tool call, which every routed model knows. "json_schema" is the
+        providers' own structured output, and allows ``tools`` beside it. "json_mode" asks for any JSON, whose form the
+        prompt must describe. "prompt" puts the schema into the prompt, for models without tools. ``include_raw``:
+        return dicts with ``raw``, ``parsed`` and ``parsing_error``.
 
-        Raises OutputTruncatedError (also an OutputParserException) for output that did not come whole, and
-        ToolChoiceIgnoredError for an answer without the call.
+        Raises OutputTruncatedError (also an OutputParserException) for incomplete output, and ToolChoiceIgnoredError
+        for an answer without the forced tool call.
         """
         bound = structured_keywords(schema, method, strict=strict, tools=tools)
         return with_parser(
@@ -357,10 +356,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
             include_raw=include_raw,
         )
 
-    # What LangChain asks of a model ------------------------------------------------------------
+    # LangChain's interface of a model ----------------------------------------------------------
 
     def get_num_tokens(self, text: str) -> int:
-        """About how many tokens ``text`` takes; exactly, where ``custom_get_token_ids`` is set. Works offline."""
+        """Estimate the tokens of ``text``; exact if ``custom_get_token_ids`` is set. Works offline."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
         return tokens.in_text(text)
@@ -368,7 +367,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     def get_num_tokens_from_messages(
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """About how many tokens a conversation takes, and the ``tools`` that go with it. Works offline.
+        """Estimate the tokens of a conversation with its ``tools``. Works offline.
 
         >>> trim_messages(history, max_tokens=4_000, token_counter=llm)  # doctest: +SKIP
         """
@@ -384,7 +383,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What tells two models apart, for caches and traces: no key, and no address."""
+        """The settings that identify the model for caches and traces: without key and address."""
         named = {
             name: value
             for name in ("fallbacks", *SENT_FIELDS)
@@ -404,13 +403,12 @@ class ChatLunar(LunarConnection, BaseChatModel):
         stop = stop or ([self.stop] if isinstance(self.stop, str) else self.stop)
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "lunar"
-        if (
-            self.cost_tags
-        ):  # beside LangSmith's own, for handlers: runs know nothing else of the model
+        # For cost handlers, which see nothing of the model but these.
+        if self.cost_tags:
             cast("dict[str, Any]", params)[COST_TAGS] = dict(self.cost_tags)
         return params
 
 
-# langchain-core looks these signatures up with every call; kept, they cost it a fifth of the time.
+# langchain-core inspects these signatures with every call; a stored one takes a fifth of the time.
 for _method in (ChatLunar._generate, ChatLunar._agenerate):
     setattr(_method, "__signature__", inspect.signature(_method))  # noqa: B010  # no attribute that types know

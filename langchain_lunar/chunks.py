@@ -1,4 +1,7 @@
-"""Chunks of a stream → LangChain's chunks. One converter per stream; ``_stream`` and ``_astream`` share it."""
+"""Turns chunks of a stream into LangChain's chunks.
+
+One converter per stream, shared by ``_stream`` and ``_astream``.
+"""
 
 from __future__ import annotations
 
@@ -37,19 +40,21 @@ from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart, with_cal
 JSONObject = dict[str, Any]
 
 APART = 1_000
-"""Where tool calls are numbered from in content blocks: langchain-core numbers text and reasoning itself, from 0, and
-adds up whatever bears the same number."""
+"""The first index of tool calls in content blocks.
+
+langchain-core numbers text and reasoning from 0, and merges blocks that have the same index.
+"""
 
 
 _READ_APART = frozenset({"choices", "created", "object", "routing", "usage"})
 
 
 class ChunkConverter:
-    """Hands on what the model says as it comes, and keeps what is known of the call for the last chunk.
+    """Passes the model's words on as they come, and keeps what is known of the call for the last chunk.
 
     LangChain adds chunks up: equal strings double, numbers sum, floats fail. So each key of the metadata is on one
-    chunk alone: the call's name and the route on the first, so that they are known of streams which are left early,
-    everything else on the last, whatever the service's own habit.
+    chunk only. The call's id and the route are on the first, so that a stream that is left early has them; everything
+    else is on the last.
     """
 
     def __init__(
@@ -60,24 +65,22 @@ class ChunkConverter:
         *,
         own_names: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._next_metadata: JSONObject = {"call_id": call_id}  # on the next chunk
+        self._next_metadata: JSONObject = {"call_id": call_id}  # goes on the next chunk
         self._sent_keys: set[str] = set()
         self._first_slot = APART if output_version == "v1" else 0
         self._calls = ToolCallAssembler()
-        self._own_names = own_names  # of tools that were sent under another name
-        self._names: dict[
-            int, str
-        ] = {}  # of tool calls, as far as they came and were not handed on
+        self._own_names = own_names  # the original names of tools that were sent under another
+        self._names: dict[int, str] = {}  # by tool call: its name so far, until that is passed on
         self._usage: JSONObject = {}
-        self._stated: JSONObject = {}  # model, id, and what the contract does not know, as it was said last
-        self._beside: JSONObject = {}  # refusal, and whatever else a message may have
+        self._stated: JSONObject = {}  # the last value of model, id and undocumented fields
+        self._beside: JSONObject = {}  # refusal and other fields of the message
         self._finish_reason: str | None = None
         self._route: RoutingDecision | None = None
         self._plain = bridge.PlainTexts()
         self._take_route(decision)
 
     def feed(self, chunk: JSONObject) -> ChatGenerationChunk | None:
-        """What ``chunk`` adds to the message, or None if that is nothing to show yet."""
+        """The chunk that ``chunk`` becomes, or None if it adds nothing to show yet."""
         text = None if self._next_metadata else self._plain.text(chunk)
         if text is not None:
             return ChatGenerationChunk(message=AIMessageChunk(content=text))
@@ -85,7 +88,7 @@ class ChunkConverter:
             self._note(read_chunk)
         usage = chunk.get("usage")
         if isinstance(usage, dict):
-            # A last word on tokens must not wipe out the cost that an earlier chunk stated.
+            # A later chunk with tokens only must not remove the cost that an earlier one stated.
             self._usage.update({key: value for key, value in usage.items() if value is not None})
         if self._route is None and "routing" in chunk:
             self._take_route(read_decision(chunk["routing"]))
@@ -100,7 +103,10 @@ class ChunkConverter:
 
     def _note(self, chunk: JSONObject) -> None:
         for name in chunk.keys() - _READ_APART:
-            if chunk[name] not in (None, ""):  # Azure's remarks on a stream name no model and no id
+            if chunk[name] not in (
+                None,
+                "",
+            ):  # Azure's chunks about its filters have an empty model and id
                 self._stated[name] = chunk[name]
 
     def _take_route(self, route: RoutingDecision | None) -> None:
@@ -135,7 +141,7 @@ class ChunkConverter:
         )
 
     def _set_aside(self, beside: JSONObject) -> str | None:
-        """Keep what LangChain could not add up piece by piece; reasoning it can, and is returned."""
+        """Keep the fields that LangChain could not add up. Returns the reasoning, which it can."""
         reasoning = beside.pop(REASONING_FIELD, None)
         for key, value in beside.items():
             join = join_signed if key in SIGNED_FIELDS else _grown
@@ -148,14 +154,14 @@ class ChunkConverter:
 
     def _tool_call(self, part: ToolCallPart) -> ToolCallChunk | None:
         name = self._own_name(part) if self._own_names else part.name
-        # Free text is no JSON: it is told whole, at the end.
+        # Free text is no JSON: it is sent whole, at the end.
         arguments = None if part.type == "custom" else part.arguments
         if name is None and part.id is None and arguments is None:
             return None
         return self._tool_call_chunk(part.number, part.id, name, arguments)
 
     def _own_name(self, part: ToolCallPart) -> str | None:
-        """The name of a call, under which its tool was bound: once it has come whole, with the first arguments."""
+        """The original name of a call's tool, once it is complete: when the first arguments come."""
         if part.name:
             self._names[part.number] = self._names.get(part.number, "") + part.name
         if not part.arguments or part.number not in self._names:
@@ -175,10 +181,10 @@ class ChunkConverter:
         )
 
     def _last_tool_calls(self, answer_id: str | None) -> tuple[list[ToolCallChunk], ReadCalls]:
-        """What was held back of the tool calls until the end, and all of them as they are to be read.
+        """The tool call chunks that were held back until the end, and all calls of the finished message.
 
-        LangChain reads sums of chunks leniently: half a call would be a call. A call that did not come whole ends with
-        a bracket that is wrong where it stands, so that LangChain finds it invalid too.
+        LangChain parses sums of chunks leniently: half a call would pass as a call. So an incomplete call ends with a
+        bracket that is wrong there, and LangChain finds it invalid too.
         """
         chunks = [
             chunk
@@ -196,7 +202,10 @@ class ChunkConverter:
         return chunks, read
 
     def _rest_of_arguments(self, call: Mapping[str, Any]) -> str | None:
-        """What the arguments of a finished call lack for LangChain: all, of a custom one; a bracket, of half a one."""
+        """The text to append to the arguments of a finished call.
+
+        For a custom call all of its text as JSON; for incomplete arguments a wrong bracket; else None.
+        """
         custom, function = call.get("custom"), call.get("function")
         if custom:
             return json.dumps({CUSTOM_ARGUMENT: custom["input"]}, ensure_ascii=False)
@@ -206,7 +215,7 @@ class ChunkConverter:
 
     @property
     def has_usage(self) -> bool:
-        """Whether the service has stated what the call took."""
+        """Whether the service has stated usage."""
         return bool(self._usage)
 
     def last(
@@ -216,9 +225,9 @@ class ChunkConverter:
         is_whole: bool = True,
         extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> ChatGenerationChunk:
-        """The chunk that ends the message: no text, but all that is known of the call.
+        """The chunk that ends the message: no text, but everything that is known of the call.
 
-        ``is_whole``: the stream did not break off. ``extra``: what ``additional_kwargs`` get beside.
+        ``is_whole``: the stream did not break off. ``extra``: more fields for ``additional_kwargs``.
         """
         for read_chunk in self._plain.unread():
             self._note(read_chunk)

@@ -1,6 +1,6 @@
-"""Everything of langchain-core that is used here and is not public, so that a new version is checked in one place.
+"""Every private name of langchain-core that is used here, so that a new version is checked in one place.
 
-``tests/langchain/test_compat.py`` looks for each name, on the lowest version and on the newest.
+``tests/langchain/test_compat.py`` looks for each name, with the lowest and the newest version.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ PRIVATE_NAMES = {
         "_transform_stream_with_config",
     ),
 }
-"""What is called or overridden, by where it is."""
+"""The private names that are called or overridden, by their place."""
 
 
 def allow_loading(cls: type[Serializable]) -> None:
-    """Count ``cls`` among the partners' classes, which ``load(…, allowed_objects="all")`` allows.
+    """Add ``cls`` to the classes of partners, which ``load(…, allowed_objects="all")`` allows.
 
-    langchain-core keeps a closed list of them, and has no other door to it. Done at the first dump of an object, so
-    that importing changes nothing. ``allowed_objects=[ChatLunar]`` needs none of this.
+    langchain-core has a closed list of them, and no public way to add to it. Done at the first dump of an object, so
+    that importing changes nothing. ``allowed_objects=[ChatLunar]`` works without this.
     """
     # ``from langchain_core.load import load`` would be the function of that name.
     module = importlib.import_module("langchain_core.load.load")
@@ -57,14 +57,17 @@ def allow_loading(cls: type[Serializable]) -> None:
 def without_functions_in(
     dumped: SerializedConstructor | SerializedNotImplemented,
 ) -> SerializedConstructor | SerializedNotImplemented:
-    """What was dumped, without a function that stands for a number: it could not be loaded."""
+    """A dump without functions that return a number: those could not be loaded."""
     if dumped["type"] == "constructor":
         dumped["kwargs"] = without_functions(dumped["kwargs"])
     return dumped
 
 
 def forget_serialized(model: Serializable) -> None:
-    """Have ``model`` dumped anew for langchain-core's caches, which would answer with another model's words."""
+    """Drop the dump that langchain-core keeps of ``model``.
+
+    With it, langchain-core's caches would return answers of the former settings.
+    """
     model.__dict__.pop("_serialized", None)
 
 
@@ -81,7 +84,7 @@ FIELD_DESCRIPTIONS = {
     "tags": "Tags of every run of this model, for callbacks and tracers.",
     "verbose": "Whether LangChain prints what is sent and what comes.",
 }
-"""What langchain-core's own fields are: its classes carry no descriptions that a program can read."""
+"""Descriptions of langchain-core's own fields: its classes have none that a program can read."""
 
 
 # The spans that tracers keep for a run. ``tests/ecosystem`` tries each beside the tracer itself.

@@ -1,4 +1,4 @@
-"""What ``ChatLunar`` and ``LunarLLM`` share: how the service is reached, by clients made when they are needed."""
+"""The fields and clients that ``ChatLunar`` and ``LunarLLM`` share: how the service is reached."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ Secret = str | SecretStr | Callable[[], str] | None
 _CLIENT_FIELDS = frozenset(
     {*SETTING_NAMES, "cost_tags", "http_async_client", "http_client", "observers"}
 )
-"""Fields that a client is made of: when one of them changes, the next call has new clients."""
+"""Fields that the clients depend on: when one of them changes, the next call makes new clients."""
 
 COST_TAGS = "lunar_tags"
-"""Where the metadata of a run say what its model's calls are for."""
+"""The key of a run's metadata with the cost tags of its model."""
 
 _NOT_COPIED = (
     "cache",
@@ -57,34 +57,33 @@ _NOT_COPIED = (
     "observers",
     "rate_limiter",
 )
-"""Things that a model is given, not parts of it: a deep copy of the model uses the very same."""
+"""Objects that a model is given, and does not own: a deep copy of the model shares them."""
 
 
 class LunarConnection(Serializable):
-    """How to reach the service. Each setting: the argument, else the environment, else the core's default.
+    """How to reach the service. Each setting is the argument, else the environment, else the core's default.
 
-    Everything is checked at construction (ConfigurationError); connections are opened at the first call. One model
-    may be used by any number of threads, tasks and event loops, and be forked, copied and pickled. A shallow copy
-    shares the connections, a deep one and a pickle open their own. An object whose key came from the environment
-    is pickled without it.
+    Everything is checked at construction (ConfigurationError); connections are opened at the first call. One model may
+    be used by any number of threads, tasks and event loops, and be forked, copied and pickled. A shallow copy shares
+    the connections; a deep copy and a pickle open their own. A key from the environment is not pickled.
     """
 
     model: str
     """A model's id (``gpt-4o-mini``), or ``provider/model`` to force a provider."""
     api_key: Secret = Field(default_factory=secret_from_env("LUNAR_API_KEY", default=None))
-    """The API key, or a function that returns one and is asked for each request. Else LUNAR_API_KEY."""
+    """The API key, or a function that returns one and is called for each request. Default: LUNAR_API_KEY."""
     jwt: Secret = None
-    """A token instead of the key, or a function that returns one. Else LUNAR_JWT."""
+    """A token instead of the key, or a function that returns one. Default: LUNAR_JWT."""
     base_url: str | None = Field(default_factory=from_env("LUNAR_BASE_URL", default=None))
-    """The service. Else LUNAR_BASE_URL, else the hosted one. Plain http only on this machine, or see allow_http."""
+    """The service. Default: LUNAR_BASE_URL, else the hosted one. Plain http only on this machine, or see allow_http."""
     timeout: float | tuple[float | None, ...] | Timeout | None = None
     """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own. By default 5 to connect, 600 to read."""
     max_retries: int = 2
-    """How often a failed request is made again, for each model. 0: never."""
+    """How often a failed request is retried, for each model. 0: never."""
     total_timeout: float | None = None
     """Seconds for a whole call: its retries, its fallbacks, and the body of its stream."""
     max_connections: int = 1000
-    """Connections that the model holds open at most."""
+    """How many connections the model may hold open."""
     fallbacks: list[str] | None = None
     """Models to ask, in order, when the first fails; streams too, until their first content."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
@@ -94,20 +93,20 @@ class LunarConnection(Serializable):
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
     """An httpx or httpx2 AsyncClient to use for async calls."""
     observers: SkipValidation[Sequence[Observer]] = Field(default=(), exclude=True, repr=False)
-    """Told of each call, and may refuse it (budgets)."""
+    """Objects that may refuse a call (budgets), and are notified of its outcome. See ``lunar_core.Observer``."""
     allow_http: bool = False
     """Whether ``base_url`` may be plain http to another machine."""
     cost_tags: dict[str, str] | None = None
-    """What all calls of this model are for, by name: ledgers add costs up by these (see ``lunar_core.tags``, whose
-    blocks win). ``tags=`` with a dict is the same; a list is LangChain's own tags."""
+    """What the calls of this model are for, by name: ledgers add costs up by these. Tags of a ``lunar_core.tags`` block
+    override them. ``tags=`` with a dict is the same; a list is LangChain's own tags."""
 
-    # What was passed is not shown in errors: a key may be among it.
+    # Errors do not show the values that were passed: a key may be among them.
     model_config = ConfigDict(
         arbitrary_types_allowed=True, hide_input_in_errors=True, use_attribute_docstrings=True
     )
 
     _clients: ClientPair | None = PrivateAttr(default=None)
-    """Of the settings as they are; None after a change of theirs. Shallow copies have the very same."""
+    """The clients for the current settings; None after a change of these. Shallow copies share them."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -121,7 +120,7 @@ class LunarConnection(Serializable):
             refused = _refused_setting(error) or error
         else:
             return
-        del args, kwargs  # a key may be among them: no traceback shall show it
+        del args, kwargs  # a key may be among them, and no traceback may show it
         raise refused.with_traceback(None) from None
 
     @model_validator(mode="before")
@@ -148,12 +147,12 @@ class LunarConnection(Serializable):
         return self
 
     def model_post_init(self, context: Any, /) -> None:
-        """Let langchain-core's base classes begin too: of several, pydantic calls the first only."""
+        """Call this of langchain-core's base classes too: of several, pydantic calls only the first."""
         super().model_post_init(context)
 
     @property
     def model_name(self) -> str:
-        """``model``, by the name that some of LangChain's classes give it."""
+        """``model``, under the name that some of LangChain's classes use."""
         return self.model
 
     @model_name.setter
@@ -164,7 +163,7 @@ class LunarConnection(Serializable):
 
     @property
     def clients(self) -> ClientPair:
-        """The core's clients behind this model, for what LangChain has no words for.
+        """The core's clients behind this model, for endpoints that LangChain has no method for.
 
         >>> llm.clients.sync.models.list()  # doctest: +SKIP
         """
@@ -173,10 +172,10 @@ class LunarConnection(Serializable):
         return self._clients
 
     def _new_clients(self) -> ClientPair:
-        """Clients of the fields as they are now. Nothing is opened yet."""
+        """Clients for the current fields. They open nothing yet."""
         fields = {name: self.__dict__[name] for name in SETTING_NAMES}
         if fields["jwt"] is not None and "api_key" not in self.model_fields_set:
-            fields["api_key"] = None  # a token that was given goes before a key of the environment
+            fields["api_key"] = None  # a token that was passed overrides a key of the environment
         return ClientPair(
             Settings.resolve(**fields, tags=self.cost_tags),
             checked_observers(self.observers),
@@ -191,22 +190,22 @@ class LunarConnection(Serializable):
             self._clients = None
 
     def close(self) -> None:
-        """Close the connections of sync calls; later ones are refused. Shallow copies share them."""
+        """Close the connections of sync calls; later calls fail. Shallow copies share them."""
         self.clients.close()
 
     async def aclose(self) -> None:
-        """Close the connections of async calls; later ones are refused. Shallow copies share them."""
+        """Close the connections of async calls; later calls fail. Shallow copies share them."""
         await self.clients.aclose()
 
     # Copies ------------------------------------------------------------------------------------
 
     def __copy__(self) -> Self:
         twin = super().__copy__()
-        forget_serialized(twin)  # model_copy(update=…) goes on from here
+        forget_serialized(twin)  # model_copy(update=…) changes the twin next
         return twin
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As in pydantic; what is to be other in the copy may go by its other names too (``model_name``)."""
+        """As in pydantic. Fields in ``update`` may have their alternative names too (``model_name``)."""
         named = {as_field(name): value for name, value in (update or {}).items()}
         twin = super().model_copy(update=named, deep=deep)
         if named.keys() & _CLIENT_FIELDS:
@@ -226,25 +225,25 @@ class LunarConnection(Serializable):
             apart.__dict__["api_key"] = None
         return super(LunarConnection, apart).__getstate__()
 
-    # What LangChain asks of anything with a key -------------------------------------------------
+    # LangChain's serialization -----------------------------------------------------------------
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Yes: ``dumpd`` and ``load`` carry all but keys, headers and clients."""
+        """True: ``dumpd`` and ``load`` carry everything but keys, headers and clients."""
         return True
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """As in langchain-core; what was dumped may then be loaded with ``allowed_objects="all"`` too."""
+        """As in langchain-core. The dump may then be loaded with ``allowed_objects="all"`` too."""
         allow_loading(type(self))
         return without_functions_in(super().to_json())
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Where a model that is loaded finds its key."""
+        """The environment variables from which a loaded model takes its key."""
         return {"api_key": "LUNAR_API_KEY", "jwt": "LUNAR_JWT"}
 
     def configurable_fields(self, **fields: AnyConfigurableField) -> RunnableSerializable[Any, Any]:
-        """As in langchain-core; fields may go by their other names too (``model_name``)."""
+        """As in langchain-core. Fields may have their alternative names too (``model_name``)."""
         named = {as_field(name): field for name, field in fields.items()}
         configurable: RunnableSerializable[Any, Any] = super().configurable_fields(**named)  # type: ignore[misc]  # of the Runnable beside this
         return configurable
@@ -253,7 +252,7 @@ class LunarConnection(Serializable):
 def check_parameter_names(
     model_kwargs: Mapping[str, Any], extra_body: Mapping[str, Any] | None
 ) -> None:
-    """Refuse what a model cannot send with each of its calls. Raises ConfigurationError naming the first."""
+    """Raise ConfigurationError for a field that a model cannot send with each of its calls."""
     bridge.check_keywords(model_kwargs, "model_kwargs")
     bridge.check_keywords({"extra_body": extra_body})
     if "model" in model_kwargs:
@@ -261,7 +260,7 @@ def check_parameter_names(
 
 
 def _refused_setting(error: ValidationError) -> ConfigurationError | None:
-    """The core's own refusal, which pydantic wraps like any ValueError."""
+    """The core's own ConfigurationError, which pydantic wraps like any ValueError."""
     for fault in error.errors(include_input=False, include_url=False):
         cause = fault.get("ctx", {}).get("error")
         if isinstance(cause, ConfigurationError):

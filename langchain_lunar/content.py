@@ -1,10 +1,9 @@
-"""Content blocks of LangChain's messages → parts of the API's. Pure.
+"""Turns content blocks of LangChain's messages into parts of the API's. Pure.
 
-Understood are LangChain's blocks of v0 (``source_type``) and v1, OpenAI's parts and Anthropic's blocks. What only
-repeats something else of the message (tool calls) or is no input (reasoning) is left out. Blocks that chat completions
-have no place for are left out of an assistant's turn, where they only record what a vendor's server did, and refused
-by name anywhere else. A block that no vendor's history holds goes through as it is, so that a service which knows more
-than this module still gets it.
+Reads LangChain's blocks of v0 (``source_type``) and v1, OpenAI's parts and Anthropic's blocks. Blocks that repeat
+another field of the message (tool calls), or are no input (reasoning), are left out. Blocks of other vendors' APIs,
+which chat completions cannot carry, are left out of an assistant's turn, where they only record what a vendor's server
+did; elsewhere they raise ConfigurationError. An unknown block is sent as it is: the service may know it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Block = Mapping[str, Any]
 Part = dict[str, Any]
 Content = str | list[Part]
 
-# Said again by the message's own ``tool_calls``, or said by the model to itself.
+# These repeat the message's own ``tool_calls``, or are the model's reasoning.
 LEFT_OUT = frozenset(
     {
         "function_call",
@@ -85,10 +84,10 @@ FOREIGN = frozenset(
         "media",
     }
 )
-"""Blocks of other vendors' APIs, which stand in the histories of their classes."""
+"""Types of blocks of other vendors' APIs, as their classes leave them in a history."""
 
 MEDIA = frozenset({"audio", "file", "image", "image_url", "input_audio", "video"})
-"""Sounds and pictures: the API takes none of an assistant's."""
+"""Types of sounds and images. The API takes none in an assistant's message."""
 
 _COUNTED_AS = {
     "audio": "input_audio",
@@ -99,23 +98,23 @@ _COUNTED_AS = {
 
 
 def to_assistant_content(content: str | Sequence[str | Block]) -> Content:
-    """``content`` of an assistant's turn: what it said, without what it made and what a vendor's server did."""
+    """The ``content`` of an assistant's turn: its words, without media and records of a vendor's server."""
     if isinstance(content, str):
         return content
     return to_content([block for block in content if not _is_record(block)])
 
 
 def to_countable_content(content: str | Sequence[str | Block]) -> str | list[str | Block]:
-    """``content`` in which a block that cannot be sent is one of the same kind, to be counted."""
+    """``content`` for counting tokens: a block that cannot be sent is replaced by one of its kind."""
     if isinstance(content, str):
         return content
     return [_countable(block) for block in content]
 
 
 def to_content(content: str | Sequence[str | Block]) -> Content:
-    """``content`` of a message in the form of the API: a string wherever a string says it all.
+    """The ``content`` of a message in the form of the API: a string if that is enough, else a list of parts.
 
-    Raises ConfigurationError for media in a form that the API has no place for; the text names it.
+    Raises ConfigurationError that names a block that the API cannot carry.
     """
     if isinstance(content, str):
         return content
@@ -144,13 +143,13 @@ def to_part(block: str | Block) -> Part | None:
 
 
 def _is_foreign(block: Block) -> bool:
-    """Whether it is another vendor's: by its type or, Bedrock's, by having none."""
+    """Whether a block is another vendor's: by its type, or (Bedrock's) by having none."""
     kind = block.get("type")
     return kind in FOREIGN or (kind is None and isinstance(block.get("image"), Mapping))
 
 
 def _is_record(block: str | Block) -> bool:
-    """Whether an assistant's block is no word of its own."""
+    """Whether an assistant's block is a record of what was made or done, and not words."""
     if isinstance(block, str):
         return False
     value = block.get("value") if block.get("type") == "non_standard" else None
@@ -169,7 +168,7 @@ def _countable(block: str | Block) -> str | Block:
 
 def _text(block: Block) -> Part | None:
     part = {"type": "text", "text": block.get("text") or ""}
-    if "cache_control" in block:  # Anthropic's models read it, and others are told to ignore it
+    if "cache_control" in block:  # Anthropic's models read it, others ignore it
         part["cache_control"] = block["cache_control"]
     return part
 
@@ -222,7 +221,7 @@ def _file(block: Block) -> Part:
 
 
 def _filename(block: Block, mime_type: str) -> str:
-    """Its own name where it has one: some providers refuse a file without."""
+    """The file's own name, if it has one: some providers refuse a file without."""
     for place in (block, block.get("extras"), block.get("metadata")):
         for name in ("filename", "name", "title"):
             if isinstance(place, Mapping) and isinstance(place.get(name), str):
@@ -255,7 +254,7 @@ _KINDS: dict[str, Callable[[Block], Part | None]] = {
 
 
 class _Source:
-    """Where the bytes of a media block are, in whichever of the known forms it says so."""
+    """The bytes of a media block, or where they are, from any of the known forms."""
 
     def __init__(self, block: Block, default_mime_type: str) -> None:
         source = block.get("source")  # Anthropic's
@@ -278,7 +277,7 @@ class _Source:
 
     @property
     def link(self) -> str:
-        """A URL, made of the data itself where there is no other."""
+        """The URL; a data URL if the block holds the data itself."""
         if self.data is not None:
             return f"data:{self.mime_type};base64,{self.data}"
         if self.url:

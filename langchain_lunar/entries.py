@@ -1,4 +1,4 @@
-"""What LangChain tells of a model's run → an Entry for the ledger. Pure."""
+"""Makes a ledger's Entry of what LangChain reports about a model's run. Pure."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from lunar_core.observers import Status
 _ABORTED = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
 
 _Facts = tuple[Mapping[str, Any], Mapping[str, Any]]
-"""What is said of an answer (``response_metadata``), and its tokens under whichever names."""
+"""An answer's ``response_metadata``, and its tokens under any of their names."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A model's run that is under way. ``labels`` has at least its ``run_id``."""
+    """A model's run that has not ended. ``labels`` has at least its ``run_id``."""
 
     endpoint: str
     labels: Mapping[str, object]
     tags: Mapping[str, str]
     metadata: dict[str, Any] = field(default_factory=dict)
-    """What a stream has told so far of its call."""
+    """What a stream has stated about its call so far."""
     tokens: dict[str, Any] = field(default_factory=dict)
 
     def hear(self, chunk: Generation) -> None:
-        """Keep what ``chunk`` tells: not every way to leave a stream has LangChain hand it on at the end."""
+        """Keep what ``chunk`` states: LangChain does not always pass it on when a stream is left."""
         metadata, tokens = _facts_of(chunk)
         self.metadata.update(metadata)
         self.tokens.update(tokens)
 
     def stated_at_start(self, key: str) -> str | None:
-        """What the model said of itself when it was asked: ``ls_model_name``, ``ls_provider``."""
+        """A value that the model stated when the run began: ``ls_model_name``, ``ls_provider``."""
         metadata = self.labels.get("metadata")
         return _text(metadata.get(key)) if isinstance(metadata, Mapping) else None
 
 
 @dataclass(frozen=True)
 class Report:
-    """How a run ended. ``from_cache``: LangChain's cache gave the answer, and says so."""
+    """How a run ended. ``from_cache``: LangChain reports that its cache gave the answer."""
 
     entry: Entry
     from_cache: bool = False
@@ -55,7 +55,7 @@ class Report:
     @classmethod
     def of_answer(cls, run: Run, response: LLMResult) -> Report:
         info, usage = _facts(response)
-        # Core marks a hit by a cost of 0 beside the tokens, and leaves all else as it was.
+        # langchain-core marks a hit by a cost of 0 beside the tokens, and changes nothing else.
         hit = usage.get("total_cost") == 0 and info.get("total_cost_usd") != 0
         return cls(_entry(run, "ok", info, usage), hit)
 
@@ -72,15 +72,15 @@ class Report:
         return cls(replace(_entry(run, "failed", named, usage), attempts=error.attempts))
 
     def repeats(self, first: Entry | None) -> bool:
-        """Whether the call was ``first`` reported by another run, whose answer came out of a cache this time.
+        """Whether a cache gave the answer of ``first`` again: another run reported the same call.
 
-        An observer of the client reports the same call without a run.
+        An observer of the client reports a call without a run.
         """
         run_id = first.labels.get("run_id") if first is not None else None
         return self.from_cache or run_id not in {None, self.entry.labels["run_id"]}
 
     def as_hit(self) -> Entry:
-        """The answer of an earlier call, handed out again for nothing."""
+        """The entry for an answer of an earlier call that a cache gave again, at no cost."""
         return replace(
             self.entry,
             call_id=f"{self.entry.call_id}@{self.entry.labels['run_id']}",
@@ -96,7 +96,7 @@ class Report:
 
 
 def was_sent(error: BaseException) -> bool:
-    """Whether a call that ended with ``error`` reached the service: one that an observer refused did not, say."""
+    """Whether a call that ended with ``error`` reached the service. One that an observer refused did not."""
     return not isinstance(error, LunarError) or bool(error.attempts)
 
 
@@ -118,7 +118,10 @@ def _entry(run: Run, status: Status, info: Mapping[str, Any], usage: Mapping[str
 
 
 def _facts(response: LLMResult | None) -> _Facts:
-    """The metadata and tokens of the first generation that has any. Other vendors may state tokens beside it."""
+    """The metadata and tokens of the first generation that has any.
+
+    Other vendors may state tokens in ``llm_output``.
+    """
     generations = response.generations if response is not None else []
     beside = ((response and response.llm_output) or {}).get("token_usage")
     tokens = beside if isinstance(beside, Mapping) else {}
@@ -139,7 +142,7 @@ def _facts_of(generation: Generation) -> _Facts:
 
 
 def _facts_of_partial(partial: ChatCompletion | Completion) -> _Facts:
-    """What a stream had told when it broke off, before LangChain came to hand it on."""
+    """What a stream stated before it broke off, and which LangChain has not seen."""
     return metadata_of(partial, None), partial.usage.model_dump() if partial.usage else {}
 
 

@@ -1,14 +1,13 @@
-"""Every failure of a call is at once one of ``lunar_core``'s errors and one of langchain-core's ``ModelError`` tree.
+"""Makes every failure of a call an error of ``lunar_core`` and of langchain-core's ``ModelError`` tree at once.
 
-``except lunar_core.RateLimitError`` and ``except langchain_core.exceptions.ModelRateLimitError`` catch the same
-object. It has all that the core's error has (``attempts``, ``partial``, ``retry_after``, ``body``, ``status_code``,
-``request_id``), and ``is_retryable`` says whether asking again may help. None derives from a builtin that
-LangGraph's default policy skips, but for ``ConfigurationError``, which no retry can mend and which stays itself.
+``except lunar_core.RateLimitError`` and ``except langchain_core.exceptions.ModelRateLimitError`` catch the same object.
+It has every attribute of the core's error (``attempts``, ``partial``, ``retry_after``, ``body``, ``status_code``,
+``request_id``), and ``is_retryable`` says whether a retry may help. None derives from a builtin that LangGraph's
+default policy skips. ``ConfigurationError`` stays as it is: no retry can help.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast
@@ -18,6 +17,7 @@ from langchain_core.exceptions import ModelError, OutputParserException
 
 import lunar_core as lunar
 from lunar_core.errors import LunarError
+from lunar_core.wire.upstream import TOO_LONG
 
 _BY_CLASS: tuple[tuple[type[LunarError], type[ModelError]], ...] = (
     (lunar.BadRequestError, langchain.ModelInvalidRequestError),
@@ -33,7 +33,7 @@ _BY_CLASS: tuple[tuple[type[LunarError], type[ModelError]], ...] = (
     (lunar.APIResponseValidationError, langchain.ModelAPIError),
 )
 
-# A status that has no class of its own, or came as an event of a stream.
+# For a status without a class of its own, or one that came in an event of a stream.
 _BY_STATUS: dict[int, type[ModelError]] = {
     401: langchain.ModelAuthenticationError,
     403: langchain.ModelPermissionDeniedError,
@@ -43,26 +43,16 @@ _BY_STATUS: dict[int, type[ModelError]] = {
     429: langchain.ModelRateLimitError,
 }
 
-# As OpenAI, Azure, Anthropic, Mistral, Google, Groq and vLLM put it. A gateway hands their words on under a status of
-# its own; but those above are about something else.
-_TOO_LONG = re.compile(
-    r"context[ _]length[ _]exceeded|maximum context length|context window|prompt is too long"
-    r"|input is too long|input token count|reduce the length of|tokens exceed the configured limit"
-    r"|exceeds? the (?:model'?s? )?(?:maximum )?(?:context|number of tokens|token limit)"
-    r"|too large for model with \d+ maximum context|longer than the model'?s context",
-    re.IGNORECASE,
-)
-
 
 def model_error(error: LunarError) -> LunarError:
-    """``error`` as it is raised from LangChain's methods: the same, and a ``ModelError`` too."""
+    """``error`` as LangChain's methods raise it: the same, and a ``ModelError`` too."""
     if isinstance(error, (lunar.ConfigurationError, ModelError)):
         return error
     kind = _kind(error)
     parsing = (OutputParserException,) if isinstance(error, lunar.OutputTruncatedError) else ()
     twin = _make(error.message, type(error), kind, *parsing)
     vars(twin).update(vars(error))
-    # A gateway may call it 502, and the core asks again then; but the prompt will be as long the next time.
+    # Under a gateway's 502 the core would retry, but the prompt stays too long.
     cast("Any", twin).is_retryable = (
         error.is_retryable and kind is not langchain.ContextOverflowError
     )
@@ -70,10 +60,10 @@ def model_error(error: LunarError) -> LunarError:
 
 
 def lunar_retry_on(error: BaseException) -> bool:
-    """Whether a LangGraph node that failed with ``error`` is worth another run.
+    """Whether to run a LangGraph node again that failed with ``error``: a ``retry_on`` for ``RetryPolicy``.
 
-    A ``ModelError`` says so itself, and for an error of ``lunar_core`` alone the core does; anything else is left to
-    LangGraph's own judgement, where that is installed.
+    A ``ModelError`` of any vendor's class, or an error of Lunar's, says so itself (``is_retryable``). Any other error is
+    left to LangGraph's default policy, if LangGraph is installed.
 
     >>> graph.add_node("ask", ask, retry_policy=RetryPolicy(retry_on=lunar_retry_on))  # doctest: +SKIP
     """
@@ -88,21 +78,23 @@ def lunar_retry_on(error: BaseException) -> bool:
 
 
 def _is_too_long(error: LunarError) -> bool:
-    """Whether the prompt did not fit: as the core has read it of a gateway's 502, or in a provider's own words."""
+    """Whether the prompt was too long for the model: as the core read it in a gateway's 502, or in a provider's words.
+
+    A gateway may pass those words on under a status of its own; but statuses in ``_BY_STATUS`` mean something else.
+    """
     if error.upstream is not None:
         return error.upstream.kind == "context_length"
     is_answer = isinstance(error, (lunar.APIStatusError, lunar.APIStreamError))
     other_status = (error.status_code or 0) not in _BY_STATUS
-    return is_answer and other_status and _TOO_LONG.search(error.message) is not None
+    return is_answer and other_status and TOO_LONG.search(error.message) is not None
 
 
 def _kind(error: LunarError) -> type[ModelError]:
     status = error.status_code or 0
     if _is_too_long(error):
         return langchain.ContextOverflowError
-    if not isinstance(
-        error, lunar.APIStreamError
-    ):  # what came with a 200 goes by the code that it bears
+    # A failure that came under status 200 is classified by the code that it states.
+    if not isinstance(error, lunar.APIStreamError):
         for ours, theirs in _BY_CLASS:
             if isinstance(error, ours):
                 return theirs
@@ -112,14 +104,14 @@ def _kind(error: LunarError) -> type[ModelError]:
         return langchain.ModelInvalidRequestError
     if isinstance(error, lunar.APIStreamError):
         return langchain.ModelAPIError if status else langchain.ModelConnectionError
-    return ModelError  # too large, over budget, redirected: nothing that a provider did
+    return ModelError  # too large, over budget, redirected: no failure of a provider
 
 
 _CLASSES: dict[tuple[type[Exception], ...], type[LunarError]] = {}
 
 
 def _both(ours: type[LunarError], *theirs: type[Exception]) -> type[LunarError]:
-    """The class that is ours and langchain-core's. It bears the name of ours, under which it can be caught."""
+    """The class that is both. It has the name of ours."""
 
     def reduce(self: LunarError) -> tuple[object, ...]:
         return _make, (self.message, ours, *theirs), vars(self)

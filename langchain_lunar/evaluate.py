@@ -66,19 +66,20 @@ def compare_runs(
     seed: int = 0,
     max_concurrency: int = 8,
 ) -> Comparison:
-    """Run each row by the router, by the baseline and by a shuffled control, and judge their answers in pairs.
+    """Answer each row by the router, by the baseline and by a shuffled control, and judge the answers in pairs.
 
-    ``rows``: ``{"inputs": what the chain takes, "outputs": the reference, if there is one}``, as LangSmith's examples.
-    ``routed``: a chain whose model the router chooses. ``with_model(name)``: the same chain with a model by name, for
-    the baseline and the control, which has the router's shares of models in every 16 rows, assigned at random by
-    ``seed``.
+    ``rows``: ``{"inputs": what the chain takes, "outputs": the reference, if any}``, as LangSmith's examples.
+    ``routed``: a chain whose model the router chooses. ``with_model(name)``: the same chain with the model of that
+    name, for the baseline and the control. The control uses each model as often as the router does, in every 16 rows,
+    but assigns them at random by ``seed``.
 
-    ``evaluator``: a function ``(fields, answer) -> mark``, whose fields are ``inputs`` and ``reference``; one of
-    openevals (``inputs=, outputs=, reference_outputs=``); or a StringEvaluator or PairwiseStringEvaluator of
-    ``langchain_classic``, the second of which is asked in both orders. ``budget`` is over the chains' Lunar calls, and
-    over the evaluator's where it asks Lunar: give it ``reserve="worst"``. It ends the comparison where it refuses.
+    ``evaluator``: a function ``(fields, answer) -> mark``, where fields has ``inputs`` and ``reference``; an evaluator
+    of openevals (``inputs=, outputs=, reference_outputs=``); or a StringEvaluator or PairwiseStringEvaluator of
+    ``langchain_classic``. A pairwise one is asked in both orders. ``budget`` counts the Lunar calls of the chains and
+    of the evaluator: give it ``reserve="worst"``. When it refuses a call, the comparison ends there.
 
-    Raises ConfigurationError for what cannot work. A row whose answer or judgment fails is left out, and counted.
+    Raises ConfigurationError for arguments that cannot work. A row whose answer or judgment fails is left out and
+    counted.
     """
     if inspect.iscoroutinefunction(evaluator):
         raise ConfigurationError("evaluator: is async: give it to acompare_runs()")
@@ -110,7 +111,7 @@ async def acompare_runs(
     seed: int = 0,
     max_concurrency: int = 8,
 ) -> Comparison:
-    """The same on a running event loop, with ``max_concurrency`` judgments at once; the evaluator may be async.
+    """The same on a running event loop, with ``max_concurrency`` judgments at once. The evaluator may be async.
 
     >>> async def main(rows, chain, make_chain, judge, budget):
     ...     return await acompare_runs(
@@ -137,8 +138,8 @@ async def acompare_runs(
 def langsmith_examples(comparison: Comparison) -> list[dict[str, Any]]:
     """The pairs for ``langsmith.Client().create_examples(dataset_name=…, examples=…)``.
 
-    The inputs are the row's, the reference is its own; the answers, their models and costs and the results are in the
-    metadata. As JSON lines they are written by ``comparison.write_jsonl(path)``.
+    Each example has the row's inputs and reference. The answers, their models, costs and results are in its metadata.
+    ``comparison.write_jsonl(path)`` writes the same as JSON lines.
     """
     # LangSmith renamed the field.
     name = "reference_outputs" if "reference_outputs" in ExampleCreate.model_fields else "outputs"
@@ -161,14 +162,14 @@ def langsmith_examples(comparison: Comparison) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Inputs for a chain to run, and who notes what each costs."""
+    """Inputs for a chain to run, each with a config whose handler records the cost."""
 
     chain: Chain
     inputs: list[Any]
     configs: list[RunnableConfig]
 
     def run(self) -> list[Any]:
-        """Outputs, or the errors in their places."""
+        """The outputs, with an error in place of an output that failed."""
         return self.chain.batch(self.inputs, self.configs, return_exceptions=True)
 
     async def arun(self) -> list[Any]:
@@ -180,9 +181,9 @@ Steps = Generator[_Batch | Judging, Any, None]
 
 
 class _Comparing:
-    """Which chains are to run and what is to be judged, step by step; and what came of it. It does no I/O itself.
+    """The steps of a comparison (chains to run, answers to judge) and its results. Does no I/O itself.
 
-    ``steps()`` yields each step and is sent its result, so that sync and async code go the same way.
+    ``steps()`` yields each step and is sent its result, so that sync and async code share them.
     """
 
     def __init__(
@@ -214,7 +215,7 @@ class _Comparing:
 
     @staticmethod
     def next_step(steps: Steps, result: Any) -> _Batch | Judging | None:
-        """What is to be done next, once ``result`` came of the step before; None at the end."""
+        """Send ``result``, that of the last step, and return the next step; None at the end."""
         try:
             return steps.send(result)
         except StopIteration:
@@ -229,7 +230,7 @@ class _Comparing:
                 break
 
     def _answer(self, numbers: Sequence[int]) -> Generator[_Batch, Any, dict[int, Answers]]:
-        """Of each row that was answered whole: the baseline, the choice and the control."""
+        """For each row that was answered three times: the answers of baseline, choice and control."""
         choices = yield from self._run(self._routed, numbers)
         baselines = yield from self._run(self._with_model(self._baseline), list(choices))
         models = shuffled([answer.model for answer in choices.values()], self._seed)
@@ -238,7 +239,7 @@ class _Comparing:
         for (number, choice), model in zip(choices.items(), models, strict=True):
             if number not in baselines:
                 continue
-            # Where the control is the choice's model or the baseline's, it is the same answer.
+            # If the control's model is the choice's or the baseline's, their answer is used.
             for answer in (choice, baselines[number]):
                 if answer.model == model:
                     controls[number] = answer
@@ -253,7 +254,7 @@ class _Comparing:
         }
 
     def _judge_rows(self, rows: Mapping[int, Answers]) -> Generator[Judging, Any, None]:
-        """Pairs of the rows whose answers could be judged."""
+        """Judge the answers of ``rows``, and keep a pair for each row that could be judged."""
         contests = {
             (number, answer.model): (self._prompts[number], answer.text, baseline.text)
             for number, (baseline, choice, control) in rows.items()
@@ -268,7 +269,9 @@ class _Comparing:
             failure = next(
                 (item for item in (result, control_result) if isinstance(item, Exception)), None
             )
-            if failure is not None:  # an evaluator's; the answers are paid for
+            if (
+                failure is not None
+            ):  # the evaluator failed: this row is left out, the others are kept
                 self._failures[number] = f"{type(failure).__name__}: {failure}"
                 continue
             prompt = self._prompts[number]
@@ -288,7 +291,7 @@ class _Comparing:
     def _run(
         self, chain: Chain, numbers: Sequence[int]
     ) -> Generator[_Batch, Any, dict[int, PairedAnswer]]:
-        """The answers by the number of their row. What fails is counted, what a budget refuses is missing."""
+        """The answers, by the number of their row. A failure is counted; a call that a budget refused is missing."""
         handlers = [LunarCostCallbackHandler() for _ in numbers]
         outputs = yield _Batch(
             chain,
@@ -328,7 +331,7 @@ class _Comparing:
         )
 
     def comparison(self) -> Comparison:
-        """What it has come to."""
+        """The result so far."""
         return Comparison(
             pairs=tuple(self._pairs),
             judge=self._judge.name,
@@ -357,7 +360,7 @@ def _prompts_of(rows: Iterable[object]) -> list[Prompt]:
 
 
 def _only_value(value: Any) -> Any:
-    """Of ``{"answer": "Paris"}``, the Paris; anything else as it is."""
+    """The value of a dict with one key, such as ``{"answer": "Paris"}``; anything else as it is."""
     return next(iter(value.values())) if isinstance(value, Mapping) and len(value) == 1 else value
 
 

@@ -44,7 +44,7 @@ class MarkingEvaluator:
 
 @dataclass(frozen=True)
 class PairwiseEvaluator:
-    """A PairwiseStringEvaluator of ``langchain_classic``, asked in both orders: only what it says in both counts."""
+    """A PairwiseStringEvaluator of ``langchain_classic``, asked in both orders. If it disagrees with itself: a tie."""
 
     name: str
     evaluator: Any
@@ -72,7 +72,7 @@ class PairwiseEvaluator:
 
 @dataclass(frozen=True)
 class Judging:
-    """Contests to be judged. What is wrong with one stands in the place of its result."""
+    """Pairs of answers to judge. An exception stands in place of the result of one that failed."""
 
     judge: MarkingEvaluator | PairwiseEvaluator
     contests: list[Contest]
@@ -103,7 +103,7 @@ class Judging:
 
 
 def find_evaluator(evaluator: Any) -> MarkingEvaluator | PairwiseEvaluator:  # of three packages
-    """What judges by ``evaluator``, by its form. Raises ConfigurationError where it has none that is known."""
+    """Wrap ``evaluator`` according to its form. Raises ConfigurationError for an unknown form."""
     name = getattr(evaluator, "__name__", None) or type(evaluator).__name__
     if hasattr(evaluator, "evaluate_string_pairs"):
         return PairwiseEvaluator(name, evaluator)

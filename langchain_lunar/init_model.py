@@ -1,4 +1,4 @@
-"""``init_lunar_model``: a model by its name, where ``init_chat_model`` would stand."""
+"""``init_lunar_model``: makes a model by its name, as LangChain's ``init_chat_model`` does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lunar_core.wire.api_requests import ROUTER
 
 
 def init_lunar_model(model: str = ROUTER, **settings: Any) -> ChatLunar:
-    """The chat model of a name, such as ``"router"``, ``"gpt-4o-mini"`` or ``"openai/gpt-4o-mini"``.
+    """Make the chat model of a name, such as ``"router"``, ``"gpt-4o-mini"`` or ``"openai/gpt-4o-mini"``.
 
-    LangChain's own ``init_chat_model`` knows a fixed list of providers and cannot be told of another, so this stands
-    in its place: the same ``"lunar:gpt-4o-mini"`` is understood, settings are those of ChatLunar, and the model can
-    be given wherever LangChain takes a model object (``create_agent(model=init_lunar_model("router"))``). To choose
-    the model at run time, make its fields configurable::
+    LangChain's ``init_chat_model`` has a fixed list of providers, so this function takes its place. It also takes
+    ``"lunar:gpt-4o-mini"``; ``settings`` are those of ChatLunar. Give the model wherever LangChain takes a model object
+    (``create_agent(model=init_lunar_model("router"))``). To choose the model at run time, make its fields
+    configurable::
 
         llm = init_lunar_model("router").configurable_fields(model=ConfigurableField("model"))
         llm.invoke("Say hello", config={"configurable": {"model": "gpt-4o"}})

@@ -1,7 +1,7 @@
-"""What ``ChatLunar`` and ``LunarLLM`` are made with, for type checkers: every field, and the other names of some.
+"""The keywords of ``ChatLunar`` and ``LunarLLM`` for type checkers: every field, and the alternative names of some.
 
-At run time pydantic takes the keywords from the fields, and ``migration`` the other names. A test holds the three
-together.
+At run time pydantic takes the keywords from the fields, and ``migration`` the alternative names. A test compares the
+three.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lunar_core.routing import Sticky
 
 
 class CommonKeywords(TypedDict, total=False):
-    """Of both models."""
+    """The keywords of both models."""
 
     model: str
     api_key: Secret
@@ -63,7 +63,7 @@ class CommonKeywords(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     custom_get_token_ids: Callable[[str], list[int]] | None
 
-    # The other names
+    # Alternative names
     api_base: str | None
     extra_headers: Mapping[str, str] | None
     headers: Mapping[str, str] | None
@@ -78,7 +78,7 @@ class CommonKeywords(TypedDict, total=False):
 
 
 class ChatKeywords(CommonKeywords, total=False):
-    """Of ``ChatLunar``."""
+    """The keywords of ``ChatLunar``."""
 
     models: Sequence[str] | None
     cost_weight: bridge.CostWeight | None

@@ -40,21 +40,21 @@ _SENT = (
     "provider",
     "extra_body",
 )
-"""Fields that are sent under their own name, when they have a value."""
+"""Fields that are sent under their own name if they are set."""
 
 _THREADS = 32
-"""Requests at once in a sync ``generate`` of many prompts."""
+"""How many requests a sync ``generate`` of many prompts makes at once."""
 
 _OF_RUNS = ("metadata", "run_id", "run_name", "tags")
-"""Keywords of ``generate`` that are for LangChain."""
+"""Keywords of ``generate`` that are LangChain's."""
 
 
 class LunarLLM(LunarConnection, BaseLLM):
-    """Text completions on Lunar, each with its cost in ``generation_info``.
+    """Text completions by Lunar, each with its cost in ``generation_info``.
 
-    One request per prompt: several at once in ``batch``, ``abatch`` and ``generate``. Raises the errors of
-    ``lunar_core``, each of which is a ``langchain_core`` ModelError too. The router chooses chat models
-    alone: for it see ``ChatLunar`` and ``LunarRouterChain``.
+    Makes one request per prompt, several at once in ``batch``, ``abatch`` and ``generate``. Raises the errors of
+    ``lunar_core``, each of which is a ``langchain_core`` ModelError too. The router chooses only among chat models: see
+    ``ChatLunar`` and ``LunarRouterChain``.
 
     https://api.pureai-api.com, POST /v1/completions
 
@@ -84,7 +84,7 @@ class LunarLLM(LunarConnection, BaseLLM):
     user: str | None = None
     """The end user, for the provider's abuse checks."""
     provider: str | None = None
-    """Who shall serve the model, when it isn't said by ``provider/model``."""
+    """The provider that must serve the model, unless ``model`` names it (``provider/model``)."""
     stream_usage: bool = True
     """Whether streams ask for their usage and cost."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -92,7 +92,7 @@ class LunarLLM(LunarConnection, BaseLLM):
     extra_body: dict[str, Any] | None = None
     """Merged into every request as it is."""
 
-    if TYPE_CHECKING:  # pydantic's own has no other names of fields
+    if TYPE_CHECKING:  # pydantic's own signature lacks the alternative names of fields
 
         def __init__(self, **keywords: Unpack[CommonKeywords]) -> None: ...
 
@@ -214,7 +214,7 @@ class LunarLLM(LunarConnection, BaseLLM):
         except LunarError as error:
             raise model_error(error) from None
 
-    # BaseLLM's cache knows an answer by the model's own settings: those of a call become a copy's own.
+    # BaseLLM's cache finds an answer by the model's settings: so a copy of the model gets the settings of the call.
 
     def generate(
         self,
@@ -247,7 +247,7 @@ class LunarLLM(LunarConnection, BaseLLM):
             return stop
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
-    # BaseLLM would make one run of a batch, which fails as a whole and forgets what its other answers cost.
+    # BaseLLM would make one run of a batch, which fails as a whole and loses the cost of its other answers.
 
     def batch(
         self,
@@ -303,13 +303,13 @@ class LunarLLM(LunarConnection, BaseLLM):
         if stop is not None:
             params["stop"] = stop
         if not params.get("stop"):
-            params.pop("stop", None)  # an empty list says nothing, and services refuse it
+            params.pop("stop", None)  # services refuse an empty list
         return {**params, "prompt": prompt}
 
-    # What LangChain asks of a model ------------------------------------------------------------
+    # LangChain's interface of a model ----------------------------------------------------------
 
     def get_num_tokens(self, text: str) -> int:
-        """About how many tokens ``text`` takes; exactly, where ``custom_get_token_ids`` is set. Works offline."""
+        """Estimate the tokens of ``text``; exact if ``custom_get_token_ids`` is set. Works offline."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
         return tokens.in_text(text)
@@ -320,7 +320,7 @@ class LunarLLM(LunarConnection, BaseLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What tells two models apart, for caches and traces: no key, and no address."""
+        """The settings that identify the model for caches and traces: without key and address."""
         named = {name: getattr(self, name) for name in _SENT}
         fields = {name: value for name, value in named.items() if value is not None}
         return {"model": self.model, **fields, **self.model_kwargs}
@@ -328,15 +328,14 @@ class LunarLLM(LunarConnection, BaseLLM):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "lunar"
-        if (
-            self.cost_tags
-        ):  # beside LangSmith's own, for handlers: runs know nothing else of the model
+        # For cost handlers, which see nothing of the model but these.
+        if self.cost_tags:
             cast("dict[str, Any]", params)[COST_TAGS] = dict(self.cost_tags)
         return params
 
 
 def _result(answers: Sequence[Completion]) -> LLMResult:
-    """One list of generations for each prompt; ``llm_output`` has the sums over all of them."""
+    """One list of generations for each prompt. ``llm_output`` has the sums over all of them."""
     output: dict[str, Any] = {
         "token_usage": added_up(token_usage(answer.usage) for answer in answers),
         "model_name": answers[0].model,
@@ -349,7 +348,7 @@ def _result(answers: Sequence[Completion]) -> LLMResult:
 
 
 def _generations(answer: Completion) -> list[Generation]:
-    """The generations of a call. Of several choices the first carries usage and cost, which are the call's."""
+    """The generations of a call. With several choices, only the first has usage and cost: they are the call's."""
     return [
         Generation(text=choice.text, generation_info=_info(answer, choice, spent=not number))
         for number, choice in enumerate(answer.choices)
@@ -357,7 +356,7 @@ def _generations(answer: Completion) -> list[Generation]:
 
 
 def _info(answer: Completion, choice: TextChoice | None, *, spent: bool = True) -> dict[str, Any]:
-    """Everything known of an answer but its text. LangChain has no place of its own for its tokens."""
+    """Everything known of an answer but its text, tokens included: LangChain has no field for an LLM's tokens."""
     info = metadata_of(answer, choice.finish_reason if choice is not None else None, spent=spent)
     tokens = token_usage(answer.usage) if spent else None
     if tokens:
@@ -368,9 +367,9 @@ def _info(answer: Completion, choice: TextChoice | None, *, spent: bool = True) 
 
 
 def _text_chunk(chunk: Mapping[str, Any], named: Mapping[str, Any]) -> GenerationChunk | None:
-    """The text that a chunk brings, or None. A stream has one text: that of the first choice.
+    """The chunk for the text of the first choice, or None if there is none.
 
-    ``named``: what the first of them says of the call, so that it is known of streams which are left early.
+    ``named``: metadata for the first chunk of the stream, so that a stream that is left early has it.
     """
     texts = [choice.get("text") for choice in chunk["choices"] if not choice.get("index")]
     text = texts[0] if texts else None
@@ -380,7 +379,7 @@ def _text_chunk(chunk: Mapping[str, Any], named: Mapping[str, Any]) -> Generatio
 
 
 def _last(answer: Completion, named: Mapping[str, Any]) -> GenerationChunk:
-    """The end of a stream: no text, but all else that is known of it, once. LangChain adds chunks up."""
+    """The last chunk of a stream: no text, but all metadata, once. LangChain adds chunks up."""
     info = _info(answer, answer.choices[0] if answer.choices else None)
     if not named:
         del info["call_id"]

@@ -1,4 +1,4 @@
-"""LangChain's messages → the API's. Pure."""
+"""Turns LangChain's messages into the API's. Pure."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from lunar_core.wire.replay import (
 ReplayReasoning = Literal["tools", "never", "always"]
 
 CALL_EXTRAS = "tool_call_extras"
-"""Where ``additional_kwargs`` keep what a provider put on a message's tool calls beside the known fields, by id."""
+"""The key of ``additional_kwargs`` with the unknown fields of the message's tool calls, by id."""
 
 REASONING_NAME = "reasoning_field"
-"""Where ``response_metadata`` say by which name a message's reasoning came, if not by the usual one."""
+"""The key of ``response_metadata`` with the name by which the reasoning came, if not ``reasoning_content``."""
 
 CUSTOM_ARGUMENT = "__arg1"
-"""The one argument under which LangChain gives a tool its free text."""
+"""The one argument in which LangChain gives a tool its free text."""
 
 
 def to_wire(
@@ -49,10 +49,10 @@ def to_wire(
     model: str | None = None,
     replay_reasoning: ReplayReasoning = "tools",
 ) -> list[Part]:
-    """A conversation as ``messages`` of the API. Raises ConfigurationError, with its place, for what it cannot carry.
+    """A conversation as ``messages`` of the API. Raises ConfigurationError that names the message that it cannot carry.
 
-    ``model`` is who reads it: what another model has signed is left out then. ``replay_reasoning``: whether
-    assistant turns go with their reasoning; "tools": those of the tool loop that is being answered.
+    ``model``: the model that will read it; fields that another model has signed are left out. ``replay_reasoning``:
+    which assistant turns include their reasoning; "tools": those of the tool loop that is being answered.
     """
     loop_start = find_open_tool_loop([_role_of(message) for message in messages])
     unsendable = {call["id"] or "" for call in _invalid_calls(messages) if not _can_be_sent(call)}
@@ -74,7 +74,7 @@ def to_wire(
 
 
 def to_countable(messages: Sequence[BaseMessage]) -> list[Part]:
-    """The same, only to be counted: media that could not be sent in their form take part too."""
+    """The same for counting tokens: media that cannot be sent are counted too."""
     countable = [
         message.model_copy(update={"content": to_countable_content(message.content)})
         for message in messages
@@ -83,7 +83,10 @@ def to_countable(messages: Sequence[BaseMessage]) -> list[Part]:
 
 
 def _turns(message: BaseMessage, place: str) -> Iterator[Part]:
-    """Mostly one turn; a user message in Anthropic's style may carry results of tools, which are turns here."""
+    """The turns of one message: mostly one.
+
+    A user message in Anthropic's style may hold results of tools, each a turn.
+    """
     if isinstance(message, AIMessage):
         yield _assistant(message, place)
     elif isinstance(message, ToolMessage):
@@ -155,7 +158,9 @@ def _assistant(message: AIMessage, place: str) -> Part:
         if _can_be_sent(call)
     ]
     if calls:
-        turn["tool_calls"] = calls  # beside "" at least: the service was seen to refuse null
+        turn["tool_calls"] = (
+            calls  # content stays "" and not null, which the service was seen to refuse
+        )
     for name in ("function_call", "refusal"):
         if message.additional_kwargs.get(name):
             turn[name] = message.additional_kwargs[name]
@@ -180,7 +185,7 @@ def _function_call(call_id: str | None, name: str | None, arguments: str | None)
 
 
 def _anthropic_calls(content: str | Sequence[str | Mapping[str, Any]]) -> list[ToolCall]:
-    """The calls of a message that another vendor's class, or a hand, has written without ``tool_calls``."""
+    """The tool calls of a message that has them only among its content blocks."""
     return [
         tool_call(name=block["name"], args=block.get("input") or {}, id=block.get("id"))
         for block in content
@@ -195,11 +200,11 @@ def _invalid_calls(messages: Sequence[BaseMessage]) -> Iterator[Mapping[str, Any
 
 
 def _can_be_sent(call: Mapping[str, Any]) -> bool:
-    """Without an id or a name it is no call to any service, and its result answers none."""
+    """Whether an invalid call has an id and a name. Without them no service takes it, or its result."""
     return bool(call["id"] and call["name"])
 
 
-# What the model signed -------------------------------------------------------------------------
+# Fields that the model signed ------------------------------------------------------------------
 
 
 def _extras_of(message: AIMessage) -> Mapping[str, Any]:
@@ -208,13 +213,13 @@ def _extras_of(message: AIMessage) -> Mapping[str, Any]:
 
 
 def _is_for_writer(message: AIMessage, model: str | None) -> bool:
-    """Whether the model that wrote ``message`` reads it now. Of an unknown writer nobody can tell: it passes."""
+    """Whether ``model`` wrote ``message``. True if either is unknown."""
     writer = writer_of(message)
     return model is None or writer is None or is_same_model(writer, model)
 
 
 def _signed(message: AIMessage, turn: Part, *, has_reasoning: bool) -> Part:
-    """``turn`` with all that its writer wants to see again."""
+    """``turn`` with the fields that its writer wants to see again."""
     fields = message.additional_kwargs
     signed = {name: fields[name] for name in SIGNED_FIELDS if fields.get(name)}
     name = message.response_metadata.get(REASONING_NAME, REASONING_FIELD)

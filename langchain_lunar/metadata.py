@@ -1,4 +1,4 @@
-"""What is known of an answer beside its words → where LangChain, its callbacks and its tracers look for it. Pure."""
+"""Puts the facts of an answer where LangChain, its callbacks and its tracers look for them. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def metadata_of(
     decision: RoutingDecision | None = None,
     spent: bool = True,
 ) -> dict[str, Any]:
-    """Everything known of an answer but its tokens and its text.
+    """The ``response_metadata`` of an answer: everything known of it but its tokens and its text.
 
-    ``decision``: the decision that was made before it was asked for. ``spent``: with what it cost and how long it took.
+    ``decision``: the routing decision, if an earlier request made it. ``spent``: include cost and times.
     """
     routing = answer.routing if isinstance(answer, ChatCompletion) else None
     return with_extra(
@@ -42,13 +42,13 @@ def metadata_of(
 
 
 def with_extra(metadata: Mapping[str, Any], extra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``metadata``, and what the service says beyond the contract (``system_fingerprint``, ``citations``, …)."""
+    """``metadata``, and the undocumented fields of the answer (``system_fingerprint``, ``citations``, …)."""
     beyond = {name: value for name, value in (extra or {}).items() if value is not None}
     return {**beyond, **metadata}
 
 
 def read_decision(route: object) -> RoutingDecision | None:
-    """What a dict says of a decision, or None if it says nothing of the kind."""
+    """The decision that a dict holds; None if it holds none."""
     if not isinstance(route, dict):
         return None
     try:
@@ -61,10 +61,11 @@ def read_decision(route: object) -> RoutingDecision | None:
 
 
 def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes to callbacks and tracers beside the message.
+    """The ``generation_info`` for callbacks and tracers.
 
-    Core's tracers take ``lc_gateway_metadata`` for the run's own: model and provider there override those that were
-    asked for, so that LangSmith prices the model which answered. Core keeps the key off the public message.
+    langchain-core's tracers take ``lc_gateway_metadata`` for the run's own: model and provider there replace the
+    requested ones, so that LangSmith prices the model that answered. langchain-core keeps the key off the public
+    message.
     """
     names = {
         "model": "model_name",
@@ -82,11 +83,11 @@ def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 UNLIKELY = -9999.0
-"""What OpenAI writes for a token that is too unlikely to have a number."""
+"""The number that OpenAI writes for the log of a probability of 0."""
 
 
 def finite_logprobs(logprobs: Any) -> Any:
-    """Log probabilities that JSON can carry: some upstreams write -Infinity, which databases and browsers refuse."""
+    """Log probabilities without -Infinity, which some upstreams write and databases and browsers refuse."""
     if isinstance(logprobs, float):
         return logprobs if math.isfinite(logprobs) else UNLIKELY
     if isinstance(logprobs, Mapping):
@@ -98,13 +99,13 @@ def finite_logprobs(logprobs: Any) -> Any:
 
 
 def token_usage(usage: Usage | None) -> dict[str, int]:
-    """Tokens by the names of the API, as far as they were stated."""
+    """Tokens under the API's names, as far as the service stated them."""
     names = ("prompt_tokens", "completion_tokens", "total_tokens")
     return {name: count for name in names if (count := getattr(usage, name, None)) is not None}
 
 
 def added_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Tokens of several answers together."""
+    """The sums of the tokens of several answers."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
@@ -112,9 +113,9 @@ def added_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata | None:
-    """Tokens as LangChain counts them: whole numbers alone, and None where the service counted none.
+    """Tokens in LangChain's form: whole numbers only. None if the service stated none.
 
-    ``cost``: also the USD, for LangSmith. langchain-core's own usage callback cannot add floats up.
+    ``cost``: add the USD, for LangSmith. langchain-core's own usage callback cannot add floats up.
     """
     if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
         return None
@@ -135,7 +136,7 @@ def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata 
 
 
 _CACHE_READ = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens")
-"""How Anthropic, DeepSeek and Kimi name the tokens that they had in their cache."""
+"""The names that Anthropic, DeepSeek and Kimi use for tokens read from their cache."""
 
 
 def _input_details(usage: Usage) -> InputTokenDetails:

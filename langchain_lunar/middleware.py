@@ -8,9 +8,8 @@ try:
     from langchain_lunar.budget import LunarBudgetMiddleware, LunarBudgetState
     from langchain_lunar.router.middleware import LunarRoutingMiddleware, LunarRoutingState
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[
-        0
-    ] != "langchain_core":  # what else may be missing is told where it is needed
+    package = (error.name or "").partition(".")[0]
+    if package != "langchain_core":  # the module that needs another one says so itself
         raise
     raise ModuleNotFoundError(
         f"langchain_lunar.middleware needs langchain and langgraph: {install_command('agents')}",

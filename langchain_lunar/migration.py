@@ -1,4 +1,4 @@
-"""Names of other packages' models, so that swapping the class is all that a migration takes."""
+"""The names of other packages' settings, so that a migration only has to replace the class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OTHER_NAMES = _BOTH | {
     "openrouter_api_key": "api_key",
     "stream": "streaming",
 }
-"""What others call it → the field that it is here."""
+"""Another package's name for a field: the field here."""
 
 _PARAMETERS = _BOTH | {"headers": "extra_headers"}
 """The same for the keywords of a single call."""
@@ -57,7 +57,7 @@ _PASSED_ON = frozenset(
         "web_search_options",
     }
 )
-"""What OpenAI's endpoints know and no field here is made for: sent as it is, as if given in ``model_kwargs``."""
+"""Parameters of OpenAI's endpoints without a field here. They are sent as if given in ``model_kwargs``."""
 
 _WITHOUT_MEANING = frozenset(
     {
@@ -99,16 +99,19 @@ _WITHOUT_MEANING = frozenset(
         "use_responses_api",
     }
 )
-"""Settings of the services and clients of OpenAI, OpenRouter and the vendor, and of chat models when it is none."""
+"""Settings of other services and clients that mean nothing for Lunar; on LunarLLM also those of chat models."""
 
 _CALLER = 6
-"""Frames from here to whoever made the model: two of ours, pydantic's and langchain-core's ``__init__``, ours."""
+"""Frames from here to the caller that makes the model.
+
+Two of ours, the ``__init__`` of pydantic and of langchain-core, and ours.
+"""
 
 
 def as_fields(keywords: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
     """The keywords of a constructor under the names of ``fields``.
 
-    What no model of Lunar's can use is dropped, what nobody knows goes to ``model_kwargs``; both with a warning.
+    A setting that means nothing for Lunar is dropped, an unknown one goes to ``model_kwargs``; both with a warning.
     """
     values: dict[str, Any] = {}
     parameters: dict[str, Any] = {}
@@ -117,9 +120,7 @@ def as_fields(keywords: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> d
         name = key if key in fields else as_field(key)
         if name in fields:
             values[name] = value
-        elif key in _WITHOUT_MEANING or key.endswith(
-            "_api_key"
-        ):  # another service's key is no parameter
+        elif key in _WITHOUT_MEANING or key.endswith("_api_key"):  # of another service
             if value is not None:
                 warnings.warn(f"{key} has no meaning for Lunar: dropped", stacklevel=_CALLER)
         else:
@@ -133,7 +134,7 @@ def as_fields(keywords: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> d
             "so that it is sent with every request as it is",
             stacklevel=_CALLER,
         )
-    # Of tags, names and values are the ledger's, and a list is LangChain's.
+    # ``tags`` as a dict are the ledger's, as a list LangChain's.
     if isinstance(values.get("tags"), Mapping):
         values["cost_tags"] = values.pop("tags")
     return _with_parameters(values, parameters, has_streaming="streaming" in fields)
@@ -142,7 +143,7 @@ def as_fields(keywords: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> d
 def _with_parameters(
     values: dict[str, Any], parameters: Mapping[str, Any], *, has_streaming: bool
 ) -> dict[str, Any]:
-    """``values`` with ``parameters`` among its ``model_kwargs``. How an answer comes is no parameter of it."""
+    """``values`` with ``parameters`` in its ``model_kwargs``. ``stream`` becomes the field ``streaming``."""
     kwargs = {**(values.get("model_kwargs") or {}), **parameters}
     stream = kwargs.pop("stream", None)
     if stream is not None and has_streaming:
@@ -158,10 +159,10 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 
 def as_parameter(name: str) -> str:
-    """The keyword of a single call under the name that the core knows."""
+    """The core's name for the keyword of a single call."""
     return _PARAMETERS.get(name, name)
 
 
 def as_field(name: str) -> str:
-    """The field behind another name of it."""
+    """The field that has this alternative name."""
     return OTHER_NAMES.get(name, name)

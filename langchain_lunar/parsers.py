@@ -1,7 +1,7 @@
-"""What reads structured output: as it grows while it streams, and strictly once it has ended.
+"""Parses structured output: leniently while it streams, strictly when it has ended.
 
-langchain-core's own parsers mend JSON that is cut off. That is right for an answer under way, and wrong for one that
-has ended: a list of two that was to be ten must not look complete.
+langchain-core's own parsers mend JSON that is cut off. That is right while an answer streams, and wrong when it has
+ended: a list of two that should have ten must not look complete.
 """
 
 from __future__ import annotations
@@ -39,36 +39,37 @@ _FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|\Z)", re.DOTALL)
 
 
 class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
-    """One of langchain-core's parsers, which is asked for the end of an answer only when that is whole.
+    """One of langchain-core's parsers, which gets a finished answer only if that is complete.
 
-    Raises OutputTruncatedError, which is an OutputParserException too, for output that the token limit cut off;
-    ToolChoiceIgnoredError for an answer without the call that was forced; OutputParserException for what does not fit.
+    Raises OutputTruncatedError (also an OutputParserException) for output that the token limit cut off,
+    ToolChoiceIgnoredError for an answer without the forced tool call, OutputParserException for output that does not
+    fit.
     """
 
     parser: SkipValidation[BaseOutputParser[Any]]
     is_tool_call: bool
     """Whether the output is the arguments of a forced tool call; else it is the text of the answer."""
     is_prompted: bool = False
-    """Whether the prompt has asked for the form; else a keyword has, which services may ignore."""
+    """Whether the prompt asks for the form; else a keyword does, which services may ignore."""
     token_limit: int | None = None
-    """The ``max_tokens`` of the model, for the words of errors."""
+    """The ``max_tokens`` of the model, for error messages."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """The output of an answer; with ``partial``, as far as it has come."""
+        """Parse the output of an answer; with ``partial``, the part that has come."""
         if not partial:
             self._check(result[0])
             return self.parser.parse_result(result)
         try:
             return self.parser.parse_result(result, partial=True)
         except OutputParserException:
-            return None  # not yet: of a call that begins, even the name may be to come
+            return None  # too early: at the beginning of a call, even its name may be missing
 
     def parse(self, text: str) -> Any:
-        """The output in ``text``."""
+        """Parse the output in ``text``."""
         return self.parse_result([Generation(text=text)])
 
     def get_format_instructions(self) -> str:
-        """What a prompt may say of the form, in langchain-core's words."""
+        """The description of the form for a prompt, in langchain-core's words."""
         return self.parser.get_format_instructions()
 
     @property
@@ -88,17 +89,16 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         self._parse_end(chunks)
 
     def _parse_end(self, chunks: list[str | BaseMessage]) -> None:
-        """Judge an answer that has streamed, now that it is over."""
+        """Parse a streamed answer strictly, now that it has ended."""
         messages = [chunk for chunk in chunks if isinstance(chunk, AIMessage)]
         if messages:
             first, *rest = messages
-            message = (
-                cast("AIMessage", first.__add__(rest)) if rest else first
-            )  # chunks take a list
+            # Chunks can add a list, which langchain-core does not type.
+            message = cast("AIMessage", first.__add__(rest)) if rest else first
             self.parse_result([ChatGeneration(message=message)])
 
     def _check(self, generation: Generation) -> None:
-        """Raise for an output that did not come whole, or not at all. Refusals are the other parser's to raise."""
+        """Raise for incomplete or missing output. A refusal is left to the wrapped parser."""
         message = generation.message if isinstance(generation, ChatGeneration) else None
         finish_reason = message.response_metadata.get("finish_reason") if message else None
         if isinstance(message, AIMessage) and is_refused(message):
@@ -119,7 +119,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
 def make_parser(
     schema: Schema | None, method: str, token_limit: int | None
 ) -> StructuredOutputParser:
-    """What reads the answer: objects of a pydantic class, else dicts."""
+    """The parser for answers in the form of ``schema``: objects of a pydantic class, else dicts."""
     is_tool_call = method == "function_calling" and schema is not None
     return StructuredOutputParser(
         parser=_core_parser(schema, is_tool_call=is_tool_call),
@@ -147,7 +147,7 @@ def parse_json(
     *,
     is_prompted: bool = False,
 ) -> object:
-    """The JSON value that an answer's text is, in a fence or not. Strict: nothing is mended."""
+    """Parse an answer's text, in a code fence or not, as JSON. Strict: nothing is mended."""
     fenced = _FENCED.search(text)
     try:
         return bridge.parse_output(
@@ -168,7 +168,7 @@ def parse_json(
 def parse_into(
     schema: Schema, message: AIMessage, answer: ChatCompletion, token_limit: int | None
 ) -> object:
-    """The answer's text as an object of ``schema``; None for a refusal, and where there is no text."""
+    """Parse the answer's text into an object of ``schema``. None for a refusal, or without text."""
     text = message.text
     if is_refused(message) or not text:
         return None
@@ -182,7 +182,7 @@ def parse_into(
 
 
 def check_forced_call(message: AIMessage, tool_choice: object, answer: ChatCompletion) -> None:
-    """Raise ToolChoiceIgnoredError for an answer without the call that was forced, unless it was cut off or refused."""
+    """Raise ToolChoiceIgnoredError if the forced tool call is missing, unless the answer was cut off or refused."""
     is_forced = tool_choice == "required" or (
         isinstance(tool_choice, Mapping) and tool_choice.get("type") == "function"
     )
@@ -194,7 +194,7 @@ def check_forced_call(message: AIMessage, tool_choice: object, answer: ChatCompl
 
 
 def is_refused(message: AIMessage) -> bool:
-    """Whether the model declined to answer."""
+    """Whether the model refused to answer."""
     return bool(message.additional_kwargs.get("refusal"))
 
 
@@ -242,7 +242,7 @@ def _with_call(error: LunarError, answer: ChatCompletion, message: AIMessage) ->
 
 
 def _answer_of(message: AIMessage) -> ChatCompletion:
-    """What a message says of the answer that it was made of."""
+    """Rebuild the core's answer from a message."""
     metadata, tokens = message.response_metadata, message.usage_metadata
     usage: dict[str, Any] = {
         name: metadata[name] for name in Usage.model_fields.keys() & metadata.keys()

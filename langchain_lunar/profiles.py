@@ -1,7 +1,7 @@
-"""What a model can take and give, as LangChain's agents and middleware ask: ``ChatLunar(...).profile``.
+"""The capabilities of models, as LangChain's agents and middleware ask for them: ``ChatLunar(...).profile``.
 
-From the makers' public documentation, for the models of ``GET /v1/router/profiles`` and common others. A claim that
-would be wrong for some version of a model is left out: absent means unknown.
+From the makers' public documentation, for the models of ``GET /v1/router/profiles`` and common others. A claim that is
+wrong for some version of a model is left out: absent means unknown.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ _PROFILES: dict[str, dict[str, Any]] = {
 
 
 KEYS = frozenset({"name", "max_input_tokens"}).union(*_PROFILES.values())
-"""Every key that a profile of this table has."""
+"""Every key that a profile of this table can have."""
 
 
 def profile_of(model: str, candidates: Sequence[str] | None = None) -> ModelProfile | None:
-    """The profile of ``model``, by its plain name, as ``provider/model``, or with a version; None if unknown.
+    """The profile of ``model``, by its plain name, as ``provider/model``, or with a version. None if unknown.
 
-    Of "router": what all of its ``candidates`` can do, since any of them may answer.
+    For "router": what all ``candidates`` can do, since any of them may answer.
     """
     if model == ROUTER:
         profiles = [_profile(name) for name in candidates or ROUTED]
@@ -99,7 +99,7 @@ def _profile(model: str) -> dict[str, Any] | None:
 
 
 def _common(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What holds for both: what both can do, within the narrower bounds."""
+    """The claims that hold for both: what both can do, and the lower limits."""
     return {
         key: min(one[key], other[key]) if key != "name" else ROUTER for key in one if key in other
     }

@@ -1,4 +1,4 @@
-"""``lunar_progress()``: how far a batch is, and what it costs."""
+"""``lunar_progress()``: shows how far a batch is, and what it costs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lunar_core.cost.progress import Progress
 
 
 class _CallCounter(BaseCallbackHandler):
-    """Counts the models' runs that end. Not the outermost ones: a sequence's batch ends them all together."""
+    """Counts the models' runs that end. Not the outermost runs: a sequence's batch ends those all at once."""
 
     run_inline = True
 
@@ -25,26 +25,26 @@ class _CallCounter(BaseCallbackHandler):
         self._progress = progress
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """One more has answered."""
+        """Count a call that was answered."""
         self._progress.advance()
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """One more has failed."""
+        """Count a call that failed."""
         self._progress.advance(has_failed=True)
 
 
 _COUNTER: ContextVar[_CallCounter | None] = ContextVar("lunar_progress", default=None)
-# Once per process: each hook would be asked by every run from then on.
+# Once per process: every later run evaluates each hook.
 register_configure_hook(_COUNTER, inheritable=True)
 
 
 @contextmanager
 def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> Iterator[Progress]:
-    """Show how far the calls in this block are: how many are done, what they cost, what they will, how long it takes.
+    """Show the progress of the model calls in this block: how many are done, their cost, the projected cost and time.
 
-    ``total``: how many calls of models there will be: of a chain with one model, as many as the batch has inputs;
-    without it nothing is projected. ``file``: else stderr. On a terminal it is a line that changes, elsewhere a line
-    every 30 seconds and one at the end. Where an answer came without its cost, the total is said to be unknown. Raises
+    ``total``: the number of model calls to come; for a chain with one model, the number of inputs. Without it nothing
+    is projected. ``file``: default stderr. A terminal shows one line that changes; other files get a line every 30
+    seconds and one at the end. If an answer came without its cost, the total is shown as unknown. Raises
     ConfigurationError for a total that is no count.
 
     >>> with lunar_progress(total=len(inputs)) as progress:

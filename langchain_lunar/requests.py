@@ -1,4 +1,4 @@
-"""From a ChatLunar's fields and a call's keywords to what is sent, and from the answer to what LangChain gets. Pure."""
+"""Makes a request of a ChatLunar's fields and a call's keywords, and LangChain's result of the answer. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SENT_FIELDS = (
     "cost_weight",
     "extra_body",
 )
-"""Fields that are sent, each under its own name, where they have a value."""
+"""Fields that are sent under their own name if they are set."""
 
 _LOCAL = frozenset(
     {
@@ -61,11 +61,11 @@ _LOCAL = frozenset(
         "structured_output_format",
     }
 )
-"""Keywords of a call that are for LangChain or for this class, and never sent."""
+"""Keywords of a call that are for LangChain or ChatLunar, and are not sent."""
 
 
 class ChatFields(Protocol):
-    """A ChatLunar, as its requests know it: these fields, and those of ``SENT_FIELDS``."""
+    """The fields of a ChatLunar that its requests use, beside those of ``SENT_FIELDS``."""
 
     model: str
     model_kwargs: dict[str, Any]
@@ -79,22 +79,25 @@ class ChatFields(Protocol):
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One call: the keywords of the core's ``create``, and what is to be made of its answer."""
+    """One call: the keywords of the core's ``create``, and how its answer is converted."""
 
     params: dict[str, Any]
     own_names: Mapping[str, str] = field(default_factory=dict)
-    """The names of tools that are sent under another, which fits the API, by that other."""
+    """The original name of each tool that is sent under another name, by that name."""
     decision: RoutingDecision | None = None
-    """The routing decision that was made before."""
+    """The routing decision, if an earlier request made it."""
     schema: Schema | None = None
-    """What the answer is to be parsed into, for ``additional_kwargs["parsed"]``."""
+    """The class for ``additional_kwargs["parsed"]``, if the answer is to be parsed."""
     has_parser: bool = False
-    """Whether a parser comes behind, which judges what it gets."""
+    """Whether a parser follows, which checks the answer itself."""
     langsmith_cost: bool = False
     output_version: str | None = None
 
     def to_result(self, answer: ChatCompletion) -> ChatResult:
-        """LangChain's result. Raises OutputTruncatedError or ToolChoiceIgnoredError for what must not pass for one."""
+        """LangChain's result.
+
+        Raises OutputTruncatedError or ToolChoiceIgnoredError for an answer that fails ``check``.
+        """
         result = to_result(
             answer,
             decision=self.decision,
@@ -108,12 +111,12 @@ class ChatRequest:
 
     @property
     def is_checked(self) -> bool:
-        """Whether there is anything to judge."""
+        """Whether ``check`` has anything to check."""
         forces_call = "tool_choice" in self.params
         return not self.has_parser and (forces_call or self.schema is not None)
 
     def check_stream(self, answer: ChatCompletion | None) -> dict[str, Any]:
-        """The same as ``check`` for the answer that a stream amounted to. None: there is nothing to judge."""
+        """``check`` for the answer of a stream. None: there is nothing to check."""
         if answer is None:
             return {}
         choice = min(answer.choices, key=lambda choice: choice.index)
@@ -121,11 +124,11 @@ class ChatRequest:
         return self.check(message, answer)
 
     def converter(self, call_id: str) -> ChunkConverter:
-        """What makes LangChain's chunks of the stream of this call."""
+        """The converter for the stream of this call."""
         return ChunkConverter(call_id, self.output_version, self.decision, own_names=self.own_names)
 
     def check(self, message: AIMessage, answer: ChatCompletion) -> dict[str, Any]:
-        """Judge a finished message. Returns what its ``additional_kwargs`` get: ``parsed``, if that was asked for."""
+        """Check a finished message. Returns fields for its ``additional_kwargs``: ``parsed``, if a class was given."""
         if not self.is_checked:
             return {}
         check_forced_call(message, self.params.get("tool_choice"), answer)
@@ -143,7 +146,10 @@ def make_request(
     *,
     stream: bool,
 ) -> ChatRequest:
-    """The request of one call. Keywords win over the model's fields. Raises ConfigurationError for what cannot work."""
+    """Make the request of one call. Keywords override the model's fields.
+
+    Raises ConfigurationError naming the wrong one.
+    """
     bridge.check_keywords(keywords)
     params = _params(model, stop, keywords)
     if params["model"] == ROUTER:
@@ -187,7 +193,7 @@ def _params(
         params["stop"] = stop
     for name in ("stop", "tools"):
         if not params.get(name, True):
-            del params[name]  # an empty list says nothing, and services refuse it
+            del params[name]  # services refuse an empty list
     if "tools" not in params:
         for name in ("tool_choice", "parallel_tool_calls"):
             params.pop(name, None)  # refused without tools
@@ -195,7 +201,7 @@ def _params(
 
 
 def _with_instructions(turns: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """``turns`` with ``text`` in the system's voice, in the one turn of it that every provider takes."""
+    """``turns`` with ``text`` in the system message: one message, since not every provider takes two."""
     first = turns[0] if turns else {}
     if first.get("role") == "system" and isinstance(first.get("content"), str):
         return [{**first, "content": f"{first['content']}\n\n{text}"}, *turns[1:]]
@@ -203,7 +209,7 @@ def _with_instructions(turns: list[dict[str, Any]], text: str) -> list[dict[str,
 
 
 def _take_schema(params: dict[str, Any], keywords: Mapping[str, Any]) -> Schema | None:
-    """The class that ``response_format`` is, which is sent as its schema."""
+    """The class given as ``response_format``, whose JSON schema is sent."""
     schema = params.get("response_format")
     if not is_schema_class(schema):
         parsed_as: Schema | None = keywords.get(PARSED_AS)
@@ -216,7 +222,7 @@ def _take_schema(params: dict[str, Any], keywords: Mapping[str, Any]) -> Schema 
 
 
 def _fit_tool_names(params: dict[str, Any]) -> dict[str, str]:
-    """Have every name of a tool in ``params`` fit the API. Returns the own name of each that was changed."""
+    """Change names of tools in ``params`` that the API refuses. Returns the original name of each changed one."""
     holders = [*_functions(params.get("tools")), *_functions([params.get("tool_choice")])]
     holders += [
         function for turn in params["messages"] for function in _functions(turn.get("tool_calls"))
@@ -240,7 +246,7 @@ def _functions(values: Any) -> list[Mapping[str, Any]]:
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """Tools, calls or a choice with other names for their functions. What came in is left as it is."""
+    """A copy of tools, calls or a choice with new names of functions."""
     if isinstance(value, (list, tuple)):
         return [_renamed(item, names) for item in value]
     if not isinstance(value, Mapping):

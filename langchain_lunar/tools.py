@@ -1,11 +1,11 @@
-"""Tools and structured output: what is bound to a model for them."""
+"""Keywords that give a model tools or structured output."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args
 
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
@@ -33,19 +33,19 @@ from lunar_core.wire.tool_names import fit_name
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 Schema = dict[str, Any] | type
 Method = Literal["function_calling", "json_schema", "json_mode", "prompt"]
-METHODS = ("function_calling", "json_schema", "json_mode", "prompt")
+METHODS = get_args(Method)
 
 SHOWN_FORMAT = "ls_structured_output_format"
-"""The keyword of a call by which LangSmith shows which form was asked for."""
+"""The keyword of a call that tells LangSmith which form was requested."""
 SCHEMA_PROMPT = "lunar_schema_prompt"
-"""The keyword of a call by which a schema is asked for in words."""
+"""The keyword of a call with the text that asks for a schema in the prompt."""
 HAS_PARSER = "lunar_has_parser"
-"""The keyword of a call whose answer a parser judges. (langchain-core keeps ``SHOWN_FORMAT`` to itself.)"""
+"""The keyword of a call whose answer a parser checks. (langchain-core does not pass ``SHOWN_FORMAT`` on.)"""
 PARSED_AS = "lunar_parsed_as"
-"""The keyword of a call by which ``response_format`` is known to be that of a class."""
+"""The keyword of a call with the class whose schema ``response_format`` is."""
 
 UNNAMED = "Answer"
-"""What a JSON schema without a ``title`` is called: providers want a name."""
+"""The name for a JSON schema without a ``title``: providers require one."""
 
 _INSTRUCTIONS = """Answer with one JSON object and nothing else: no prose, no code fence. It must fit this JSON schema:
 {schema}"""
@@ -58,7 +58,10 @@ def tool_keywords(
     strict: bool | None = None,
     parallel_tool_calls: bool | None = None,
 ) -> dict[str, Any]:
-    """``tools`` and ``tool_choice`` in the form of the API. Raises ConfigurationError for a choice of no such tool."""
+    """``tools`` and ``tool_choice`` in the form of the API.
+
+    Raises ConfigurationError for a choice that is no tool's name.
+    """
     described = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
     names = [tool["function"]["name"] for tool in described if "function" in tool]
     return without_none(
@@ -69,14 +72,14 @@ def tool_keywords(
 
 
 def without_none(**keywords: Any) -> dict[str, Any]:
-    """The keywords that have a value."""
+    """The keywords that are not None."""
     return {name: value for name, value in keywords.items() if value is not None}
 
 
 def structured_keywords(
     schema: Schema | None, method: str, *, strict: bool | None, tools: Sequence[Tool] | None
 ) -> dict[str, Any]:
-    """What makes a model answer in the form of ``schema``, and lets LangSmith show that it was asked to."""
+    """The keywords that make a model answer in the form of ``schema``, and show that form to LangSmith."""
     if method not in METHODS:
         raise ConfigurationError(f"method: expected one of {', '.join(METHODS)}, not {method!r}")
     if method == "json_mode":
@@ -104,7 +107,7 @@ def structured_keywords(
 
 
 def response_format(schema: Schema, *, strict: bool | None) -> dict[str, Any]:
-    """``response_format`` for a pydantic class, a TypedDict, a JSON schema, or one that is ready made."""
+    """``response_format`` for a pydantic class, a TypedDict, a JSON schema, or a finished ``response_format``."""
     if isinstance(schema, dict) and schema.get("type") == "json_schema":
         return schema
     if isinstance(schema, dict) and {"name", "schema"} <= schema.keys():
@@ -119,7 +122,7 @@ def response_format(schema: Schema, *, strict: bool | None) -> dict[str, Any]:
 
 
 def named_schema(schema: Schema) -> Schema:
-    """``schema`` with a name, which langchain-core wants and a plain JSON schema may do without."""
+    """``schema`` with a name, which langchain-core requires and a plain JSON schema may lack."""
     is_unnamed = isinstance(schema, dict) and not schema.keys() & {"title", "name", "function"}
     return {"title": UNNAMED, **schema} if isinstance(schema, dict) and is_unnamed else schema
 
@@ -131,7 +134,7 @@ def tool_name(schema: Schema) -> str:
 
 
 def schema_prompt(schema: Schema) -> str:
-    """What asks for ``schema`` in words."""
+    """The instructions that ask for ``schema`` in a prompt."""
     described = response_format(schema, strict=None)["json_schema"]
     text = json.dumps(described.get("schema", described), ensure_ascii=False)
     return _INSTRUCTIONS.format(schema=text)
@@ -143,7 +146,7 @@ def is_schema_class(value: object) -> TypeGuard[type]:
 
 
 def _described(schema: Schema) -> Schema:
-    """``schema`` in a form that langchain-core can show: it doesn't know ready-made response formats."""
+    """``schema`` in a form that langchain-core can show: it does not know a finished ``response_format``."""
     ready = schema.get("json_schema", schema) if isinstance(schema, dict) else schema
     if isinstance(ready, dict) and {"name", "schema"} <= ready.keys():
         return {"title": ready["name"], **ready["schema"]}
@@ -153,13 +156,13 @@ def _described(schema: Schema) -> Schema:
 def with_parser(
     model: Runnable[Any, AIMessage], parser: BaseOutputParser[Any], *, include_raw: bool
 ) -> Runnable[Any, dict[str, Any] | BaseModel]:
-    """``model``, its answers parsed; with ``include_raw`` beside the message itself, or the error of parsing."""
+    """``model`` with its answers parsed. ``include_raw``: return the message and the parsing error too."""
     if not include_raw:
         return model | parser
     parsed = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    # Streamed piece by piece, it would have begun before parsing fails, and what has begun has no fallback.
+    # Not streamed: output that has begun before parsing fails could not fall back.
     at_once = RunnableLambda(parsed.invoke, parsed.ainvoke, name="parse")
     return RunnableMap(raw=model) | at_once.with_fallbacks([failed], exception_key="parsing_error")

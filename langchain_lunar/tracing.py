@@ -1,7 +1,7 @@
-"""The model that answered, and the bill, on the spans that tracers keep for a model's run: each in its own words.
+"""Puts the model that answered and its cost on the span that a tracer keeps for the run, in the tracer's own terms.
 
-What LangChain tells handlers at the end of a run has no place for a cost, and at the end of a stream none for the
-model. So each tracer is told here, just before the end. Nothing of theirs is imported: its handler tells a tracer.
+LangChain's end-of-run callback has no place for a cost, and for a stream none for the model. So each tracer is updated
+here, just before the end. No tracer is imported: it is recognised by the module of its handler.
 """
 
 from __future__ import annotations
@@ -35,44 +35,42 @@ class Run:
     handlers: Sequence[BaseCallbackHandler]
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
-        """Tell every tracer what is known of the answer: ``response_metadata``, with costs in USD."""
+        """Pass the answer's ``response_metadata`` (costs in USD) to every tracer."""
         for handler in self.handlers:
             describe = _describe_function(type(handler).__module__)
             if describe is not None:
-                # Of another version it may have changed: an answer that was paid for must not be lost for it.
+                # Another version may differ: an answer that was paid for must not be lost for that.
                 with suppress(Exception):
                     describe(handler, self.run_id, metadata)
 
     def find_span(self) -> object | None:
-        """The span of OpenTelemetry that a tracer keeps for this run."""
+        """The OpenTelemetry span that a tracer keeps for this run, or None."""
         for handler in self.handlers:
             module = type(handler).__module__
             for prefix, find in _SPANS.items():
                 if module.startswith(prefix):
-                    with suppress(
-                        Exception
-                    ):  # as above; and it knows no run that it was not told of
+                    with suppress(Exception):  # as above; or it does not know the run
                         return find(handler, self.run_id)
         return None
 
 
 def describe_run(run_manager: BaseRunManager | None, metadata: Mapping[str, Any]) -> None:
-    """Tell the tracers of a run of the answer that it got."""
+    """Pass the answer's metadata to the tracers of a run."""
     if run_manager is not None:
         Run(run_manager.run_id, run_manager.handlers).describe(metadata)
 
 
 def within_run(run_manager: BaseRunManager | None) -> AbstractContextManager[None]:
-    """A block whose calls are those of a run: observers of the client can find the span that a tracer keeps for it."""
-    if run_manager is None:  # a stream has none; its block is around it
+    """A context for the call of a run: observers of the client can find the span that a tracer keeps for it."""
+    if run_manager is None:  # a stream has none: ``stream`` opens the context
         return nullcontext()
     return within_span(Run(run_manager.run_id, run_manager.handlers).find_span)
 
 
 def name_run(config: RunnableConfig | None, own_callbacks: Callbacks) -> tuple[RunnableConfig, Run]:
-    """``config`` with an id for the run that is to come, and who will listen to it.
+    """``config`` with an id for the run to come, and that run with its handlers.
 
-    LangChain tells a model that streams nothing of its run. ``own_callbacks``: those of the model itself.
+    LangChain gives a model that streams no run manager. ``own_callbacks``: those of the model itself.
     """
     config = ensure_config(config)
     run_id = config.get("run_id") or uuid4()
@@ -85,7 +83,7 @@ def _describe_function(module: str) -> Describe | None:
 
 
 def _costs(metadata: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
-    """The costs that were stated, under a tracer's names for ``total``, ``input`` and ``output``."""
+    """The stated costs under a tracer's names for ``total``, ``input`` and ``output``."""
     stated = {name: metadata.get(f"{part}_cost_usd") for part, name in names.items()}
     return {name: cost for name, cost in stated.items() if cost is not None}
 
@@ -132,4 +130,4 @@ _SPANS: dict[str, Callable[[Any, UUID], object]] = {
     "openinference.": compat.find_openinference_span,
     "opentelemetry.instrumentation.langchain": compat.find_openllmetry_span,
 }
-"""By where a tracer's handler is defined. LangSmith reads what LangChain itself tells."""
+"""By the module of a tracer's handler. LangSmith reads what LangChain itself reports."""

@@ -1,4 +1,4 @@
-"""Routing in LangChain: the chain, what chooses for it, and the same for agents (``middleware``)."""
+"""Routing in LangChain: the chain, the chooser behind it, and the middleware for agents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["LunarRouterChain"]
 
 
 def __getattr__(name: str) -> object:
-    """The chain at its first use: chat models look into this folder too, and the chain is made of one."""
+    """Import the chain at its first use: it imports chat models, which import from this folder."""
     if name != "LunarRouterChain":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from langchain_lunar.router.chain import LunarRouterChain

@@ -1,4 +1,4 @@
-"""``LunarRouterChain``: Lunar chooses the model, prompt by prompt, and each answer says which and why."""
+"""``LunarRouterChain``: Lunar chooses the model for each prompt, and each answer says which and why."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ from lunar_core.wire.api_requests import ROUTER
 
 
 class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
-    """Ask whichever model Lunar's router deems best for the prompt.
+    """Ask the model that Lunar's router chooses for each prompt.
 
-    ``llm``: a ChatLunar with settings of your own, asked as the model "router"; else one is made from the
-    keywords, which are ChatLunar's (``temperature``, ``api_key``, ``base_url``, …), and the environment.
-    ``models``: whom to choose from, two at least, else all; not together with ``llm``, which has its own.
-    ``cost_weight``: from 0.0, which ignores cost; times USD per 1,000 tokens it is added to a model's expected error.
-    ``lunar_core.BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price.
+    ``llm``: a ChatLunar with your settings; it is asked as the model "router". Without it, one is made of the keywords,
+    which are ChatLunar's (``temperature``, ``api_key``, ``base_url``, …), and the environment. ``models``: the models
+    to choose from, at least two; default all. Not together with ``llm``, which has its own. ``cost_weight``: 0.0
+    ignores cost; the weight times USD per 1,000 tokens is added to a model's expected error. ``lunar_core.BREAK_TIES``
+    picks the cheapest of equals, 20 to 100 trade quality for price.
 
-    ``candidates``: Lunar decides, your own model objects execute. A mapping of Lunar's ids, two at least, to chat
+    ``candidates``: Lunar decides, and your own models answer. A mapping of Lunar's model ids, at least two, to chat
     models of any vendor, or to ``"provider:model"`` strings for LangChain's ``init_chat_model``.
 
-    ``on_routing_error="fallback"``: when the router fails, ask ``default_model`` (else the first of the models)
+    ``on_routing_error="fallback"``: if the router fails, ``default_model`` (default: the first of the models) is asked
     instead. The answer then has ``response_metadata["routing_error"]``.
 
-    The decision is in ``response_metadata["routing"]``, in what callbacks get at the end of the model's run and of
-    the chain's, and in the custom event ``lunar_routing``; the chain's settings are in the runs' metadata. Raises
-    the errors of ``lunar_core``, each of which is a ``langchain_core`` ModelError too.
+    The decision is in ``response_metadata["routing"]``, in the callbacks at the end of the model's run and the chain's,
+    and in the custom event ``lunar_routing``. The chain's settings are in the runs' metadata. Raises the errors of
+    ``lunar_core``, each of which is a ``langchain_core`` ModelError too.
 
     >>> chain = LunarRouterChain(models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = chain.invoke("Write a haiku about the sea")
@@ -67,17 +67,17 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     """
 
     router: ChatLunar
-    """``llm``, by the name under which copies and ``load`` hand on what was made here."""
+    """``llm``, under the name by which copies and ``load`` pass it on."""
     models: list[str] | None = None
-    """Whom to choose from."""
+    """The models to choose from."""
     cost_weight: bridge.CostWeight | None = None
-    """From 0.0, which ignores cost; the higher, the cheaper the choice. Or a function that returns it."""
+    """0.0 ignores cost; the higher, the cheaper the choice. Or a function that returns the number."""
     candidates: dict[str, Any] | None = None
-    """Model objects that answer in Lunar's place, by Lunar's ids."""
+    """Your own models, which answer in place of Lunar's, by Lunar's ids."""
     on_routing_error: Literal["raise", "fallback"] = "raise"
-    """Whether ``default_model`` is asked when the router fails."""
+    """What happens if the router fails: raise its error, or ask ``default_model``."""
     default_model: str | None = None
-    """The model that is asked then; the first of the models by default."""
+    """The model to ask if the router fails; default: the first of the models."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
@@ -117,12 +117,12 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
 
     @property
     def llm(self) -> ChatLunar:
-        """The model that is asked: the one that was given, or the one that was made of the settings."""
+        """The model that is asked: the one that was given, or the one made of the settings."""
         return self.router
 
     @property
     def chooser(self) -> RouteChooser:
-        """What chooses by the settings as they are now."""
+        """The chooser for the current settings."""
         return RouteChooser(
             llm=self.router,
             models=self.models,
@@ -196,7 +196,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         )
 
     def _configured(self, config: RunnableConfig | None) -> RunnableConfig:
-        """``config`` with the chain's settings in the metadata, where traces and handlers find them."""
+        """``config`` with the chain's settings in its metadata, for traces and handlers."""
         config = ensure_config(config)
         metadata = {**self.chooser.settings_metadata(), **(config.get("metadata") or {})}
         return {**config, "metadata": metadata}
@@ -338,9 +338,9 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The chain, whose models may call ``tools``. Keywords as for ``ChatLunar.bind_tools``.
+        """Return the chain with ``tools`` for its models. Keywords as for ``ChatLunar.bind_tools``.
 
-        POST /v1/router knows no tools: the decision is asked for first then, in a request of its own.
+        POST /v1/router takes no tools: the decision is then a request of its own, before the answer's.
         """
         how = without_none(
             tool_choice=tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls
@@ -358,10 +358,10 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """The chain, whose answers are objects of ``schema``. Keywords as for ``ChatLunar.with_structured_output``.
+        """Return the chain with answers as objects of ``schema``. Keywords as for ``ChatLunar.with_structured_output``.
 
-        ``method``: each candidate's own default, unless it is given. The decision is told to callbacks, and is on the
-        raw message with ``include_raw=True``.
+        ``method``: default, each candidate's own. The decision goes to callbacks and, with ``include_raw=True``, is on
+        the raw message.
         """
         if self.candidates is not None:
             how = without_none(method=method, strict=strict, include_raw=include_raw)
@@ -381,7 +381,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         candidates = {model_id: change(candidate(model_id)) for model_id in self.candidates or ()}
         return type(self)(**{**self.__dict__, "candidates": candidates})
 
-    # What LangChain asks of a Runnable ---------------------------------------------------------
+    # LangChain's interface of a Runnable -------------------------------------------------------
 
     @property
     def InputType(self) -> Any:  # noqa: N802  # LangChain's name
@@ -394,22 +394,22 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         return self.router.OutputType
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """As in langchain-core; what was dumped may then be loaded with ``allowed_objects="all"`` too."""
+        """As in langchain-core. The dump may then be loaded with ``allowed_objects="all"`` too."""
         allow_loading(type(self))
         return without_functions_in(super().to_json())
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Yes, as far as the candidates are."""
+        """True, if the candidates are serializable."""
         return True
 
     @classmethod
     def get_lc_namespace(cls) -> list[str]:
-        """Where it is imported from, in dumps: not the file, which may move."""
+        """The import path in dumps. Not the file, which may move."""
         return ["langchain_lunar", "router"]
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Everything but the candidates that were made from strings: they are made again."""
+        """The state without candidates that were made of strings: they are made again."""
         state = super().__getstate__()
         private = {**(state["__pydantic_private__"] or {}), "_candidate_models": {}}
         return {**state, "__pydantic_private__": private}

@@ -1,4 +1,4 @@
-"""``RouteChooser``: which model answers a prompt, and which one if routing fails."""
+"""``RouteChooser``: chooses the model that answers a prompt, and another one if routing fails."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _COMMON_FAILURES = (
     ConfigurationError,
     PermissionDeniedError,
 )
-"""Failures that would befall any other model as well."""
+"""Failures that any other model would meet as well."""
 
 
 @dataclass(frozen=True)
 class RouteChooser:
-    """Chooses who answers, by the settings of a router chain. It makes no run of its own: the chain does.
+    """Chooses the model that answers, by the settings of a router chain. Starts no run: the chain does.
 
-    ``candidate_models``: the candidates that were named by strings, each from its first use on.
+    ``candidate_models``: the models of candidates that are strings, each made at its first use.
     """
 
     llm: ChatLunar
@@ -79,13 +79,13 @@ class RouteChooser:
             self._default()
 
     def choice_settings(self) -> dict[str, Any]:
-        """What the choice is made by, as far as it is set here: ``models``, ``cost_weight``."""
+        """The settings of the choice that are set here: ``models``, ``cost_weight``."""
         models = self.models if self.candidates is None else list(self.candidates)
         settings = {"models": models, "cost_weight": self.cost_weight}
         return {name: value for name, value in settings.items() if value is not None}
 
     def settings_metadata(self) -> dict[str, Any]:
-        """The settings, under the names that they have in the metadata of runs: ``lunar_models``, and so on."""
+        """The settings under their names in the metadata of runs: ``lunar_models``, and so on."""
         settings = {
             "models": self.llm.models,
             "cost_weight": self.llm.cost_weight,
@@ -97,7 +97,7 @@ class RouteChooser:
         return {f"lunar_{name}": value for name, value in plain.items() if value is not None}
 
     def candidate(self, model_id: str) -> Model:
-        """The model of a candidate. Raises ConfigurationError for one that there is not, or that is no model."""
+        """The model of a candidate. Raises ConfigurationError if there is no such candidate, or if it is no model."""
         candidate = (self.candidates or {}).get(model_id)
         if isinstance(candidate, Runnable):
             return candidate
@@ -114,7 +114,7 @@ class RouteChooser:
     # Asking the router, sync and async -----------------------------------------------------------
 
     def decide(self, input_: LanguageModelInput, keywords: Mapping[str, Any]) -> RoutingDecision:
-        """Lunar's decision. Nothing is generated. ``keywords``: those of the call win over the settings."""
+        """Ask for Lunar's decision. Nothing is generated. ``keywords`` of the call override the settings."""
         params = self._decide_params(input_, keywords)
         try:
             return self.llm.clients.sync.router.decide(**params)
@@ -124,7 +124,7 @@ class RouteChooser:
     async def adecide(
         self, input_: LanguageModelInput, keywords: Mapping[str, Any]
     ) -> RoutingDecision:
-        """Lunar's decision. Nothing is generated. ``keywords``: those of the call win over the settings."""
+        """Ask for Lunar's decision. Nothing is generated. ``keywords`` of the call override the settings."""
         params = self._decide_params(input_, keywords)
         try:
             return await self.llm.clients.asynchronous.router.decide(**params)
@@ -134,7 +134,7 @@ class RouteChooser:
     def choose(
         self, input_: LanguageModelInput, config: RunnableConfig, keywords: Mapping[str, Any]
     ) -> Route:
-        """Who is asked, by Lunar's decision, or instead of it where that failed. The callbacks of ``config`` hear."""
+        """The route by Lunar's decision, or the default route if that fails. Notifies the callbacks of ``config``."""
         try:
             route = self._route_of(self.decide(input_, keywords), keywords)
         except LunarError as error:
@@ -147,7 +147,7 @@ class RouteChooser:
     async def achoose(
         self, input_: LanguageModelInput, config: RunnableConfig, keywords: Mapping[str, Any]
     ) -> Route:
-        """Who is asked, by Lunar's decision, or instead of it where that failed. The callbacks of ``config`` hear."""
+        """The route by Lunar's decision, or the default route if that fails. Notifies the callbacks of ``config``."""
         try:
             route = self._route_of(await self.adecide(input_, keywords), keywords)
         except LunarError as error:
@@ -160,34 +160,34 @@ class RouteChooser:
     def route(
         self, input_: LanguageModelInput, config: RunnableConfig, keywords: Mapping[str, Any]
     ) -> Route:
-        """Who is asked: at once, where no decision has to come first."""
+        """The route for a prompt. The decision is requested only if it has to come before the answer."""
         route = self._route_without_decision(input_, keywords)
         return route or self.choose(input_, config, keywords)
 
     async def aroute(
         self, input_: LanguageModelInput, config: RunnableConfig, keywords: Mapping[str, Any]
     ) -> Route:
-        """Who is asked: at once, where no decision has to come first."""
+        """The route for a prompt. The decision is requested only if it has to come before the answer."""
         route = self._route_without_decision(input_, keywords)
         return route or await self.achoose(input_, config, keywords)
 
-    # Who answers -------------------------------------------------------------------------------
+    # Routes ------------------------------------------------------------------------------------
 
     def may_replace(self, error: LunarError, route: Route | None = None) -> bool:
-        """Whether another model is to be asked. A model that was chosen before and then failed was no routing."""
+        """Whether to ask another model. Not if a model that was already chosen fails: that is no routing error."""
         is_routing_error = route is None or route.is_undecided
         is_mended = self.on_routing_error == "fallback" and not isinstance(error, _COMMON_FAILURES)
         return is_routing_error and is_mended
 
     def route_after(self, error: LunarError, keywords: Mapping[str, Any]) -> Route:
-        """Who is asked when routing failed."""
+        """The route to the default model, after routing failed with ``error``."""
         metadata = {"routing_error": f"{type(error).__name__}: {error}"}
         return self.route_to(self._default(), keywords, metadata)
 
     def route_to(
         self, model_id: str, keywords: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> Route:
-        """The route to one model. ``metadata``: what its answer shall say of it."""
+        """The route to one model. ``metadata``: what is added to its answer's metadata."""
         if self.candidates is None:
             decision = {DECISION: metadata["routing"]} if "routing" in metadata else {}
             return Route(self.llm, {**keywords, **decision, "model": model_id}, model_id, metadata)
@@ -212,7 +212,7 @@ class RouteChooser:
     def _route_without_decision(
         self, input_: LanguageModelInput, keywords: Mapping[str, Any]
     ) -> Route | None:
-        """Who is asked at once. None if that has to be decided first: candidates don't decide as they answer."""
+        """The route that needs no decision before; None if one is needed. Candidates cannot decide as they answer."""
         if self.candidates is None:
             params = {"model": ROUTER, **self.choice_settings(), **keywords}
             return Route(self.llm, params, is_undecided=params["model"] == ROUTER)
@@ -237,7 +237,7 @@ class RouteChooser:
         return self.route_to(model_id, keywords, {"routing": bridge.routing_dict(decision)})
 
     def _default(self) -> str:
-        """The model to ask when routing fails."""
+        """The model to ask if routing fails."""
         models = self.choice_settings().get("models") or self.llm.models or [None]
         default = self.default_model or models[0]
         if default is None:

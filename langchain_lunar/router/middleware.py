@@ -38,19 +38,19 @@ except ImportError as error:
 
 
 class LunarRoutingState(AgentState[Any]):
-    """The agent's state, and the decision of the run as plain JSON, which every checkpointer can keep."""
+    """The agent's state, with the decision of the run as plain JSON, which every checkpointer can store."""
 
     lunar_routing: NotRequired[Annotated[dict[str, Any], OmitFromSchema(input=True, output=False)]]
 
 
 class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
-    """Let Lunar choose the model of ``create_agent``. Tools, structured output and streaming stay as they are.
+    """Let Lunar choose the model of ``create_agent``. Tools, structured output and streaming work as before.
 
-    ``per="call"``: before each call of the model, by the conversation so far. ``per="run"``: once, by the messages
-    that the agent is given; the decision is then in the agent's state, under ``lunar_routing``. The other settings
-    are those of ``LunarRouterChain``, or a chain of yours: with its ``candidates``, Lunar chooses among your own
-    model objects of any vendor; without them, the agent's ChatLunar (else the chain's own) is asked by the name
-    that was chosen. Answers say how they came about, as the chain's do: ``response_metadata["routing"]``.
+    ``per="call"``: choose before each call of the model, by the conversation so far. ``per="run"``: choose once, by the
+    messages that the agent is given; the decision is then in the agent's state, under ``lunar_routing``. The other
+    settings are those of ``LunarRouterChain``, or a chain of yours. With its ``candidates``, Lunar chooses among your
+    own models of any vendor. Without, the agent's ChatLunar (else the chain's own) is asked for the chosen model.
+    Answers have the decision in ``response_metadata["routing"]``.
 
     >>> agent = create_agent(
     ...     ChatLunar(model="router"),
@@ -86,7 +86,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
     def before_agent(
         self, state: LunarRoutingState, runtime: Runtime[Any]
     ) -> dict[str, Any] | None:
-        """Decide for the whole run, if that is what is asked for."""
+        """Decide for the whole run, with ``per="run"``."""
         if self.per == "call":
             return None
         return {"lunar_routing": self._choose(state["messages"])}
@@ -94,7 +94,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
     async def abefore_agent(
         self, state: LunarRoutingState, runtime: Runtime[Any]
     ) -> dict[str, Any] | None:
-        """Decide for the whole run, if that is what is asked for."""
+        """Decide for the whole run, with ``per="run"``."""
         if self.per == "call":
             return None
         return {"lunar_routing": await self._achoose(state["messages"])}
@@ -104,7 +104,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ModelResponse[Any]:
-        """Have the chosen model asked."""
+        """Call the chosen model."""
         route = self._route(_decision_of_run(request) or self._choose(_conversation(request)))
         return _annotated(handler(_routed(request, route)), route)
 
@@ -113,21 +113,21 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        """Have the chosen model asked."""
+        """Call the chosen model."""
         route = self._route(
             _decision_of_run(request) or await self._achoose(_conversation(request))
         )
         return _annotated(await handler(_routed(request, route)), route)
 
     def _choose(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
-        """The decision as plain JSON, in a run of its own. Who is asked if it fails, is in it too."""
+        """The decision as plain JSON, made in a run of its own. If it fails: the default model and the error."""
         run: Runnable[Any, dict[str, Any]] = RunnableLambda(
             self._decision, name=self.chain.get_name()
         )
         return run.invoke(messages, {"metadata": self.chain.chooser.settings_metadata()})
 
     async def _achoose(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
-        """The decision as plain JSON, in a run of its own. Who is asked if it fails, is in it too."""
+        """The decision as plain JSON, made in a run of its own. If it fails: the default model and the error."""
         run: Runnable[Any, dict[str, Any]] = RunnableLambda(
             self._adecision, name=self.chain.get_name()
         )
@@ -160,7 +160,7 @@ def _conversation(request: ModelRequest[Any]) -> list[BaseMessage]:
 
 
 def _routed(request: ModelRequest[Any], route: Route) -> ModelRequest[Any]:
-    """The request to the model that was chosen; the agent's own ChatLunar is asked for it by name."""
+    """The request with the chosen model. The agent's own ChatLunar is asked for it by name."""
     settings = {**request.model_settings, **route.kwargs}
     by_name = "model" in route.kwargs and isinstance(request.model, ChatLunar)
     model = request.model if by_name else cast("BaseChatModel", route.model)

@@ -1,4 +1,4 @@
-"""Who answers a prompt, and how that is told: to the answer's metadata and to the callbacks."""
+"""The route to the model that answers, and how it is reported: in the answer's metadata and to callbacks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lunar_core import ConfigurationError
 from lunar_core.extras import install_command
 
 EVENT = "lunar_routing"
-"""The custom event of a decision. Its data is the decision; ``routing_error`` is in it when there was none."""
+"""The custom event of a decision. Its data is the decision, or has ``routing_error`` if there was none."""
 
 DECISION = "lunar_routing"
-"""The keyword of a call by which ChatLunar gets the decision that had it asked, so that its own run shows it too."""
+"""The keyword of a call that gives ChatLunar the decision behind it, so that its own run shows it too."""
 
 TAG = "lunar_router"
-"""LangChain's tag of the runs that a router chain starts."""
+"""The LangChain tag of runs that a router chain starts."""
 
 A = TypeVar("A")
 Model = Runnable[LanguageModelInput, Any]
@@ -29,10 +29,10 @@ Model = Runnable[LanguageModelInput, Any]
 
 @dataclass(frozen=True)
 class Route:
-    """Who is asked, and with which keywords.
+    """The model to ask, and the keywords of the call.
 
-    ``metadata``: what the answer's ``response_metadata`` gets, as the model doesn't know it itself. ``is_undecided``:
-    Lunar decides as it answers, so the decision, or its failure, comes with the answer.
+    ``metadata``: additions to the answer's ``response_metadata``. ``is_undecided``: Lunar decides as it answers, so
+    that the decision, or its failure, comes with the answer.
     """
 
     model: Model
@@ -43,18 +43,21 @@ class Route:
 
     @property
     def decision(self) -> Mapping[str, Any]:
-        """What is known of the decision before anybody answers: the data of the event, empty without one."""
+        """The decision before the answer: the data of the event; empty if there is none."""
         if "routing_error" in self.metadata:
             return {"selected_model": self.model_id, **self.metadata}
         return self.metadata.get("routing") or {}
 
     def decision_in(self, answer: object) -> Mapping[str, Any]:
-        """The decision that came with an answer or a chunk of it; empty if it was known before, or isn't there."""
+        """The decision that came with an answer or a chunk; empty if it was known before, or is missing."""
         message = _message_in(answer) if self.is_undecided else None
         return (message.response_metadata.get("routing") or {}) if message is not None else {}
 
     def annotate(self, answer: A) -> A:
-        """The answer, saying how it came about. LangChain's caches may hold the same message: it is left alone."""
+        """A copy of the answer with the route in its metadata.
+
+        A copy, since LangChain's caches may hold the message.
+        """
         message = _message_in(answer)
         if not self.metadata or message is None:
             return answer
@@ -66,19 +69,19 @@ class Route:
 
 
 def dispatch_decision(decision: Mapping[str, Any], config: RunnableConfig) -> None:
-    """Let the callbacks of ``config``, which must be those of a run, know of a decision."""
+    """Send a decision to the callbacks of ``config``, which must be those of a run."""
     if decision:
         dispatch_custom_event(EVENT, dict(decision), config=config)
 
 
 async def adispatch_decision(decision: Mapping[str, Any], config: RunnableConfig) -> None:
-    """Let the callbacks of ``config``, which must be those of a run, know of a decision."""
+    """Send a decision to the callbacks of ``config``, which must be those of a run."""
     if decision:
         await adispatch_custom_event(EVENT, dict(decision), config=config)
 
 
 def find_model(name: str, ids: Iterable[str]) -> str | None:
-    """The one of ``ids`` that ``name`` means: with or without its provider in front, the same spelling first."""
+    """The one of ``ids`` that ``name`` means: the same name, else the same without its provider."""
     listed = list(ids)
     if name in listed:
         return name
@@ -86,7 +89,7 @@ def find_model(name: str, ids: Iterable[str]) -> str | None:
 
 
 def profile_names(ids: Iterable[str]) -> list[str]:
-    """``ids`` as the router's profiles are called: without a provider. As they are where two would be one then.
+    """``ids`` as the router's profiles name them: without a provider. Unchanged if two would become one.
 
     >>> profile_names(["openai/gpt-4o", "gpt-4o-mini"])
     ['gpt-4o', 'gpt-4o-mini']
@@ -97,12 +100,12 @@ def profile_names(ids: Iterable[str]) -> list[str]:
 
 
 def _bare(model_id: str) -> str:
-    """Without its provider."""
+    """The id without its provider."""
     return model_id.partition("/")[2] or model_id
 
 
 def chat_model(name: str) -> Model:
-    """The model of a ``provider:model`` string, as LangChain makes it. Raises ConfigurationError if that can't be."""
+    """Make the model of a ``provider:model`` string by LangChain. Raises ConfigurationError if that fails."""
     try:
         from langchain.chat_models import init_chat_model
     except ImportError:
@@ -117,6 +120,6 @@ def chat_model(name: str) -> Model:
 
 
 def _message_in(answer: object) -> BaseMessage | None:
-    """The message of an answer: itself, or the raw one of a structured output."""
+    """The message of an answer: itself, or the raw message of structured output."""
     message = answer.get("raw") if isinstance(answer, dict) else answer
     return message if isinstance(message, BaseMessage) else None

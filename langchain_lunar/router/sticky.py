@@ -1,4 +1,4 @@
-"""Which model a routed conversation of LangChain's stays with. Pure; the rule itself is the core's."""
+"""Finds the model that a routed conversation stays with. Pure; the rule itself is ``lunar_core.routing``'s."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lunar_core.routing import Sticky
 
 
 def find_sticky_model(messages: Sequence[BaseMessage], sticky: Sticky) -> str | None:
-    """The model that answered last and shall answer again, or None to let the router choose."""
+    """The model that answered last and must answer again, or None to let the router choose."""
     answer = find_sticky_answer(messages, sticky)
     return None if answer is None else writer_of(answer)
 
 
 def find_sticky_answer(messages: Sequence[BaseMessage], sticky: Sticky) -> AIMessage | None:
-    """The answer whose model shall answer again (see ``lunar_core.routing.find_sticky_answer``)."""
+    """The answer whose model must answer again (see ``lunar_core.routing.find_sticky_answer``)."""
     answer = routing.find_sticky_answer([_turn(message) for message in messages], sticky)
     message = answer["message"] if answer is not None else None
     return message if isinstance(message, AIMessage) else None
 
 
 def writer_of(message: AIMessage) -> str | None:
-    """The model that wrote a message, as Lunar names it.
+    """The model that wrote a message, under Lunar's name for it.
 
-    None for another vendor's class, whose names for models are not Lunar's, and for a message that does not say.
+    None if another vendor's class made the message, or if it names no model.
     """
     metadata = message.response_metadata
     name = metadata.get("model_name")
@@ -39,14 +39,14 @@ def writer_of(message: AIMessage) -> str | None:
 
 
 def _turn(message: BaseMessage) -> dict[str, object]:
-    """As much of a message in the form of the API as the rule looks at, and the message itself."""
+    """The parts of a message that the rule needs, in the form of the API, and the message itself."""
     if isinstance(message, AIMessage):
         return {"role": "assistant", "tool_calls": message.tool_calls, "message": message}
     return {"role": "tool" if isinstance(message, ToolMessage) else "user"}
 
 
 def _is_version_of(name: str, model: object) -> bool:
-    """Whether a provider answered as ``gpt-4o-2024-08-06`` what Lunar knows, and was asked for, as ``gpt-4o``."""
+    """Whether ``name`` (``gpt-4o-2024-08-06``) is a version of the requested ``model`` (``gpt-4o``)."""
     if not isinstance(model, str):
         return False
     bare = re.escape(model.rpartition("/")[2])
