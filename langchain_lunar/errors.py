@@ -62,7 +62,7 @@ def model_error(error: LunarError) -> LunarError:
 def lunar_retry_on(error: BaseException) -> bool:
     """Whether to run a LangGraph node again that failed with ``error``: a ``retry_on`` for ``RetryPolicy``.
 
-    A ``ModelError`` of any vendor's class, or an error of Lunar's, says so itself (``is_retryable``). Any other error is
+    A ``ModelError`` of any vendor, or an error of Lunar's, says so itself (``is_retryable``). Any other error is
     left to LangGraph's default policy, if LangGraph is installed.
 
     >>> graph.add_node("ask", ask, retry_policy=RetryPolicy(retry_on=lunar_retry_on))  # doctest: +SKIP

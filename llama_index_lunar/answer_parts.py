@@ -1,4 +1,4 @@
-"""The parts of an answer, whole or as far as they have come → the parts of LlamaIndex's messages. Pure."""
+"""Turns the parts of an answer, whole or as they stream, into the parts of LlamaIndex's messages. Pure."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from lunar_core.wire.tool_calls import ToolCallPart, as_text
 JSONObject = dict[str, Any]
 
 LEAST_LOGPROB = -9999.0
-"""What OpenAI writes for a probability of 0: JSON has no infinity, and the core reads None in its place."""
+"""The number that OpenAI writes for the log of a probability of 0. JSON has no infinity: the core reads it as None."""
 
 
 REPLAY = "lunar_replay"
-"""The key in a message's ``additional_kwargs`` of what goes back to the model that wrote it: memories keep it there."""
+"""The key of ``additional_kwargs`` with the fields that go back to the message's writer. Memories keep it there."""
 
 
 REASONING_NAME = "reasoning_field"
-"""Where that says by which name the message's reasoning came, if not by the usual one."""
+"""The key in ``REPLAY`` with the name by which the reasoning came, if not ``reasoning_content``."""
 
 
 @dataclass
 class AnswerToolCall:
-    """A tool call, whole or as far as it has come. ``arguments`` is JSON text, as the model wrote it.
+    """A tool call, whole or as it streams. ``arguments``: JSON text, as the model wrote it.
 
-    ``type``: "function", or "custom" for a call whose ``arguments`` are free text. ``extra``: the fields beside the
-    known ones, such as signatures, as ``lunar_core.wire.replay`` reads them.
+    ``type``: "function", or "custom" for a call whose ``arguments`` are free text. ``extra``: the unknown fields, such
+    as signatures, as ``lunar_core.wire.replay`` reads them.
     """
 
     id: str = ""
@@ -52,7 +52,7 @@ class AnswerToolCall:
 
     @classmethod
     def from_wire(cls, call: JSONObject, own_names: Mapping[str, str]) -> AnswerToolCall:
-        """A whole call as the API writes it. ``own_names``: of tools that were sent under another name."""
+        """A whole call of the API. ``own_names``: the original names of tools that were sent under another."""
         custom, function = call.get("custom"), call.get("function")
         if isinstance(custom, dict):
             name, arguments, kind = custom.get("name"), custom.get("input"), "custom"
@@ -69,7 +69,7 @@ class AnswerToolCall:
         )
 
     def add(self, part: ToolCallPart) -> None:
-        """Take in what a piece of a stream adds."""
+        """Add a piece of a stream."""
         self.type = part.type
         self.id += part.id or ""
         self.name += part.name or ""
@@ -79,7 +79,7 @@ class AnswerToolCall:
             self.extra["function"] = {**self.extra.get("function", {}), **part.function_extra}
 
     def to_wire(self) -> JSONObject:
-        """The same as the API writes it."""
+        """The call in the form of the API."""
         if self.type == "custom":
             custom = {"name": self.name, "input": self.arguments}
             return add_call_extra({"id": self.id, "type": "custom", "custom": custom}, self.extra)
@@ -87,7 +87,7 @@ class AnswerToolCall:
         return add_call_extra({"id": self.id, "type": "function", "function": function}, self.extra)
 
     def is_whole(self, finish_reason: str | None) -> bool:
-        """Whether a finished call may be run: it has a name, and arguments that came whole."""
+        """Whether a finished call may be run: it has a name and complete arguments."""
         if not self.name:
             return False
         if self.type == "custom":
@@ -98,9 +98,9 @@ class AnswerToolCall:
 def split_calls(
     calls: Iterable[AnswerToolCall], finish_reason: str | None
 ) -> tuple[list[AnswerToolCall], list[AnswerToolCall]]:
-    """The calls of a finished answer that came whole, and those that must not run.
+    """Split the calls of a finished answer into complete ones and ones that must not run.
 
-    Only its last call can have been cut off by the token limit before it had any arguments.
+    If the token limit cut the answer off, only its last call can lack all arguments.
     """
     listed = list(calls)
     whole = [
@@ -117,7 +117,7 @@ def make_message(
     calls: Collection[AnswerToolCall],
     reasoning_tokens: int | None = None,
 ) -> ChatMessage:
-    """The assistant's message. ``text`` is None where the answer has none, not even an empty one."""
+    """The assistant's message. ``text``: None if the answer has no text, not even an empty one."""
     if not (reasoning or calls) and text is not None:
         return ChatMessage(text, role=MessageRole.ASSISTANT)
     blocks: list[ContentBlock] = []
@@ -136,10 +136,10 @@ def make_message(
 def keep_for_replay(
     message: ChatMessage, signed: JSONObject, writer: str | None, reasoning_field: str | None
 ) -> None:
-    """Have a finished message carry what it goes back with, and the name of the model that wrote it.
+    """Put on a finished message the fields that go back with it, and the name of the model that wrote it.
 
-    ``signed``: fields beside the known ones. ``reasoning_field``: where its reasoning stood. Nothing is added to a
-    message that has neither those nor reasoning nor fields of that kind on its tool calls.
+    ``signed``: the signed fields. ``reasoning_field``: the name by which its reasoning came. Nothing is added to a
+    message without signed fields, reasoning, or unknown fields on its tool calls.
     """
     has_reasoning = any(isinstance(block, ThinkingBlock) for block in message.blocks)
     calls = message.additional_kwargs.get("tool_calls", ())
@@ -150,7 +150,7 @@ def keep_for_replay(
 
 
 def read_logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
-    """For each token the alternatives that the model had; the token alone where the service names none."""
+    """For each token its alternatives; the token alone if the service states none. None without log probabilities."""
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, dict):
         return None
@@ -167,7 +167,7 @@ def read_logprobs(choice: JSONObject) -> list[list[LogProb]] | None:
             [_logprob(option) for option in objects(token.get("top_logprobs")) or [token]]
             for token in objects(logprobs.get("content"))
         ] or None
-    except ValueError:  # not in a form that LlamaIndex knows: raw has them as they are
+    except ValueError:  # a form that LlamaIndex does not know: ``raw`` has them unchanged
         return None
 
 
@@ -179,13 +179,13 @@ def _logprob(token: JSONObject) -> LogProb:
     )
 
 
-def _finite(logprob: Any) -> Any:  # what is no number is for LogProb to refuse
+def _finite(logprob: Any) -> Any:  # LogProb refuses what is no number
     is_infinite = isinstance(logprob, (int, float)) and not math.isfinite(logprob)
     return LEAST_LOGPROB if logprob is None or is_infinite else logprob
 
 
 def first_choice(chunk: JSONObject) -> JSONObject:
-    """The choice that is shown: a message has one text, and of several choices that is the first."""
+    """The choice to show. A message has one text: the first choice's."""
     choices = chunk["choices"]
     first: JSONObject = choices[0]
     if not first.get("index"):
@@ -194,7 +194,7 @@ def first_choice(chunk: JSONObject) -> JSONObject:
 
 
 def objects(values: object) -> list[JSONObject]:
-    """The JSON objects of a list; none of what is no list."""
+    """The JSON objects in ``values``; none if that is no list."""
     return (
         [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
     )

@@ -1,4 +1,4 @@
-"""The constructor's arguments → the fields of a LunarLLM. Those of OpenAILike are understood."""
+"""Turns the constructor's arguments into the fields of a LunarLLM. Takes those of OpenAILike too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lunar_core.errors import ConfigurationError
 
 JSONObject = dict[str, Any]
 
-# Arguments of OpenAI's, OpenRouter's and the vendor's classes that are about their own services.
+# Arguments of other classes (OpenAI's, OpenRouter's, the vendor's) that concern their own services.
 _WITHOUT_MEANING = (
     "openai_client",
     "async_openai_client",
@@ -26,7 +26,7 @@ _WITHOUT_MEANING = (
 def split_additional(
     additional_kwargs: Mapping[str, Any], default_headers: Mapping[str, str] | None
 ) -> tuple[JSONObject, dict[str, str] | None]:
-    """``additional_kwargs`` without headers, and all the headers: those may be secrets, and are kept out of sight."""
+    """Split the headers off ``additional_kwargs``: headers may hold secrets, and are never shown."""
     additional = dict(additional_kwargs)
     headers = {**(default_headers or {}), **(additional.pop("extra_headers", None) or {})}
     _warn_of("additional_kwargs['extra_query']", additional.pop("extra_query", None))
@@ -34,14 +34,14 @@ def split_additional(
 
 
 def drop_meaningless(arguments: JSONObject) -> JSONObject:
-    """``arguments`` without those that mean nothing for Lunar. Warns of each that has a value."""
+    """``arguments`` without those that mean nothing for Lunar. Warns about each one that has a value."""
     for name in _WITHOUT_MEANING:
         _warn_of(name, arguments.get(name))
     return {name: value for name, value in arguments.items() if name not in _WITHOUT_MEANING}
 
 
 def check_names(arguments: Iterable[str], fields: Iterable[str], class_name: str) -> None:
-    """Raises ConfigurationError for an argument that is no field."""
+    """Raise ConfigurationError for an argument that is no field."""
     unknown = sorted(set(arguments) - set(fields))
     if unknown:
         raise ConfigurationError(
@@ -51,7 +51,7 @@ def check_names(arguments: Iterable[str], fields: Iterable[str], class_name: str
 
 
 def refused_field(error: ValidationError) -> ConfigurationError:
-    """What pydantic refuses, as an error that names the field and shows no value: a key may be among them."""
+    """A ConfigurationError for pydantic's error. It names the field and shows no value, which may be a key."""
     fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = ".".join(map(str, fault["loc"]))
     return ConfigurationError(f"{field}: {fault['msg']}")
@@ -59,5 +59,5 @@ def refused_field(error: ValidationError) -> ConfigurationError:
 
 def _warn_of(name: str, value: object) -> None:
     if value is not None:
-        # The caller's line: above this are its own caller here, and the constructor.
+        # 4: this function, its caller here, the constructor, the caller's own line.
         warnings.warn(f"{name} has no meaning for Lunar: dropped", stacklevel=4)

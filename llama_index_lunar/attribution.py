@@ -1,4 +1,4 @@
-"""Where calls are booked: in the ledgers and under the tags of the place that makes them, not that reads them."""
+"""Attributes each call to the ledgers and tags of the place that makes it, not of the place that reads its stream."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from lunar_core.observers import current_tags, tags, within_span
 R = TypeVar("R")
 
 LEDGERS: ContextVar[tuple[Ledger, ...]] = ContextVar("lunar_ledgers", default=())
-"""The ledgers that want to hear of the calls made here."""
+"""The ledgers that count the calls made here."""
 
 
 @contextmanager
 def attributed(
     callbacks: CallbackManager | None, own_tags: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Around the making of a call: LlamaIndex's tags count as ours, and the manager's cost handlers hear of it.
+    """A context for making a call: LlamaIndex's tags count as ours, and the callback manager's ledgers count the call.
 
-    ``own_tags``: the LLM's own. Where several name the same tag, ``lunar_core.tags`` wins: it says on purpose what
-    costs are to be booked on; then LlamaIndex's, then the LLM's.
+    ``own_tags``: the LLM's. If several set the same tag, ``lunar_core.tags`` overrides LlamaIndex's, which override the
+    LLM's: the first exist for costs alone.
     """
     ours = current_tags()
     theirs = {str(name): value for name, value in active_instrument_tags.get().items()}
@@ -36,7 +36,7 @@ def attributed(
     ledgers = tuple(h.ledger for h in handlers if isinstance(h, CostView))
     token = LEDGERS.set((*LEDGERS.get(), *ledgers))
     try:
-        # Workflows stamp the beginning of each step's input on it, which is no business of a ledger.
+        # Workflows tag each step with the beginning of its input, which must not get into a ledger.
         theirs = {n: v for n, v in theirs.items() if not n.startswith("llamaindex.step.")}
         with (
             tags(**{**(own_tags or {}), **theirs, **ours}),
@@ -48,7 +48,7 @@ def attributed(
 
 
 class Attribution:
-    """The ledgers and tags on which calls are booked where this is made. False where there are none."""
+    """The ledgers and tags of the place that makes this object. False if there are none."""
 
     def __init__(self) -> None:
         self.ledgers = LEDGERS.get()
@@ -60,7 +60,7 @@ class Attribution:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """A block whose calls are booked as if they were made there."""
+        """A context whose calls are attributed to that place."""
         token = LEDGERS.set(self.ledgers)
         try:
             with tags(**self.tags), instrument_tags(self.instrument_tags):
@@ -72,7 +72,7 @@ class Attribution:
 def read_within(
     make_block: Callable[[], AbstractContextManager[None]], stream: Generator[R, None, None]
 ) -> Generator[R, None, None]:
-    """``stream``, each of its steps taken within a block that ``make_block()`` makes."""
+    """Yield from ``stream``; each step runs in a context that ``make_block()`` makes."""
     with closing(stream):
         while True:
             with make_block():

@@ -1,7 +1,7 @@
-"""What LlamaIndex's calls cost: thin views on a ``lunar_core.Ledger``.
+"""Handlers that add up what LlamaIndex's calls cost: thin views on a ``lunar_core.Ledger``.
 
-They only record. What must be refused is refused in the client (``lunar_core.Observer``): LlamaIndex swallows what
-its event handlers raise.
+They only record. A call is refused in the client (``lunar_core.Observer``), because LlamaIndex swallows what its event
+handlers raise.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from lunar_core.cost.view import CostView
 
 
 class _AgentCosts(CostView):
-    """The sums of a ledger, by agent too."""
+    """The totals of a ledger, also by agent."""
 
     @property
     def by_agent(self) -> dict[str | None, Totals]:
-        """By the agent whose step made the call; None for calls outside of agents."""
+        """Totals by the agent whose step made the call; None for calls outside of agents."""
         return self.ledger.by(_agent_of)
 
 
@@ -45,11 +45,11 @@ def _agent_of(entry: Entry) -> str | None:
 class LunarCostHandler(_AgentCosts, BaseEventHandler):
     """An event handler that adds up what all LunarLLMs cost, wherever they are called.
 
-    Each call counts once: with retries and fallbacks, in structured output and in streams that were left early.
-    ``ledger``: one to share with others, else a new one.
+    Each call counts once, with its retries and fallbacks, also in structured output and in streams that were left
+    early. ``ledger``: one to share with others; default a new one.
 
-    As long as it is open, the calls of query engines' streams are booked where the query was made. ``close()`` ends
-    that; what it has added up stays.
+    While it is open, the calls of a query engine's stream are attributed to the place of the query. ``close()`` ends
+    that; the totals stay.
 
     >>> costs = LunarCostHandler()
     >>> get_dispatcher().add_event_handler(costs)
@@ -65,13 +65,13 @@ class LunarCostHandler(_AgentCosts, BaseEventHandler):
     _is_open: bool = PrivateAttr(default=False)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Have query engines' streams keep where they were asked for."""
+        """Attribute the calls of query engines' streams to the place of the query."""
         super().model_post_init(context)
         self._is_open = True
         query_streams.IN_USE.add()
 
     def close(self) -> None:
-        """Record nothing more, and leave LlamaIndex's dispatcher as it was found."""
+        """Stop recording, and remove this handler from LlamaIndex's dispatcher."""
         if self._is_open:
             self._is_open = False
             query_streams.IN_USE.remove()
@@ -84,13 +84,13 @@ class LunarCostHandler(_AgentCosts, BaseEventHandler):
         return "LunarCostHandler"
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        """Record the call, if the event tells of one."""
+        """Record the call that the event reports."""
         if isinstance(event, LunarUsageEvent):
             self.ledger.add(event.entry)
 
 
 class LunarCostCallback(_AgentCosts, BaseCallbackHandler):
-    """The same for a CallbackManager: what the LunarLLMs that it is given to cost.
+    """The same for a CallbackManager: adds up what the LunarLLMs cost that have this manager.
 
     >>> costs = LunarCostCallback()
     >>> llm = LunarLLM(model="gpt-4o", callback_manager=CallbackManager([costs]))
@@ -116,7 +116,7 @@ class LunarCostCallback(_AgentCosts, BaseCallbackHandler):
         parent_id: str = "",
         **kwargs: Any,
     ) -> str:
-        """Nothing costs yet."""
+        """Do nothing: a call that starts has no cost yet."""
         return event_id
 
     def on_event_end(
@@ -126,7 +126,7 @@ class LunarCostCallback(_AgentCosts, BaseCallbackHandler):
         event_id: str = "",
         **kwargs: Any,
     ) -> None:
-        """Record an answer that came from elsewhere: a LunarLLM has reported its own by now."""
+        """Record an answer that another class reports. A LunarLLM has recorded its own by now."""
         if event_type != CBEventType.LLM or not payload:
             return
         response = payload.get(EventPayload.RESPONSE) or payload.get(EventPayload.COMPLETION)
@@ -136,16 +136,16 @@ class LunarCostCallback(_AgentCosts, BaseCallbackHandler):
             self.ledger.add(entry_from_metadata(metadata, call_id=event_id, tags=tags))
 
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Traces make no difference."""
+        """Do nothing: costs do not depend on traces."""
 
     def end_trace(
         self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None
     ) -> None:
-        """Traces make no difference."""
+        """Do nothing: costs do not depend on traces."""
 
 
 class LunarCosts(_AgentCosts):
-    """What ``lunar_cost()`` yields."""
+    """The totals that ``lunar_cost()`` yields."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -155,12 +155,12 @@ class LunarCosts(_AgentCosts):
 def lunar_cost(
     tags: Mapping[str, object] | None = None, *, ledger: Ledger | None = None
 ) -> Iterator[LunarCosts]:
-    """Add up what the calls made in this block cost, and book them on ``tags``.
+    """Add up what the calls made in this block cost, under ``tags``.
 
-    It counts the calls of this block alone, whatever else runs beside it, and a stream that is read after the
-    block still counts, a query engine's too. Blocks nest: an inner block's calls count in the outer ones, and its
-    tags win. Tasks, agents and query engines that are started inside carry the block along. (``lunar_core.tags``
-    alone does not reach a query engine's stream that is read after its block: such a stream asks when it is read.)
+    Only calls of this block count, whatever runs beside it. A stream that is read after the block still counts, a query
+    engine's too. Blocks nest: the calls of an inner block count in the outer ones, and its tags override theirs. Tasks,
+    agents and query engines that start inside carry the block along. (``lunar_core.tags`` alone does not reach a query
+    engine's stream that is read after its block: such a stream makes its call when it is read.)
 
     >>> with lunar_cost(tags={"tenant": "acme"}) as costs:
     ...     answer = query_engine.query("Which moons has Mars?")

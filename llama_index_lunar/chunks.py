@@ -1,4 +1,4 @@
-"""Chunks of a stream → LlamaIndex's responses, as they come. No I/O: the streams' shells feed them in."""
+"""Turns chunks of a stream into LlamaIndex's responses, as they come. No I/O: the caller feeds the chunks in."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ JSONObject = dict[str, Any]
 
 
 class StreamFacts(Protocol):
-    """What a stream knows of its call once it has ended."""
+    """What a stream knows about its call when it has ended."""
 
     @property
     def call(self) -> CallInfo: ...
@@ -53,10 +53,10 @@ class StreamFacts(Protocol):
 
 
 class ChatChunks:
-    """Chunks of a chat stream → responses, each with the whole message so far. One for each stream.
+    """Turns the chunks of one chat stream into responses, each with the whole message so far.
 
-    A chunk that says nothing is kept back until the next one comes: the last one of all carries what is known of
-    the call, and no text ever waits for that.
+    A chunk without text, reasoning or tool calls is held back until the next one comes. So the last response can carry
+    the metadata of the call, and no text waits for that.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ChatChunks:
         self._plain = bridge.PlainTexts()
 
     def feed(self, chunk: JSONObject) -> Sequence[ChatResponse]:
-        """The responses to hand out now that ``chunk`` has come, in order."""
+        """The responses to hand out after ``chunk``, in order."""
         only_text = None
         if not (self._held or self._calls or self._reasoning):
             only_text = self._plain.text(chunk)
@@ -148,13 +148,13 @@ class ChatChunks:
             self._calls[part.number].add(part)
 
     def _named_calls(self) -> Collection[AnswerToolCall]:
-        """The calls so far, under the names that their tools have here."""
+        """The calls so far, under the original names of their tools."""
         calls, names = self._calls.values(), self._own_names
         return [replace(c, name=names.get(c.name, c.name)) for c in calls] if names else calls
 
 
 class TextChunks:
-    """Chunks of a text completion → responses, each with the whole text so far. One for each stream."""
+    """Turns the chunks of one text completion into responses, each with the whole text so far."""
 
     def __init__(self) -> None:
         self._end = _StreamEnd(None)
@@ -162,7 +162,7 @@ class TextChunks:
         self._held: CompletionResponse | None = None
 
     def feed(self, chunk: JSONObject) -> Sequence[CompletionResponse]:
-        """The responses to hand out now that ``chunk`` has come, in order."""
+        """The responses to hand out after ``chunk``, in order."""
         choice = first_choice(chunk)
         self._end.note(chunk)
         text = string(choice.get("text")) or ""
@@ -182,7 +182,7 @@ class TextChunks:
 
 
 class _StreamEnd:
-    """What the chunks of a stream say of the call, beside the answer."""
+    """Collects what the chunks of a stream state about the call, beside the answer."""
 
     def __init__(self, routing: JSONObject | None) -> None:
         self._routing = routing
@@ -194,7 +194,7 @@ class _StreamEnd:
             string(first_choice(chunk).get("finish_reason")) or self._finish_reason
         )
         for name in ("id", "model", "provider"):
-            if string(chunk.get(name)):  # Azure's remarks on a stream say "" here
+            if string(chunk.get(name)):  # Azure's chunks about its filters have "" here
                 self._fields[name] = chunk[name]
 
     def conclude(
@@ -203,7 +203,7 @@ class _StreamEnd:
         held: ChatResponse | CompletionResponse | None,
         empty: JSONObject,
     ) -> tuple[JSONObject, JSONObject]:
-        """``raw`` and ``additional_kwargs`` of the last response, which takes the place of ``held``."""
+        """``raw`` and ``additional_kwargs`` of the last response, which replaces ``held``."""
         choice = {"index": 0, **empty, "finish_reason": self._finish_reason}
         raw = {**(held.raw if held and held.raw else {"choices": [choice]}), **self._fields}
         usage, route = stream.usage, stream.routing

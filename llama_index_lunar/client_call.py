@@ -1,4 +1,4 @@
-"""One call of the client: what ``create()`` is given, and what its answer is made into."""
+"""One call of the client: the keywords of ``create()``, and how its answer is converted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ A = TypeVar("A", bound=ChatResponse | CompletionResponse)
 
 @dataclass(frozen=True)
 class ClientCall(Generic[A]):
-    """One call of the client: ``params`` are the keywords of ``create()``.
+    """One call of the client. ``params``: the keywords of ``create()``.
 
-    ``is_chat``: of chat/completions, not of completions. ``convert``: makes the response that LlamaIndex's endpoint
-    returns of either's. ``route``: an earlier decision of the router that this call keeps to. ``own_names``: of the
-    tools that are sent under another name, the one they have here.
+    ``is_chat``: chat/completions, else completions. ``convert``: makes the response type of LlamaIndex's endpoint of
+    either response. ``route``: an earlier decision of the router that this call keeps to. ``own_names``: the original
+    name of each tool that is sent under another name.
     """
 
     params: JSONObject
@@ -30,12 +30,12 @@ class ClientCall(Generic[A]):
     own_names: Mapping[str, str] = field(default_factory=dict)
 
     def resource(self, client: Any) -> Any:  # a Lunar or an AsyncLunar: the same names in both
-        """What of ``client`` has the ``create()`` to call."""
+        """The resource of ``client`` whose ``create()`` is called."""
         return client.chat.completions if self.is_chat else client.completions
 
     @property
     def forced_tools(self) -> list[str]:
-        """The tools of which one must be called; none where the model may choose to answer in words."""
+        """The tools of which one must be called; empty if the model may answer in words."""
         choice = self.params.get("tool_choice")
         if choice == "required":
             names = [tool_name(tool) for tool in self.params.get("tools") or ()]

@@ -1,7 +1,7 @@
-"""What this package uses of LlamaIndex, OpenInference and mlflow beyond public names: all of it, and nowhere else.
+"""Every private name of LlamaIndex, OpenInference and mlflow that this package uses.
 
-``tests/llama_index/test_compat.py`` has a test for each name, and runs on the lowest and the newest versions; mlflow's
-is tested in ``tests/ecosystem``.
+``tests/llama_index/test_compat.py`` has a test for each name, and runs with the lowest and the newest versions.
+mlflow's is tested in ``tests/ecosystem``.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 
 FIELD_DESCRIPTIONS = {
-    "callback_manager": "Callback handlers of LlamaIndex's, told of each call of this LLM.",
+    "callback_manager": "Callback handlers of LlamaIndex's for the calls of this LLM.",
     "id_": "The event's own id.",
-    "pydantic_program_mode": "How objects are asked for: by the LLM's own fields (default), by a tool, by the prompt.",
-    "span_id": "The span of LlamaIndex's in which it happened.",
-    "tags": "The tags of the moment the call was made.",
-    "timestamp": "When it was told.",
+    "pydantic_program_mode": "How objects are requested: by the LLM's own fields (default), by a tool, by the prompt.",
+    "span_id": "The LlamaIndex span of the call.",
+    "tags": "The tags at the moment of the call.",
+    "timestamp": "When the event was sent.",
 }
-"""What LlamaIndex's own fields are, where its classes do not say it themselves."""
+"""Descriptions of LlamaIndex's own fields that its classes lack."""
 
 
 def extend_messages(llm: LLM, messages: list[ChatMessage]) -> list[ChatMessage]:
-    """``messages`` with the LLM's system prompt before them, as LlamaIndex's own programs send them."""
+    """``messages`` after the LLM's system prompt, as LlamaIndex's own programs send them."""
     return llm._extend_messages(messages)
 
 
@@ -40,9 +40,9 @@ def extend_prompt(llm: LLM, prompt: str) -> str:
 
 
 def current_agent() -> str | None:
-    """The name of the agent whose step is running here; None outside of agents.
+    """The name of the agent whose step runs here; None outside of agents.
 
-    Workflows tell it nowhere in public. Without this name, costs are by run alone.
+    Workflows have no public way to ask for it. Without this name, costs are by run only.
     """
     results = sys.modules.get("workflows.runtime.types.results")
     step = getattr(results, "StepWorkerStateContextVar", None)
@@ -52,9 +52,9 @@ def current_agent() -> str | None:
 
 
 def find_openinference_span(span_id: str) -> Any:
-    """What OpenInference keeps for an open span of LlamaIndex; None without it.
+    """OpenInference's object for an open span of LlamaIndex; None without it.
 
-    It takes attributes by key, and writes them on the tracer's span at its end, over whatever is there by then.
+    It takes attributes by key, and writes them on the tracer's span at its end, over any that are there.
     """
     for handler in get_dispatcher().span_handlers:
         span = handler.open_spans.get(span_id)
@@ -64,12 +64,12 @@ def find_openinference_span(span_id: str) -> Any:
 
 
 def otel_span_of(openinference_span: Any) -> Any:
-    """The tracer's own span of what ``find_openinference_span`` found."""
+    """The OpenTelemetry span of what ``find_openinference_span`` returned."""
     return openinference_span._otel_span
 
 
 def find_mlflow_span(span_id: str) -> Any:
-    """Mlflow's span for an open one of LlamaIndex, with ``set_attribute()``; None without it."""
+    """Mlflow's span for an open span of LlamaIndex, with ``set_attribute()``; None without it."""
     for handler in get_dispatcher().span_handlers:
         span = getattr(handler.open_spans.get(span_id), "_mlflow_span", None)
         if span is not None:
@@ -78,13 +78,13 @@ def find_mlflow_span(span_id: str) -> Any:
 
 
 def openinference_reads_streams() -> bool:
-    """Whether OpenInference traces: then a query engine's stream is read in its own context already."""
+    """Whether OpenInference traces: it then reads a query engine's stream in the query's context itself."""
     return any(hasattr(handler, "_pending_streams") for handler in get_dispatcher().span_handlers)
 
 
 @contextmanager
 def without_openinference_warning(event: type[BaseEvent]) -> Iterator[None]:
-    """A block in which OpenInference does not log that it knows no such event: tracers are told by other means."""
+    """A context in which OpenInference does not log that it does not know ``event``."""
     module = "openinference.instrumentation.llama_index._handler"
     if module not in sys.modules:
         yield

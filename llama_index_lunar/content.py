@@ -1,6 +1,6 @@
-"""The blocks of LlamaIndex's messages → ``content`` of the API's.
+"""Turns the blocks of LlamaIndex's messages into ``content`` of the API's.
 
-Pure, but for blocks that only name a file or a URL: the framework reads those.
+Pure, except that LlamaIndex reads the file or URL of a block that only names one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ JSONObject = dict[str, Any]
 
 
 def to_content(blocks: Iterable[object], place: str = "messages") -> str | list[JSONObject]:
-    """Blocks as ``content``: a string wherever a string says it all, else a list of parts.
+    """Blocks as ``content``: a string if that is enough, else a list of parts.
 
-    ``place`` says where in the conversation they are. Raises ConfigurationError for a block that the API has no
-    place for.
+    ``place``: where in the conversation they are, for errors. Raises ConfigurationError for a block that the API cannot
+    carry.
     """
     parts: list[JSONObject] = []
     for block in blocks:
@@ -47,10 +47,9 @@ def to_content(blocks: Iterable[object], place: str = "messages") -> str | list[
 def to_assistant_content(
     blocks: Iterable[object], place: str = "messages"
 ) -> str | list[JSONObject]:
-    """The same for an assistant's turn, of which the API takes nothing but text.
+    """The same for an assistant's turn, of which the API takes only text.
 
-    Pictures, sounds and whatever else stands there is a record of what was made or done; what it has spoken stands
-    beside it in words.
+    Images, sounds and other blocks there are records of what was made or done. Spoken words are in its text too.
     """
     parts: list[JSONObject] = []
     for block in blocks:
@@ -68,7 +67,7 @@ def _as_content(parts: list[JSONObject]) -> str | list[JSONObject]:
 
 
 def _to_parts(block: object, place: str) -> list[JSONObject]:
-    """What one block says to the model; nothing for what is said elsewhere (tool calls) or to nobody (thoughts)."""
+    """The parts of one block. None for tool calls, which have a field of their own, and for reasoning."""
     for kind, convert in _BLOCKS.items():
         if isinstance(block, kind):
             return convert(block, place)
@@ -76,11 +75,11 @@ def _to_parts(block: object, place: str) -> list[JSONObject]:
 
 
 def _mark_cached(parts: list[JSONObject], point: CachePoint) -> None:
-    """Everything up to here may be cached: the mark stands on the part before."""
+    """Mark the part before ``point``: everything up to it may be cached."""
     if parts:
         control = point.cache_control
         mark = {"type": control.type}
-        if control.ttl != "5m":  # the default of everyone who knows the field
+        if control.ttl != "5m":  # the default
             mark["ttl"] = control.ttl
         parts[-1] = {**parts[-1], "cache_control": mark}
 
@@ -128,7 +127,7 @@ def _document(block: DocumentBlock, _place: str) -> list[JSONObject]:
 
 
 def _filename(block: DocumentBlock) -> str:
-    """Its title, or the name in its path or URL where the title is only the framework's filler."""
+    """The block's title, or the name in its path or URL if the title is LlamaIndex's placeholder."""
     place = block.path or block.url
     if place and block.title in (None, "input_document"):
         return Path(str(place)).name
@@ -152,7 +151,7 @@ def _base64(stream: IOBase) -> str:
 
 
 def _bytes(stream: IOBase) -> bytes:
-    stream.seek(0)  # a caller's own file may have been read before
+    stream.seek(0)  # the caller may have read from the file before
     return bytes(stream.read())
 
 

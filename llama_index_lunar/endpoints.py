@@ -1,9 +1,9 @@
-"""What stands around an endpoint: LlamaIndex's events, and for streams their tags and their end.
+"""Decorators of LlamaIndex's endpoints: its events, and for streams their tags and their end.
 
-LlamaIndex stamps on each event the tags of whoever reads the stream; here they are those of whoever called the
-endpoint. And it tells its event handlers of the exception that ends a stream, GeneratorExit included. A handler that
-keeps its events keeps the exception's frames alive, and in them the stream: nothing would close it until the handler
-goes. So ``closing_stream`` frees the connection at once, whoever still holds on to what ended the stream.
+LlamaIndex puts on each event the tags of the code that reads the stream; here they are those of the code that called
+the endpoint. LlamaIndex also passes the exception that ends a stream, GeneratorExit included, to its event handlers. A
+handler that keeps its events keeps the exception's frames alive, and in them the stream, which nothing would close
+until the handler goes. So ``closing_stream`` frees the connection at once, whoever keeps the exception.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _STREAMS: ContextVar[list[Any]] = ContextVar("lunar_streams")
 
 
 def chat_events(method: F) -> F:
-    """LlamaIndex's events around ``method``, which keeps its type."""
+    """Add LlamaIndex's chat events to ``method``, which keeps its type."""
     return cast("F", llm_chat_callback()(method))
 
 
 def completion_events(method: F) -> F:
-    """The same for a method that completes a text."""
+    """Add LlamaIndex's completion events to ``method``, which keeps its type."""
     return cast("F", llm_completion_callback()(method))
 
 
 def close_at_end(stream: R) -> R:
-    """Have a stream closed by the ``closing_stream`` method that it is opened for: anything with (a)``close``."""
+    """Let the ``closing_stream`` method that runs here close ``stream``: anything with ``close`` or ``aclose``."""
     _STREAMS.get().append(stream)
     return stream
 
 
 def closing_stream(method: F) -> F:
-    """A method whose responses are read under the tags it was called with and, once left, close their stream."""
+    """Have a method's responses read under the tags of its call, and its stream closed when reading ends."""
 
     @functools.wraps(method)
     def endpoint(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:

@@ -1,6 +1,6 @@
-"""What is wrong with an answer that was to hold a tool call or an object: the core's errors, and ValueErrors.
+"""Errors for an answer that should hold a tool call or an object: the core's errors, as ValueErrors too.
 
-LlamaIndex's own programs raise ValueError for an answer that doesn't fit, and programs that use them catch that.
+LlamaIndex's own programs raise ValueError for an answer that does not fit, and their callers catch that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JSONObject = dict[str, Any]
 Response = ChatResponse | CompletionResponse
 
 SHOWN = 200
-"""Characters of an answer that an error shows."""
+"""How many characters of an answer an error shows."""
 
 
 class TruncatedValueError(OutputTruncatedError, ValueError):
@@ -34,9 +34,9 @@ class ToolChoiceIgnoredValueError(ToolChoiceIgnoredError, ValueError):
 def find_truncation(
     response: Response, output: str, token_limit: int | None
 ) -> TruncatedValueError | None:
-    """The error of a finished answer whose ``output``, text that was to be JSON, did not come whole; None if it did.
+    """The error for a finished answer whose ``output`` (JSON text) is incomplete; None if it is complete.
 
-    ``token_limit``: the ``max_tokens`` of the request, where it had one.
+    ``token_limit``: the ``max_tokens`` of the request, if it had one.
     """
     finish_reason = response.additional_kwargs.get("finish_reason")
     if not (is_token_limit(finish_reason) or is_cut_off(output)):
@@ -49,7 +49,7 @@ def find_truncation(
 
 
 def find_refusal(response: Response) -> ValueError | None:
-    """The error of an answer that the model refused, or that a filter withheld; None of any other."""
+    """The error for an answer that the model refused or a filter withheld; None for any other."""
     refusal = response.additional_kwargs.get("refusal")
     if refusal:
         return ValueError(f"the model refused to answer: {str(refusal)[:SHOWN]!r}")
@@ -60,7 +60,7 @@ def find_refusal(response: Response) -> ValueError | None:
 
 
 def is_in_words(response: ChatResponse) -> bool:
-    """Whether a finished answer calls no tool, and neither the token limit nor a refusal is the reason."""
+    """Whether a finished answer has no tool call, and neither the token limit nor a refusal is the cause."""
     metadata = response.additional_kwargs
     finish_reason = metadata.get("finish_reason")
     return not (
@@ -73,7 +73,7 @@ def is_in_words(response: ChatResponse) -> bool:
 
 
 def make_ignored_error(response: Response, tools: Sequence[str]) -> ToolChoiceIgnoredValueError:
-    """The error of an answer in words where one of ``tools`` had to be called."""
+    """The error for an answer in words, although one of ``tools`` had to be called."""
     error = ToolChoiceIgnoredValueError(
         f"{', '.join(tools)}: expected a tool call, but {_describe_words(response)}",
         partial=rebuild_answer(response),
@@ -83,7 +83,7 @@ def make_ignored_error(response: Response, tools: Sequence[str]) -> ToolChoiceIg
 
 
 def _describe_words(response: Response) -> str:
-    """What an answer without a tool call says, and how to do without."""
+    """The answer's text for an error, and what to do for a model that knows no tools."""
     text = response.text if isinstance(response, CompletionResponse) else response.message.content
     model = response.additional_kwargs.get("model")
     return (
@@ -93,7 +93,7 @@ def _describe_words(response: Response) -> str:
 
 
 def explain_missing_call(response: ChatResponse, token_limit: int | None) -> ValueError:
-    """Why a response calls no tool."""
+    """The error for a response without a tool call."""
     invalid = response.additional_kwargs.get("invalid_tool_calls")
     if not invalid:
         return find_refusal(response) or ValueError(
@@ -107,7 +107,7 @@ def explain_missing_call(response: ChatResponse, token_limit: int | None) -> Val
 
 
 def rebuild_answer(response: Response) -> ChatCompletion | None:
-    """The answer that a response was made of, whole: also of the last response of a stream."""
+    """The core's answer behind a response, also behind the last response of a stream. None for text completions."""
     if isinstance(response, CompletionResponse):
         return None
     raw = response.raw if isinstance(response.raw, dict) else {}

@@ -78,32 +78,32 @@ M = TypeVar("M", bound=BaseModel)
 Secret = Annotated[SecretStr | Callable[[], str] | None, WithJsonSchema({"type": "string"})]
 
 UNKNOWN_WINDOW = 128_000
-"""Tokens that a model is taken to hold of which nothing is known: what nearly all chat models hold today."""
+"""The context window, in tokens, that is assumed for an unknown model: nearly all chat models have it."""
 
-# The fields that decide how the service is reached: ``base_url`` is called as in OpenAILike.
+# The fields of the client's settings. ``base_url`` has OpenAILike's name.
 _SETTINGS = {"api_base" if name == "base_url" else name: name for name in SETTING_NAMES}
 
-# Each call asks several times, for its events.
+# Cached, because LlamaIndex reads ``metadata`` several times for each call.
 _window_of = lru_cache(maxsize=1_000)(context_window)
 
 
 class LunarLLM(FunctionCallingLLM):
     """Any model of Lunar, or its router, wherever LlamaIndex takes an LLM.
 
-    Each answer tells what it used and cost: flat in ``response.additional_kwargs`` (``total_cost_usd`` in USD,
-    ``prompt_tokens``, ``latency_ms``, ``model``, ``routing``, …) and in ``response.raw["usage"]`` and ``["routing"]``;
-    in a stream, on its last response. What the service did not say is absent. To add costs up: ``lunar_cost``.
+    Each answer states its usage and cost: flat in ``response.additional_kwargs`` (``total_cost_usd`` in USD,
+    ``prompt_tokens``, ``latency_ms``, ``model``, ``routing``, …), and in ``response.raw["usage"]`` and ``["routing"]``;
+    in a stream, on its last response. What the service did not state is absent. To add costs up: ``lunar_cost``.
 
-    The arguments are those of ``OpenAILike``, in its order, so that a program changes its import and no more; each is
-    described at its field. Beside the fields: ``base_url`` is ``api_base``; ``extra_body`` is merged into
-    ``additional_kwargs``; ``http_client`` and ``async_http_client`` are httpx's or httpx2's clients of your own, left
-    open; ``observers`` are asked before each call and told of its outcome (``lunar_core.Observer``: budgets refuse
-    there). What has no meaning here (``openai_client``, OpenRouter's ``order``, …) is dropped with a warning.
+    The arguments are those of ``OpenAILike``, in its order, so that a program only has to change its import. Each is
+    described at its field. Beside the fields: ``base_url`` is the same as ``api_base``; ``extra_body`` is merged into
+    ``additional_kwargs``; ``http_client`` and ``async_http_client`` are your own clients of httpx or httpx2, which are
+    left open; ``observers`` may refuse a call, and are notified of its outcome (``lunar_core.Observer``). Arguments
+    that mean nothing here (``openai_client``, OpenRouter's ``order``, …) are dropped with a warning.
 
-    One LLM serves any number of threads, tasks and event loops. Copies, deep copies and pickles work at any time;
-    copies tell the same observers and callbacks. The key travels in a pickle only where it was given, and in
-    ``to_dict()`` never: ``from_dict(data, api_key=…)``, or the environment. Raises ConfigurationError for what cannot
-    work; calls raise LunarError (docs: ``lunar_core.errors``).
+    One LLM serves any number of threads, tasks and event loops. It can be copied, deep-copied and pickled at any time;
+    copies share observers and callbacks. A pickle holds the key only if it was passed as an argument, ``to_dict()``
+    never does: use ``from_dict(data, api_key=…)``, or the environment. Raises ConfigurationError for a wrong argument;
+    calls raise LunarError (see ``lunar_core.errors``).
 
     >>> llm = LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"], cost_weight=BREAK_TIES)
     >>> answer = llm.complete("Say hello")
@@ -117,7 +117,7 @@ class LunarLLM(FunctionCallingLLM):
     """A Lunar model id (``gpt-4o-mini``), ``provider/model`` to force a provider, or ``router`` to let the service
     choose."""
     temperature: float | None = None
-    """From 0 to 2. Sent only where given: OpenAILike sends 0.1 unasked."""
+    """From 0 to 2. Sent only if set, while OpenAILike sends 0.1 by default."""
     max_tokens: int | None = None
     """Tokens to generate at most."""
     top_p: float | None = None
@@ -125,7 +125,7 @@ class LunarLLM(FunctionCallingLLM):
     stop: list[str] | None = None
     """Texts at which generation ends."""
     n: int | None = None
-    """Answers to one prompt. The first is shown; all are in ``raw``."""
+    """How many answers to one prompt. The first is the response; all are in ``raw``."""
     presence_penalty: float | None = None
     """From -2 to 2: above 0, what was said at all is said less."""
     frequency_penalty: float | None = None
@@ -133,7 +133,7 @@ class LunarLLM(FunctionCallingLLM):
     logprobs: bool | None = None
     """Ask for log probabilities: they are in ``response.logprobs``."""
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    """With ``logprobs``: how many of the likeliest tokens to tell at each place, from 0 to 20."""
+    """With ``logprobs``: how many of the likeliest tokens to return at each place, from 0 to 20."""
     reasoning_effort: str | None = None
     """How long reasoning models may think: "low", "medium", "high", or what the provider knows."""
     modalities: list[str] | None = None
@@ -141,14 +141,14 @@ class LunarLLM(FunctionCallingLLM):
     audio_config: dict[str, Any] | None = None
     """Voice and format of spoken answers, sent as ``audio``."""
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Any other field of the API, ``extra_body`` too. Keywords of a call win over it."""
+    """Any other field of the API, ``extra_body`` too. Keywords of a call override it."""
 
     models: list[str] | None = None
-    """With the router: the candidates, 2 at least; all that it knows by default."""
+    """With the router: the models to choose from, at least 2; default all that it knows."""
     cost_weight: CostWeight | None = None
-    """With the router: from 0. Times USD per 1,000 tokens, it is added to a model's expected error:
+    """With the router: 0 or more. The weight times USD per 1,000 tokens is added to a model's expected error:
     ``lunar_core.BREAK_TIES`` picks the cheapest of equals, 20 to 100 trade quality for price. Or a function that
-    returns such a number, asked for each routed request; it is not stored."""
+    returns the number and is called for each routed request; it is not stored."""
     sticky: Sticky = "tools"
     """With the router: stay with the model that answered until its tool calls are answered ("tools"), for the whole
     "conversation", or never ("off")."""
@@ -156,49 +156,49 @@ class LunarLLM(FunctionCallingLLM):
     """Send a model its own reasoning again: with the tool calls that are being answered ("tools", as DeepSeek and Kimi
     want it), with each of its answers ("always"), or "never"."""
     provider: str | None = None
-    """Force a provider."""
+    """The provider that must serve the model."""
     fallbacks: list[str] | None = None
     """Models to ask, in order, when the first fails; streams too, until their first content."""
     tags: dict[str, str] | None = None
-    """What this LLM's calls are for: ledgers add costs up by these names. Tags of a block around a call win."""
+    """What this LLM's calls are for: ledgers add costs up by these names. Tags of a block override them."""
 
     api_key: Secret = Field(default=None, exclude=True, repr=False)
-    """The API key, or a function that returns one and is asked for each request. Else LUNAR_API_KEY."""
+    """The API key, or a function that returns one and is called for each request. Default: LUNAR_API_KEY."""
     jwt: Secret = Field(default=None, exclude=True, repr=False)
-    """A token instead of the key, or a function that returns one. Else LUNAR_JWT."""
+    """A token instead of the key, or a function that returns one. Default: LUNAR_JWT."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Sent with every request; kept out of all that is shown or stored, as the key is. Not so a call's own
-    ``extra_headers``, which LlamaIndex tells to handlers like any keyword."""
+    """Sent with every request, and never shown or stored, like the key. A call's own ``extra_headers`` are not hidden:
+    LlamaIndex passes them to handlers like any keyword."""
     api_base: str | None = None
-    """The service. Else LUNAR_BASE_URL, else the hosted one."""
+    """The service. Default: LUNAR_BASE_URL, else the hosted one."""
     api_version: str | None = None
-    """Taken, as by OpenAILike, and of no effect."""
+    """Accepted as by OpenAILike; has no effect."""
     max_retries: int = 2
-    """How often a failed request is made again, for each model. 0: never."""
+    """How often a failed request is retried, for each model. 0: never."""
     timeout: Any = None
     """Seconds, ``(connect, read)``, ``lunar_core.Timeout`` or httpx's own. By default 5 to connect, 600 to read."""
     total_timeout: float | None = None
     """Seconds for a whole call: its retries, its fallbacks, and the body of its stream."""
     max_connections: int = 1000
-    """Connections that the LLM holds open at most."""
+    """How many connections the LLM may hold open."""
     allow_http: bool = False
     """Whether ``api_base`` may be plain http to another machine."""
     reuse_client: bool = True
-    """Taken, as by OpenAILike, and of no effect."""
+    """Accepted as by OpenAILike; has no effect."""
 
     context_window: int | None = Field(default=None, gt=0)
-    """Tokens that a prompt and its answer may have; else known for common models, 128,000 for others, and for the
+    """Tokens of prompt and answer together. Default: the known window of common models, 128,000 for others; for the
     router the smallest of its candidates."""
     is_chat_model: bool = True
     """False: text completions, by POST /v1/completions."""
     is_function_calling_model: bool = True
-    """False: objects and tools by LlamaIndex's prompts, for a model or a service that knows no tools."""
+    """False: objects and tools through LlamaIndex's prompts, for a model or a service without tools."""
     should_use_structured_outputs: bool = False
-    """Objects by ``response_format`` rather than by a tool."""
+    """True: objects through ``response_format`` instead of a tool."""
     strict: bool = False
-    """Close the schemas of tools and objects: every field required, no others allowed."""
+    """True: close the schemas of tools and objects: every field required, no others allowed."""
     tokenizer: Any = Field(default=None, exclude=True, repr=False)
-    """With ``is_chat_model=False``: what has an ``encode()`` tells how many tokens are left for the answer."""
+    """With ``is_chat_model=False``: an object with ``encode()``, to count the tokens that are left for the answer."""
 
     _clients: ClientPair = PrivateAttr()
     _settings_of_clients: dict[str, Any] = PrivateAttr()
@@ -231,7 +231,7 @@ class LunarLLM(FunctionCallingLLM):
         reasoning_effort: str | None = None,
         modalities: Sequence[str] | None = None,
         audio_config: Mapping[str, Any] | None = None,
-        *,  # so far in OpenAILike's own order, which positional arguments of its users have
+        *,  # up to here in OpenAILike's order, for positional arguments
         jwt: str | SecretStr | Callable[[], str] | None = None,
         base_url: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
@@ -242,7 +242,7 @@ class LunarLLM(FunctionCallingLLM):
         **kwargs: Any,
     ) -> None:
         api_key, jwt = hidden(api_key), hidden(jwt)
-        if "max_new_tokens" in kwargs:  # as OpenAILike takes it
+        if "max_new_tokens" in kwargs:  # OpenAILike accepts this name
             max_tokens = kwargs.pop("max_new_tokens")
         if extra_body:
             additional_kwargs = merge_kwargs(additional_kwargs or {}, {"extra_body": extra_body})
@@ -290,34 +290,33 @@ class LunarLLM(FunctionCallingLLM):
         except ValidationError as error:
             refusal = refused_field(error)
         if refusal is not None:
-            raise refusal  # without the fields: a key is among them
+            raise refusal  # outside of the except block, whose error holds the key
         if self.model == ROUTER and not self.is_chat_model:
             raise ConfigurationError(
                 "is_chat_model: the router takes chats only; name a model for text completions"
             )
         self._settings_of_clients = self._settings()
-        # The caller's observers come first: a call that they refuse is not reported.
+        # The caller's observers come first: LlamaIndex gets no event for a call that they refuse.
         everyone = (*checked_observers(observers), Reporter())
         settings = Settings.resolve(**self._settings_of_clients)
         self._clients = ClientPair(settings, everyone, http_client, async_http_client)
 
-    # LlamaIndex's endpoints: each is decorated once, and calls nothing that is decorated too, so that an answer
-    # ends one event and one span.
+    # LlamaIndex's endpoints. None calls another decorated method: each answer has one event and one span.
 
     @chat_events
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Ask, and wait for the whole answer."""
+        """Send ``messages``, and return the whole answer."""
         return self._answer(Requests(self).for_chat(messages, kwargs))
 
     @chat_events
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Ask, and wait for the whole answer."""
+        """Send ``messages``, and return the whole answer."""
         return await self._aanswer(Requests(self).for_chat(messages, kwargs))
 
     @closing_stream
     @chat_events
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
+        """Send ``messages``, and yield the answer as it comes. The request is sent at once, not at the first read."""
         return self._stream(Requests(self).for_chat(messages, kwargs, stream=True))
 
     @aclosing_stream
@@ -325,7 +324,7 @@ class LunarLLM(FunctionCallingLLM):
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        """Ask, and read the answer as it comes. The request is made at once, not at the first read."""
+        """Send ``messages``, and yield the answer as it comes. The request is sent at once, not at the first read."""
         return await self._astream(Requests(self).for_chat(messages, kwargs, stream=True))
 
     @completion_events
@@ -347,7 +346,7 @@ class LunarLLM(FunctionCallingLLM):
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
-        """Complete a text, and read the answer as it comes. The request is made at once, not at the first read."""
+        """Complete a text, and yield it as it comes. The request is sent at once, not at the first read."""
         return self._stream(
             Requests(self).for_completion(prompt, kwargs, formatted=formatted, stream=True)
         )
@@ -357,12 +356,12 @@ class LunarLLM(FunctionCallingLLM):
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
-        """Complete a text, and read the answer as it comes. The request is made at once, not at the first read."""
+        """Complete a text, and yield it as it comes. The request is sent at once, not at the first read."""
         return await self._astream(
             Requests(self).for_completion(prompt, kwargs, formatted=formatted, stream=True)
         )
 
-    # How they are carried out
+    # How the endpoints make their calls
 
     def _answer(self, call: ClientCall[A]) -> A:
         responses = Responses(call, self._remember_route)
@@ -408,19 +407,19 @@ class LunarLLM(FunctionCallingLLM):
 
     @field_serializer("timeout")
     def _timeout_as_json(self, timeout: object) -> object:
-        """The timeout in seconds, or the seconds of each step: a stored LLM can be made from them again."""
+        """The timeout in seconds, or the seconds of each step, so that a stored LLM can be loaded again."""
         if timeout is None or isinstance(timeout, (int, float)):
             return timeout
         return list(vars(checked_timeout(timeout)).values())
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex stores it."""
+        """The name under which LlamaIndex stores this class."""
         return "LunarLLM"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex decides by: how much fits into a prompt, whether tools may be used."""
+        """Facts that LlamaIndex decides by: the context window, and whether tools may be used."""
         return LLMMetadata(
             context_window=self.context_window or self._window(),
             num_output=self.max_tokens or -1,
@@ -431,12 +430,12 @@ class LunarLLM(FunctionCallingLLM):
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """The observers: asked before each call, told of its outcome."""
+        """The observers, which may refuse a call and are notified of its outcome."""
         everyone = self._clients.observers
         return tuple(observer for observer in everyone if not isinstance(observer, Reporter))
 
     def to_payload(self) -> JSONObject:
-        """What events and callbacks are shown of this LLM: neither key nor headers."""
+        """The description of this LLM for events and callbacks: without key and headers."""
         names = ("api_base", "provider", "models", "cost_weight", "sticky", "fallbacks")
         shown = {name: value for name in names if (value := getattr(self, name)) is not None}
         return {
@@ -446,12 +445,12 @@ class LunarLLM(FunctionCallingLLM):
         }
 
     def _window(self) -> int:
-        """The smallest window of the models that may answer: the prompt must fit into the one that is chosen."""
+        """The smallest context window of the models that may answer: the prompt must fit the chosen one."""
         candidates = (self.models or ROUTED) if self.model == ROUTER else (self.model,)
         return min(_window_of(model) or UNKNOWN_WINDOW for model in candidates)
 
     def _current_clients(self) -> ClientPair:
-        """The clients, made anew when a field that they depend on has changed."""
+        """The clients, made anew if a field that they depend on has changed."""
         settings = self._settings()
         if settings != self._settings_of_clients:
             self._clients = self._clients.with_settings(Settings.resolve(**settings))
@@ -462,14 +461,14 @@ class LunarLLM(FunctionCallingLLM):
         return {name: getattr(self, field) for field, name in _SETTINGS.items()}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        # A copy asks and tells the same people: its costs must reach the ledger that its owner reads.
+        # A copy keeps callbacks and rate limiter: its costs must reach the ledger that the original has.
         shared = (self.callback_manager, getattr(self, "rate_limiter", None))
         memo = {} if memo is None else memo
         memo |= {id(part): part for part in shared if part is not None}
         return super().__deepcopy__(memo)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        # BaseComponent would run __init__ again, which asks for a key that a pickle need not carry.
+        # BaseComponent would run __init__ again, which requires a key that a pickle need not hold.
         BaseModel.__setstate__(self, state)
 
     # Tools
@@ -511,9 +510,9 @@ class LunarLLM(FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The tools that the model wants called. Raises ValueError if there are none, unless told not to.
+        """The tool calls of a response. Raises ValueError if there are none and ``error_on_no_tool_call`` is True.
 
-        A call that did not come whole is none: the error says so, and names the token limit.
+        An incomplete call is left out: the error then says so, and names the token limit.
         """
         calls = toolbox.read_selections(response)
         if not calls and error_on_no_tool_call:
@@ -529,7 +528,7 @@ class LunarLLM(FunctionCallingLLM):
         llm_kwargs: JSONObject | None = None,
         **prompt_args: Any,
     ) -> M:
-        """Fill ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
+        """Ask for an ``output_cls`` and return it. Raises ValueError or TypeError for an answer that does not fit."""
         return StructuredOutput(self, Requests(self)).predict(
             output_cls, prompt, llm_kwargs, prompt_args
         )
@@ -541,7 +540,7 @@ class LunarLLM(FunctionCallingLLM):
         llm_kwargs: JSONObject | None = None,
         **prompt_args: Any,
     ) -> M:
-        """Fill ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
+        """Ask for an ``output_cls`` and return it. Raises ValueError or TypeError for an answer that does not fit."""
         return await StructuredOutput(self, Requests(self)).apredict(
             output_cls, prompt, llm_kwargs, prompt_args
         )
@@ -553,10 +552,9 @@ class LunarLLM(FunctionCallingLLM):
         llm_kwargs: JSONObject | None = None,
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
-        """Fill ``output_cls`` as the answer comes: objects with more and more fields, at last a whole one.
+        """Ask for an ``output_cls`` and yield it as it comes: objects with more and more fields, at last the whole one.
 
-        The request is made at once, not at the first read. Raises ValueError at the end of an answer of which
-        nothing could be read.
+        The request is sent at once, not at the first read. Raises ValueError at the end if the answer held no object.
         """
         return StructuredOutput(self, Requests(self)).stream(
             output_cls, prompt, llm_kwargs, prompt_args
@@ -569,19 +567,19 @@ class LunarLLM(FunctionCallingLLM):
         llm_kwargs: JSONObject | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
-        """As ``stream_structured_predict``, for asyncio."""
+        """The same as ``stream_structured_predict``, for asyncio."""
         return await StructuredOutput(self, Requests(self)).astream(
             output_cls, prompt, llm_kwargs, prompt_args
         )
 
     def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> StructuredLLM:
-        """An LLM whose every answer is an ``output_cls``, in JSON and as ``raw``."""
+        """An LLM whose every answer is an ``output_cls``: as JSON in its text, as an object in ``raw``."""
         return LunarStructuredLLM(llm=self, output_cls=output_cls, **kwargs)
 
     # Routing
 
     def route(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
-        """Which model the router would choose for ``messages``, and why. Nothing is generated.
+        """Ask which model the router would choose for ``messages``, and why. Nothing is generated.
 
         >>> LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"]).route("Prove that 2 is even").selected_model
         'gpt-4o'
@@ -597,28 +595,28 @@ class LunarLLM(FunctionCallingLLM):
             return await client.router.decide(**Requests(self).for_decision(messages, kwargs))
 
     def find_route(self, messages: Sequence[Mapping[str, Any]]) -> JSONObject | None:
-        """The earlier decision to which a conversation, in the form of the API, keeps (``sticky``); None without."""
+        """The earlier decision that a conversation in the form of the API keeps to (``sticky``); None without."""
         return self._routes.find(messages, self.sticky)
 
     def _remember_route(self, answer: ChatMessage, route: JSONObject) -> None:
         if self.sticky != "off":
             self._routes.remember(to_message(answer), route, self.sticky)
 
-    # Life
+    # Closing
 
     def close(self) -> None:
-        """Close the connections of the sync calls. Later ones are refused."""
+        """Close the connections of sync calls; later ones fail."""
         self._clients.close()
 
     async def aclose(self) -> None:
-        """Close all connections. Later calls are refused."""
+        """Close all connections; later calls fail."""
         self._clients.close()
         await self._clients.aclose()
 
 
 bridge.describe_fields(LunarLLM, FIELD_DESCRIPTIONS)
 
-# LlamaIndex looks these signatures up with every call; kept, they cost it next to nothing.
+# LlamaIndex inspects these signatures with every call; a stored one costs next to nothing.
 for _name in ("chat", "stream_chat", "complete", "stream_complete"):
     for _method in (vars(LunarLLM)[_name].__wrapped__, vars(LunarLLM)[f"a{_name}"].__wrapped__):
         _method.__signature__ = inspect.signature(_method)

@@ -1,4 +1,4 @@
-"""LlamaIndex's messages → the API's, and what of them goes back to the model that wrote it."""
+"""Turns LlamaIndex's messages into the API's, with the fields that go back to the model that wrote them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from lunar_core.wire.replay import (
 JSONObject = dict[str, Any]
 
 ReplayReasoning = Literal["tools", "never", "always"]
-"""Which of a model's turns go back to it with their reasoning: those of the tool loop that is being answered, none,
-or all."""
+"""Which turns go back to their model with their reasoning: those of the open tool loop, none, or all."""
 
-# The API knows system, user, assistant and tool.
+# The API's roles are system, user, assistant and tool.
 _ROLES = {
     MessageRole.DEVELOPER: "system",
     MessageRole.CHATBOT: "assistant",
@@ -36,12 +35,12 @@ _ROLES = {
 
 
 class Conversation:
-    """Messages of LlamaIndex's in the form of the API. The messages themselves stay as they are.
+    """LlamaIndex's messages in the form of the API. The messages themselves are not changed.
 
-    Only a message's role, its blocks, its name and its tool calls are sent: nothing else of what memories and other
-    vendors' classes leave in ``additional_kwargs``. Tool calls and their results are matched where another vendor gave
-    them no ids; calls without a name are left out, and their results too. Raises ConfigurationError for a block that
-    the API has no place for, and for arguments that JSON cannot carry.
+    Only a message's role, blocks, name and tool calls are sent, and nothing else that memories and other vendors'
+    classes put into ``additional_kwargs``. Tool calls and results without ids are matched. Calls without a name are
+    left out, with their results. Raises ConfigurationError for a block that the API cannot carry, and for arguments
+    that JSON cannot carry.
     """
 
     def __init__(self, messages: Sequence[ChatMessage]) -> None:
@@ -55,9 +54,9 @@ class Conversation:
         self.messages = _match_results([sent for _, sent in self._pairs])
 
     def for_model(self, model: str, replay_reasoning: ReplayReasoning) -> list[JSONObject]:
-        """The messages as sent to ``model``: with what it signed, and its reasoning as ``replay_reasoning`` says.
+        """The messages as sent to ``model``: with its signed fields, and with its reasoning by ``replay_reasoning``.
 
-        What is known to be written by another model goes without.
+        A message that another model wrote goes without either.
         """
         loop = find_open_tool_loop([message["role"] for message in self.messages])
         sent = []
@@ -82,12 +81,12 @@ class Conversation:
 
 
 def to_wire(messages: Sequence[ChatMessage]) -> list[JSONObject]:
-    """A conversation in the form of the API, without what models have signed."""
+    """A conversation in the form of the API, without signed fields."""
     return Conversation(messages).messages
 
 
 def to_message(message: ChatMessage, place: str = "messages") -> JSONObject:
-    """One message, on its own."""
+    """One message in the form of the API."""
     role, extra = _ROLES.get(message.role, message.role.value), message.additional_kwargs
     convert = to_assistant_content if role == "assistant" else to_content
     wire: JSONObject = {"role": role, "content": convert(message.blocks, place)}
@@ -97,17 +96,19 @@ def to_message(message: ChatMessage, place: str = "messages") -> JSONObject:
     if role == "assistant":
         calls = tool_calls_of(message, place)
         if calls:
-            wire["tool_calls"] = calls  # beside "" at least: the service was seen to refuse null
+            wire["tool_calls"] = (
+                calls  # content stays "" and not null, which the service was seen to refuse
+            )
     elif role == "tool":
         wire["tool_call_id"] = extra.get("tool_call_id") or ""
     return wire
 
 
 def tool_calls_of(message: ChatMessage, place: str = "messages") -> list[JSONObject]:
-    """The tool calls of an assistant's message as the API writes them.
+    """The tool calls of an assistant's message in the form of the API.
 
-    They are read from its blocks or, where there are none, from ``tool_calls`` or ``function_call`` of its
-    ``additional_kwargs``: dicts, or the objects that other vendors' classes leave there.
+    They are read from its blocks. Without any, from ``tool_calls`` or ``function_call`` of its ``additional_kwargs``:
+    dicts, or the objects that other vendors' classes put there.
     """
     values = _plain_calls(message)
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
@@ -132,7 +133,7 @@ def _plain_calls(message: ChatMessage) -> list[object]:
     values = message.additional_kwargs.get("tool_calls")
     if isinstance(values, (list, tuple)):
         return list(values)
-    return [message.additional_kwargs.get("function_call")]  # as OpenAI's models once had it
+    return [message.additional_kwargs.get("function_call")]  # OpenAI's older form
 
 
 def _call_of_value(value: object, place: str) -> JSONObject | None:
@@ -161,7 +162,7 @@ def _make_call(
 
 
 def _ids_of_nameless_calls(message: ChatMessage) -> list[object]:
-    """The ids of calls that cannot be sent: they have no name. Without an id no result can be theirs."""
+    """The ids of calls without a name, which cannot be sent, and whose results cannot either."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
         return [b.tool_call_id for b in blocks if not b.tool_name and b.tool_call_id]
@@ -174,7 +175,7 @@ def _field(value: object, name: str) -> object:
 
 
 def _reasoning_of(message: ChatMessage) -> str:
-    """What a model has said to itself in a field of its answer; other vendors' signed thoughts are something else."""
+    """The model's reasoning. Other vendors' signed thinking blocks are not meant."""
     return "".join(
         block.content or ""
         for block in message.blocks
@@ -183,9 +184,9 @@ def _reasoning_of(message: ChatMessage) -> str:
 
 
 def _with_signed_calls(message: ChatMessage, wire: JSONObject, *, is_ours: bool) -> JSONObject:
-    """``wire`` with the fields that came beside the known ones of its tool calls.
+    """``wire`` with the unknown fields of its tool calls.
 
-    Of a message that another class has made, the fields that providers are known to sign.
+    If another class made the message: only with fields that providers are known to sign.
     """
     extras = {
         call["id"]: {
@@ -203,9 +204,9 @@ def _with_signed_calls(message: ChatMessage, wire: JSONObject, *, is_ours: bool)
 
 
 def _match_results(wire: list[JSONObject]) -> list[JSONObject]:
-    """Give ids to the tool calls that have none, and to each result the id of its call.
+    """Give ids to tool calls without one, and to each result the id of its call.
 
-    Some vendors know no ids and let results follow in the order of the calls, or name the tool instead.
+    Some vendors use no ids: results follow in the order of the calls, or name the tool.
     """
     waiting: list[tuple[str, str]] = []  # id and name of the calls that have no result yet
     for number, message in enumerate(wire):
@@ -225,7 +226,7 @@ def _match_results(wire: list[JSONObject]) -> list[JSONObject]:
 def _match(
     waiting: Sequence[tuple[str, str]], call_id: str, name: str | None
 ) -> tuple[str, str] | None:
-    """The call that a result belongs to: of the same id, else of the same name, else the first that waits."""
+    """The call of a result: the one with its id, else with its name, else the first that waits."""
     by_id = [call for call in waiting if call[0] == call_id]
     by_name = [call for call in waiting if call[1] in (call_id, name)]
     in_order = [] if call_id else waiting

@@ -1,4 +1,4 @@
-"""What is known of an answer beside its words → where LlamaIndex, its handlers and its tracers look for it. Pure."""
+"""Puts the facts of an answer where LlamaIndex, its handlers and its tracers look for them. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JSONObject = dict[str, Any]
 
 
 def complete_raw(raw: JSONObject, usage: Usage | None, routing: JSONObject | None) -> JSONObject:
-    """``raw`` with the whole of what the service stated on tokens, cost and route."""
+    """``raw`` with everything that the service stated about tokens, cost and route."""
     if usage is not None:
         raw["usage"] = usage.model_dump(mode="json", exclude_none=True)
     if routing is not None:
@@ -29,7 +29,7 @@ def answer_metadata(
     route: RoutingDecision | None,
     finish_reason: str | None,
 ) -> JSONObject:
-    """``additional_kwargs`` of a response: tokens, USD, ms and the rest, flat, absent where unknown."""
+    """The ``additional_kwargs`` of a response: tokens, USD, ms and more, flat; absent if unknown."""
     metadata: JSONObject = {}
     if usage is not None:
         prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
@@ -54,7 +54,7 @@ def answer_metadata(
 
 
 def find_writer(call: CallInfo, route: RoutingDecision | None) -> str | None:
-    """The model that wrote an answer, as Lunar names it: the one that was asked last, or that the router chose."""
+    """The model that wrote an answer, by Lunar's name: the last one that was asked, or the router's choice."""
     model = call.attempts[-1].model if call.attempts else call.requested_model
     if model == ROUTER:
         return None if route is None else route.selected_model
@@ -62,7 +62,7 @@ def find_writer(call: CallInfo, route: RoutingDecision | None) -> str | None:
 
 
 def reasoning_tokens(usage: Usage | None) -> int | None:
-    """How many tokens of the answer were the model's reasoning; None where nobody said."""
+    """How many tokens of the answer were reasoning; None if the service did not state it."""
     details = usage and usage.completion_tokens_details
     return details.reasoning_tokens if details else None
 

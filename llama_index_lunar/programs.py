@@ -1,9 +1,8 @@
-"""One object from one answer: how it is asked for, and how it is read, whole or as far as it has come."""
+"""Programs that get one object from one answer: how they ask for it, and how they read it, whole or streamed."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,18 +24,19 @@ from llama_index_lunar.messages import tool_calls_of
 from llama_index_lunar.requests import Requests
 from lunar_core import bridge
 from lunar_core.errors import OutputTruncatedError
+from lunar_core.wire.tool_names import fit_name
 
 M = TypeVar("M", bound=BaseModel)
 JSONObject = dict[str, Any]
 Response = ChatResponse | CompletionResponse
 
 
-class Way(Protocol[M]):
-    """How an object is asked for, and how it is read from the answer."""
+class OutputMethod(Protocol[M]):
+    """How an object is requested, and how it is read from the answer."""
 
     output_cls: type[M]
     is_chat: bool
-    """Whether a chat is asked, or a text completion."""
+    """Whether the call is a chat; else it is a text completion."""
 
     def arguments(
         self, prompt: BasePromptTemplate, prompt_args: JSONObject, llm_kwargs: JSONObject
@@ -44,54 +44,54 @@ class Way(Protocol[M]):
         """The arguments of ``llm.chat()``, or of ``llm.complete()``."""
 
     def text(self, answer: Response) -> str:
-        """The JSON of the object, as far as it has come."""
+        """The JSON of the object, as much as has come."""
 
     def read(self, answer: Response, token_limit: int | None) -> M:
-        """The object that a finished answer holds.
+        """Read the object from a finished answer.
 
-        Raises ValueError if it holds none, and OutputTruncatedError (a ValueError here) if it did not come whole.
-        ``token_limit``: the ``max_tokens`` of the request, where it had one.
+        Raises ValueError if it holds none, and OutputTruncatedError (a ValueError here) if it is incomplete.
+        ``token_limit``: the ``max_tokens`` of the request, if it had one.
         """
 
 
 class LunarProgram(BasePydanticProgram[M]):
-    """Asks ``llm`` for an object in one ``way``. ``max_tokens``: the LLM's own limit, where it has one.
+    """Asks ``llm`` for an object by one ``method``. ``max_tokens``: the LLM's own limit, if it has one.
 
-    LlamaIndex's own programs forget in streams that a tool is required, and in async calls the system prompt.
+    LlamaIndex's own programs lose the required tool in streams, and the system prompt in async calls.
     """
 
     def __init__(
-        self, llm: LLM, prompt: BasePromptTemplate, way: Way[M], max_tokens: int | None
+        self, llm: LLM, prompt: BasePromptTemplate, method: OutputMethod[M], max_tokens: int | None
     ) -> None:
         self._llm = llm
         self._prompt = prompt
-        self._way = way
+        self._method = method
         self._max_tokens = max_tokens
 
     @property
     def output_cls(self) -> type[M]:
         """The class of the object."""
-        return self._way.output_cls
+        return self._method.output_cls
 
     def __call__(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
-        """Ask for the object. Raises as ``Way.read`` does."""
-        arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
-        endpoint: Any = self._llm.chat if self._way.is_chat else self._llm.complete
-        return self._way.read(endpoint(**arguments), self._token_limit(llm_kwargs))
+        """Ask for the object and return it. Raises as ``OutputMethod.read`` does."""
+        arguments = self._method.arguments(self._prompt, kwargs, llm_kwargs or {})
+        endpoint: Any = self._llm.chat if self._method.is_chat else self._llm.complete
+        return self._method.read(endpoint(**arguments), self._token_limit(llm_kwargs))
 
     async def acall(self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any) -> M:
-        """Ask for the object. Raises as ``Way.read`` does."""
-        arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
-        endpoint: Any = self._llm.achat if self._way.is_chat else self._llm.acomplete
-        return self._way.read(await endpoint(**arguments), self._token_limit(llm_kwargs))
+        """Ask for the object and return it. Raises as ``OutputMethod.read`` does."""
+        arguments = self._method.arguments(self._prompt, kwargs, llm_kwargs or {})
+        endpoint: Any = self._llm.achat if self._method.is_chat else self._llm.acomplete
+        return self._method.read(await endpoint(**arguments), self._token_limit(llm_kwargs))
 
     def stream_call(
         self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
     ) -> Generator[Any, None, None]:
-        """Ask for the object, and yield it as it grows."""
-        arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
-        endpoint: Any = self._llm.stream_chat if self._way.is_chat else self._llm.stream_complete
-        growing = _GrowingObject(self._way, self._token_limit(llm_kwargs))
+        """Ask for the object and yield it as it grows. Raises as ``OutputMethod.read`` does, at the end."""
+        arguments = self._method.arguments(self._prompt, kwargs, llm_kwargs or {})
+        endpoint: Any = self._llm.stream_chat if self._method.is_chat else self._llm.stream_complete
+        growing = _GrowingObject(self._method, self._token_limit(llm_kwargs))
         answers = endpoint(**arguments)
 
         def read() -> Generator[Any, None, None]:
@@ -105,10 +105,12 @@ class LunarProgram(BasePydanticProgram[M]):
     async def astream_call(
         self, *args: Any, llm_kwargs: JSONObject | None = None, **kwargs: Any
     ) -> AsyncGenerator[Any, None]:
-        """Ask for the object, and yield it as it grows."""
-        arguments = self._way.arguments(self._prompt, kwargs, llm_kwargs or {})
-        endpoint: Any = self._llm.astream_chat if self._way.is_chat else self._llm.astream_complete
-        growing = _GrowingObject(self._way, self._token_limit(llm_kwargs))
+        """Ask for the object and yield it as it grows. Raises as ``OutputMethod.read`` does, at the end."""
+        arguments = self._method.arguments(self._prompt, kwargs, llm_kwargs or {})
+        endpoint: Any = (
+            self._llm.astream_chat if self._method.is_chat else self._llm.astream_complete
+        )
+        growing = _GrowingObject(self._method, self._token_limit(llm_kwargs))
         answers = await endpoint(**arguments)
 
         async def read() -> AsyncGenerator[Any, None]:
@@ -125,41 +127,41 @@ class LunarProgram(BasePydanticProgram[M]):
 
 
 class _GrowingObject:
-    """The object of a stream, as far as it has come: of a class that takes any fields, until it is whole and fits."""
+    """The object of a stream so far: of a class that takes any fields, until it is complete and fits."""
 
-    def __init__(self, way: Way[Any], token_limit: int | None) -> None:
-        self._way = way
+    def __init__(self, method: OutputMethod[Any], token_limit: int | None) -> None:
+        self._method = method
         self._token_limit = token_limit
-        self._partial_cls = create_flexible_model(way.output_cls)
+        self._partial_cls = create_flexible_model(method.output_cls)
         self._latest: BaseModel = self._partial_cls()
         self._answer: Response | None = None
 
     def update(self, answer: Response) -> BaseModel:
         """The object after one more response."""
         self._answer = answer
-        fields, is_whole = toolbox.read_object(self._way.text(answer))
+        fields, is_whole = toolbox.read_object(self._method.text(answer))
         if not fields and self._latest.model_fields_set:
-            return self._latest  # an answer that is over does not hold what came in part
+            return self._latest  # the last response leaves an incomplete object out
         self._latest = (
             self._validate(fields) if is_whole else self._partial_cls.model_validate(fields)
         )
         return self._latest
 
     def check(self) -> None:
-        """Judge the answer once it is over. Raises what is wrong with it."""
+        """Read the finished answer strictly. Raises as ``OutputMethod.read`` does."""
         if self._answer is not None:
-            self._way.read(self._answer, self._token_limit)
+            self._method.read(self._answer, self._token_limit)
 
     def _validate(self, fields: JSONObject) -> BaseModel:
         try:
-            result: BaseModel = self._way.output_cls.model_validate(fields)
-        except Exception:  # noqa: BLE001  # whatever a validator of the caller's raises: ``check`` will tell of it
+            result: BaseModel = self._method.output_cls.model_validate(fields)
+        except Exception:  # noqa: BLE001  # a validator of the caller's may raise anything: ``check`` raises it at the end
             return self._partial_cls.model_validate(fields)
         return result
 
 
 class ByTool(Generic[M]):
-    """By a tool that takes the object's fields, and that must be called."""
+    """Through a tool that takes the object's fields and must be called."""
 
     is_chat = True
 
@@ -181,12 +183,12 @@ class ByTool(Generic[M]):
         )
 
     def text(self, answer: Response) -> str:
-        """The arguments of the call, as far as they have come."""
+        """The arguments of the call, as much as has come."""
         calls = tool_calls_of(answer.message) if isinstance(answer, ChatResponse) else []
         return calls[0]["function"]["arguments"] if calls and "function" in calls[0] else ""
 
     def read(self, answer: Response, token_limit: int | None) -> M:
-        """The arguments of the call as an object. Raises ValueError where there is no call, or half a one."""
+        """The arguments of the call as an object. Raises ValueError if the call is missing or incomplete."""
         text = self.text(answer)
         if text:
             return _validate(self.output_cls, text, answer, token_limit)
@@ -201,7 +203,7 @@ class ByTool(Generic[M]):
 
 
 class BySchema(Generic[M]):
-    """By ``response_format``: the answer's text is the JSON of the object."""
+    """Through ``response_format``: the answer's text is the object's JSON."""
 
     is_chat = True
 
@@ -223,20 +225,20 @@ class BySchema(Generic[M]):
         }
 
     def text(self, answer: Response) -> str:
-        """The text, as far as it has come."""
+        """The text, as much as has come."""
         return _text_of(answer)
 
     def read(self, answer: Response, token_limit: int | None) -> M:
-        """The text's JSON as an object. Raises ValueError where it is none, or half a one."""
+        """The text's JSON as an object. Raises ValueError if it is no object or incomplete."""
         if error := find_refusal(answer):
             raise error
         return _validate(self.output_cls, _text_of(answer), answer, token_limit)
 
 
 class ByPrompt(Generic[M]):
-    """By asking for it: the schema stands in the prompt, the object somewhere in the answer's text.
+    """Through the prompt: it holds the schema, and the answer's text holds the object somewhere.
 
-    ``is_chat``: whether the model chats, or completes texts.
+    ``is_chat``: whether the model chats; else it completes texts.
     """
 
     def __init__(self, llm: LLM, output_cls: type[M], *, is_chat: bool) -> None:
@@ -257,11 +259,11 @@ class ByPrompt(Generic[M]):
         return {**llm_kwargs, "prompt": parser.format(text)}
 
     def text(self, answer: Response) -> str:
-        """The text from its first brace on, as far as it has come."""
+        """The text from its first brace, as much as has come."""
         return _from_brace(answer)
 
     def read(self, answer: Response, token_limit: int | None) -> M:
-        """The object in the text. Raises ValueError where there is none, or half a one."""
+        """The object in the text. Raises ValueError if there is none, or if it is incomplete."""
         try:
             result: M = _Parser(self.output_cls).parse(_text_of(answer))
         except ValueError as error:
@@ -272,16 +274,15 @@ class ByPrompt(Generic[M]):
 
 class _Parser(PydanticOutputParser[M]):
     def format(self, query: str) -> str:
-        """As core's, but without doubling each brace of the schema: nobody formats this text again."""
+        """As LlamaIndex's, but without doubled braces in the schema: nobody formats this text again."""
         return f"{query}\n\n{self.get_format_string(escape_json=False)}"
 
 
 def response_format(output_cls: type[BaseModel], *, strict: bool) -> JSONObject:
-    """A model class as the API's ``response_format``."""
+    """The API's ``response_format`` for a model class."""
     schema = output_cls.model_json_schema()
-    name = re.sub(r"[^a-zA-Z0-9_-]", "_", str(schema.get("title") or output_cls.__name__))[:64]
     described = {
-        "name": name,
+        "name": fit_name(str(schema.get("title") or output_cls.__name__)),
         "schema": toolbox.close_schema(schema) if strict else schema,
         "strict": strict,
     }
@@ -289,7 +290,7 @@ def response_format(output_cls: type[BaseModel], *, strict: bool) -> JSONObject:
 
 
 def _validate(output_cls: type[M], text: str, answer: Response, token_limit: int | None) -> M:
-    """``text``, strictly read, as an object. An answer that was cut off is told as such, whatever pydantic says."""
+    """Parse ``text`` strictly into an object. An incomplete text raises that, whatever pydantic says of it."""
     try:
         value = bridge.parse_output(text)
     except (ValueError, OutputTruncatedError):

@@ -1,4 +1,4 @@
-"""``lunar_progress()``: how far an ingestion, or any other work with a LunarLLM, is, and what it costs."""
+"""``lunar_progress()``: shows how far an ingestion, or other work with a LunarLLM, is, and what it costs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lunar_core.cost.progress import Progress
 
 
 class _CallCounter:
-    """Counts the calls that end. An observer."""
+    """An observer that counts the calls that end."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
     def before(self, call: CallStart, /) -> None:
-        """It only counts."""
+        """Do nothing: a call counts when it ends."""
 
     def after(self, outcome: Outcome, /) -> None:
         if outcome.endpoint == "router.decide" or outcome.status == "refused":
@@ -29,12 +29,12 @@ class _CallCounter:
 
 @contextmanager
 def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> Iterator[Progress]:
-    """Show how far the calls in this block are: how many are done, what they cost, what they will, how long it takes.
+    """Show the progress of the calls in this block: how many are done, their cost, the projected cost and time.
 
-    ``total``: how many calls of a LunarLLM there will be, such as nodes times extractors of an ingestion; without it
-    nothing is projected. ``file``: else stderr. On a terminal it is a line that changes, elsewhere a line every 30
-    seconds and one at the end. Where an answer came without its cost, the total is said to be unknown. The processes of
-    ``IngestionPipeline.run(num_workers=…)`` tell nothing. Raises ConfigurationError for a total that is no count.
+    ``total``: the number of LunarLLM calls to come, such as nodes times extractors of an ingestion. Without it nothing
+    is projected. ``file``: default stderr. A terminal shows one line that changes; other files get a line every 30
+    seconds and one at the end. If an answer came without its cost, the total is shown as unknown. The processes of
+    ``IngestionPipeline.run(num_workers=…)`` do not report. Raises ConfigurationError for a total that is no count.
 
     >>> with lunar_progress(total=len(nodes)) as progress:
     ...     nodes = IngestionPipeline(transformations=[SummaryExtractor(llm=llm)]).run(nodes=nodes)
@@ -43,6 +43,6 @@ def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> I
     """
     ledger = Ledger()
     progress = Progress(total, ledger, file=file)
-    # The ledger first: what is shown of a call has its cost in it.
+    # The ledger first, so that a call's cost is known when its progress is shown.
     with progress.shown(), observing(ledger, _CallCounter(progress)):
         yield progress

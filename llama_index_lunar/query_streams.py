@@ -1,6 +1,6 @@
-"""Query engines that ask the model only when their stream is read: its calls are booked where the query was made.
+"""Attributes the calls of a query engine's stream to the place of the query.
 
-LlamaIndex hands out such a stream before the LLM is called; by then the reader's block, tags and tenant may be others.
+LlamaIndex returns such a stream before it calls the LLM; when the stream is read, block, tags and tenant may be others.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from llama_index_lunar.attribution import Attribution, aread_within, read_within
 
 
 class QueryStreams(BaseSpanHandler[Any]):
-    """Sees each streaming response as its query ends, and has it read as if still there. Keeps no spans."""
+    """A span handler that wraps each streaming response as its query ends. It keeps no spans."""
 
     def span_enter(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def span_drop(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def span_exit(
         self,
@@ -35,7 +35,7 @@ class QueryStreams(BaseSpanHandler[Any]):
         result: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Keep where the query was made with its stream, if that can make a difference."""
+        """Have the stream of a query's response read in the query's attribution, if it has one."""
         read = _READERS.get(type(result))
         if (
             read is not None
@@ -43,24 +43,26 @@ class QueryStreams(BaseSpanHandler[Any]):
             and (place := Attribution())
         ):
             stream = result.response_gen
-            is_kept = getattr(stream, "__name__", "") == read.__name__  # spans nest: once is enough
+            is_kept = (
+                getattr(stream, "__name__", "") == read.__name__
+            )  # spans nest: wrapped already
             if isinstance(stream, (Generator, AsyncGenerator)) and not is_kept:
                 result.response_gen = read(place.restored, stream)
 
     def new_span(self, *args: Any, **kwargs: Any) -> None:
-        """There are none."""
+        """Keep no span."""
 
     def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> None:
-        """There are none."""
+        """Keep no span."""
 
     def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> None:
-        """There are none."""
+        """Keep no span."""
 
 
 class QueryStreamsInUse:
-    """Puts QueryStreams into LlamaIndex's dispatcher for the first who needs it, and takes it away with the last.
+    """Adds QueryStreams to LlamaIndex's dispatcher for its first user, and removes it with the last.
 
-    LlamaIndex calls a span handler for each of its spans: a process that adds no costs up pays for none.
+    LlamaIndex calls a span handler for each span: a process that adds up no costs must not pay for that.
     """
 
     def __init__(self) -> None:
@@ -69,14 +71,14 @@ class QueryStreamsInUse:
         self._users = 0
 
     def add(self) -> None:
-        """One more needs it."""
+        """Count one more user."""
         with self._lock:
             self._users += 1
             if self._users == 1:
                 get_dispatcher().add_span_handler(self._handler)
 
     def remove(self) -> None:
-        """One of them needs it no longer."""
+        """Count one user less."""
         with self._lock:
             self._users -= 1
             if self._users == 0:
@@ -85,7 +87,7 @@ class QueryStreamsInUse:
 
 
 IN_USE = QueryStreamsInUse()
-"""That of the process."""
+"""The one of this process."""
 
 _READERS: dict[type, Callable[..., Any]] = {
     StreamingResponse: read_within,

@@ -1,4 +1,4 @@
-"""From the client's observers to LlamaIndex: an event for each call that may be billed, with its tags."""
+"""Sends LlamaIndex an event for each call that may be billed, with its tags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ dispatcher = get_dispatcher(__name__)
 
 @dataclass(frozen=True)
 class _Moment:
-    """What is true where a call is made; where it ends, it may no longer be."""
+    """The context in which a call is made, which may have changed when the call ends."""
 
     tags: Mapping[str, Any]
     span_id: str | None
@@ -33,18 +33,18 @@ class _Moment:
 
 
 class Reporter:
-    """An observer of the client: notes where each call is made, and tells LlamaIndex how it ended."""
+    """An observer of the client: keeps where each call is made, and reports to LlamaIndex how it ended."""
 
     def __init__(self) -> None:
         self._moments: dict[str, _Moment] = {}
 
     def __reduce__(self) -> tuple[type[Reporter], tuple[()]]:
-        return Reporter, ()  # the calls that are under way are not a copy's
+        return Reporter, ()  # without the calls under way, which are the original's
 
     def before(self, call: CallStart, /) -> None:
         theirs = active_instrument_tags.get()
         self._moments[call.call_id] = _Moment(
-            # The client knows all tags, but as strings: LlamaIndex's own stay what they are.
+            # The client has all tags as strings; LlamaIndex's own keep their types.
             {**theirs, **{k: v for k, v in call.tags.items() if v != str(theirs.get(k))}},
             active_span_id.get(),
             tracing.current_span(),
@@ -63,7 +63,7 @@ class Reporter:
             for ledger in moment.ledgers:
                 ledger.add(entry)
         if _has_listeners():
-            # The dispatcher would stamp the tags of *this* moment on it.
+            # The dispatcher would put the tags of *this* moment on the event.
             with (
                 instrument_tags(dict(moment.tags)),
                 compat.without_openinference_warning(LunarUsageEvent),
@@ -71,7 +71,7 @@ class Reporter:
                 dispatcher.event(_event(outcome, moment))
 
     def _moment(self, outcome: Outcome) -> _Moment:
-        """The decision of a decide-then-call is reported before the call, under a name made of the call's."""
+        """The context of a call. The decision of decide-then-call is reported first, with an id made of the call's."""
         call_id = outcome.call.call_id
         if call_id in self._moments:
             return self._moments.pop(call_id)
@@ -80,7 +80,7 @@ class Reporter:
 
 
 def _has_listeners() -> bool:
-    """Whether an event would reach anybody. Without, it need not be made."""
+    """Whether any handler would get an event. If not, none needs to be made."""
     place = dispatcher
     while all(isinstance(handler, NullEventHandler) for handler in place.event_handlers):
         if not place.propagate:
@@ -90,7 +90,7 @@ def _has_listeners() -> bool:
 
 
 def _may_be_billed(outcome: Outcome) -> bool:
-    """Whether money may have been spent: not on a call that the service, or another observer, refused."""
+    """Whether money may have been spent. Not on a call that the service, or another observer, refused."""
     return (
         outcome.status not in ("failed", "refused")
         or outcome.usage is not None

@@ -1,4 +1,4 @@
-"""What a LunarLLM asks for: its fields and the keywords of a call → the keywords of the client's ``create()``."""
+"""Makes the keywords of the client's ``create()`` of a LunarLLM's fields and the keywords of a call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lunar_core.wire.api_requests import ROUTER
 JSONObject = dict[str, Any]
 A = TypeVar("A", bound=ChatResponse | CompletionResponse)
 
-# Fields of the LLM that are sent as they are, where they are set.
+# Fields of the LLM that are sent under their own name if they are set.
 _SENT_FIELDS = (
     *bridge.SAMPLING_FIELDS,
     "provider",
@@ -41,7 +41,7 @@ _WITH_USAGE = {"include_usage": True}
 
 
 class LLMFields(Protocol):
-    """A LunarLLM, as its requests and programs know it: these fields, and those of ``_SENT_FIELDS``."""
+    """The fields of a LunarLLM that its requests and programs use, beside those of ``_SENT_FIELDS``."""
 
     model: str
     max_tokens: int | None
@@ -68,7 +68,7 @@ class LLMFields(Protocol):
 
 
 class Requests:
-    """Makes the calls of an LLM, for each of LlamaIndex's endpoints. ``fields``: the LLM."""
+    """Makes the calls of an LLM, for each endpoint of LlamaIndex's. ``fields``: the LLM."""
 
     def __init__(self, fields: LLMFields) -> None:
         self.fields = fields
@@ -76,7 +76,7 @@ class Requests:
     def for_chat(
         self, messages: Sequence[ChatMessage], kwargs: JSONObject, *, stream: bool = False
     ) -> ClientCall[ChatResponse]:
-        """The call for a conversation. Raises ConfigurationError for what the API has no place for."""
+        """The call for a conversation. Raises ConfigurationError for content that the API cannot carry."""
         if self._goes_to_chat(kwargs):
             return self._chat(messages, kwargs, as_chat, stream=stream)
         prompt = self.fields.messages_to_prompt(messages)  # type: ignore[misc]  # never None: validators set it
@@ -85,7 +85,7 @@ class Requests:
     def for_completion(
         self, prompt: str, kwargs: JSONObject, *, formatted: bool, stream: bool = False
     ) -> ClientCall[CompletionResponse]:
-        """The call for a text. ``formatted``: the prompt is as the model wants it already."""
+        """The call for a text. ``formatted``: the prompt already has the model's format."""
         if not formatted:
             prompt = self.fields.completion_to_prompt(prompt)  # type: ignore[misc]  # as above
         if self._goes_to_chat(kwargs):
@@ -104,10 +104,10 @@ class Requests:
         strict: bool | None = None,
         **kwargs: Any,
     ) -> JSONObject:
-        """The arguments of ``chat()`` for a chat with tools. ``chat_history`` stays as it is.
+        """The arguments of ``chat()`` for a chat with tools. ``chat_history`` is not changed.
 
-        ``tool_choice``: in any form, or None to leave it to ``tool_required``. Raises ConfigurationError for a choice
-        that names none of the tools.
+        ``tool_choice``: in any form; None leaves it to ``tool_required``. Raises ConfigurationError for a choice that
+        is none of the tools.
         """
         arguments = chat_arguments(
             tools,
@@ -128,7 +128,10 @@ class Requests:
         return {**fields, **kwargs, "messages": text_turns(to_wire(turns))}
 
     def _goes_to_chat(self, kwargs: JSONObject) -> bool:
-        """Whether to ask chat/completions. ``use_chat_completions`` says so for one call, and is not sent."""
+        """Whether to call chat/completions.
+
+        The keyword ``use_chat_completions`` overrides the field, and is not sent.
+        """
         choice = kwargs.pop("use_chat_completions", None)
         return self.fields.is_chat_model if choice is None else bool(choice)
 
@@ -162,12 +165,12 @@ class Requests:
         params = {**self._params(kwargs, stream=stream), "prompt": prompt}
         if params.get("max_tokens") is None and hasattr(self.fields.tokenizer, "encode"):
             params["max_tokens"] = self._room_after(prompt)
-        if params.get("logprobs") is True:  # text completions say how many, in one field
+        if params.get("logprobs") is True:  # text completions have one field for both
             params["logprobs"] = params.pop("top_logprobs", None) or 0
         return ClientCall(params, is_chat=False, convert=convert)
 
     def _room_after(self, prompt: str) -> int:
-        """The tokens that are left for the answer: of text completions the service itself allows few."""
+        """The tokens that are left for the answer. By default, the service allows text completions few."""
         window, used = (
             self.fields.metadata.context_window,
             len(self.fields.tokenizer.encode(prompt)),
@@ -177,7 +180,7 @@ class Requests:
         return window - used
 
     def _params(self, kwargs: Mapping[str, object], *, stream: bool) -> JSONObject:
-        """What is sent beside the messages: fields, then ``additional_kwargs``, then the keywords of this call."""
+        """The fields to send beside the messages. ``additional_kwargs`` override fields, keywords of the call both."""
         llm = self.fields
         bridge.check_keywords(kwargs)
         fields: JSONObject = {
@@ -188,14 +191,14 @@ class Requests:
         if llm.audio_config is not None:
             fields["audio"] = llm.audio_config
         params = {"model": llm.model, **fields, **merge_kwargs(llm.additional_kwargs, kwargs)}
-        # Which endpoint is called says whether it streams.
+        # The endpoint that is called decides whether to stream.
         params.pop("stream", None)
         if "stream" in (params.get("extra_body") or {}):
             params["extra_body"] = {k: v for k, v in params["extra_body"].items() if k != "stream"}
         if not stream:
             params = bridge.without_stream_options(params)
         elif params.get("stream_options") == _WITH_USAGE:
-            del params["stream_options"]  # streams ask for it anyway
+            del params["stream_options"]  # ``stream_usage`` below asks for the same
         if params["model"] == ROUTER:
             params = {"models": llm.models, "cost_weight": llm.cost_weight, **params}
         if stream:
@@ -204,12 +207,12 @@ class Requests:
 
 
 def user_message(prompt: str) -> list[ChatMessage]:
-    """A conversation that is one message of the user's."""
+    """A conversation of one user message."""
     return [ChatMessage(prompt, role=MessageRole.USER)]
 
 
 def merge_kwargs(first: Mapping[str, Any], second: Mapping[str, Any]) -> JSONObject:
-    """Both; ``second`` wins, field by field in ``extra_body`` too."""
+    """Both; ``second`` overrides, in ``extra_body`` field by field."""
     merged = {**first, **second}
     one, other = first.get("extra_body"), second.get("extra_body")
     if isinstance(one, Mapping) and isinstance(other, Mapping):

@@ -1,7 +1,7 @@
-"""Answers of the API → LlamaIndex's responses.
+"""Turns answers of the API into LlamaIndex's responses.
 
-What an answer cost and how it was routed stands in ``additional_kwargs`` of the response, flat, and again in ``raw``,
-a plain dict: there token counters, agents and tracers look for it. In a stream it stands on the last response.
+An answer's cost and route are in the response's ``additional_kwargs``, flat, and in ``raw``, a plain dict: token
+counters, agents and tracers look there. In a stream they are on the last response.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ A = TypeVar("A", bound=ChatResponse | CompletionResponse)
 class Responses(Generic[A]):
     """Makes the responses of one call: of a whole answer, or of a stream's chunks as they come.
 
-    ``remember``: told the message and the route of an answer that the router chose a model for.
+    ``remember``: called with the message and the route of each routed answer.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Responses(Generic[A]):
         self._chunks = ChatChunks(call.route, call.own_names) if call.is_chat else TextChunks()
 
     def whole(self, answer: ChatCompletion | Completion) -> A:
-        """The response to a plain answer. Raises ToolChoiceIgnoredError for one without the call that was forced."""
+        """The response for a whole answer. Raises ToolChoiceIgnoredError if a forced tool call is missing."""
         if isinstance(answer, ChatCompletion):
             return self._finish(chat_response(answer, self._call.route, self._call.own_names))
         return self._finish(text_response(answer))
 
     def feed(self, chunk: JSONObject) -> Sequence[A]:
-        """The responses to hand out now that ``chunk`` has come, in order."""
+        """The responses to hand out after ``chunk``, in order."""
         return [self._call.convert(response) for response in self._chunks.feed(chunk)]
 
     def last(self, stream: StreamFacts) -> A:
@@ -88,10 +88,10 @@ def chat_response(
     routing: JSONObject | None = None,
     own_names: Mapping[str, str] = MappingProxyType({}),
 ) -> ChatResponse:
-    """A plain answer.
+    """The response for a whole answer of a chat.
 
-    ``routing``: the decision that an earlier call of the same loop got, if this one got none. ``own_names``: of tools
-    that were sent under another name.
+    ``routing``: the decision of an earlier call of the same tool loop, if this call made none. ``own_names``: the
+    original names of tools that were sent under another.
     """
     raw = _raw(answer, bridge.routing_dict(answer.routing) or routing)
     choice = first_choice(raw) or raw["choices"][0] if raw.get("choices") else {}
@@ -126,7 +126,7 @@ def chat_response(
 
 
 def text_response(answer: Completion) -> CompletionResponse:
-    """A plain answer of the text endpoint."""
+    """The response for a whole text completion."""
     raw = _raw(answer, None)
     choice = first_choice(raw) or raw["choices"][0] if raw.get("choices") else {}
     return CompletionResponse(
@@ -140,7 +140,7 @@ def text_response(answer: Completion) -> CompletionResponse:
 
 
 def as_completion(response: Response) -> CompletionResponse:
-    """What ``complete()`` returns of a chat. Tool calls stay visible, as the framework's own conversion has them."""
+    """A chat's response as ``complete()`` returns it. Tool calls stay in it, as in LlamaIndex's own conversion."""
     if isinstance(response, CompletionResponse):
         return response
     return CompletionResponse(
@@ -153,7 +153,7 @@ def as_completion(response: Response) -> CompletionResponse:
 
 
 def as_chat(response: Response) -> ChatResponse:
-    """What ``chat()`` returns of a text completion."""
+    """A text completion's response as ``chat()`` returns it."""
     if isinstance(response, ChatResponse):
         return response
     return ChatResponse(

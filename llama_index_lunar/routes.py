@@ -1,4 +1,4 @@
-"""Which decision of the router an answer came from, so that what builds on it can stay with its model."""
+"""Remembers the router's decision behind each answer, so that follow-up calls can stay with its model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lunar_core.routing import Sticky, find_sticky_answer
 JSONObject = dict[str, Any]
 
 MAX_ROUTES = 10_000
-"""Answers whose route is remembered. Of more, the oldest are forgotten."""
+"""How many answers' routes are kept. Beyond that, the oldest are forgotten."""
 
 
 class Routes:
-    """The decisions of the latest answers. Copies and pickles begin without any.
+    """The decisions behind the latest answers. Copies and pickles begin empty.
 
-    Answers are recognised by the ids of their tool calls, or by their text: LlamaIndex's memories keep nothing else.
+    An answer is recognised by the ids of its tool calls, or by its text: LlamaIndex's memories keep nothing else.
     """
 
     def __init__(self) -> None:
         self._routes: OrderedDict[str, JSONObject] = OrderedDict()
 
     def remember(self, answer: Mapping[str, Any], route: JSONObject, sticky: Sticky) -> None:
-        """Keep the ``route`` by which ``answer``, a message in the form of the API, came."""
+        """Keep the ``route`` of ``answer``, a message in the form of the API."""
         for mark in _marks(answer, sticky):
             self._routes[mark] = route
         while len(self._routes) > MAX_ROUTES:
@@ -34,7 +34,7 @@ class Routes:
                 self._routes.popitem(last=False)
 
     def find(self, messages: Sequence[Mapping[str, Any]], sticky: Sticky) -> JSONObject | None:
-        """The route to which a conversation, as it is sent, keeps; None to let the router choose."""
+        """The route that a conversation (in the form of the API) keeps to; None to let the router choose."""
         answer = find_sticky_answer(messages, sticky)
         marks = _marks(answer, sticky) if answer is not None else ()
         return next((route for mark in marks if (route := self._routes.get(mark))), None)

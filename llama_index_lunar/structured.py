@@ -1,4 +1,4 @@
-"""Structured output that the model is really held to, whole and in streams."""
+"""Structured output that the model is held to, whole and in streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from llama_index_lunar.attribution import attributed
 from llama_index_lunar.endpoints import aclosing_stream, chat_events, close_at_end, closing_stream
-from llama_index_lunar.programs import ByPrompt, BySchema, ByTool, LunarProgram, Way
+from llama_index_lunar.programs import ByPrompt, BySchema, ByTool, LunarProgram, OutputMethod
 from llama_index_lunar.requests import Requests
 
 dispatcher = get_dispatcher(__name__)
@@ -38,10 +38,10 @@ JSONObject = dict[str, Any]
 
 
 class StructuredOutput:
-    """Objects from an LLM's answers.
+    """Gets objects from an LLM's answers.
 
-    By a tool that must be called; with ``should_use_structured_outputs=True`` by the API's ``response_format``;
-    with ``is_function_calling_model=False`` by asking for it in the prompt.
+    By default through a tool that must be called; with ``should_use_structured_outputs=True`` through
+    ``response_format``; with ``is_function_calling_model=False`` through the prompt.
     """
 
     def __init__(self, llm: LLM, requests: Requests) -> None:
@@ -55,7 +55,7 @@ class StructuredOutput:
         llm_kwargs: JSONObject | None,
         prompt_args: JSONObject,
     ) -> M:
-        """An ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
+        """Ask for an ``output_cls`` and return it. Raises ValueError or TypeError for an answer that does not fit."""
         _tell_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         result = program(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
@@ -68,7 +68,7 @@ class StructuredOutput:
         llm_kwargs: JSONObject | None,
         prompt_args: JSONObject,
     ) -> M:
-        """An ``output_cls`` from the answer. Raises ValueError or TypeError for one that doesn't fit."""
+        """Ask for an ``output_cls`` and return it. Raises ValueError or TypeError for an answer that does not fit."""
         _tell_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         result = await program.acall(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
@@ -81,7 +81,7 @@ class StructuredOutput:
         llm_kwargs: JSONObject | None,
         prompt_args: JSONObject,
     ) -> Generator[Any, None, None]:
-        """Objects with more and more fields. The request is made at once, not at the first read."""
+        """Yield objects with more and more fields. The request is sent at once, not at the first read."""
         _tell_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         objects = program.stream_call(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
@@ -103,7 +103,7 @@ class StructuredOutput:
         llm_kwargs: JSONObject | None,
         prompt_args: JSONObject,
     ) -> AsyncGenerator[Any, None]:
-        """Objects with more and more fields. The request is made at once, not at the first read."""
+        """Yield objects with more and more fields. The request is sent at once, not at the first read."""
         _tell_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         objects = await program.astream_call(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
@@ -121,43 +121,43 @@ class StructuredOutput:
     def _make_program(
         self, output_cls: type[M], prompt: BasePromptTemplate
     ) -> BasePydanticProgram[M]:
-        """How to get an ``output_cls``: as the LLM's fields say."""
+        """The program for an ``output_cls``, as the LLM's fields say."""
         llm, fields = self._llm, self._requests.fields
         mode = fields.pydantic_program_mode
         is_default = mode == PydanticProgramMode.DEFAULT
-        way: Way[M]
+        method: OutputMethod[M]
         if is_default and fields.should_use_structured_outputs:
-            way = BySchema(llm, output_cls, strict=fields.strict)
+            method = BySchema(llm, output_cls, strict=fields.strict)
         elif mode == PydanticProgramMode.FUNCTION or (
             is_default and fields.is_function_calling_model
         ):
-            way = ByTool(llm, output_cls, self._requests)
+            method = ByTool(llm, output_cls, self._requests)
         elif mode == PydanticProgramMode.LLM or is_default:
-            way = ByPrompt(llm, output_cls, is_chat=fields.is_chat_model)
-        else:  # Other packages' programs may write into the prompt: into a copy of it, then.
+            method = ByPrompt(llm, output_cls, is_chat=fields.is_chat_model)
+        else:  # A copy, since other packages' programs may change the prompt.
             return get_program_for_llm(
                 output_cls, prompt.model_copy(), llm, pydantic_program_mode=mode
             )
-        return LunarProgram(llm, prompt, way, fields.max_tokens)
+        return LunarProgram(llm, prompt, method, fields.max_tokens)
 
 
 class LunarStructuredLLM(StructuredLLM):
-    """LlamaIndex's own, but for two things that keep costs together.
+    """LlamaIndex's StructuredLLM, with two differences that keep costs together.
 
-    Its streams ask when they are called, as all others do, not at the first read; and what its callback manager's
-    cost handlers hear of includes the calls that it makes.
+    Its streams send their request when they are called, not at the first read. And the cost handlers of its callback
+    manager count the calls that it makes.
     """
 
     @chat_events
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Ask for an object."""
+        """Ask for an object, and return it as a response."""
         with attributed(self.callback_manager):
             result = self.llm.structured_predict(**self._arguments(messages, kwargs))
         return _as_response(result)
 
     @chat_events
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Ask for an object."""
+        """Ask for an object, and return it as a response."""
         with attributed(self.callback_manager):
             result = await self.llm.astructured_predict(**self._arguments(messages, kwargs))
         return _as_response(result)
@@ -165,7 +165,7 @@ class LunarStructuredLLM(StructuredLLM):
     @closing_stream
     @chat_events
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Ask, and read the object as it comes."""
+        """Ask for an object, and yield it as it comes."""
         with attributed(self.callback_manager):
             objects = self.llm.stream_structured_predict(**self._arguments(messages, kwargs))
         close_at_end(objects)
@@ -176,7 +176,7 @@ class LunarStructuredLLM(StructuredLLM):
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        """Ask, and read the object as it comes."""
+        """Ask for an object, and yield it as it comes."""
         with attributed(self.callback_manager):
             objects = await self.llm.astream_structured_predict(**self._arguments(messages, kwargs))
         close_at_end(objects)

@@ -1,4 +1,4 @@
-"""Tools of LlamaIndex → tools of the API, and the calls that come back. Pure."""
+"""Turns LlamaIndex's tools into the API's, and the API's tool calls back. Pure."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def chat_arguments(
     choice: object,
     strict: bool,
 ) -> JSONObject:
-    """The arguments of ``chat()`` for a chat with tools. ``chat_history`` stays as it is.
+    """The arguments of ``chat()`` for a chat with tools. ``chat_history`` is not changed.
 
-    ``choice``: any form of ``tool_choice``, or None to leave it to ``required``. Raises ConfigurationError for
-    a choice that names none of the tools.
+    ``choice``: any form of ``tool_choice``; None leaves it to ``required``. Raises ConfigurationError for a choice that
+    is none of the tools.
     """
     messages = list(chat_history or ())
     if user_msg is not None:
@@ -57,9 +57,9 @@ def chat_arguments(
 
 
 def describe_tool(tool: BaseTool, *, strict: bool) -> JSONObject:
-    """One tool as the API describes tools."""
+    """The API's description of a tool."""
     described: JSONObject = tool.metadata.to_openai_tool(skip_length_check=True)
-    # Its own name, by which agents look it up: LlamaIndex's description has one in which two tools may meet.
+    # The tool's own name, by which agents look it up: LlamaIndex's description may give two tools the same.
     described["function"]["name"] = tool.metadata.get_name()
     if strict:
         described["function"]["strict"] = True
@@ -68,9 +68,9 @@ def describe_tool(tool: BaseTool, *, strict: bool) -> JSONObject:
 
 
 def fit_tool_names(params: JSONObject) -> tuple[JSONObject, dict[str, str]]:
-    """``params`` with names of tools that providers take, and for each name that is sent the tool's own.
+    """``params`` with names of tools that providers accept, and the original name of each sent one.
 
-    Tools of MCP servers have dots in theirs. Names in the conversation and in ``tool_choice`` follow.
+    Tools of MCP servers have dots in their names. Names in the conversation and in ``tool_choice`` are changed too.
     """
     own = [tool_name(tool) for tool in params.get("tools") or ()]
     called = [tool_name(call) for m in params["messages"] for call in m.get("tool_calls") or ()]
@@ -89,7 +89,7 @@ def fit_tool_names(params: JSONObject) -> tuple[JSONObject, dict[str, str]]:
 
 
 def tool_name(tool: object) -> str | None:
-    """The name in a description of a tool, a choice of one, or a call of one; None where there is none."""
+    """The name in a description, a choice or a call of a tool; None if it has none."""
     if not isinstance(tool, Mapping):
         return None
     kinds = (tool.get("function"), tool.get("custom"))
@@ -107,7 +107,7 @@ def _rename(value: Any, fitted: Mapping[str, str]) -> Any:
 
 
 def close_schema(schema: Any) -> Any:
-    """``schema`` as strict mode wants it: every field of every object required, and no others allowed."""
+    """``schema`` for strict mode: every field of every object is required, and no others are allowed."""
     if isinstance(schema, list):
         return [close_schema(item) for item in schema]
     if not isinstance(schema, Mapping):
@@ -125,9 +125,9 @@ def close_schema(schema: Any) -> Any:
 
 
 def read_selections(response: ChatResponse) -> list[ToolSelection]:
-    """The tools that a response calls, with their arguments as far as they have come.
+    """The tool calls of a response, with their arguments as far as they have come.
 
-    A finished response holds none that did not come whole. The free text of a custom tool is its ``input``.
+    A finished response has only complete ones. The free text of a custom tool is its argument ``input``.
     """
     return [
         ToolSelection(tool_id=call["id"], tool_name=name, tool_kwargs=tool_kwargs)
@@ -143,7 +143,7 @@ def _name_and_arguments(call: JSONObject) -> tuple[str, JSONObject]:
 
 
 def keep_first(response: ChatResponse) -> None:
-    """Drop all tool calls but the first: some models make several whatever they were told."""
+    """Drop all tool calls but the first: some models make several against instructions."""
     message = response.message
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if len(calls) > 1:
@@ -154,12 +154,12 @@ def keep_first(response: ChatResponse) -> None:
 
 
 def read_arguments(text: str) -> JSONObject:
-    """A JSON object, whole or cut off, as in a stream; {} for what is none. What follows it is not read."""
+    """Parse a JSON object, complete or cut off as in a stream. {} if it is none. Text after it is ignored."""
     return read_object(text)[0]
 
 
 def read_object(text: str) -> tuple[JSONObject, bool]:
-    """A JSON object as far as it has come, and whether it is whole. ({}, False) for what is none."""
+    """Parse a JSON object as far as it has come. Returns it and whether it is complete; ({}, False) if it is none."""
     whole = bridge.parse_arguments(text)
     if whole is not None:
         return whole, bool(text.strip())
@@ -178,5 +178,5 @@ def _beginning(text: str) -> object:
 
 
 def _cut_off(text: str) -> object:
-    """With the last string as far as it has come, which old versions of pydantic refuse (TypeError)."""
+    """Parse incomplete JSON including its last string, which old versions of pydantic refuse (TypeError)."""
     return from_json(text, allow_partial="trailing-strings")

@@ -1,6 +1,7 @@
-"""Cost and route on the span that a tracer keeps for an LLM call: OpenInference (Phoenix, Langfuse), mlflow, any.
+"""Puts cost and route on the span that a tracer keeps for an LLM call.
 
-Nothing is imported unless somebody traces: a process without OpenTelemetry never loads it.
+OpenInference (Phoenix, Langfuse), mlflow, and others by OpenTelemetry. Nothing is imported unless a tracer runs: a
+process without OpenTelemetry never loads it.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ class CallSpan(Protocol):
     """The span that a tracer keeps for one call."""
 
     def describe(self, outcome: Outcome) -> None:
-        """Write what the call cost and how it was routed, in the tracer's words; costs in USD."""
+        """Write the call's cost (USD) and route in the tracer's terms."""
 
 
 @dataclass(frozen=True)
 class OTelSpan:
-    """A span of OpenTelemetry. ``openinference``: what OpenInference, whose span it is, writes on it at its end."""
+    """A span of OpenTelemetry. ``openinference``: if it is OpenInference's, the object that writes it at its end."""
 
     span: Any
     openinference: Any = None
 
     def describe(self, outcome: Outcome) -> None:
-        """Write it in the words of OpenInference, and the model in those of OpenTelemetry too."""
+        """Write them in OpenInference's terms, and the model in OpenTelemetry's too."""
         if not self.span.is_recording():
             return
         metadata = json.dumps({**_metadata(self.span), **_facts(outcome)})
@@ -48,7 +49,7 @@ class MlflowSpan:
     span: Any
 
     def describe(self, outcome: Outcome) -> None:
-        """Write it in the words of mlflow: its own prices know no route."""
+        """Write them in mlflow's terms. Mlflow's own prices do not know the route."""
         usage = outcome.usage
         costs = {
             "input_cost": usage and usage.input_cost_usd,
@@ -71,7 +72,7 @@ class MlflowSpan:
 def current_span() -> CallSpan | None:
     """The span that a tracer opened for the LLM call that is being made here, or None.
 
-    A span of the caller's own, a web request's say, is not it: many calls may share that one.
+    A span of the caller's own (of a web request, say) does not count: many calls may share it.
     """
     span_id, trace = active_span_id.get(), sys.modules.get("opentelemetry.trace")
     if trace is None or span_id is None:
@@ -79,7 +80,7 @@ def current_span() -> CallSpan | None:
     mlflow = compat.find_mlflow_span(span_id)
     if mlflow is not None:
         return MlflowSpan(mlflow)
-    # Rather OpenInference's own: the one it makes current may be none, or a stand-in that a stream outlives.
+    # OpenInference's own span first: the current one may be missing, or a stand-in that ends before the stream.
     openinference = compat.find_openinference_span(span_id)
     span = compat.otel_span_of(openinference) if openinference else trace.get_current_span()
     # Tracers name their spans after the framework's: "LunarLLM.chat" for "LunarLLM.chat-<uuid>".
@@ -88,7 +89,7 @@ def current_span() -> CallSpan | None:
 
 
 def current_otel_span() -> object | None:
-    """The same, where it is one of OpenTelemetry's: for observers that write on such spans."""
+    """The same if it is OpenTelemetry's, for observers that write on such spans."""
     span = current_span()
     return span.span if isinstance(span, OTelSpan) else None
 
@@ -117,7 +118,7 @@ def _attributes(outcome: Outcome) -> dict[str, Any]:
 
 
 def _metadata(span: Any) -> dict[str, object]:
-    """What the caller has put there: it stays."""
+    """The metadata that the caller has put on the span, to be kept."""
     try:
         metadata = json.loads(span.attributes["metadata"])
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -15,10 +15,10 @@ from lunar_core.types.attempt import Attempt
 
 
 class LunarUsageEvent(BaseEvent):
-    """What one call used and cost: emitted once for each, also for streams that were left early and for decisions.
+    """The usage and cost of one call. Sent once for each call, also for streams that were left early and for decisions.
 
-    ``tags`` are those of the moment the call was made (``instrument_tags`` and ``lunar_core.tags``), even if a
-    stream is read elsewhere; ``span_id`` is that of the LLM's own span.
+    ``tags``: those at the moment of the call (``instrument_tags`` and ``lunar_core.tags``), even if a stream is read
+    elsewhere. ``span_id``: the LLM's own span.
 
     >>> class Printer(BaseEventHandler):
     ...     def handle(self, event, **kwargs):
@@ -33,23 +33,23 @@ class LunarUsageEvent(BaseEvent):
     endpoint: str
     """``chat.completions``, ``completions``, ``router`` or ``router.decide``."""
     model: str
-    """The model that answered; the one that was asked where none did."""
+    """The model that answered; if none did, the requested one."""
     requested_model: str = ""
-    """The model that was asked for, ``router`` too."""
+    """The requested model, which may be ``router``."""
     provider: str | None = None
-    """Who served the model; None where nobody said."""
+    """The provider that served the model; None if unknown."""
     agent: str | None = None
     """The agent whose step made the call."""
     status: Status = "ok"
     """``ok``, ``failed`` or ``aborted``."""
     partial: bool = False
-    """Whether the answer did not arrive whole."""
+    """Whether the answer is incomplete."""
     streamed: bool = False
     """Whether it was a stream."""
     usage: dict[str, Any] | None = None
-    """Tokens, USD and ms, as the service stated them; None where it said nothing."""
+    """Tokens, USD and ms, as the service stated them; None if it stated none."""
     routing: dict[str, Any] | None = None
-    """What the router decided, and why; None without it."""
+    """The router's decision and its reasons; None without one."""
     attempts: list[dict[str, Any]] = Field(default_factory=list)
     """Every request of the call, in order."""
     latency_ms: float | None = None
@@ -57,11 +57,11 @@ class LunarUsageEvent(BaseEvent):
     ttft_ms: float | None = None
     """From the call to the first content of its stream, in ms."""
     error: str | None = None
-    """What went wrong, where it failed; never a key."""
+    """The error's message, if the call failed; never with a key."""
 
     @property
     def total_cost_usd(self) -> float | None:
-        """What the service billed, in USD; None if it did not say."""
+        """USD billed, as the service stated it; None if it stated none."""
         return (self.usage or {}).get("total_cost_usd")
 
     @classmethod
@@ -71,7 +71,7 @@ class LunarUsageEvent(BaseEvent):
 
     @property
     def entry(self) -> Entry:
-        """The same as an entry of a ledger."""
+        """The call as an entry of a ledger."""
         usage = self.usage or {}
         facts = {"model": self.model, "provider": self.provider, "routing": self.routing}
         times = {"latency_ms": self.latency_ms, "ttft_ms": self.ttft_ms}
@@ -89,7 +89,7 @@ class LunarUsageEvent(BaseEvent):
 
 
 def entry_labels(span_id: str | None, agent: str | None) -> dict[str, object]:
-    """What LlamaIndex knows of a call, as an entry's labels; absent where unknown."""
+    """LlamaIndex's facts about a call as labels of an entry; absent if unknown."""
     labels = {"span_id": span_id, "agent": agent}
     return {name: value for name, value in labels.items() if value is not None}
 
