@@ -1,1 +1,1 @@
-"""What calls cost: entries, sums, and later budgets and reports. Money is Decimal here, and unknown is None."""
+"""What calls cost: entries, totals, budgets and reports. Money is Decimal here, and unknown is None."""

@@ -1,4 +1,4 @@
-"""Amounts of money and counts as callers write them, checked, and sums that round nothing."""
+"""Checks amounts of money that callers pass, and adds them up without rounding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXACT = Context(prec=1_200, Emax=MAX_EMAX, Emin=MIN_EMIN)
 def checked_amount(value: object, name: str) -> Decimal:
     """``value`` as an amount of money: an ``int``, ``str`` or ``Decimal``, or a ``float`` by its shortest digits.
 
-    Raises ConfigurationError, which names ``name``, for what is negative, infinite or no number.
+    Raises ConfigurationError, with ``name`` in it, for a negative or infinite value, or one that is no number.
 
     >>> checked_amount(0.1, "usd"), checked_amount("4.5e-05", "usd")
     (Decimal('0.1'), Decimal('0.000045'))
@@ -33,7 +33,7 @@ def checked_amount(value: object, name: str) -> Decimal:
 
 
 def exact_sum(amounts: Iterable[Decimal | None]) -> Decimal:
-    """The sum of the amounts that are known, to the last digit, whatever the caller's decimal context."""
+    """The exact sum of the known amounts, whatever the caller's decimal context."""
     total = Decimal(0)
     for amount in amounts:
         if amount is not None:

@@ -1,4 +1,4 @@
-"""What a ledger keeps its entries in: in memory here, in a database in the room ``store``."""
+"""The book of a ledger, which keeps its entries: in memory here, in a database in the folder ``store``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ Groups = dict[tuple[str | None, ...], Totals]
 
 
 class Book(Protocol):
-    """Entries, one per ``call_id``, in the order in which they came."""
+    """The entries, one per ``call_id``, in the order in which they came."""
 
     def record(self, outcome: Outcome, /) -> None:
-        """Take the outcome of a call. May run in the garbage collector, inside any code of this thread: no locks."""
+        """Record the outcome of a call.
+
+        May run in the garbage collector, inside any code of this thread: takes no locks.
+        """
 
     def add(self, entry: Entry, /) -> bool:
-        """Take an entry; False if its call is there already."""
+        """Add an entry. Returns False if its call is recorded already."""
 
     def get(self, call_id: str, /) -> Entry | None: ...
     def label(self, call_id: str, labels: Mapping[str, object], /) -> None: ...
@@ -37,21 +40,21 @@ class Book(Protocol):
 
     @property
     def prices(self) -> Prices | None:
-        """What answers without a stated cost are estimated with."""
+        """The prices for estimates of answers without a stated cost."""
 
     def read_figures(self, selection: Selection, figures: Figures, /) -> None:
-        """Fill ``figures``, which are new, all of one moment."""
+        """Fill ``figures``, which are empty, with figures of one moment."""
 
     def read_routed(self, selection: Selection, tally: SavingsTally, /) -> None:
-        """Count the routed answers."""
+        """Add the routed answers to ``tally``."""
 
 
 class MemoryBook:
-    """The last ``keep`` entries one by one, and running totals of all that ever came.
+    """The last ``keep`` entries, and running totals of all entries ever.
 
-    ``record`` and ``add`` put an entry into a dict and on a queue, which are single steps of the interpreter; the
-    totals are brought up to date by whoever reads next, under a lock. A stream that is dropped reports from the
-    garbage collector, which may run while this very thread holds that lock: so it can be taken twice.
+    ``record`` and ``add`` put an entry into a dict and on a queue, which are single steps of the interpreter. The next
+    reader updates the totals, under a lock. A stream that is dropped reports from the garbage collector, which may run
+    while its thread holds that lock: so the lock is reentrant.
     """
 
     def __init__(self, keep: int, prices: Prices | None) -> None:
@@ -74,7 +77,7 @@ class MemoryBook:
         if entry.call_id in self._kept or self._kept.setdefault(entry.call_id, entry) is not entry:
             return False
         self._fresh.append(entry)
-        # Nobody may ever read: then the entries past `keep` must go all the same.
+        # If nobody ever reads, the entries past `keep` must still be dropped.
         if len(self._fresh) > 1_000 and self._lock.acquire(blocking=False):
             try:
                 self._fold()
@@ -127,13 +130,13 @@ class MemoryBook:
             tally.add_entry(entry)
 
     def by_model(self) -> dict[str, Totals]:
-        """Over all entries that ever came."""
+        """Totals of all entries ever, by model."""
         with self._lock:
             self._fold()
             return {name: sums.totals() for name, sums in self._models.items()}
 
     def by_tag(self, name: str) -> dict[str | None, Totals]:
-        """Over all entries that ever came; None for those without the tag."""
+        """Totals of all entries ever, by the value of a tag; None for those without it."""
         with self._lock:
             self._fold()
             values = self._tags.get(name, {})
@@ -146,7 +149,7 @@ class MemoryBook:
             return {**totals, None: rest.totals()} if rest.entries else totals
 
     def _fold(self) -> None:
-        """Bring the totals up to date, and let the oldest entries go. Under the lock."""
+        """Update the totals, and drop the oldest entries. Must be called under the lock."""
         if self._folding:
             return  # the garbage collector, in the middle of this very loop
         self._folding = True

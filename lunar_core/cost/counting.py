@@ -1,4 +1,4 @@
-"""How many tokens a call may have used where the service did not count them, as the observed backend books it."""
+"""Counts the tokens of a call whose usage the service did not state, as the observed backend books them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PER_WORD = 1.25
 
 
 def counted_tokens(outcome: Outcome) -> tuple[int, int] | None:
-    """Tokens of the prompt and of what arrived of the answer; None where the prompt is not known.
+    """Tokens of the prompt, and of the answer as far as it came. None if the prompt is unknown.
 
-    The observed backend books ``max(1, int(1.25 × words of all messages))`` for the prompt of a stream, and the
-    tokens of the text itself for the answer.
+    The observed backend books ``max(1, int(1.25 × words of all messages))`` for the prompt of a stream, and the tokens
+    of the text itself for the answer.
     """
     if not outcome.params:
         return None
@@ -23,7 +23,7 @@ def counted_tokens(outcome: Outcome) -> tuple[int, int] | None:
 
 
 def prompt_tokens(params: Mapping[str, object]) -> int:
-    """What is booked for the prompt of a stream: of chat's ``messages``, or of a text completion's ``prompt``."""
+    """The tokens booked for the prompt of a stream: chat's ``messages``, or a text completion's ``prompt``."""
     words = sum(len(text.split()) for text in _prompt_texts(params))
     return max(1, int(_PER_WORD * words))
 

@@ -1,4 +1,4 @@
-"""One Entry per call: what it used, what it cost, for whom. Made of an Outcome, or of what a framework was told."""
+"""One Entry per call: its tokens, its cost, its purpose. Made of an Outcome, or of what a framework reports."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _AMOUNTS = ("cost", "saved", "input_cost", "output_cost", "cache_input_cost")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _OPTIONAL_COUNTS = ("cached_tokens", "reasoning_tokens")
 _DEEPEST = 32
-"""Levels of a label that are kept."""
+"""How many levels of a label are kept."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What an answer without a stated cost may have cost: ``cost`` in USD, for so many tokens.
 
-    ``tokens_estimated``: the service did not count the tokens, so they were counted here. ``source``:
-    whose prices these are, ``"service"`` or ``"genai-prices <version>"``.
+    ``tokens_estimated``: the tokens were counted here, because the service did not state them. ``source``: the source
+    of the prices, ``"service"`` or ``"genai-prices <version>"``.
     """
 
     cost: Decimal
@@ -37,21 +37,21 @@ class Estimate:
     source: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same as plain JSON, the cost as a string."""
+        """The same as plain JSON, with the cost as a string."""
         return {**vars(self), "cost": format(self.cost, "f")}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One call, as the service billed it. ``cost`` is USD, None when the service stated none.
+    """One call, as the service billed it. ``cost``: USD, or None if the service stated none.
 
-    ``saved`` is what a cache spared: the cost of the answer when it was first paid for. ``estimate``
-    is there where a ledger with ``prices`` could tell what an answer without a cost may have cost; it
-    never enters ``cost``. An entry with ``endpoint == "router.decide"`` is a decision alone, which is not
-    billed as an answer: without a cost it does not count as unpriced.
+    ``saved``: USD that a cache saved, the first cost of the answer. ``estimate``: what an answer without a stated cost
+    may have cost, from a ledger with ``prices``; it is never part of ``cost``. An entry with ``endpoint ==
+    "router.decide"`` is a decision alone, which is not billed as an answer: without a cost it does not count as
+    unpriced.
 
-    Amounts may be given as ``int``, ``str``, ``Decimal`` or ``float``. Raises ConfigurationError for a
-    negative or infinite amount, and for a count that is no whole number.
+    Amounts may be ``int``, ``str``, ``Decimal`` or ``float``. Raises ConfigurationError for a negative or infinite
+    amount, and for a count that is no whole number.
 
     >>> Entry("call_1", "gpt-4o-mini", cost=0.000045).cost
     Decimal('0.000045')
@@ -70,25 +70,25 @@ class Entry:
     saved: Decimal | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, object] = field(default_factory=dict)
-    """What a framework said of the call: names and ids of runs, its own tags and metadata."""
+    """Facts from a framework: names and ids of runs, its own tags and metadata."""
     attempts: tuple[Attempt, ...] = ()
     latency_ms: float | None = None
     ttft_ms: float | None = None
     at: float = field(default_factory=time.time)
     """Seconds since the epoch."""
     cached_tokens: int | None = None
-    """Of ``prompt_tokens``, those that the provider had in its cache; None where nobody said."""
+    """Tokens of the prompt that the provider had in its cache; None if unknown."""
     reasoning_tokens: int | None = None
-    """Of ``completion_tokens``; None where nobody said."""
+    """Tokens of the answer that were reasoning; None if unknown."""
     input_cost: Decimal | None = None
     output_cost: Decimal | None = None
     cache_input_cost: Decimal | None = None
     routing: Mapping[str, object] | None = None
-    """What the router decided, as plain JSON; None where it decided nothing."""
+    """The router's decision as plain JSON; None without one."""
     candidates: tuple[str, ...] = ()
-    """The models that the router was told to choose among."""
+    """The models that the router had to choose from."""
     cost_weight: float | None = None
-    """The weight of cost that the router was told."""
+    """The ``cost_weight`` of the call."""
     streamed: bool = False
     error: str | None = None
     """The class of the error that ended the call."""
@@ -109,14 +109,14 @@ class Entry:
 
     @property
     def unpriced(self) -> bool:
-        """Whether an answer, or a part of one, came or may have come without a word on its cost."""
+        """Whether an answer, or a part of one, came or may have come without a stated cost."""
         if self.cost is not None or self.saved is not None or self.endpoint == "router.decide":
             return False
         return self.status != "failed" or any(attempt.may_be_billed for attempt in self.attempts)
 
     @property
     def model_name(self) -> str:
-        """The model without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one row in a ledger's ``by_model``."""
+        """The model without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one row in ``by_model``."""
         return model_name(self.model)
 
     @classmethod
@@ -143,7 +143,7 @@ class Entry:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Everything as plain JSON: costs as strings, ``labels`` as they are stored.
+        """Everything as plain JSON: costs as strings, ``labels`` as a store keeps them.
 
         >>> Entry("call_1", "gpt-4o-mini", cost=0.000045).to_dict()["cost"]
         '0.000045'
@@ -171,7 +171,7 @@ def model_name(model: str) -> str:
 
 
 def attempt_dict(attempt: Attempt) -> dict[str, object]:
-    """An attempt as plain JSON, with the word on whether it may be billed."""
+    """An attempt as plain JSON, including ``may_be_billed``."""
     return {**asdict(attempt), "may_be_billed": attempt.may_be_billed}
 
 
@@ -190,13 +190,13 @@ def entry_from_metadata(
     streamed: bool = False,
     error: str | None = None,
 ) -> Entry:
-    """The entry of a call that a framework tells of, from what it keeps beside the answer. For both frameworks.
+    """The entry of a call that a framework reports, from what it keeps beside the answer. For both frameworks.
 
     ``metadata``: LangChain's ``response_metadata`` or LlamaIndex's ``additional_kwargs``: ``call_id``, ``model_name``
     or ``model``, ``requested_model``, ``provider``, ``total_cost_usd`` and its parts, ``latency_ms``, ``ttft_ms``,
-    ``routing``. ``usage``: where the tokens stand, under OpenAI's names or LangChain's (``input_tokens``); the
-    metadata itself when left out. What the metadata says wins over the keywords, which say what was known of the
-    call before. Anything of the wrong form counts as unknown: nothing here raises for what a service wrote.
+    ``routing``. ``usage``: the tokens, under OpenAI's names or LangChain's (``input_tokens``); default the metadata
+    itself. The metadata overrides the keywords, which state what was known before the call. A value of a wrong form
+    counts as unknown: nothing that a service wrote raises an error.
 
     >>> entry_from_metadata({"model": "gpt-4o", "total_cost_usd": 0.5, "prompt_tokens": 3}, call_id="run-1").cost
     Decimal('0.5')
@@ -270,14 +270,14 @@ def _route(route: RoutingDecision | None) -> Mapping[str, object] | None:
 
 
 def plain_json(value: object, depth: int = 0) -> object:
-    """``value`` as JSON can hold it: what it cannot is its class's name, and NUL and half characters are U+FFFD."""
+    """``value`` as JSON. What JSON cannot hold becomes its class's name; NUL and lone surrogates become U+FFFD."""
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
-    # Deeper than anybody writes by hand: a value that holds itself has no end.
+    # A limit, because a value that contains itself has no end.
     if depth < _DEEPEST and isinstance(value, Mapping):
         return {plain_text(str(key)): plain_json(held, depth + 1) for key, held in value.items()}
     if depth < _DEEPEST and isinstance(value, (list, tuple)):
@@ -286,7 +286,7 @@ def plain_json(value: object, depth: int = 0) -> object:
 
 
 def plain_text(text: str) -> str:
-    """``text`` as every database takes it: NUL and halves of surrogate pairs become U+FFFD."""
+    """``text`` for any database: NUL and lone surrogates become U+FFFD."""
     if text.isascii():
         return text.replace("\0", "\ufffd") if "\0" in text else str(text)
     return "".join(
@@ -315,7 +315,7 @@ def _amount(value: object) -> Decimal | None:
 
 
 def _count(usage: Mapping[str, object], *names: str) -> int | None:
-    """The first of ``names`` that holds a count of more than 0."""
+    """The first count above 0 among ``names``."""
     return next((count for name in names if (count := _whole(usage.get(name)))), None)
 
 
@@ -328,6 +328,6 @@ def _detail(usage: Mapping[str, object], *places: tuple[str, str]) -> int | None
 
 
 def _whole(value: object) -> int | None:
-    """A count. Other vendors write whole floats too."""
+    """A count, or None. Other vendors also write whole numbers as floats."""
     number = _number(value)
     return int(number) if number is not None and math.isfinite(number) and number >= 0 else None

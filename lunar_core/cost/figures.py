@@ -1,4 +1,4 @@
-"""The figures of a report, added up: entry by entry by a ledger in memory, from a store's own sums otherwise. Pure."""
+"""The figures of a report: added up entry by entry in memory, or from a store's own sums. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ K = TypeVar("K")
 Key = tuple[str | None, ...]
 
 MOST_ROWS = 20
-"""Rows of a table; what is left is added up as "others"."""
+"""How many rows a table has. The rest is added up as "others"."""
 MOST_MS = 10**12
-"""Milliseconds. What took longer counts as this: an entry may carry any number."""
+"""Milliseconds. A longer time counts as this: an entry may hold any number."""
 
 
 @dataclass(frozen=True)
 class BudgetFigures:
-    """One key of a budget, over the windows that its store has kept. Amounts are USD, tokens or calls (``unit``)."""
+    """One key of a budget, over the windows that its store keeps. Amounts are USD, tokens or calls (``unit``)."""
 
     name: str
     per: str | None
@@ -34,16 +34,16 @@ class BudgetFigures:
     window: str | None
     unit: str
     limit: Decimal | int
-    """The one that was used last."""
+    """The limit that was used last."""
     spent: Decimal | int
     refused: int
 
 
 class Figures:
-    """All that a report tells of some entries. ``groups`` is by the names of ``by``.
+    """All figures of a report. ``groups``: by the names of ``by``.
 
-    ``dropped``: calls that are in ``total`` alone, as a ledger in memory kept newer ones. ``budgets`` is None where
-    there is no store, else the ``budget_count`` budgets' first ones.
+    ``dropped``: calls that only ``total`` covers, because a ledger in memory dropped them. ``budgets``: None without a
+    store, else the first of ``budget_count`` budgets.
     """
 
     def __init__(self, by: tuple[str, ...], savings: SavingsTally) -> None:
@@ -52,20 +52,20 @@ class Figures:
         self.total = Sums()
         self.groups: dict[Key, Sums] = {}
         self.hours: dict[str, Sums] = {}
-        """By the hour's name, as in ``group("hour")``."""
+        """By the name of the hour, as in ``group("hour")``."""
         self.latency: Counter[int] = Counter()
         """How many calls took so many whole milliseconds."""
         self.first_token: Counter[int] = Counter()
-        """The same until the first token of a stream."""
+        """The same, until the first token of a stream."""
         self.failures: Counter[tuple[str, str | None]] = Counter()
-        """By the status and the class of the error; of calls that did not end well."""
+        """Calls that did not end well, by status and class of the error."""
         self.estimate_sources: set[str] = set()
         self.dropped = 0
         self.budgets: list[BudgetFigures] | None = None
         self.budget_count = 0
 
     def add(self, entry: Entry) -> None:
-        """Count one more entry, but not in ``total``, which ``add_up`` makes."""
+        """Count an entry, except in ``total``, which ``add_up`` makes."""
         key = tuple(group_key(entry, name) for name in self.by)
         _sums_of(self.groups, key).add(entry)
         _sums_of(self.hours, hour_name(hour_of(entry.at))).add(entry)
@@ -78,14 +78,14 @@ class Figures:
         self.savings.add_entry(entry)
 
     def add_all(self, entries: Iterable[Entry]) -> None:
-        """Count many, and add up."""
+        """Count entries, and make ``total``."""
         for entry in entries:
             self.add(entry)
         self.total = add_up(self.groups.values())
 
 
 def add_up(parts: Iterable[Sums]) -> Sums:
-    """The sums over all parts, to the last digit."""
+    """The exact sums over all parts."""
     total = Sums()
     for part in parts:
         total = total.plus(part)

@@ -1,4 +1,4 @@
-"""What was spent, on what, for whom: a Ledger keeps one Entry per call, and reads as exact sums over them."""
+"""A Ledger keeps one Entry per call, and adds them up exactly: what was spent, on what, for whom."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["Entry", "Estimate", "Ledger", "LedgerView", "Savings", "Totals"]
 
 K = TypeVar("K")
 Moment = datetime | timedelta | float
-"""A ``datetime`` with a time zone, epoch seconds, or a ``timedelta`` for so long ago."""
+"""A ``datetime`` with a time zone, epoch seconds, or a ``timedelta`` before now."""
 
 
 class LedgerView:
-    """Some entries of a ledger, to be read. It is as current as the ledger at each look.
+    """Some entries of a ledger, to read. Each read sees the ledger's current entries.
 
-    On a stored ledger, reading raises LedgerError where the store cannot be asked.
+    On a stored ledger, reading raises LedgerError if the store cannot be read.
     """
 
     def __init__(self, book: Book, selection: Selection) -> None:
@@ -54,12 +54,11 @@ class LedgerView:
         endpoint: Endpoint | str | None = None,
         status: Status | str | None = None,
     ) -> LedgerView:
-        """The entries of some calls alone.
+        """Return a view of the entries that match.
 
-        ``since`` is included and ``until`` is not: a ``datetime`` with a time zone, epoch seconds, or a
-        ``timedelta`` for so long ago. ``tags``: all of them must be there with these values; None means
-        without the tag. ``model`` with its provider or without it means the same. Raises ConfigurationError,
-        which names the argument that cannot work.
+        ``since`` is included and ``until`` is not: a ``datetime`` with a time zone, epoch seconds, or a ``timedelta``
+        before now. ``tags``: all must have these values; None means without the tag. ``model``: with or without its
+        provider. Raises ConfigurationError that names the wrong argument.
 
         >>> ledger = Ledger()
         >>> ledger.add(Entry("call_1", "gpt-4o", cost="0.25", tags={"user": "u1"}))
@@ -75,10 +74,10 @@ class LedgerView:
     def group(self, *names: str) -> Groups:
         """Totals by each combination of ``names``, at least one.
 
-        A name is ``model`` (as in ``by_model``), ``requested_model``, ``provider``, ``endpoint``, ``status``,
-        ``hour``, ``day``, ``week``, ``month`` (in UTC: ``2026-03-01T10``, ``2026-03-01``, a week by its Monday,
-        ``2026-03``), ``tag:NAME`` or ``label:NAME``. A part of a key is None where an entry has no such thing.
-        Raises ConfigurationError for any other name.
+        A name is ``model`` (as in ``by_model``), ``requested_model``, ``provider``, ``endpoint``, ``status``, ``hour``,
+        ``day``, ``week``, ``month`` (in UTC: ``2026-03-01T10``, ``2026-03-01``, a week by its Monday, ``2026-03``),
+        ``tag:NAME`` or ``label:NAME``. A part of a key is None if the entry has no such value. Raises
+        ConfigurationError for any other name.
 
         >>> ledger = Ledger()
         >>> ledger.add(Entry("call_1", "gpt-4o", cost="0.25", tags={"user": "u1"}, at=1772360000))
@@ -96,12 +95,12 @@ class LedgerView:
 
     @property
     def total(self) -> Totals:
-        """The sums over all."""
+        """The totals of all entries."""
         return self._book.totals(self._selection)
 
     @property
     def total_cost(self) -> Decimal:
-        """USD over all entries whose cost is known; ``unpriced`` tells how many are not."""
+        """USD of all entries with a known cost. ``unpriced`` counts the others."""
         return self.total.cost
 
     @property
@@ -116,27 +115,27 @@ class LedgerView:
 
     @property
     def by_model(self) -> dict[str, Totals]:
-        """By the model that answered, without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one."""
+        """Totals by the model that answered, without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one."""
         return {name or "": totals for (name,), totals in self.group("model").items()}
 
     @property
     def by_provider(self) -> dict[str | None, Totals]:
-        """By who served the answer; None where nobody said."""
+        """Totals by the provider that served the answer; None if unknown."""
         return {name: totals for (name,), totals in self.group("provider").items()}
 
     def by_tag(self, name: str) -> dict[str | None, Totals]:
-        """By the value of one tag; None for the calls without it."""
+        """Totals by the value of one tag; None for calls without it."""
         return {
             value: totals
             for (value,), totals in self._book.groups(self._selection, (f"tag:{name}",)).items()
         }
 
     def savings(self, baseline: str | None = None, prices: Prices | None = None) -> Savings:
-        """What routing saved: what the routed answers cost, and what their tokens would have cost elsewhere.
+        """What routing saved: the cost of the routed answers, and what their tokens would have cost on a baseline.
 
-        ``baseline``: the model to compare with; None: of each call's candidates, the dearest whose price is known.
+        ``baseline``: the model to compare with; None: for each call the dearest of its candidates with a known price.
         ``prices``: default the ledger's own, else those of the extra ``prices``. What caches saved is in
-        ``total.saved``. Raises ConfigurationError, which names the argument that cannot work.
+        ``total.saved``. Raises ConfigurationError that names the wrong argument.
 
         >>> prices = Prices.of([Model(id="gpt-4o", input_per_million=2.5, output_per_million=10)])
         >>> ledger = Ledger(prices=prices)
@@ -150,10 +149,10 @@ class LedgerView:
         return tally.savings()
 
     def report(self, *, by: Sequence[str] = ("model",), baseline: str | None = None) -> Report:
-        """What these entries come to, to be shown: printed, as a page, as CSV or as JSON.
+        """A report of these entries, to print, or as a page, CSV or JSON.
 
-        ``by``: names as in ``group``. ``baseline``: as in ``savings``. All figures are of this moment. Raises
-        ConfigurationError, which names the argument that cannot work.
+        ``by``: names as in ``group``. ``baseline``: as in ``savings``. All figures are of one moment. Raises
+        ConfigurationError that names the wrong argument.
 
         >>> ledger = Ledger()
         >>> ledger.add(Entry("call_1", "gpt-4o", cost="0.25", tags={"user": "u1"}))
@@ -171,7 +170,7 @@ class LedgerView:
         return Report(figures)
 
     def by(self, key: Callable[[Entry], K]) -> dict[K, Totals]:
-        """By anything that can be told from an entry."""
+        """Totals by the value that ``key`` returns for each entry."""
         groups: dict[K, Sums] = {}
         for entry in self:
             groups.setdefault(key(entry), Sums()).add(entry)
@@ -181,7 +180,7 @@ class LedgerView:
         return self.report().__rich__()
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows: the report as a page, or where Jinja2 is not installed the repr."""
+        """For notebooks: the report as a page, or the repr if Jinja2 is not installed."""
         return self.report()._repr_html_()
 
     def __repr__(self) -> str:
@@ -192,13 +191,12 @@ class LedgerView:
 class Ledger(LedgerView):
     """A record of calls. It is an Observer: give it to a client, or let a handler keep one.
 
-    ``Ledger()`` is in memory: it keeps the last ``keep`` entries one by one, for iteration, ``by``, ``where``,
-    ``group`` and for counting each call once; ``total``, ``by_model`` and ``by_tag`` are over all that ever came,
-    and ``dropped`` counts those that are in these totals alone. ``Ledger.open`` is one that lasts. ``prices``: what
-    answers without a stated cost are estimated with.
+    ``Ledger()`` is in memory. It keeps the last ``keep`` entries for iteration, ``by``, ``where``, ``group``, and to
+    count each call once. ``total``, ``by_model`` and ``by_tag`` cover all entries ever; ``dropped`` counts those that
+    only they cover. ``Ledger.open`` opens one that lasts. ``prices``: for estimates of answers without a stated cost.
 
-    Safe to share between threads and event loops. Entries with a ``call_id`` that is there already are ignored, so
-    that a call is counted once however many handlers report it.
+    Safe to share between threads and event loops. An entry with a known ``call_id`` is ignored, so that a call counts
+    once, however many handlers report it.
 
     >>> ledger = Ledger()
     >>> ledger.add(Entry("call_1", "gpt-4o-mini", cost="0.000045", tags={"user": "u1"}))
@@ -212,7 +210,7 @@ class Ledger(LedgerView):
         super().__init__(book, EVERYTHING)
         self._memory: MemoryBook | None = book
         self._stored: StoredBook | None = None
-        # What the client calls for each outcome; a bound method less.
+        # Stored, because the client calls it for each outcome.
         self._record = book.record
 
     @classmethod
@@ -224,16 +222,16 @@ class Ledger(LedgerView):
         flush_seconds: float = 0.1,
         read_only: bool = False,
     ) -> Ledger:
-        """A ledger that is kept in a database and shared by all processes that open it. Needs the extra ``sql``.
+        """Open a ledger that is kept in a database and shared by all processes that open it. Needs the extra ``sql``.
 
-        ``where``: the path of an SQLite file, which is made if it is not there, or a URL of SQLite or PostgreSQL
-        (extra ``postgres``). What is read is what every process wrote, in that order, and this one's own entries at
-        once. Entries are written in batches, every ``flush_seconds``, by a thread; when ``flush()`` has returned they
-        survive a power failure. While the store cannot be written, calls go on, and up to 100,000 entries wait;
-        of more, ``lost`` counts. ``read_only`` makes and writes nothing.
+        ``where``: the path of an SQLite file, which is made if it does not exist, or a URL of SQLite or PostgreSQL
+        (extra ``postgres``). Reads return what every process has written, in that order, and this process's own entries
+        at once. A thread writes entries in batches, every ``flush_seconds``. Entries survive a power failure once
+        ``flush()`` has returned. While the store cannot be written, calls go on and up to 100,000 entries wait;
+        ``lost`` counts those beyond. ``read_only``: make and write nothing.
 
-        Raises ConfigurationError for what can be no store, and LedgerError for one that is none, was made by a
-        newer version, or cannot be reached.
+        Raises ConfigurationError for an argument that cannot be a store, and LedgerError for a store that is none, was
+        made by a newer version, or cannot be reached.
 
         >>> with Ledger.open("costs.db") as ledger:
         ...     Lunar(observers=[ledger]).chat.completions.create(model="gpt-4o-mini", messages=messages)
@@ -255,52 +253,53 @@ class Ledger(LedgerView):
         return ledger
 
     def before(self, call: CallStart, /) -> None:
-        """A ledger only records."""
+        """Let every call through: a ledger only records."""
         if self._stored is not None:
             self._stored.wake()
 
     def after(self, outcome: Outcome, /) -> None:
-        """Record how a call ended. One that was refused before it was sent is none."""
+        """Record how a call ended. A call that was refused before it was sent is not recorded."""
         if outcome.status != "refused":
             self._record(outcome)
 
     def add(self, entry: Entry) -> bool:
-        """Record ``entry``; False if its call is there already, whichever process recorded it.
+        """Record ``entry``. Returns False if its call is recorded already, by any process.
 
-        On a stored ledger it may ask the store, and wait for room. Raises LedgerError if that is read-only or closed.
+        On a stored ledger this may read the store, and wait for room. Raises LedgerError if that is read-only or
+        closed.
         """
         if not isinstance(entry, Entry):
             raise ConfigurationError(f"entry: expected an Entry, not {type(entry).__name__}")
         return self._book.add(entry)
 
     def get(self, call_id: str) -> Entry | None:
-        """The entry of one call, if there is one."""
+        """The entry of one call, or None."""
         return self._book.get(call_id)
 
     def label(self, call_id: str, labels: Mapping[str, object]) -> None:
-        """Add what a framework says of a call that is there: the client, whose observer this is, doesn't know it."""
+        """Add labels to the entry of a call: facts that a framework knows and the client does not."""
         self._book.label(call_id, labels)
 
     @property
     def prices(self) -> Prices | None:
-        """What answers without a stated cost are estimated with."""
+        """The prices for estimates of answers without a stated cost."""
         return (self._stored or self._in_memory()).prices
 
     @property
     def backend(self) -> Literal["memory", "sqlite", "postgresql"]:
-        """Where the entries are. On PostgreSQL, processes of several machines share one ledger."""
+        """Where the entries are kept. On PostgreSQL, processes on several machines share one ledger."""
         if self._stored is None:
             return "memory"
         return "sqlite" if self._stored.database.address.path is not None else "postgresql"
 
     @property
     def stored_book(self) -> StoredBook | None:
-        """What a stored ledger reads and writes with, for what is kept beside its entries; None in memory."""
+        """The book of a stored ledger, for data that is stored beside the entries; None in memory."""
         return self._stored
 
     @property
     def dropped(self) -> int:
-        """How many entries are in the totals alone, because ``keep`` newer ones came. 0 on a stored ledger."""
+        """How many entries only the totals cover, because ``keep`` newer ones came. 0 on a stored ledger."""
         if self._memory is None:
             return 0
         self._memory.totals(EVERYTHING)
@@ -308,25 +307,28 @@ class Ledger(LedgerView):
 
     @property
     def lost(self) -> int:
-        """How many entries could neither be written nor kept waiting. 0 in memory."""
+        """How many entries could be neither written nor kept waiting. 0 in memory."""
         return 0 if self._stored is None else self._stored.lost
 
     @property
     def by_model(self) -> dict[str, Totals]:
-        """By the model that answered, without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one."""
+        """Totals by the model that answered, without its provider: ``openai/gpt-4o`` and ``gpt-4o`` are one."""
         return super().by_model if self._memory is None else self._memory.by_model()
 
     def by_tag(self, name: str) -> dict[str | None, Totals]:
-        """By the value of one tag; None for the calls without it."""
+        """Totals by the value of one tag; None for calls without it."""
         return super().by_tag(name) if self._memory is None else self._memory.by_tag(name)
 
     def flush(self) -> None:
-        """Wait until all entries of this process are in the store. Raises LedgerError if something is not."""
+        """Wait until all entries of this process are stored. Raises LedgerError if one could not be."""
         if self._stored is not None:
             self._stored.flush()
 
     def close(self) -> None:
-        """Flush, and leave no connection open. Twice is fine. Raises LedgerError if something could not be written."""
+        """Flush, and close all connections. May be called twice.
+
+        Raises LedgerError if an entry could not be written.
+        """
         if self._stored is not None:
             self._stored.close()
 

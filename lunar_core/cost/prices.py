@@ -1,4 +1,4 @@
-"""What models cost, and what an answer without a stated cost may have cost: an estimate, marked as one."""
+"""Prices of models, and estimates of what an answer without a stated cost may have cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PER_MILLION = Decimal("1e-6")
 
 
 class _Source(Protocol):
-    """One list of prices. ``name`` is what an Estimate's ``source`` says."""
+    """One price list. ``name``: the ``source`` of its Estimates."""
 
     @property
     def name(self) -> str: ...
@@ -32,7 +32,7 @@ class _Source(Protocol):
 
 
 class Prices:
-    """What models cost. ``a | b`` asks ``a`` first, and ``b`` for what ``a`` does not know.
+    """Prices of models. ``a | b`` looks a model up in ``a`` first, then in ``b``.
 
     >>> prices = Prices.of([Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6)])
     >>> prices.cost("openai/gpt-4o-mini", prompt_tokens=1000, completion_tokens=100)
@@ -53,17 +53,17 @@ class Prices:
 
     @classmethod
     def bundled(cls) -> Prices:
-        """The prices of the package genai-prices (extra ``prices``), which asks nobody.
+        """The prices of the package genai-prices (extra ``prices``), without any request.
 
-        Loading them takes a second. Raises ConfigurationError where the package is not installed.
+        Loading takes a second. Raises ConfigurationError if the package is not installed.
         """
         return cls(_bundled())
 
     @staticmethod
     def bundled_date() -> date | None:
-        """Of which day the newest of the bundled prices is that holds today: how old the list is at most.
+        """The day of the newest bundled price that is valid today: the list is at most that old.
 
-        None where it does not say. Raises ConfigurationError where the package is not installed.
+        None if the list states no days. Raises ConfigurationError if the package is not installed.
         """
         _genai_prices()
         try:
@@ -77,7 +77,7 @@ class Prices:
                 for variant in prices
             ]
             starts = [getattr(variant.constraint, "start_date", None) for variant in variants]
-        except (ImportError, AttributeError):  # the package is laid out otherwise
+        except (ImportError, AttributeError):  # another version of the package
             return None
         today = datetime.now(timezone.utc).date()
         return max((day for day in starts if isinstance(day, date) and day <= today), default=None)
@@ -85,10 +85,10 @@ class Prices:
     def cost(
         self, model: str, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0
     ) -> Decimal | None:
-        """What so many tokens cost, in USD; None where a price that it takes is not known.
+        """The cost of so many tokens in USD; None if a price that it needs is unknown.
 
-        ``cached_tokens`` are those of the prompt that the provider had in its cache. ``provider/model`` is looked up
-        at that provider first, else as ``model``. Raises ConfigurationError for what is no count.
+        ``cached_tokens``: those of the prompt that the provider had in its cache. ``provider/model`` is looked up at
+        that provider first, then as ``model``. Raises ConfigurationError for a value that is no count.
         """
         priced = self._priced(model, prompt_tokens, completion_tokens, cached_tokens)
         return None if priced is None else priced[0]
@@ -96,7 +96,7 @@ class Prices:
     def _priced(
         self, model: str, prompt: int, completion: int, cached: int
     ) -> tuple[Decimal, str] | None:
-        """The cost, and the name of the list that knew it."""
+        """The cost, and the name of the list that it comes from."""
         if not isinstance(model, str):
             raise ConfigurationError("model: expected text")
         checked_count(prompt, "prompt_tokens")
@@ -120,7 +120,7 @@ class Prices:
         *,
         tokens_estimated: bool = False,
     ) -> Estimate | None:
-        """The same as an Estimate, which says whose prices these are; None where none is known."""
+        """The same as an Estimate, with the source of the prices; None if there is no price."""
         priced = self._priced(model, prompt, completion, min(cached, prompt))
         if priced is None:
             return None
@@ -133,7 +133,7 @@ class Prices:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Whose prices these are, in the order in which they are asked."""
+        """The names of the price lists, in the order of look-up."""
         return tuple(source.name for source in self._sources)
 
     def __repr__(self) -> str:
@@ -141,16 +141,16 @@ class Prices:
 
 
 def checked_prices(value: object) -> Prices | None:
-    """``value`` if it is Prices or None. Raises ConfigurationError."""
+    """``value``, if it is Prices or None. Raises ConfigurationError."""
     if value is not None and not isinstance(value, Prices):
         raise ConfigurationError("prices: expected Prices or None")
     return value
 
 
 class PricesAtHand:
-    """Prices that were given, else the bundled ones where they are installed, found when they are first needed.
+    """The given prices, else the bundled ones if they are installed, loaded when they are first needed.
 
-    ``value`` is None until then, and where there are none.
+    ``value`` is None until then, and if there are none.
     """
 
     def __init__(self, prices: Prices | None, *, are_needed: bool = True) -> None:
@@ -158,14 +158,14 @@ class PricesAtHand:
         self.are_found = prices is not None or not are_needed
 
     def find(self) -> None:
-        """Load the bundled ones: that takes a second."""
+        """Load the bundled prices, which takes a second."""
         with contextlib.suppress(ConfigurationError):  # not installed
             self.value = Prices.bundled()
         self.are_found = True
 
 
 def with_estimate(entry: Entry, outcome: Outcome, prices: Prices | None) -> Entry:
-    """``entry`` with an estimate, if its answer came without a cost and ``prices`` know its model."""
+    """``entry`` with an estimate, if its answer has no stated cost and ``prices`` has its model."""
     if prices is None or not entry.unpriced:
         return entry
     prompt, completion, counted = entry.prompt_tokens, entry.completion_tokens, False
@@ -223,7 +223,7 @@ class _Rates:
 
 @dataclass(frozen=True)
 class _ServicePrices:
-    """By ``provider/model`` and by ``model``."""
+    """The service's own prices, by ``provider/model`` and by ``model``."""
 
     rates: Mapping[str, _Rates]
     name: str = "service"
@@ -249,7 +249,7 @@ class _ServicePrices:
 
 @dataclass(frozen=True)
 class _BundledPrices:
-    """The lists of genai-prices, whatever version is installed."""
+    """The prices of genai-prices, in the installed version."""
 
     name: str
 
@@ -287,7 +287,9 @@ def _bundled_cost(
             )
             price = package.calc_price(usage, model, provider_id=provider)
             rates = price.model_price
-            if cached and rates.cache_read_mtok is None:  # then they cost what the others do
+            if (
+                cached and rates.cache_read_mtok is None
+            ):  # then cached tokens cost what the others do
                 usage = package.Usage(input_tokens=prompt, output_tokens=completion)
                 price = package.calc_price(usage, model, provider_id=provider)
     except (LookupError, ValueError):

@@ -1,4 +1,4 @@
-"""How far some work is, what it has cost, what it will come to, and how long it will take: shown as it goes on."""
+"""Shows the progress of some work: how much is done, its cost, the projected cost, and the time left."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _FOUR_DIGITS = Context(prec=4)
 
 
 class Progress(CostView):
-    """What ``lunar_progress()`` yields. ``done``, ``failed`` and ``total`` count calls of models.
+    """The progress that ``lunar_progress()`` yields. ``done``, ``failed`` and ``total`` count calls of models.
 
-    ``total`` is None where nobody said how many there will be: then nothing is projected. ``ledger`` holds the calls.
+    ``total``: the number of calls to come, or None: then nothing is projected. ``ledger``: holds the calls.
 
     >>> progress = Progress(total=4, ledger=Ledger())
     >>> progress.advance()
@@ -47,32 +47,32 @@ class Progress(CostView):
         self._file = file
         self._clock = clock
         self._started_at = self._drawn_at = clock()
-        # Whether each that has ended failed. Appending is one step and takes no lock: the garbage collector may tell of
-        # an end, under any lock of this thread.
+        # For each call that has ended, whether it failed. Appending is one step without a lock: the garbage collector
+        # may report an end while this thread holds any lock.
         self._ends: list[bool] = []
         self._drawing = threading.Lock()
 
     def advance(self, *, has_failed: bool = False, may_draw: bool = True) -> None:
-        """One more is done, well or not. ``may_draw``: whether this is a moment to write something."""
+        """Count one more call that has ended. ``may_draw``: whether writing is safe at this moment."""
         self._ends.append(has_failed)
         if may_draw:
             self._draw()
 
     @property
     def done(self) -> int:
-        """How many have ended, well or not."""
+        """How many calls have ended, well or not."""
         return len(self._ends)
 
     @property
     def failed(self) -> int:
-        """How many of them did not end well."""
+        """How many calls have failed."""
         return self._ends.count(True)
 
     @property
     def projected_cost(self) -> Decimal | None:
-        """USD for all of them, if the rest costs what these did; None where that cannot be said.
+        """USD for all calls, if the rest cost as much as these did; None if that is unknown.
 
-        It cannot while nothing is done, without ``total``, once more are done than that, and where an answer came
+        It is unknown while nothing is done, without ``total``, if more than ``total`` are done, and if an answer came
         without its cost.
         """
         if self._share is None or self.unpriced:
@@ -82,14 +82,14 @@ class Progress(CostView):
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until all are done, if they go on at this pace; None where that cannot be said."""
+        """Seconds until all are done at this pace; None if unknown."""
         if self._share is None:
             return None
         return (self._clock() - self._started_at) * (1 / self._share - 1)
 
     @property
     def _share(self) -> float | None:
-        """What part of the whole is done."""
+        """The share that is done, from 0 to 1; None if unknown."""
         if not self.done or not self.total or self.done > self.total:
             return None
         return self.done / self.total
@@ -114,7 +114,10 @@ class Progress(CostView):
 
     @contextmanager
     def shown(self) -> Iterator[Progress]:
-        """In this block it is shown, on stderr unless ``file`` is another: a line that changes, or lines in a file."""
+        """A context in which the progress is shown, on stderr or ``file``.
+
+        A terminal shows one line that changes; a file gets lines.
+        """
         try:
             yield self
         finally:
@@ -144,7 +147,7 @@ class Progress(CostView):
         file.flush()
 
     def _open_file(self) -> TextIO | None:
-        """Where to write; None where there is nothing: a program without a console has no stderr."""
+        """The file to write to; None without one: a program without a console has no stderr."""
         file = sys.stderr if self._file is None else self._file
         return None if file is None or file.closed else file
 

@@ -1,4 +1,4 @@
-"""What routing saved: the same tokens of the same calls, priced on another model. Told with its assumption."""
+"""What routing saved: the tokens of the same calls, priced on another model. States its assumption."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.model_facts import ROUTED
 
 UNROUTED_ENDPOINTS = ("router.decide", "cache")
-"""Entries of these cost no tokens of a routed answer."""
+"""Endpoints whose entries are no routed answers."""
 
 _MANY = 10_000_000
-"""Tokens past every step of a price list that has steps."""
+"""More tokens than any step of a price list with steps."""
 
 
 @dataclass(frozen=True)
 class Savings:
     """What ``calls`` routed answers cost, and what their tokens would have cost on a baseline. Amounts are USD.
 
-    ``saved`` is ``baseline_cost`` less ``actual``: below 0 where the router chose dearer models. ``left_out`` counts
-    the routed answers without a stated cost, or whose baseline has no known price: none of the other figures has them.
-    ``assumption``: one sentence that names the baseline, and whose prices these are.
+    ``saved``: ``baseline_cost`` minus ``actual``, below 0 if the router chose dearer models. ``left_out``: routed
+    answers without a stated cost, or without a known baseline price; the other figures exclude them. ``assumption``:
+    one sentence that names the baseline and the source of the prices.
 
     >>> ledger = Ledger(prices=Prices.of(Lunar().models.prices()))
     >>> with Lunar(observers=[ledger]) as client:
@@ -45,7 +45,7 @@ class Savings:
     assumption: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same as plain JSON, amounts as strings."""
+        """The same as plain JSON, with amounts as strings."""
         return {
             name: format(value, "f") if isinstance(value, Decimal) else value
             for name, value in vars(self).items()
@@ -53,7 +53,7 @@ class Savings:
 
 
 class RoutedCall(NamedTuple):
-    """What is asked of a routed answer: ``model`` gave it, ``cost`` is what was billed."""
+    """The facts of a routed answer. ``model``: the one that answered. ``cost``: the billed USD."""
 
     model: str
     candidates: tuple[str, ...]
@@ -65,7 +65,7 @@ class RoutedCall(NamedTuple):
 
 @dataclass
 class ModelSavings:
-    """The routed answers of one model: those that were compared, and those that could not be."""
+    """The routed answers of one model: those that were compared, and those that were left out."""
 
     calls: int = 0
     actual: Decimal = Decimal(0)
@@ -77,7 +77,7 @@ class ModelSavings:
         return EXACT.subtract(self.baseline_cost, self.actual)
 
     def plus(self, other: ModelSavings) -> ModelSavings:
-        """Those of both."""
+        """The sums of both."""
         return ModelSavings(
             self.calls + other.calls,
             EXACT.add(self.actual, other.actual),
@@ -87,7 +87,7 @@ class ModelSavings:
 
 
 class SavingsTally:
-    """Adds savings up, by the model that was chosen. Raises ConfigurationError for arguments that cannot work."""
+    """Adds savings up by the chosen model. Raises ConfigurationError that names a wrong argument."""
 
     def __init__(self, baseline: object, prices: object, own_prices: Prices | None) -> None:
         if baseline is not None and (not isinstance(baseline, str) or not baseline.strip()):
@@ -138,7 +138,7 @@ class SavingsTally:
         return max(costs, default=None)
 
     def savings(self) -> Savings:
-        """What it amounts to now."""
+        """The savings so far."""
         whole = together(self.models.values())
         return Savings(
             calls=whole.calls,
@@ -159,7 +159,7 @@ class SavingsTally:
 
 
 def together(parts: Iterable[ModelSavings]) -> ModelSavings:
-    """Those of several models."""
+    """The sums over several models."""
     whole = ModelSavings()
     for part in parts:
         whole = whole.plus(part)
@@ -167,7 +167,7 @@ def together(parts: Iterable[ModelSavings]) -> ModelSavings:
 
 
 def is_routed_answer(entry: Entry) -> bool:
-    """Whether the router chose who gave this answer, and it came whole."""
+    """Whether the router chose the model of this answer, and the answer is complete."""
     return (
         entry.status == "ok"
         and entry.endpoint not in UNROUTED_ENDPOINTS
@@ -180,9 +180,9 @@ def is_routed_answer(entry: Entry) -> bool:
 
 
 class _PriceList:
-    """Prices, asked once for each model whose price is so much a token whatever the length: as a rule all are.
+    """Looks prices up once for each model with a flat price per token, as nearly all have.
 
-    Asking the bundled list takes 0.1 ms, a product takes a thousandth of that.
+    A look-up in the bundled list takes 0.1 ms; a multiplication a thousandth of that.
     """
 
     def __init__(self, prices: Prices | None) -> None:
@@ -191,7 +191,7 @@ class _PriceList:
         self._sources: set[str] = set()
 
     def cost(self, model: str, prompt: int, completion: int, cached: int) -> Decimal | None:
-        """USD for so many tokens; None where a price is not known."""
+        """USD for so many tokens; None if a price is unknown."""
         cached = min(cached, prompt)
         if model not in self._rates:
             self._rates[model] = self._flat_rates(model)
@@ -205,14 +205,14 @@ class _PriceList:
         return EXACT.add(cost, EXACT.multiply(from_cache, cached)) if cached else cost
 
     def words(self) -> str:
-        """Whose prices they are."""
+        """The source of the prices, in words."""
         if self._sources:
             return f"the prices of {', '.join(sorted(self._sources))}"
         prices = self._at_hand.value
         return "no known prices" if prices is None else f"the prices of {' | '.join(prices.names)}"
 
     def _flat_rates(self, model: str) -> tuple[Decimal, Decimal, Decimal] | None:
-        """USD for a token of the prompt, of the answer and of the cache; None where it depends on how many."""
+        """USD per token of prompt, answer and cache; None if they depend on the number of tokens."""
         rates = (
             self._ask(model, 1, 0, 0),
             self._ask(model, 0, 1, 0),

@@ -1,4 +1,4 @@
-"""Which entries are meant, and by what they are grouped: checked once, for ledgers in memory and stored ones. Pure."""
+"""Selects and groups entries: arguments are checked here, for ledgers in memory and stored ones. Pure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _NEVER = 10**15
 
 @dataclass(frozen=True)
 class Selection:
-    """The entries that ``where`` means; None: whatever it is. ``since`` is included, ``until`` is not (epoch seconds).
+    """The entries that ``where`` selects. None means any. ``since`` is included, ``until`` is not (epoch seconds).
 
-    ``model`` is a name without its provider, as in ``by_model``. A tag that is None means the entries without it.
+    ``model``: a name without its provider, as in ``by_model``. A tag that is None selects entries without it.
     """
 
     since: float | None = None
@@ -37,7 +37,7 @@ class Selection:
     endpoint: str | None = None
     status: str | None = None
     empty: bool = False
-    """Whether two parts of it contradict each other, so that nothing is meant."""
+    """Whether two conditions contradict each other, so that nothing is selected."""
 
     @classmethod
     def parse(
@@ -50,7 +50,7 @@ class Selection:
         endpoint: object = None,
         status: object = None,
     ) -> Selection:
-        """Read the arguments of ``where``. Raises ConfigurationError, which names the one that cannot work."""
+        """Read the arguments of ``where``. Raises ConfigurationError that names the wrong one."""
         named = _text(model, "model")
         return cls(
             _moment(since, "since"),
@@ -62,7 +62,7 @@ class Selection:
         )
 
     def within(self, outer: Selection) -> Selection:
-        """What both mean."""
+        """The entries that both select."""
         pairs = [
             (getattr(self, name), getattr(outer, name)) for name in ("model", "endpoint", "status")
         ]
@@ -82,7 +82,7 @@ class Selection:
         )
 
     def holds(self, entry: Entry) -> bool:
-        """Whether ``entry`` is meant."""
+        """Whether ``entry`` is selected."""
         return (
             not self.empty
             and (self.since is None or entry.at >= self.since)
@@ -98,7 +98,7 @@ EVERYTHING = Selection()
 
 
 def checked_groups(names: tuple[object, ...], argument: str = "group") -> tuple[str, ...]:
-    """``names`` if entries can be grouped by each of them. Raises ConfigurationError."""
+    """``names``, if entries can be grouped by each. Raises ConfigurationError."""
     if not names:
         raise ConfigurationError(f"{argument}: expected at least one of {_words()}")
     for name in names:
@@ -110,7 +110,7 @@ def checked_groups(names: tuple[object, ...], argument: str = "group") -> tuple[
 
 
 def group_key(entry: Entry, name: str) -> str | None:
-    """What ``entry`` goes by in a group of that name."""
+    """The key of ``entry`` in groups by ``name``."""
     if name == "model":
         return entry.model_name
     if name in GROUPS:
@@ -123,7 +123,7 @@ def group_key(entry: Entry, name: str) -> str | None:
 
 
 def label_text(value: object) -> str | None:
-    """A label as a group goes by it: text as it is, anything else as JSON."""
+    """A label as the key of a group: text as it is, anything else as JSON."""
     plain = plain_json(value)
     return (
         plain if plain is None or isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
@@ -131,7 +131,7 @@ def label_text(value: object) -> str | None:
 
 
 def hour_of(at: float) -> int:
-    """The hour of an epoch second, counted from the epoch; one that no calendar has for what is no moment."""
+    """The hour of an epoch second, counted from the epoch. For infinity or NaN: one that no calendar has."""
     return math.floor(at / 3600) if math.isfinite(at) else _NEVER
 
 
@@ -146,7 +146,7 @@ def period(hour: int, name: str) -> str:
         if name == "week":
             moment -= timedelta(days=moment.weekday())
     except (OverflowError, ValueError, OSError):
-        return "?"  # of no calendar: an entry may carry any number
+        return "?"  # outside of any calendar: an entry may hold any number
     return moment.strftime({"hour": "%Y-%m-%dT%H", "month": "%Y-%m"}.get(name, "%Y-%m-%d"))
 
 

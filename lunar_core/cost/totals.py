@@ -1,4 +1,4 @@
-"""Sums over entries: exact, and the same whatever the order."""
+"""Sums over entries: exact, and independent of their order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lunar_core.cost.entries import Entry
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over some entries. ``cost`` is a lower bound when ``unpriced`` is not 0.
+    """Sums over some entries. ``cost`` is a lower bound if ``unpriced`` is not 0.
 
-    ``estimated``: USD that the entries without a stated cost may have cost, of those with an estimate.
-    ``unknown``: how many of the ``unpriced`` have no estimate either.
+    ``estimated``: estimated USD of the entries without a stated cost, as far as there are estimates. ``unknown``: how
+    many of the ``unpriced`` have no estimate.
 
     >>> with Lunar(observers=[ledger := Ledger()]) as client:
     ...     answer = client.completions.create(model="gpt-4o", prompt="Count to 5")
@@ -36,14 +36,14 @@ class Totals:
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Totals:
-        """Exact, whatever the order. A decision alone is no call of its own here."""
+        """Exact sums, independent of the order. A decision alone does not count as a call."""
         sums = Sums()
         for entry in entries:
             sums.add(entry)
         return sums.totals()
 
     def to_dict(self) -> dict[str, object]:
-        """The same as plain JSON, amounts as strings.
+        """The same as plain JSON, with amounts as strings.
 
         >>> Totals(calls=1, cost=Decimal("0.000045")).to_dict()["cost"]
         '0.000045'
@@ -55,7 +55,7 @@ class Totals:
 
 
 class Sums:
-    """Totals that grow by an entry at a time. ``entries`` counts them all, decisions too."""
+    """Totals that grow by one entry at a time. ``entries`` counts all, decisions included."""
 
     __slots__ = (
         "calls",
@@ -77,7 +77,7 @@ class Sums:
 
     @classmethod
     def of(cls, totals: Totals) -> Sums:
-        """The same sums, to go on with; of ``totals`` nobody knows any more how many decisions there were."""
+        """The same sums, to add to. ``totals`` do not state how many decisions there were."""
         sums = cls()
         sums.entries = totals.calls
         for name, value in vars(totals).items():
@@ -106,7 +106,7 @@ class Sums:
         return self._combined(other, 1)
 
     def minus(self, other: Sums) -> Sums:
-        """What is in these sums and not in ``other``, which is a part of them."""
+        """These sums without ``other``, which is a part of them."""
         return self._combined(other, -1)
 
     def _combined(self, other: Sums, sign: int) -> Sums:
@@ -121,5 +121,5 @@ class Sums:
         return both
 
     def totals(self) -> Totals:
-        """What they amount to now."""
+        """The sums so far."""
         return Totals(**{name: getattr(self, name) for name in self.__slots__ if name != "entries"})

@@ -1,4 +1,4 @@
-"""What both frameworks' cost handlers show of their ledger, under the same names."""
+"""The properties that both frameworks' cost handlers share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class CostView:
-    """The sums of a ``ledger``. Costs are exact USD, as the service billed them."""
+    """The totals of a ``ledger``. Costs are exact USD, as the service billed them."""
 
     if TYPE_CHECKING:  # pydantic, on which some handlers stand, would make it a field of its own
         ledger: Ledger
 
     @property
     def total_cost(self) -> Decimal:
-        """USD over all calls whose cost is known; ``unpriced`` tells how many are not."""
+        """USD of all calls with a known cost. ``unpriced`` counts the others."""
         return self.ledger.total_cost
 
     @property
@@ -29,28 +29,28 @@ class CostView:
 
     @property
     def unpriced(self) -> int:
-        """How many answers, or parts of one, came without their cost."""
+        """How many answers, or parts of one, came without a stated cost."""
         return self.ledger.unpriced
 
     @property
     def by_model(self) -> dict[str, Totals]:
-        """By the model that answered."""
+        """Totals by the model that answered."""
         return self.ledger.by_model
 
     @property
     def by_provider(self) -> dict[str | None, Totals]:
-        """By who served the answer."""
+        """Totals by the provider that served the answer."""
         return self.ledger.by_provider
 
     def by_tag(self, name: str) -> dict[str | None, Totals]:
-        """By the value of one tag (``lunar_core.tags``); None for the calls without it."""
+        """Totals by the value of one tag (``lunar_core.tags``); None for calls without it."""
         return self.ledger.by_tag(name)
 
     def __rich__(self) -> object:
         return self.ledger.__rich__()
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows: what its ledger does."""
+        """For notebooks: the same as the ledger's."""
         return self.ledger._repr_html_()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Budgets: what may be spent, held in the same step that lets a call through."""
+"""Budgets: limits on spending. Letting a call through and reserving its amount are one atomic step."""
 
 from lunar_core.cost.budget.budget import Budget
 from lunar_core.cost.budget.words import BudgetState

@@ -1,6 +1,6 @@
-"""What a call may take from a budget, and what it took in the end. Pure.
+"""How much a call may take from a budget, and how much it took in the end. Pure.
 
-Amounts are whole numbers: 10⁻¹² USD, rounded up, or tokens, or calls.
+Amounts are whole numbers of 10⁻¹² USD (rounded up), tokens or calls.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from lunar_core.wire.api_requests import ROUTER
 Unit = Literal["usd", "tokens", "calls"]
 
 MOST = 9_000_000 * 10**12
-"""Counters have 64 bits: they stop here."""
+"""Counters have 64 bits: this is the largest amount."""
 
 WORST_OUTPUT = 4_096
-"""Tokens of output that a call without ``max_tokens`` is taken to have at the worst."""
+"""Tokens of output that are assumed for a call without ``max_tokens``, in the worst case."""
 FIRST_OUTPUT = 1_024
-"""The same, for the calls of which nothing is known yet where nobody asked for the worst."""
+"""The same for the first calls of a key, unless the worst case is requested."""
 
 _PICO = 12
 
 
 def whole(amount: Decimal, *, up: bool = True) -> int:
-    """USD as a counter has it."""
+    """USD as a counter's whole number."""
     scaled = EXACT.scaleb(amount, _PICO)
     return min(int(scaled.to_integral_value(ROUND_CEILING if up else ROUND_FLOOR, EXACT)), MOST)
 
 
 def shown(amount: int, unit: Unit) -> Decimal | int:
-    """A counter as callers read it: USD as Decimal, tokens and calls as whole numbers."""
+    """A counter's number as callers see it: USD as Decimal, tokens and calls as whole numbers."""
     if unit != "usd":
         return amount
     return Decimal(f"{amount // 10**_PICO}.{amount % 10**_PICO:0{_PICO}d}".rstrip("0").rstrip("."))
@@ -95,7 +95,7 @@ def amount_to_hold(
     dearest: int | None,
     prices: Prices | None,
 ) -> int | None:
-    """What a call may take; None if nobody can tell. ``dearest``: of the last calls, if there were any."""
+    """The amount to hold for a call; None if it is unknown. ``dearest``: the dearest of the last calls, if any."""
     if call.endpoint == "router.decide":
         return 0
     if unit == "calls":
@@ -109,9 +109,9 @@ def amount_to_hold(
 
 
 def worst_case(call: CallStart, unit: Unit, prices: Prices | None, *, output: int) -> int | None:
-    """The most that a call may take; None where a price that it takes is not known.
+    """The most that a call may take; None if a price that it needs is unknown.
 
-    ``output``: tokens of each answer where the call has no ``max_tokens``.
+    ``output``: tokens of each answer, if the call has no ``max_tokens``.
     """
     if unit == "calls":
         return 1
@@ -143,7 +143,7 @@ def _prompt_tokens(params: Mapping[str, object]) -> int:
     prompt, messages, tools = params.get("prompt"), params.get("messages"), params.get("tools")
     if prompt is not None:
         return tokens.in_text(prompt if isinstance(prompt, str) else _as_text(prompt))
-    listed: Any = messages  # of whatever form: the service shall say what is wrong with it
+    listed: Any = messages  # of any form: the service reports what is wrong with it
     with contextlib.suppress(AttributeError, KeyError, TypeError):
         return tokens.in_messages(listed, tools if isinstance(tools, (list, tuple)) else ())
     return tokens.in_text(_as_text(messages)) + tokens.in_text(_as_text(tools))
@@ -161,7 +161,7 @@ def _count(value: object) -> int:
 
 
 class Count:
-    """What a call came to: ``spent``, of which ``assumed`` was not stated. ``typical``: what the next may come to."""
+    """What a call took: ``spent``, of which ``assumed`` was not stated. ``typical``: what the next may take."""
 
     __slots__ = ("assumed", "spent", "typical")
 
@@ -172,10 +172,10 @@ class Count:
 
 
 def count_outcome(outcome: Outcome, reserved: int, unit: Unit, prices: Prices | None) -> Count:
-    """What a call came to for which so much was reserved.
+    """What a call took, for which ``reserved`` was held.
 
-    What was stated; else the estimate of a whole answer; else, of an answer that broke off, was left, or has no
-    price, the larger of the reservation and the estimate. An earlier attempt that may be billed adds a reservation.
+    The stated amount; else the estimate of a complete answer; else (the answer broke off, was left, or has no price)
+    the larger of reservation and estimate. Each earlier attempt that may be billed adds one reservation.
     """
     if outcome.endpoint == "router.decide":
         return Count(0 if unit == "calls" else _stated(outcome, unit) or 0)
@@ -219,7 +219,7 @@ def _estimate(outcome: Outcome, unit: Unit, prices: Prices | None) -> int | None
 
 
 def _may_be_billed(outcome: Outcome, attempts: list[Attempt]) -> bool:
-    """Whether the last attempt may have cost anything: not one that was refused, or of which no byte left."""
+    """Whether the last attempt may have cost anything. Not one that was refused, or never sent."""
     if outcome.status == "ok" or outcome.usage is not None:
         return True
     if not attempts:
@@ -228,5 +228,5 @@ def _may_be_billed(outcome: Outcome, attempts: list[Attempt]) -> bool:
 
 
 def _is_decision(attempt: Attempt, outcome: Outcome) -> bool:
-    """Of a decide-then-call, the request for the decision: it is an outcome of its own, and is not billed."""
+    """Whether an attempt is the decision of decide-then-call, which is an outcome of its own and not billed."""
     return outcome.endpoint == "chat.completions" and attempt.model == ROUTER

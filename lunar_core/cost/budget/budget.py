@@ -43,27 +43,27 @@ T = TypeVar("T")
 OnExceed = Literal["raise", "warn"] | Callable[[BudgetExceededError], bool]
 
 _RELEASED_AFTER = 3_600.0
-"""Seconds: an older hold may be that of a process that died."""
+"""Seconds. An older hold may belong to a process that died."""
 
 
 class Budget:
-    """Refuses calls that would pass a limit, before anything is sent. An observer: give it to a client.
+    """Refuses calls that would exceed a limit, before anything is sent. An observer: give it to a client.
 
-    Exactly one of ``usd``, ``tokens`` and ``calls`` is the limit. ``per``: a tag, each value of which has the whole
-    limit to itself. ``window``: "hour", "day", "week" (from Monday) or "month" of the ``timezone``'s calendar, a
-    timedelta for a rolling one, or None: for ever. ``ledger``: one that is stored keeps the budget too, under
-    ``name``, for every process that opens it; without it, the budget lives in this object.
+    Exactly one of ``usd``, ``tokens`` and ``calls`` is the limit. ``per``: a tag; each of its values has the whole
+    limit for itself. ``window``: "hour", "day", "week" (from Monday) or "month" of the ``timezone``'s calendar, a
+    timedelta for a rolling window, or None: for ever. ``ledger``: a stored one keeps the budget too, under ``name``,
+    for every process that opens it; without one, the budget lives in this object.
 
-    A call is let through if what is spent, what is held for calls under way and what it may take itself fit the
-    limit together; then that much is held, in the same step, so that no number of calls at once can pass the limit.
-    ``reserve`` says how much that is: an amount; "worst" (the prompt, and ``max_tokens`` or else 4,096 tokens of
-    output, at the dearest model that may answer); None: the dearest of the key's last 20 calls. ``prices`` are
-    for that, and for answers that state no cost: the ledger's, else those of genai-prices where it is installed.
-    ``unpriced``: "refuse" or "allow" a call of which nobody can tell what it may take.
+    A call is let through if the spent amount, the amounts held for calls under way and its own amount fit the limit
+    together. Its amount is then held in the same atomic step, so that no number of simultaneous calls can exceed the
+    limit. ``reserve`` sets that amount: a number; "worst" (the prompt, and ``max_tokens`` or else 4,096 tokens of
+    output, at the dearest model that may answer); or None: the dearest of the key's last 20 calls. ``prices``: for
+    that, and for answers without a stated cost; default the ledger's, else those of genai-prices if installed.
+    ``unpriced``: "refuse" or "allow" a call whose amount is unknown.
 
     ``on_exceed``: "raise" BudgetExceededError, "warn" in the log and send the call, or a function of the error that
-    returns True to send it. ``warn_at``: a share of the limit that is warned of once in each window. ``clock``
-    returns seconds since the epoch. Raises ConfigurationError for what cannot work.
+    returns True to send it. ``warn_at``: a share of the limit; a warning is logged once in each window. ``clock``:
+    returns seconds since the epoch. Raises ConfigurationError that names a wrong argument.
 
     >>> budget = Budget(usd="5", per="user", window="day")
     >>> budget.state("u1").remaining
@@ -114,7 +114,7 @@ class Budget:
         _BUDGETS.add(self)
 
     def _make_counters(self, ledger: Ledger | None) -> Counters:
-        """In the store of a stored ledger, else in this object."""
+        """The counters: in the store of a stored ledger, else in this object."""
         book = None if ledger is None else ledger.stored_book
         if book is None:
             return MemoryCounters(self._windows)
@@ -133,22 +133,22 @@ class Budget:
         return counters
 
     def _begin(self) -> None:
-        """What belongs to one process: a forked child and an unpickled copy begin anew."""
+        """Make what belongs to one process: a forked child and an unpickled copy start with nothing."""
         self._calls = CallsUnderWay(self.unit)
         self._settling = threading.Lock()
         self._warnings = Warnings()
 
     @property
     def limit(self) -> Decimal | int:
-        """USD, tokens or calls, as ``unit`` says."""
+        """The limit in USD, tokens or calls, as ``unit`` says."""
         return shown(self._limit, self.unit)
 
     # The observer
 
     def before(self, call: CallStart, /) -> None:
-        """Hold what the call may take, or refuse it.
+        """Hold the call's amount, or refuse the call.
 
-        Raises BudgetExceededError, and LedgerError if the store of the budget cannot be asked.
+        Raises BudgetExceededError, and LedgerError if the budget's store cannot be read.
         """
         if self._lacks_prices:
             self._prices.find()
@@ -161,7 +161,7 @@ class Budget:
                 raise refused.error
 
     async def abefore(self, call: CallStart, /) -> None:
-        """The same for the async client: its event loop does not wait for a store, nor for prices to load."""
+        """The same for the async client, whose event loop waits neither for a store nor for prices to load."""
         if self._lacks_prices:
             await asyncio.to_thread(self._prices.find)
         counters, undo = self._counters, partial(self._undo, call.call_id)
@@ -173,12 +173,12 @@ class Budget:
                 raise refused.error
 
     def after(self, outcome: Outcome, /) -> None:
-        """Take down how a call ended. What it came to is counted later."""
+        """Keep how a call ended. Its amount is counted later."""
         self._calls.put(outcome)
         self._counters.wake()
 
     def _reserve(self, call: CallStart) -> _Refused | None:
-        """Let the call through and hold what it may take; or why not."""
+        """Hold the call's amount. Returns None, or why the call does not fit."""
         self._settle()
         now = self._now()
         key = self._key(call.tags)
@@ -200,14 +200,14 @@ class Budget:
         return None
 
     def _passes(self, refused: _Refused) -> bool:
-        """Whether a call that does not fit is sent all the same."""
+        """Whether a call that does not fit is sent anyway."""
         if self._on_exceed == "warn":
             self._warn(refused.hold, "exceeded", str(refused.error))
             return True
         return callable(self._on_exceed) and self._on_exceed(refused.error) is True
 
     def _conclude(self, hold: Hold, is_sent: bool) -> None:  # noqa: FBT001  # what _passes said
-        """Hold what the call may take though it does not fit, or count it as refused."""
+        """Hold the amount although it does not fit, or count the call as refused."""
         if is_sent:
             self._counters.reserve(hold, None)
             self._calls.begin(hold)
@@ -215,28 +215,28 @@ class Budget:
             self._counters.refuse(hold)
 
     def _undo(self, call_id: str) -> None:
-        """The call was cancelled while the store was asked: nobody else will say that it is over."""
+        """Release the hold of a call that was cancelled in ``before``: no outcome of it will come."""
         hold = self._calls.forget(call_id)
         if hold is not None:
             self._counters.settle([Settlement(hold)])
             self._counters.wake()
 
     def _settle(self) -> None:
-        """Count what has ended by now."""
+        """Count the calls that have ended."""
         with self._settling:
             settlements = self._calls.settle(self._prices.value)
             if settlements:
                 self._counters.settle(settlements)
 
     def _settle_now(self) -> None:
-        """The same, and have it written, so that the next look sees it."""
+        """The same, and write them at once, so that the next read sees them."""
         self._settle()
         self._counters.write_settled()
 
     # Reading
 
     def state(self, key: str | None = None) -> BudgetState:
-        """How the budget stands for one value of the tag ``per``; None: for the calls without it."""
+        """The budget's state for one value of the tag ``per``; None: for the calls without it."""
         now = self._now()
         sums = self._look(lambda: self._counters.sums(key, now))
         return self._state(key, sums, now)
@@ -248,9 +248,9 @@ class Budget:
         return {key: self._state(key, key_sums, now) for key, key_sums in sums.items()}
 
     def release(self, key: str | None = None) -> int:
-        """Give back what is held for the key's calls older than an hour, and return how many they were.
+        """Release holds of the key's calls that are older than an hour, and return how many.
 
-        For holds of a process that died. One that is alive and ends its call later still counts it.
+        For holds of a process that died. A living process still counts its call when it ends.
         """
         before = self._now() - _RELEASED_AFTER
         return self._look(lambda: self._counters.release(key, before))
@@ -258,10 +258,10 @@ class Budget:
     def cost_weight(
         self, base: float = 0.0, *, start: float = 0.5, top: float = 100.0
     ) -> BudgetWeight:
-        """A function for ``cost_weight``: the more of this budget is used, the more a router shall mind the price.
+        """A function for ``cost_weight``: the more of this budget is used, the more the router minds the price.
 
-        ``base`` until the share ``start`` is used, for the key of the call's tags; then straight up to ``top`` when
-        all is. Weights are those of the router. Raises ConfigurationError for what cannot work.
+        It returns ``base`` until the share ``start`` is used, for the key of the call's tags; then it rises linearly to
+        ``top`` when all is used. Raises ConfigurationError that names a wrong argument.
 
         >>> budget = Budget(usd=5)
         >>> budget.cost_weight(base=1)()
@@ -270,15 +270,15 @@ class Budget:
         return BudgetWeight(self, base, start, top)
 
     def used(self) -> float:
-        """The share of the limit that is spent or held, for the key of the current tags; 1.0 of a limit of 0.
+        """The share of the limit that is spent or held, for the key of the current tags; 1.0 if the limit is 0.
 
-        Of a stored budget: as this process last saw it. Only the first look asks the store.
+        For a stored budget: as this process last read it. Only the first call reads the store.
         """
         self._settle()
         return self._share(self._counters.last_seen(self._key(current_tags()), self._now()))
 
     def _look(self, look: Callable[[], T]) -> T:
-        """What ``look`` returns once all that has ended is counted."""
+        """What ``look`` returns, after all calls that have ended are counted."""
         if self._lacks_prices:
             self._prices.find()
 
@@ -338,7 +338,7 @@ class Budget:
 
     @property
     def _lacks_prices(self) -> bool:
-        """Whether prices are needed by now and were not looked for: that takes a second."""
+        """Whether prices are needed and not loaded yet, which takes a second."""
         is_needed = self._calls.has_unpriced or not isinstance(self._reserved, int)
         return is_needed and not self._prices.are_found
 
@@ -378,14 +378,17 @@ class Budget:
         return partial(Budget, **self._arguments), ()
 
     def _begin_child(self) -> None:
-        """In a forked child: the calls under way are its parent's, and a lock may be held by a thread of it."""
+        """Start anew in a forked child.
+
+        The calls under way are its parent's, and a thread of the parent may hold a lock.
+        """
         self._begin()
         self._counters.begin_child()
 
 
 @dataclass(frozen=True)
 class _Refused:
-    """A call that does not fit, and what is to be said of it."""
+    """A call that does not fit, and the error for it."""
 
     hold: Hold
     error: BudgetExceededError

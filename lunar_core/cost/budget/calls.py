@@ -1,6 +1,6 @@
-"""The calls of this process that a budget let through: what is held for each, and what they came to.
+"""The calls of this process that a budget let through: the hold of each, and the amount that it took.
 
-``put`` may run in the garbage collector, in the middle of any other line here: it takes no lock.
+``put`` may run in the garbage collector, in the middle of any line here: it takes no lock.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from lunar_core.observers import Outcome
 logger = logging.getLogger("lunar_core")
 
 _REMEMBERED = 20
-"""Settled calls of a key, of which the dearest says what the next may take."""
+"""How many settled calls of a key are kept: the dearest of them predicts the next."""
 _KEYS = 10_000
-"""For so many keys that is remembered."""
+"""For how many keys they are kept."""
 
 
 class CallsUnderWay:
-    """From ``begin`` to ``put`` a call is open; ``settle`` says what those that have ended came to, each once."""
+    """A call is open from ``begin`` to ``put``. ``settle`` returns the amounts of calls that have ended, each once."""
 
     def __init__(self, unit: Unit) -> None:
         self.has_unpriced = False
-        """Whether one ended without a stated cost."""
+        """Whether a call has ended without a stated cost."""
         self._unit = unit
         self._ended: SimpleQueue[Outcome] = SimpleQueue()
         self._open: dict[str, Hold] = {}
-        self._decisions: dict[str, int] = {}  # what the routing of an open call cost
+        self._decisions: dict[str, int] = {}  # the amount of an open call's routing decision
         self._typical: OrderedDict[str | None, deque[int]] = OrderedDict()
 
     def begin(self, hold: Hold) -> None:
         self._open[hold.call_id] = hold
 
     def forget(self, call_id: str) -> Hold | None:
-        """Take back ``begin``: the call was cancelled before anybody was told that it may be sent."""
+        """Undo ``begin``, and return the hold: the call was cancelled before it could be sent."""
         return self._open.pop(call_id, None)
 
     def put(self, outcome: Outcome) -> None:
-        """A call has ended."""
+        """Take the outcome of a call that has ended."""
         if outcome.usage is None or outcome.usage.total_cost_usd is None:
             self.has_unpriced = True
         self._ended.put(outcome)
 
     def settle(self, prices: Prices | None) -> list[Settlement]:
-        """What the calls came to that have ended since the last time. For one thread at a time."""
+        """The amounts of the calls that have ended since the last time. For one thread at a time."""
         settlements: list[Settlement] = []
         while True:
             try:
@@ -60,7 +60,7 @@ class CallsUnderWay:
                 settlements.append(settlement)
 
     def dearest(self, key: str | None) -> int | None:
-        """The dearest of the key's last settled calls; None where there was none, or each was refused."""
+        """The largest amount of the key's last settled calls; None if there was none, or each was refused."""
         typical = self._typical.get(key)
         return max(typical) if typical else None
 
@@ -68,7 +68,7 @@ class CallsUnderWay:
         call_id = outcome.call.call_id
         whole_call = call_id.removesuffix(".route")
         if whole_call != call_id and whole_call in self._open:
-            # The decision of a decide-then-call is told of before the call, under a name made of the call's.
+            # The decision of decide-then-call is reported before the call, with an id made of the call's.
             decision = count_outcome(outcome, 0, self._unit, prices)
             self._decisions.setdefault(whole_call, decision.spent)
             return None
@@ -77,9 +77,7 @@ class CallsUnderWay:
             return None  # settled before, or begun by a parent of this process
         try:
             count = count_outcome(outcome, hold.amount, self._unit, prices)
-        except (
-            Exception
-        ):  # whatever an odd answer may raise: the call was let through, and is counted
+        except Exception:  # an odd answer may raise anything; the call must be counted
             logger.exception("a budget could not tell what call %s came to", call_id)
             count = Count(hold.amount, hold.amount)
         if count.typical is not None:

@@ -1,4 +1,4 @@
-"""What is spent and held against a budget: the counters, in memory. A store's are in ``store.py``.
+"""The counters of a budget: what is spent and held. These are in memory; ``store.py`` has those of a store.
 
 Amounts are whole numbers of the budget's smallest unit (10⁻¹² USD, tokens or calls).
 """
@@ -15,12 +15,12 @@ from lunar_core.cost.budget.windows import Windows
 T = TypeVar("T")
 
 _KEYS = 10_000
-"""From so many keys on, those that are long past are looked for."""
+"""From this number of keys on, keys that were not used for long are dropped."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """What is held for one call. ``start`` names its window's counter; ``is_call``: whether it is one of ``calls``."""
+    """The amount held for one call. ``start``: its window's counter. ``is_call``: whether it counts in ``calls``."""
 
     call_id: str
     key: str | None
@@ -32,7 +32,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class Settlement:
-    """What a call came to: ``spent`` in all, of which ``assumed`` is what nobody stated."""
+    """The amount that a call took: ``spent`` in all, of which ``assumed`` was not stated."""
 
     hold: Hold
     spent: int = 0
@@ -41,7 +41,7 @@ class Settlement:
 
 @dataclass
 class Sums:
-    """Of one counter, or over those of a window. ``oldest``: where the first that holds anything begins."""
+    """The sums of one counter, or of those in a window. ``oldest``: the start of the first counter in use."""
 
     spent: int = 0
     assumed: int = 0
@@ -59,44 +59,44 @@ class Sums:
 
 
 class Counters(Protocol):
-    """Each method is one atomic step. ``now`` says which window is meant, ``limit`` None lets anything through."""
+    """Each method is one atomic step. ``now`` selects the window. ``limit`` None lets any call through."""
 
     def reserve(self, hold: Hold, limit: int | None, /) -> tuple[bool, Sums]:
-        """Hold the amount if it fits the limit. Whether it did, and what the counters say after that."""
+        """Hold the amount if it fits the limit. Returns whether it did, and the sums after that."""
 
     def settle(self, settlements: Iterable[Settlement], /) -> None:
-        """Replace each hold by what the call came to, once; a hold that was given back counts all the same."""
+        """Replace each hold by the amount that its call took, once. A released hold still counts."""
 
     def refuse(self, hold: Hold, /) -> None:
         """Count a call that was not let through."""
 
     def write_settled(self) -> None:
-        """Return when each settlement of this process can be seen by everybody."""
+        """Write the settlements of this process, so that everybody can read them."""
 
     def last_seen(self, key: str | None, now: float, /) -> Sums:
-        """As this process last saw them, which may be a little late. Only the first look waits."""
+        """The sums as this process last read them, perhaps a little old. Only the first call waits."""
 
     def sums(self, key: str | None, now: float, /) -> Sums: ...
     def all_sums(self, now: float, /) -> dict[str | None, Sums]: ...
 
     def release(self, key: str | None, before: float, /) -> int:
-        """Give back what is held for the key's calls that began before that moment. How many they were."""
+        """Release the holds of the key's calls that began ``before``. Returns how many."""
 
     def run(self, work: Callable[[], T], undo: Callable[[], None], /) -> T:
-        """Do the work, and wait for it no longer than a store may take. ``undo``: what to do if it ends too late."""
+        """Do the work, and wait for it no longer than a store may take. ``undo``: called if it ends too late."""
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None], /) -> T:
-        """The same, where an event loop must not wait; ``undo`` also if the caller was cancelled meanwhile."""
+        """The same without blocking an event loop. ``undo`` is also called if the caller was cancelled."""
 
     def wake(self) -> None:
-        """A call has ended: have it settled soon. May run in the garbage collector: takes no lock."""
+        """Settle soon: a call has ended. May run in the garbage collector, so it takes no lock."""
 
     def begin_child(self) -> None:
-        """Make good for a fork, in the child."""
+        """Start anew in a forked child."""
 
 
 def no_undo() -> None:
-    """Nothing needs to be undone."""
+    """Undo nothing."""
 
 
 class MemoryCounters:
@@ -128,7 +128,7 @@ class MemoryCounters:
             for settlement in settlements:
                 hold = self._holds.pop(settlement.hold.call_id, None)
                 counter = None if hold is None else self._keys.get(hold.key, {}).get(hold.start)
-                if hold is not None and counter is not None:  # else its window is long past
+                if hold is not None and counter is not None:  # else its window is dropped already
                     counter.held -= hold.amount
                     counter.spent += settlement.spent
                     counter.assumed += settlement.assumed
@@ -153,11 +153,11 @@ class MemoryCounters:
                 counter = self._keys.get(hold.key, {}).get(hold.start)
                 if counter is not None:
                     counter.held -= hold.amount
-                self._holds[hold.call_id] = replace(hold, amount=0)  # its call may settle yet
+                self._holds[hold.call_id] = replace(hold, amount=0)  # its call may still settle
             return len(old)
 
     def write_settled(self) -> None:
-        """There is nobody else to see them."""
+        """Do nothing: only this object reads them."""
 
     def last_seen(self, key: str | None, now: float) -> Sums:
         return self.sums(key, now)
@@ -169,10 +169,10 @@ class MemoryCounters:
         return work()
 
     def wake(self) -> None:
-        """The next look settles it."""
+        """Do nothing: the next read settles."""
 
     def begin_child(self) -> None:
-        """In a forked child: what is held is held for calls of the parent's, and so may the lock be."""
+        """Start anew in a forked child: holds are for calls of the parent, and the lock may be held there."""
         self._lock = threading.Lock()
         self._holds.clear()
         for counters in self._keys.values():
@@ -203,7 +203,7 @@ class MemoryCounters:
         return counters[hold.start]
 
     def _drop_old_keys(self, start: float) -> None:
-        """Forget the keys that nobody has used for windows, each time that there are twice as many as before."""
+        """Drop keys that were not used for several windows, each time the number of keys has doubled."""
         long_past = self._windows.long_past(start)
         if len(self._keys) >= self._most_keys:
             for key in [key for key, counters in self._keys.items() if max(counters) < long_past]:

@@ -1,10 +1,10 @@
-"""What is said to SQLite and PostgreSQL for a budget: each method is one step that nobody else can divide.
+"""The SQL of budgets, for SQLite and PostgreSQL. Each method is one atomic step.
 
-On SQLite a step is a transaction that has the file's lock from its beginning. PostgreSQL's condition is in the one
-statement that changes the counter: after a wait for the row's lock it is looked at anew, while all other rows would
-still be seen as they were before the wait. So a rolling window, which is many rows, takes a lock of its own first.
+On SQLite a step is a transaction that holds the file's lock from its beginning. On PostgreSQL the condition is in the
+statement that changes the counter: after a wait for the row's lock it is evaluated again, while other rows would still
+be read as they were before the wait. A rolling window has many rows, so it takes a lock of its own first.
 
-Connections are the drivers' own, in autocommit; nothing here is set for a session, which a pooler may share.
+Connections are the drivers' own, in autocommit. Nothing is set for a session, which a pooler may share.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SQLiteSQL:
 
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:
-        """Whole or not at all."""
+        """A transaction: all of it or nothing."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -70,11 +70,11 @@ class SQLiteSQL:
             raise
 
     def execute(self, connection: Any, statement: str, values: Row) -> Any:
-        """A cursor of the driver."""
+        """Run a statement, and return the driver's cursor."""
         return connection.execute(statement.replace("least(", "min("), values)
 
     def reserve(self, connection: Any, row: Row) -> tuple[bool, Sums]:
-        """Hold ``amount`` if all of it is at most ``at_most`` then."""
+        """Hold ``amount`` if everything together is at most ``at_most``. Returns whether it is held, and the sums."""
         with self.transaction(connection):
             sums = read_sums(self, connection, row)
             if sums.spent + sums.held + row["amount"] > row["at_most"]:
@@ -88,7 +88,7 @@ class SQLiteSQL:
             return True, sums
 
     def settle(self, connection: Any, row: Row) -> None:
-        """Count a call whose hold is there still. In a transaction that is under way."""
+        """Count a call whose hold still exists. Must be called in a transaction."""
         hold = self.execute(
             connection, f"SELECT amount FROM lunar_holds WHERE {_THIS_HOLD}", row
         ).fetchone()
@@ -105,17 +105,17 @@ class PostgresSQL:
 
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:
-        """Whole or not at all, and without waiting for the disk."""
+        """A transaction: all of it or nothing, without waiting for the disk."""
         with connection.transaction():
             connection.execute(f"SELECT {_NO_WAIT}")
             yield
 
     def execute(self, connection: Any, statement: str, values: Row) -> Any:
-        """A cursor of the driver."""
+        """Run a statement, and return the driver's cursor."""
         return connection.execute(_translated(statement), values)
 
     def reserve(self, connection: Any, row: Row) -> tuple[bool, Sums]:
-        """Hold ``amount`` if all of it is at most ``at_most`` then."""
+        """Hold ``amount`` if everything together is at most ``at_most``. Returns whether it is held, and the sums."""
         try:
             counter = self._reserve(connection, row)
         except Exception as error:
@@ -130,19 +130,19 @@ class PostgresSQL:
         return True, sums
 
     def _reserve(self, connection: Any, row: Row) -> tuple[Any, ...] | None:
-        """What the counters said: with this hold in them; of a rolling window, before it."""
+        """The sums: with this hold; for a rolling window, without it. None if it does not fit."""
         if not row["is_rolling"]:
             counter: tuple[Any, ...] | None = self.execute(connection, _RESERVE, row).fetchone()
             return None if counter is None else counter[:-1]
         with connection.pipeline(), connection.transaction():
-            # The second statement sees what the holder of the lock before us has written.
+            # The second statement sees what the previous holder of the lock has written.
             connection.execute(f"SELECT {_NO_WAIT}, pg_advisory_xact_lock({_lock_of(row)})")
             cursor = self.execute(connection, _RESERVE_ROLLING, row)
         rolling: tuple[Any, ...] | None = cursor.fetchone()
         return rolling
 
     def settle(self, connection: Any, row: Row) -> None:
-        """Count a call whose hold is there still. In a transaction that is under way."""
+        """Count a call whose hold still exists. Must be called in a transaction."""
         statement = f"""WITH gone AS (DELETE FROM lunar_holds WHERE {_THIS_HOLD} RETURNING amount)
         UPDATE lunar_budgets SET held = held - gone.amount, {_SPEND} FROM gone WHERE {_THIS_COUNTER}"""
         self.execute(connection, statement, row)
@@ -164,7 +164,7 @@ SELECT sums.* FROM sums, counter"""
 
 
 def meet(sql: SQL, connection: Any, values: Row) -> str:
-    """The ``value`` that is kept under ``key``: what was there, or ours if nothing was."""
+    """Store ``value`` under ``key`` if there is none. Returns the stored value."""
     with sql.transaction(connection):
         statement = (
             "INSERT INTO lunar_meta (key, value) VALUES (:key, :value) ON CONFLICT DO NOTHING"
@@ -176,25 +176,25 @@ def meet(sql: SQL, connection: Any, values: Row) -> str:
 
 
 def refuse(sql: SQL, connection: Any, row: Row) -> None:
-    """Count a call that was not let through."""
+    """Count a refused call."""
     with sql.transaction(connection):
         sql.execute(connection, _REFUSE, row)
 
 
 def read_sums(sql: SQL, connection: Any, span: Row) -> Sums:
-    """Over the counters of one key and window."""
+    """The sums over the counters of one key and window."""
     return Sums(*sql.execute(connection, _READ, span).fetchone())
 
 
 def read_all_sums(sql: SQL, connection: Any, span: Row) -> list[tuple[str, Sums]]:
-    """The same for every key that has any."""
+    """The same for every key that has counters."""
     return [
         (key, Sums(*sums)) for key, *sums in sql.execute(connection, _READ_ALL, span).fetchall()
     ]
 
 
 def release(sql: SQL, connection: Any, values: Row) -> int:
-    """Give back what is held for calls that began ``before``; how many they were."""
+    """Release the holds of calls that began ``before``. Returns how many."""
     lock = " FOR UPDATE" if isinstance(sql, PostgresSQL) else ""
     with sql.transaction(connection):
         statement = f"SELECT call_id, starts_at, amount FROM lunar_holds WHERE {_OLD_HOLDS} ORDER BY call_id{lock}"
@@ -208,14 +208,14 @@ def release(sql: SQL, connection: Any, values: Row) -> int:
 
 
 def drop_older(sql: SQL, connection: Any, values: Row) -> None:
-    """Forget all but a key's newest windows, and the one of this moment."""
+    """Delete all but a key's newest windows, and the current one."""
     with sql.transaction(connection):
         for table in ("lunar_holds", "lunar_budgets"):
             sql.execute(connection, f"DELETE FROM {table} WHERE {_OLDER}", values)
 
 
 def drop_long_past(sql: SQL, connection: Any, values: Row) -> None:
-    """Forget the windows of every key that began ``before``."""
+    """Delete every key's windows that began ``before``."""
     with sql.transaction(connection):
         for table in ("lunar_holds", "lunar_budgets"):
             sql.execute(
@@ -232,12 +232,12 @@ def _add(sums: Sums, row: Row) -> None:
 
 
 def _lock_of(row: Row) -> int:
-    """The number that a budget's key goes by among PostgreSQL's locks: 64 bits, with a sign."""
+    """The number of a budget key's lock in PostgreSQL: 64 bits, signed."""
     name = f"lunar {row['name']}\n{row['key']}".encode()
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big", signed=True)
 
 
 @cache
 def _translated(statement: str) -> str:
-    """With placeholders of psycopg's kind."""
+    """The statement with psycopg's placeholders."""
     return re.sub(r":([a-z_]+)", r"%(\1)s", statement)

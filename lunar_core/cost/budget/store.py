@@ -1,7 +1,7 @@
 """The counters of a budget in a ledger's store, shared by every process that opens it.
 
-A hold is a row of ``lunar_holds`` until its call is settled. Whoever deletes the row counts the call, so that it is
-counted once, whatever is written twice; one that was given back stays there with nothing held.
+A hold is a row of ``lunar_holds`` until its call is settled. Whoever deletes the row counts the call, so that it counts
+once, whatever is written twice. A released hold keeps its row, with amount 0.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ logger = logging.getLogger("lunar_core")
 T = TypeVar("T")
 
 _SEEN = 10_000
-"""Of so many keys it is remembered how they stood."""
+"""For how many keys the last sums are kept."""
 _ANYTHING = 2**63 - 1
 _LONG_PAST = 400 * 86_400.0
-"""Seconds: counters that older ones of keys that nobody uses any more are dropped after."""
+"""Seconds. Older counters of unused keys are deleted."""
 
 
 class StoredCounters:
-    """One budget's counters in a store. ``collect`` hands in what has ended by now, by calling ``settle``."""
+    """One budget's counters in a store. ``collect`` passes what has ended to ``settle``."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class StoredCounters:
         self._seeing = threading.Lock()
         self._has_met = self._has_swept = False
 
-    # What is asked
+    # Steps
 
     def meet(self) -> None:
-        """See that the name means the same here as in the store. Raises ConfigurationError."""
+        """Check that the stored budget of this name has the same settings. Raises ConfigurationError."""
         if not self._has_met:
             stored = self._connection.use(self._meet)
             if stored != self._what:
@@ -149,19 +149,19 @@ class StoredCounters:
         values = {"name": self._name, "key": _text_of(key), "before": before}
         return self._connection.use(lambda c: sql.release(self._sql, c, values))
 
-    # Who waits
+    # Waiting
 
     def run(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
         if self._book.database.is_sqlite:
-            return work()  # its driver waits no longer than it may
+            return work()  # SQLite's driver has a timeout of its own
         return self._thread.run(work, undo)
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
         return await self._thread.arun(work, undo)
 
     def wake(self) -> None:
-        """Have what has ended written soon. Takes no lock: a call may end in the garbage collector."""
-        if not self._is_queued:  # one piece of work settles whatever has ended by then
+        """Write what has ended soon. Takes no lock: a call may end in the garbage collector."""
+        if not self._is_queued:  # one piece of work settles all that has ended by then
             self._is_queued = True
             self._book.writer.put(self)
 
@@ -171,11 +171,11 @@ class StoredCounters:
     # As ``Work`` of the ledger's writer
 
     def write(self, connection: Connection) -> None:
-        """Write what has ended, in the transaction of the entries of this moment."""
-        self._is_queued = False  # what ends from here on is work of its own
+        """Write what has ended, in the transaction of the entries."""
+        self._is_queued = False  # what ends from here on needs another write
         try:
             self._collect()
-        except Exception:  # whatever it is: it must not hold up the entries
+        except Exception:  # no failure may hold up the entries
             logger.exception("the budget %r could not settle its calls", self._name)
         self._writing = list(self._pending.values())
         driver = connection.connection.driver_connection
@@ -183,10 +183,10 @@ class StoredCounters:
             self._sql.settle(driver, row)
 
     def written(self) -> None:
-        """They are on disk."""
+        """Forget the settlements: they are on disk."""
         self._forget(self._writing)
 
-    # Below
+    # Details
 
     def _meet(self, connection: Any) -> dict[str, str | None]:
         key, value = f"budget {self._name}", json.dumps(self._what)
@@ -200,7 +200,7 @@ class StoredCounters:
                 self._sql.settle(connection, row)
 
     def _settlement_rows(self, settlements: list[Settlement]) -> list[dict[str, Any]]:
-        """In one order everywhere: two that write the same rows must not wait for each other."""
+        """The rows in one order for all processes: two that write the same rows must not deadlock."""
         rows = [
             {**self._row(settlement.hold), "spent": settlement.spent, "assumed": settlement.assumed}
             for settlement in settlements
@@ -212,7 +212,7 @@ class StoredCounters:
             self._pending.pop(settlement.hold.call_id, None)
 
     def _drop_old(self, hold: Hold) -> None:
-        """A window has begun: forget the oldest of the key's, and once also those of keys that nobody uses."""
+        """Delete the key's oldest windows when a new one begins, and once also those of unused keys."""
         kept = self._windows.kept
         if kept is None:
             return
@@ -222,7 +222,7 @@ class StoredCounters:
             "kept": kept,
             "starts_at": hold.start,
         }
-        with contextlib.suppress(Exception):  # it costs nothing but room
+        with contextlib.suppress(Exception):  # a failure costs only space
             self._connection.use(lambda c: sql.drop_older(self._sql, c, values))
             if not self._has_swept:
                 self._has_swept = True
@@ -230,7 +230,7 @@ class StoredCounters:
                 self._connection.use(lambda c: sql.drop_long_past(self._sql, c, long_past))
 
     def _see(self, key: str | None, start: float, sums: Sums) -> bool:
-        """Remember how a key stands. Whether that is the first of its window that this process sees."""
+        """Keep the sums of a key. Returns whether they are the first of their window in this process."""
         with self._seeing:
             is_new = key not in self._seen or self._seen[key][0] != start
             self._seen[key] = start, replace(sums)
@@ -266,7 +266,7 @@ class StoredCounters:
 
 
 def _text_of(key: str | None) -> str:
-    """A key as the store has it: NUL and halves of characters are replaced, as in a ledger's tags."""
+    """A key as text for the store. NUL and lone surrogates are replaced, as in a ledger's tags."""
     return "" if key is None else f"={plain_text(key)}"
 
 

@@ -1,4 +1,4 @@
-"""How a budget asks its store: on one connection, by one thread at a time, and for no longer than a few seconds."""
+"""How a budget uses its store: on one connection, by one thread at a time, for a few seconds at most."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class DriverConnection:
-    """A connection of the driver, opened at its first use and kept."""
+    """A connection of the database driver, opened at its first use and kept open."""
 
     def __init__(self, book: StoredBook) -> None:
         self._book = book
@@ -35,12 +35,11 @@ class DriverConnection:
         self._lock = threading.Lock()
 
     def use(self, work: Callable[[Any], T]) -> T:
-        """What ``work`` returns of the connection. Raises LedgerError where the store cannot be asked."""
+        """Call ``work`` with the connection, and return its result. Raises LedgerError if the store fails."""
         with self._database.gate, self._locked(), self._database.errors("asked"):
             self._book.check_open()
             if self._kept and not self._database.is_sqlite:
-                # A server may have ended a connection that was idle: then another may do. Each step that is taken
-                # twice is counted once.
+                # The server may have closed the idle connection: then try another. A step that runs twice counts once.
                 with contextlib.suppress(Exception):
                     return self._try(work)
             return self._try(work)
@@ -59,7 +58,7 @@ class DriverConnection:
             self._kept.append(self._database.connect_driver())
         try:
             return work(self._kept[0])
-        except BaseException:  # in whatever state it is
+        except BaseException:  # the connection's state is unknown
             _close_all(self._kept)
             raise
 
@@ -75,10 +74,10 @@ def _close_all(connections: list[Any]) -> None:
 
 
 class BoundedThread:
-    """A thread that does work for callers who wait for it no longer than a few seconds.
+    """A thread that works for callers who wait for a few seconds at most.
 
-    What somebody stopped waiting for is not begun any more; if it was begun, it is undone when it ends after all. The
-    thread is a daemon: a store that never answers does not keep a program from ending.
+    Work that its caller no longer waits for is not started; if it has started, it is undone when it ends. The thread is
+    a daemon: a store that never answers does not keep a program from ending.
     """
 
     def __init__(self) -> None:
@@ -87,7 +86,7 @@ class BoundedThread:
         self._starting = threading.Lock()
 
     def run(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
-        """What ``work`` returns. Raises what it raises, and LedgerError if that takes too long."""
+        """Run ``work`` and return its result. Raises what it raises, and LedgerError if it takes too long."""
         future = self._submit(work)
         try:
             return future.result(PATIENCE)
@@ -95,7 +94,7 @@ class BoundedThread:
             raise _left(future, undo, error) from None
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
-        """The same, where an event loop must not wait; ``undo`` also if the caller is cancelled meanwhile."""
+        """The same without blocking an event loop. Also calls ``undo`` if the caller is cancelled."""
         future = self._submit(work)
         answer = asyncio.wrap_future(future)
         try:
@@ -129,19 +128,19 @@ class BoundedThread:
 
 
 def _left(future: Future[T], undo: Callable[[], None], error: BaseException) -> BaseException:
-    """What is to be raised by one who stops waiting; what was done for him is undone, now or when it is done."""
+    """The error for a caller that stops waiting. Work that was done for it is undone, now or when it ends."""
     is_late = not future.done() and isinstance(error, _TIMEOUTS)
     future.cancel()
     future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else undo())
     return LedgerError("the store could not be asked in time") if is_late else error
 
 
-# Of the one kind of future, and of the other where there is no result after the wait.
+# The errors of a concurrent future, and of an asyncio future without a result after the wait.
 _TIMEOUTS = (FutureTimeoutError, asyncio.InvalidStateError)
 
 
 class _Stop(Exception):  # noqa: N818  # an end, not an error
-    """Nobody has the thread any more."""
+    """Ends the thread: its owner is gone."""
 
 
 def _stop() -> None:

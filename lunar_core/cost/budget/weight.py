@@ -1,4 +1,4 @@
-"""The weight of cost that a router is told, by how much of a budget is used: degrade before refusing."""
+"""A ``cost_weight`` that rises as a budget is used up: cheaper models before refusals."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class _Used(Protocol):
 
 @dataclass(frozen=True)
 class BudgetWeight:
-    """A function for ``cost_weight``: ``base`` until the share ``start`` is used, then straight up to ``top`` at 1.
+    """A function for ``cost_weight``: ``base`` until the share ``start`` is used, then linearly up to ``top`` at 1.
 
-    Raises ConfigurationError for numbers that cannot work.
+    Raises ConfigurationError that names a wrong number.
     """
 
     budget: _Used
@@ -32,7 +32,7 @@ class BudgetWeight:
             raise ConfigurationError("top: expected a weight of base or more")
 
     def __call__(self) -> float:
-        """The weight for a call that begins here, by the tags of the block that is running."""
+        """The weight for a call that begins now, by the current tags."""
         used = self.budget.used()
         if used >= 1:
             return float(self.top)

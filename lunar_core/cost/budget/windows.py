@@ -1,4 +1,4 @@
-"""Which window of a budget a moment belongs to, and when it ends. Pure."""
+"""The window of a budget that a moment belongs to, and when it ends. Pure."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from lunar_core.errors import ConfigurationError
 Calendar = Literal["hour", "day", "week", "month"]
 
 STEPS = 60
-"""Into so many steps a rolling window is cut; each has a counter of its own."""
+"""How many steps a rolling window has. Each has a counter of its own."""
 
 
 _SECONDS = {"hour": 3_600.0, "day": 86_400.0, "week": 604_800.0, "month": 2_678_400.0}
 
 
 class Windows:
-    """The windows of a budget. ``period``: a word of the calendar, the seconds of a rolling one, or None: for ever.
+    """The windows of a budget. ``period``: a calendar word, the seconds of a rolling window, or None: for ever.
 
-    Each window, or step of a rolling one, has a counter of its own, named by the moment at which it begins, in
-    seconds since the epoch: so a clock that is set back finds what was counted before.
+    Each window, or step of a rolling one, has its own counter. It is named by the moment at which it begins, in seconds
+    since the epoch, so that a clock that is set back finds earlier counts.
     """
 
     def __init__(self, period: Calendar | float | None, timezone: tzinfo) -> None:
         self.period = period
         self.timezone = timezone
-        self._last = (math.inf, -math.inf)  # the window that was asked for last
+        self._last = (math.inf, -math.inf)  # the last window: start and end
 
     @classmethod
     def parse(cls, window: object, zone: object) -> Windows:
-        """Read a Budget's ``window`` and ``timezone``. Raises ConfigurationError, naming the one that cannot work."""
+        """Read a Budget's ``window`` and ``timezone``. Raises ConfigurationError that names the wrong one."""
         return cls(_checked_period(window), _checked_zone(zone))
 
     def start(self, now: float) -> float:
-        """The counter to which a call that begins ``now`` belongs. Raises ConfigurationError for no time of ours."""
+        """The start of the counter for a call that begins ``now``. Raises ConfigurationError for an impossible time."""
         start, end = self._last
         if start <= now < end:
             return start
@@ -76,10 +76,10 @@ class Windows:
         return _midnight(first + timedelta(days=7 if self.period == "week" else 1), self.timezone)
 
     def span(self, now: float) -> tuple[float, float]:
-        """The counters that count ``now`` begin between these two moments.
+        """Two moments: counters that begin between them count for ``now``.
 
-        A rolling window also counts steps that lie ahead, as far as it is long: a clock that is set back must not
-        free what was spent before, and other machines' clocks may be a little ahead.
+        A rolling window also includes steps ahead, for its whole length: a clock that is set back must not free spent
+        amounts, and other machines' clocks may be a little ahead.
         """
         start = self.start(now)
         if isinstance(self.period, float):
@@ -89,8 +89,8 @@ class Windows:
     def bounds(self, now: float, oldest: float | None) -> tuple[float | None, float | None]:
         """When the window began and when it resets; None for never.
 
-        ``oldest``: the oldest counter of a rolling window that holds anything. The window resets a little at that
-        moment, which is when this counter is forgotten; without one there is nothing to reset.
+        ``oldest``: the start of the oldest counter in use of a rolling window. The window resets a little at the
+        returned moment, when this counter drops out. Without such a counter there is nothing to reset.
         """
         if self.period is None:
             return None, None
@@ -101,18 +101,18 @@ class Windows:
         return start, self._end(start)
 
     def ordinal(self, now: float) -> float:
-        """Which window this is, so that something can be done once in each."""
+        """A number for the window, to do something once in each."""
         return math.floor(now / self.period) if isinstance(self.period, float) else self.start(now)
 
     @property
     def kept(self) -> int | None:
-        """How many of a key's newest counters are kept, of all that hold anything; None: there is but one."""
+        """How many of a key's newest counters are kept. None: there is only one."""
         if self.period is None:
             return None
         return 2 * (STEPS + 1) if isinstance(self.period, float) else 4
 
     def long_past(self, start: float) -> float:
-        """What begins before this, seen from the window that begins at ``start``, is of no use to anybody."""
+        """Counters that begin before this moment are no longer needed, if the window begins at ``start``."""
         if self.period is None:
             return -math.inf
         length = self.period if isinstance(self.period, float) else _SECONDS[self.period]
@@ -120,7 +120,7 @@ class Windows:
 
     @property
     def zone_name(self) -> str:
-        """The timezone's name, by which a store knows it again."""
+        """The timezone's name, for a store to compare."""
         name = getattr(self.timezone, "key", None) or self.timezone.tzname(None)
         return str(name or type(self.timezone).__name__)
 
@@ -130,7 +130,7 @@ class Windows:
 
 
 def _midnight(day: datetime, zone: tzinfo) -> float:
-    """The first moment of a day, also where a change of the clock left midnight out, or made it come twice."""
+    """The first moment of a day, even if a change of the clock skips midnight or repeats it."""
     at_midnight = day.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     return at_midnight.replace(tzinfo=zone).timestamp()
 
@@ -153,7 +153,7 @@ def _checked_period(window: object) -> Calendar | float | None:
 def _checked_zone(zone: object) -> tzinfo:
     if isinstance(zone, str):
         if zone == "UTC":
-            return timezone.utc  # wherever there are no data of time zones
+            return timezone.utc  # works without time zone data
         try:
             return ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""What a budget says of itself: its state, its errors and its warnings."""
+"""The state of a budget, and the words of its errors and warnings."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lunar_core.cost.budget.amounts import Unit
 logger = logging.getLogger("lunar_core")
 
 _REMEMBERED = 20_000
-"""Of so many keys it is known that they were warned of."""
+"""For how many keys given warnings are kept."""
 
 
 @dataclass(frozen=True)
 class BudgetState:
     """A budget for one key, in its current window. Amounts are USD (Decimal), tokens or calls, as ``unit`` says.
 
-    ``spent`` is what settled calls came to; ``assumed``, a part of it, is what nobody stated. ``held`` is reserved
-    for calls under way. ``remaining`` is what is left, at least 0. ``calls`` were let through in this window and
-    ``refused`` were not. ``starts_at`` and ``resets_at`` are seconds since the epoch, or None for never.
+    ``spent``: by settled calls; ``assumed``: the part of it that was not stated. ``held``: reserved for calls under
+    way. ``remaining``: what is left, at least 0. ``calls``: let through in this window; ``refused``: not let through.
+    ``starts_at`` and ``resets_at``: seconds since the epoch, or None for never.
 
     >>> state = Budget(usd=5).state()
     >>> state.unit, state.limit, state.spent
@@ -44,14 +44,14 @@ class BudgetState:
 
 
 def title(name: str, per: str | None, key: str | None) -> str:
-    """Which budget, and whose."""
+    """The budget's name, with its tag and key."""
     if per is None:
         return f"budget {name!r}"
     return f"budget {name!r}, {per} {key!r}" if key is not None else f"budget {name!r}, no {per}"
 
 
 def describe_refusal(state: BudgetState, per: str | None, amount: Decimal | int | None) -> str:
-    """Why a call was not let through, and what can be done about it."""
+    """Why a call was refused, and what can be done about it."""
     which, unit = title(state.name, per, state.key), state.unit
     if amount is None:
         return (
@@ -76,13 +76,13 @@ def _moment(seconds: float) -> str:
 
 
 class Warnings:
-    """Warnings in the log, each once for a key and a window."""
+    """Warnings in the log, each once per key and window."""
 
     def __init__(self) -> None:
         self._windows: OrderedDict[tuple[str | None, str], float] = OrderedDict()
 
     def warn_once(self, key: tuple[str | None, str], window: float, text: str) -> None:
-        """Log ``text``, unless there was such a warning for ``key`` in this window."""
+        """Log ``text``, unless ``key`` was warned of in this window."""
         if self._windows.get(key) == window:
             return
         self._windows[key] = window
