@@ -20,8 +20,8 @@ if sys.platform != "win32":
     import fcntl
 
 
-_BEGINNING = b'{"id": '
-"""Of every line that a batch writes: by it the half of one is told from somebody else's words."""
+_BEGINNING = b'{"id":'
+"""Of every line that a batch writes, with or without a space behind it: half of one is told from other words by it."""
 
 
 class AnswersFile:

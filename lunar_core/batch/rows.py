@@ -13,6 +13,7 @@ from lunar_core import routing
 from lunar_core.client.planner import CallOptions
 from lunar_core.errors import ConfigurationError
 from lunar_core.wire import api_requests
+from lunar_core.wire.keywords import check_no_settings
 
 RowId = str | int
 FORM = '{"id": 1, "prompt": "hi"}'
@@ -97,6 +98,7 @@ def _checked(row: object, model: str, max_tokens: int | None) -> Row:
 
 def _check_call(keywords: Mapping[str, Any]) -> None:
     """The checks that the call itself will make. Raises ConfigurationError."""
+    check_no_settings(keywords)
     CallOptions.parse(keywords)
     params = api_requests.clean(
         {name: value for name, value in keywords.items() if name not in api_requests.OPTIONS}

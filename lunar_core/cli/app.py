@@ -25,10 +25,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other prog
 BaseUrl = Annotated[
     str | None, typer.Option(help="The service. Default: LUNAR_BASE_URL, else the hosted one.")
 ]
+
+
+def _named(store: str | None) -> str | None:
+    """An empty name, as of a variable that is not set, would record nothing without a word."""
+    if store is not None and not store.strip():
+        raise typer.BadParameter("is empty")
+    return store
+
+
 Store = Annotated[
     str | None,
     typer.Option(
-        envvar="LUNAR_LEDGER", help="The ledger: a file of SQLite, or a URL of PostgreSQL."
+        envvar="LUNAR_LEDGER",
+        help="The ledger: a file of SQLite, or a URL of PostgreSQL.",
+        callback=_named,
     ),
 ]
 

@@ -126,6 +126,24 @@ def test_without_a_store_both_places_are_named(lunar):
     assert "LUNAR_LEDGER" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("costs",),
+        ("chat", "hi"),
+        ("route", "hi"),
+        ("batch", "in.jsonl", "--out", "out.jsonl"),
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("empty", ["", " "], ids=["nothing", "a space"])
+def test_a_store_without_a_name_is_refused_before_anything_is_sent(command, empty, lunar):
+    code, _printed, err = lunar(*command, "--store", empty)
+    assert code == 2
+    assert "--store" in err
+    assert "is empty" in err
+
+
 def test_a_store_that_is_not_there_is_an_error_and_is_not_made(lunar, tmp_path):
     code, _printed, err = lunar("costs", "--store", tmp_path / "none.db")
     assert (code, err.replace("\n", "")) == (1, f"Error: {tmp_path / 'none.db'} is not there")

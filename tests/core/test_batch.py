@@ -75,6 +75,7 @@ WRONG = {
     "a wrong count of retries": {"id": 2, "prompt": "hi", "max_retries": -1},
     "wrong fallbacks": {"id": 2, "prompt": "hi", "fallbacks": 5},
     "wrong headers": {"id": 2, "prompt": "hi", "extra_headers": {"x": 5}},
+    "a setting of the client": {"id": 2, "prompt": "hi", "api_key": "pk_other"},
     "no object": [1],
     "the id of another": {"id": 1, "prompt": "again"},
 }
@@ -115,7 +116,9 @@ def test_rows_that_are_answered_are_skipped_and_failed_ones_asked_again(lunar, o
 
 
 @pytest.mark.parametrize(
-    ("torn", "asked"), [('{"id": 1, "te', 2), ('{"id": 1, "text": "x"}', 1)], ids=["half", "whole"]
+    ("torn", "asked"),
+    [('{"id": 1, "te', 2), ('{"id":1,"te', 2), ('{"id": 1, "text": "x"}', 1)],
+    ids=["half", "half, without spaces", "whole"],
 )
 def test_a_torn_last_line_is_repaired(torn, asked, lunar, out, lunar_sandbox):
     out.write_text('{"id": 0, "text": "x"}\n' + torn, encoding="utf-8")
