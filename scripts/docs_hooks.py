@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from lunar_core.cli import PROGRAM
 from lunar_core.cli.commands import app
 
-BOOSTS = {"howto": 20, "reference": 0.01}
-"""By folder, how much a page's words weigh in the search, whose titles weigh a thousand times their texts."""
+BOOSTS = {"quickstart.md": 20, "howto": 20, "reference": 0.01}
+"""By folder or page, how much words weigh in the search, whose titles weigh a thousand times their texts."""
 HELP = "<!-- the command's help -->"
 SANDBOX = "<!-- the sandbox's own page -->"
 SANDBOX_PAGE = Path(__file__).parents[1] / "lunar_core/sandbox/README.md"
@@ -33,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: object) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Put the help of each command, and the sandbox's own page without its heading, where a page asks for them.
 
-    The search answers a question with a how-to rather than with the reference, which has every word.
+    The search answers a question with a how-to or the quickstart rather than with the reference, which has every word.
     """
     folder = page.file.src_uri.partition("/")[0]
     if folder in BOOSTS:

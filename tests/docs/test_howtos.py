@@ -34,6 +34,36 @@ def test_a_page_shows_the_whole_program_so_that_it_reads_anywhere(name):
     assert blocks_of(name, "python")[0] == HOWTOS[name].read_text(encoding="utf-8")
 
 
+INSTALLED_BY = {
+    "fastapi": "fastapi",
+    "langchain": "agents",
+    "langchain_core": "agents",
+    "langgraph": "agents",
+    "langchain_lunar": "langchain",
+    "llama_index": "llama-index",
+    "llama_index_lunar": "llama-index",
+    "lunar_core": "sandbox",
+    "opentelemetry": "opentelemetry-sdk",
+}
+"""What a page has to name for what its program imports. `agents` brings LangChain's core along."""
+
+
+@pytest.mark.parametrize("name", HOWTOS)
+def test_a_page_says_what_to_install_before_its_program(name):
+    page = HOWTOS[name].with_suffix(".md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^To run it: `pip install (.*?)` in a checkout\.", page, re.MULTILINE)
+    installed = set(re.split(r"[^\w-]+", line))
+    if "agents" in installed:
+        installed.add("langchain")
+    program = HOWTOS[name].read_text(encoding="utf-8")
+    packages = set(re.findall(r"^(?:from|import) (\w+)", program, re.MULTILINE))
+    needed = {word for package, word in INSTALLED_BY.items() if package in packages}
+    needed |= {"sql"} if "Ledger.open(" in program else set()
+    needed |= {"report"} if ".to_html(" in program else set()
+    assert needed
+    assert needed <= installed
+
+
 def test_each_page_begins_with_the_question_that_the_index_has_for_it():
     index = (ROOT / "docs/howto/index.md").read_text(encoding="utf-8")
     questions = dict(re.findall(r"^\| (.*?) \| \[.*?\]\((.*?)\) \|$", index, re.MULTILINE))
