@@ -96,11 +96,20 @@ class ConnectProxy:
             except OSError:
                 sock.sendall(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
                 return None
-            keep_little(service)
-            self._sockets.add(service)
-            sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            return service
+            return self._joined(sock, service, b"HTTP/1.1 200 Connection established\r\n\r\n")
         return None
+
+    def _joined(self, sock: socket.socket, service: socket.socket, answer: bytes) -> socket.socket:
+        """The service, once who asked has been told that it is there. Raises OSError if he has left."""
+        keep_little(service)
+        self._sockets.add(service)
+        try:
+            sock.sendall(answer)
+        except OSError:
+            service.close()
+            self._sockets.discard(service)
+            raise
+        return service
 
     def _relay(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import contextlib
 import socket
 from typing import BinaryIO
 
-from tests.connect_proxy import PASSWORD, USER, ConnectProxy, keep_little
+from tests.connect_proxy import PASSWORD, USER, ConnectProxy
 
 
 class SocksProxy(ConnectProxy):
@@ -41,10 +41,7 @@ class SocksProxy(ConnectProxy):
             except OSError:
                 sock.sendall(b"\x05\x05\x00\x01" + bytes(6))
                 return None
-            keep_little(service)
-            self._sockets.add(service)
-            sock.sendall(b"\x05\x00\x00\x01" + bytes(6))
-            return service
+            return self._joined(sock, service, b"\x05\x00\x00\x01" + bytes(6))
         return None
 
 

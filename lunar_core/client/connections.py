@@ -21,7 +21,7 @@ from lunar_core.wire.api_requests import APIRequest
 if TYPE_CHECKING:
     from lunar_core.client.own_clients import OwnAsyncClient, OwnClient
 
-_GRACE_SECONDS = 0.05
+_GRACE_SECONDS = 0.1
 """How long after the call's deadline an injected client is stopped.
 
 The transport below it times each step by the same deadline, and should fail first: it knows whether anything was sent.
