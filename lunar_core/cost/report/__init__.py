@@ -1,4 +1,4 @@
-"""A ledger's figures for people: in a terminal, in a notebook, as one page of HTML, as CSV and as JSON."""
+"""A ledger's figures for people: in a terminal, in a notebook, as an HTML page, as CSV and as JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Place = str | os.PathLike[str] | None
 
 
 class Report:
-    """What some calls came to, as ``ledger.report()`` has found it at one moment. Printed, it is a table.
+    """The figures of some calls, as ``ledger.report()`` read them at one moment. Printed, it is a table.
 
-    ``by``: the names of the groups. ``total``: the sums over all. ``rows``: each group's key and sums, what cost most
-    first. ``savings``: what routing saved, None where no call was routed. In a notebook it shows itself as a page.
+    ``by``: the names of the groups. ``total``: the sums over all. ``rows``: each group's key and sums, the highest cost
+    first. ``savings``: what routing saved; None if no call was routed. A notebook shows it as a page.
 
     >>> print(ledger.report(by=["tag:user"]))
     1 call, $0.25
@@ -46,35 +46,35 @@ class Report:
 
     @property
     def dropped(self) -> int:
-        """Calls that are in the total alone, as a ledger in memory kept newer ones."""
+        """Calls that only the total covers, because a ledger in memory dropped them."""
         return self.figures.dropped
 
     @property
     def estimate_sources(self) -> set[str]:
-        """Whose prices the estimates stand on."""
+        """The sources of the prices of the estimates."""
         return self.figures.estimate_sources
 
     def to_html(self, path: Place = None) -> str:
-        """One page: text, tables and charts in one file without script. Needs the extra ``report``.
+        """One HTML page: text, tables and charts in one file without script. Needs the extra ``report``.
 
-        With ``path``, it is written there too. Raises ConfigurationError where Jinja2 is not installed, and OSError.
+        Also written to ``path``, if given. Raises ConfigurationError if Jinja2 is not installed, and OSError.
         """
         from lunar_core.cost.report.html_form import to_html
 
         return _written(to_html(self), path)
 
     def to_csv(self, path: Place = None) -> str:
-        """A line for each group: the names of ``by``, then calls, tokens and amounts in full digits.
+        """CSV with a line for each group: the names of ``by``, then calls, tokens and amounts in full digits.
 
-        Text that a spreadsheet would take for a formula gets an apostrophe before it. With ``path``, it is written
-        there too. Raises OSError.
+        Text that a spreadsheet would run as a formula gets an apostrophe in front. Also written to ``path``, if given.
+        Raises OSError.
         """
         return _written(to_csv(self.by, self.rows), path)
 
     def to_json(self, path: Place = None) -> str:
-        """``{"total": {…}, "rows": [{"key": […], …}]}``, amounts as strings of all their digits.
+        """``{"total": {…}, "rows": [{"key": […], …}]}``, with amounts as strings of all their digits.
 
-        With ``path``, it is written there too. Raises OSError.
+        Also written to ``path``, if given. Raises OSError.
         """
         return _written(to_json(self.total, self.rows), path)
 
@@ -93,14 +93,14 @@ class Report:
         return to_rich(self)
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows; its own text where Jinja2 is not installed."""
+        """For notebooks: the page, or the text if Jinja2 is not installed."""
         from lunar_core.cost.report.html_form import to_fragment
 
         return to_fragment(self)
 
 
 def _order(row: tuple[Key, Totals]) -> tuple[Any, ...]:
-    """What cost most first; then by name, those without one last."""
+    """The sort key: the highest cost first, then by name, rows without a name last."""
     key, totals = row
     names = tuple((name is None, name or "") for name in key)
     return (-totals.cost, -totals.estimated, -totals.calls, names)

@@ -1,7 +1,7 @@
-"""Charts as SVG: columns over a scale, and bars with their names. Places are per cent of whatever width there is.
+"""Charts as SVG: columns, and bars with names. Positions are per cent of the width.
 
-So text keeps its size on a narrow screen, which the scaling of a ``viewBox`` would shrink. A chart is an image with a
-title for who cannot see it; its numbers stand in the table below it, and each mark has them as its own title.
+So text keeps its size on a narrow screen; a ``viewBox`` would shrink it. A chart is an image with a title for screen
+readers. Its numbers are in the table below it, and in the title of each mark.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LONGEST_NAME, _LONGEST_LINE = 28, 44
 
 @dataclass(frozen=True)
 class Mark:
-    """One column or bar: what it is of, how much, and that in words."""
+    """One column or bar: its name, its value, and the value in words."""
 
     name: str
     value: Decimal
@@ -77,7 +77,7 @@ def _label(mark: Mark) -> str:
 
 
 def _fitting(text: str, longest: int = _LONGEST_NAME) -> str:
-    """``text``, or as much of it as there is room for, and an ellipsis."""
+    """``text``, cut to the given room, with an ellipsis."""
     room = longest
     for index, letter in enumerate(text):
         room -= 2 if east_asian_width(letter) in "WF" else 1

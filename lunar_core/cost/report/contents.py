@@ -1,4 +1,4 @@
-"""What the forms of a report are made of."""
+"""The contents of a report, for its forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lunar_core.cost.totals import Totals
 
 
 class Contents(Protocol):
-    """A Report, as its forms know it: the forms stand below the class that shows itself in each of them."""
+    """A Report as its forms see it. They cannot import the class, because it imports them."""
 
     figures: Figures
     made_at: datetime

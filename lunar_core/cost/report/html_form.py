@@ -1,4 +1,4 @@
-"""A report as one page of HTML, without script and without anything from elsewhere. Needs Jinja2 (extra ``report``)."""
+"""A report as one HTML page, without script or external resources. Needs Jinja2 (extra ``report``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lunar_core.version import __version__
 
 
 def to_html(report: Contents) -> str:
-    """The whole page. Raises ConfigurationError where Jinja2 is not installed."""
+    """The whole page. Raises ConfigurationError if Jinja2 is not installed."""
     try:
         return _render("page.html.j2", report)
     except ModuleNotFoundError as error:
@@ -23,7 +23,7 @@ def to_html(report: Contents) -> str:
 
 
 def to_fragment(report: Contents) -> str | None:
-    """The same as a part of another page; None where Jinja2 is not installed."""
+    """The page as a part of another; None if Jinja2 is not installed."""
     try:
         return _render("report.html.j2", report)
     except ModuleNotFoundError:

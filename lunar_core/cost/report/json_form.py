@@ -18,7 +18,7 @@ NAMES = (
     "unpriced",
     "unknown",
 )
-"""What is told of each group, in CSV and JSON."""
+"""The figures of each group in CSV and JSON."""
 
 
 def plain_totals(totals: Totals) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Sums by the hour as sums by hours, days, weeks or months: whichever makes few enough for a chart. Pure."""
+"""Adds hourly sums up by hour, day, week or month: the finest unit that fits a chart. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lunar_core.cost.figures import MOST_ROWS, add_up
 from lunar_core.cost.totals import Sums
 
 MOST_PERIODS = 2 * MOST_ROWS
-"""Columns of a chart: the rows of two tables."""
+"""How many columns a chart has at most: the rows of two tables."""
 
 UNITS = ("hour", "day", "week", "month")
 
 
 def periods_of(hours: Mapping[str, Sums]) -> tuple[str, list[tuple[str, Sums]]]:
-    """The unit, and each period's name and sums in order, those without calls among them.
+    """The unit, and each period's name and sums in order, including periods without calls.
 
-    ``hours``: by the names of ``group("hour")``. Before the periods come "time unknown", for what no calendar has, and
-    "earlier", where there are too many months.
+    ``hours``: by the names of ``group("hour")``. Before the periods come "time unknown", for hours outside the
+    calendar, and "earlier", if there are too many months.
     """
     dated: dict[datetime, Sums] = {}
     undated: list[Sums] = []
@@ -45,7 +45,7 @@ def periods_of(hours: Mapping[str, Sums]) -> tuple[str, list[tuple[str, Sums]]]:
 
 
 def _finest(first: datetime, last: datetime) -> tuple[str, list[datetime]]:
-    """The first unit of which there are few from ``first`` to ``last``, and when its periods begin."""
+    """The finest unit with few enough periods from ``first`` to ``last``, and the starts of its periods."""
     for unit in UNITS:
         starts, is_complete = _newest_starts(first, last, unit)
         if is_complete or unit == UNITS[-1]:
@@ -54,7 +54,7 @@ def _finest(first: datetime, last: datetime) -> tuple[str, list[datetime]]:
 
 
 def _newest_starts(first: datetime, last: datetime, unit: str) -> tuple[list[datetime], bool]:
-    """When the last periods begin, in order, and whether ``first`` is in one of them."""
+    """The starts of the last periods, in order, and whether they reach back to ``first``."""
     begin = _start_of(first, unit)
     starts = [_start_of(last, unit)]
     while starts[-1] > begin and len(starts) < MOST_PERIODS:

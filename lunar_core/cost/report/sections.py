@@ -1,4 +1,4 @@
-"""What the page tells, in order: sections of notes, charts and tables. Pure data, which the template writes out."""
+"""The contents of the page in order: sections of notes, charts and tables. Pure data for the template."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lunar_core.cost.totals import Sums, Totals
 
 @dataclass(frozen=True)
 class Table:
-    """``names``: how many columns at the left are names, the rest being numbers."""
+    """A table. ``names``: how many columns at the left are names; the rest are numbers."""
 
     caption: str
     head: Sequence[str]
@@ -46,7 +46,7 @@ class Section:
 
 
 def sections_of(report: Contents) -> list[Section]:
-    """All that there is something to say in."""
+    """All sections that have contents."""
     sections = [
         _over_time(report),
         *(_by_name(report, index) for index in range(len(report.by))),
@@ -60,7 +60,7 @@ def sections_of(report: Contents) -> list[Section]:
 
 
 def facts_of(report: Contents) -> list[tuple[str, str]]:
-    """The totals, each with what it is."""
+    """The totals as pairs of label and value."""
     total = report.total
     facts = [
         ("Cost", cost_words(total)),
@@ -81,7 +81,7 @@ def facts_of(report: Contents) -> list[tuple[str, str]]:
 
 
 def notes_of(report: Contents) -> list[str]:
-    """What is to be known of the totals."""
+    """Notes that the reader of the totals must know."""
     notes = []
     if report.total.unpriced:
         notes.append(
@@ -119,7 +119,7 @@ def _over_time(report: Contents) -> Section | None:
 
 
 def _by_name(report: Contents, index: int) -> Section:
-    """One of the names that were asked for, over all values of the others."""
+    """A section for one name of ``by``, summed over the values of the others."""
     name = shown_name(report.by[index])
     grouped: dict[str | None, Sums] = {}
     for key, totals in report.rows:
@@ -152,7 +152,7 @@ def _combined(report: Contents) -> Section | None:
 def _spend(
     report: Contents, rows: Sequence[tuple[Key, Totals]], names: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
-    """A table's head and rows, those after the first ones added up."""
+    """The head and rows of a table of costs. Rows after the first MOST_ROWS are added up."""
     has_estimates = report.total.unpriced > report.total.unknown
     has_saved = report.total.saved > 0
     head = [*names, "Cost"]

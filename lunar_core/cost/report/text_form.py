@@ -1,4 +1,4 @@
-"""A report for a terminal: plain text, and a table of rich where rich prints it."""
+"""A report for a terminal: plain text, and a table if rich prints it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def to_rich(report: Contents) -> Any:  # rich is an extra
 
 
 def opening(report: Contents) -> list[str]:
-    """What all calls came to."""
+    """The lines above the table: totals of all calls."""
     total = report.total
     lines = [f"{count_words(total.calls, 'call')}, {cost_words(total)}"]
     if total.unpriced > total.unknown:
@@ -62,7 +62,7 @@ def opening(report: Contents) -> list[str]:
 
 
 def closing(report: Contents) -> list[str]:
-    """What is to be said below the table."""
+    """The lines below the table."""
     lines = []
     if report.dropped:
         lines += ["", dropped_words(report.dropped)]
@@ -72,13 +72,13 @@ def closing(report: Contents) -> list[str]:
 
 
 def dropped_words(dropped: int) -> str:
-    """Why the rows do not add up to the total."""
+    """Why the rows do not add up to the total, in words."""
     verb = "is" if dropped == 1 else "are"
     return f"{count_words(dropped, 'older call')} {verb} in the total alone."
 
 
 def savings_words(savings: Savings) -> list[str]:
-    """What routing saved, and what that stands on."""
+    """What routing saved, and its assumption, in words."""
     verb = "saved" if savings.saved >= 0 else "cost"
     left_out = f" {savings.left_out:,} left out." if savings.left_out else ""
     comparison = f"{usd(savings.actual)} in place of {usd(savings.baseline_cost)}"
@@ -90,7 +90,7 @@ def savings_words(savings: Savings) -> list[str]:
 
 
 def table_of(report: Contents) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows, without columns in which nothing would stand."""
+    """The head and the rows, without empty columns."""
     total, rows = report.total, report.rows[:MOST_LINES]
     has_estimates, has_saved = total.unpriced > total.unknown, total.saved > 0
     head = [*map(shown_name, report.by), "calls", "tokens in", "tokens out", "cost"]

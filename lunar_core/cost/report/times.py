@@ -1,4 +1,4 @@
-"""How long calls took: percentiles and a distribution, of counts by whole milliseconds. Pure."""
+"""How long calls took: percentiles and a distribution, from counts of whole milliseconds. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_STEPS = 20
 
 
 def percentile(counts: Counter[int], share: int) -> int:
-    """The time that ``share`` per cent of the calls did not exceed: one that a call has taken.
+    """The time in ms that ``share`` per cent of the calls did not exceed. It is the time of one of the calls.
 
     >>> percentile(Counter({10: 98, 500: 2}), 99)
     500
@@ -25,7 +25,7 @@ def percentile(counts: Counter[int], share: int) -> int:
 
 
 def distribution(counts: Counter[int]) -> list[tuple[str, int]]:
-    """How many calls took up to so long, in steps; those before the first and after the last call are left out.
+    """How many calls took up to which time, in steps. Empty steps at both ends are left out.
 
     >>> distribution(Counter({3: 1, 4: 1, 15: 7}))
     [('up to 5 ms', 2), ('up to 10 ms', 0), ('up to 20 ms', 7)]

@@ -1,4 +1,4 @@
-"""How a report says things: names without what steers a terminal, amounts in full digits, and what is unknown."""
+"""Words of a report: names without terminal sequences, amounts in full digits, and what is unknown."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lunar_core.cost.totals import Totals
 from lunar_core.types.steering import STEERING
 
 _REORDERING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
-"""What turns the order of the text around it."""
+"""Characters that reverse the direction of the text around them."""
 
 LONGEST = 60
-"""Characters of a name, and of an amount, that people are shown."""
+"""How many characters of a name or an amount are shown."""
 
 
 def shown_name(name: str | None) -> str:
@@ -42,7 +42,7 @@ def usd(amount: Decimal) -> str:
 
 
 def cost_words(totals: Totals) -> str:
-    """What was billed. Where something came without a cost, that is a lower bound, and says so.
+    """The billed cost in words. If an answer came without a cost: a lower bound, stated as one.
 
     >>> cost_words(Totals(calls=2, cost=Decimal("0.5"), unpriced=1, unknown=1))
     'at least $0.5, 1 unknown'
@@ -54,13 +54,13 @@ def cost_words(totals: Totals) -> str:
 
 
 def estimate_words(totals: Totals) -> str:
-    """What the calls without a cost may have cost; empty where nobody can tell."""
+    """The estimated cost of calls without a stated cost; empty without estimates."""
     estimated = totals.unpriced - totals.unknown
     return f"{usd(totals.estimated)} for {estimated:,}" if estimated else ""
 
 
 def estimate_head(sources: set[str]) -> str:
-    """The head of the column of estimates, with their sources."""
+    """The heading of the estimates' column, with their sources."""
     return f"estimated ({', '.join(sorted(map(shown_name, sources)))})"
 
 

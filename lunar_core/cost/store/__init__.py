@@ -1,1 +1,1 @@
-"""A ledger that lasts: SQLite and PostgreSQL through SQLAlchemy Core. Loaded by ``Ledger.open`` alone."""
+"""Stored ledgers: SQLite and PostgreSQL through SQLAlchemy Core. Only ``Ledger.open`` imports this."""

@@ -1,4 +1,4 @@
-"""Where a store is: a path or a URL as callers write it, and how it is shown without its password. Pure."""
+"""The address of a store: parses a path or URL, and shows it without its password. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SQLITE = ("sqlite", "sqlite+pysqlite")
 
 @dataclass(frozen=True)
 class Address:
-    """The place of a store. ``path`` is there for SQLite, ``url`` for PostgreSQL."""
+    """The address of a store. ``path``: for SQLite. ``url``: for PostgreSQL."""
 
     text: str = field(repr=False)
     shown: str
-    """For messages: no password."""
+    """For messages, without the password."""
     path: Path | None = None
     url: URL | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, where: object) -> Address:
-        """Read ``Ledger.open``'s first argument. Raises ConfigurationError for what can be no store."""
+        """Parse ``Ledger.open``'s first argument. Raises ConfigurationError if it cannot be a store."""
         if isinstance(where, str) and "://" in where:
             return cls._of_url(where)
         if not isinstance(where, (str, os.PathLike)) or not isinstance(os.fspath(where), str):
@@ -61,6 +61,6 @@ class Address:
         )
 
     def hide_password(self, text: str) -> str:
-        """``text`` without the password, should a driver have put it there."""
+        """``text`` without the password, in case a driver put it there."""
         password = self.url.password if self.url is not None else None
         return text.replace(str(password), "***") if password else text

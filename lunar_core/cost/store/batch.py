@@ -1,4 +1,4 @@
-"""How a batch is written: all of it in one transaction, and nothing in it holds up the rest."""
+"""Writes a batch in one transaction. An item that cannot be written does not hold up the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lunar_core.cost.store.schema import entries
 
 logger = logging.getLogger("lunar_core")
 
-# What one item is to blame for. Anything else is the store's, and the whole batch is tried again.
+# Errors that one item causes. Any other error is the store's: the whole batch is tried again.
 _OF_AN_ITEM = (
     ArithmeticError,
     AttributeError,
@@ -29,9 +29,9 @@ _OF_AN_ITEM = (
 
 
 def write_batch(database: Database, batch: Sequence[Recorded | Labels | Work]) -> int:
-    """Write ``batch``, and give how many of its entries no database takes: these are logged.
+    """Write ``batch``. Returns how many of its entries no database takes; these are logged.
 
-    Raises what the database raises when it is out of reach or full; nothing of the batch is written then.
+    Raises the database's error if it cannot be reached or is full. Nothing of the batch is then written.
     """
     rows, lost = _rows(database, batch)
     try:
@@ -40,7 +40,7 @@ def write_batch(database: Database, batch: Sequence[Recorded | Labels | Work]) -
                 _insert(connection, rows)
             for item in batch:
                 _write_other(connection, item)
-    except _OF_AN_ITEM:  # one of them: each by itself, then
+    except _OF_AN_ITEM:  # one item is at fault: write each by itself
         with database.writing() as connection:
             for row in rows:
                 lost += not _write_alone(
@@ -55,7 +55,7 @@ def write_batch(database: Database, batch: Sequence[Recorded | Labels | Work]) -
 def _rows(
     database: Database, batch: Sequence[Recorded | Labels | Work]
 ) -> tuple[list[dict[str, object]], int]:
-    """The rows of the entries, and how many cannot be one."""
+    """The rows of the entries, and how many entries cannot become a row."""
     rows, lost = [], 0
     for item in batch:
         if isinstance(item, Recorded):
@@ -85,7 +85,7 @@ def _item_writer(item: Recorded | Labels | Work) -> Callable[[Connection], objec
 def _write_alone(
     database: Database, connection: Connection, name: str, write: Callable[[Connection], object]
 ) -> bool:
-    """Write one thing, or tell why it cannot be."""
+    """Write one thing. Returns False, and logs why, if it cannot be written."""
     try:
         with connection.begin_nested():
             write(connection)
@@ -102,10 +102,10 @@ def _tell(database: Database, name: str, error: Exception) -> None:
 
 
 def _insert(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
-    """Write rows, in order. The unique ``call_id`` decides: a call that any process has recorded stays as it is.
+    """Insert rows, in order. ``call_id`` is unique: a call that any process has recorded is not changed.
 
-    Through the driver, as SQLAlchemy's own way takes several times as long: PostgreSQL is sent the rows as one
-    document, SQLite one after the other.
+    Through the driver, because SQLAlchemy takes several times as long. PostgreSQL gets the rows as one document, SQLite
+    one by one.
     """
     names = ", ".join(rows[0])  # each row has the same, in the same order
     if connection.dialect.name == "postgresql":

@@ -1,4 +1,4 @@
-"""A ledger's book in a database: what it reads, what it adds, and what waits to be written."""
+"""The book of a stored ledger: reads and adds entries, and knows those that wait to be written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lunar_core.settings import checked_seconds
 def open_book(
     where: object, prices: Prices | None, flush_seconds: object, *, read_only: object
 ) -> StoredBook:
-    """Open a store for a ledger. Raises ConfigurationError and LedgerError, as ``Ledger.open`` says."""
+    """Open a store for a ledger. Raises ConfigurationError and LedgerError as ``Ledger.open`` does."""
     seconds = checked_seconds(flush_seconds, "flush_seconds")
     if seconds is None:
         raise ConfigurationError("flush_seconds: expected a number of seconds")
@@ -44,7 +44,7 @@ def open_book(
 
 
 class StoredBook:
-    """The entries of all processes that write to one store. Read, it is a snapshot with this process's own in it."""
+    """The entries of all processes that write to one store. A read is a snapshot, with this process's own entries."""
 
     def __init__(self, database: Database, prices: Prices | None, flush_seconds: float) -> None:
         self.database = database
@@ -66,7 +66,7 @@ class StoredBook:
         return self.writer.lost
 
     def address(self) -> tuple[str, Prices | None, float, bool]:
-        """What opens it again elsewhere."""
+        """The arguments that open it again in another process."""
         return (
             self.database.address.text,
             self.prices,
@@ -75,13 +75,13 @@ class StoredBook:
         )
 
     def outlive(self, ledger: object) -> None:
-        """End the thread when nobody has the ledger any more; what was put is written first."""
+        """Stop the writer's thread when ``ledger`` is garbage-collected. It first writes what waits."""
         weakref.finalize(ledger, self.writer.stop).atexit = False
 
     # Writing
 
     def wake(self) -> None:
-        """Have the writer's thread running in this process."""
+        """Start the writer's thread in this process, if it does not run."""
         self.writer.wake()
 
     def record(self, outcome: Outcome) -> None:
@@ -123,7 +123,7 @@ class StoredBook:
             raise LedgerError(f"{self.shown} was opened to be read only")
 
     def _is_stored(self, call_id: str) -> bool:
-        # While nothing can be written, nothing is asked either: handlers must not wait for each call.
+        # While the store cannot be written it is not read either: handlers must not wait for each call.
         return not self.writer.is_failing and self._calls.knows(call_key(call_id))
 
     # Reading
@@ -140,7 +140,7 @@ class StoredBook:
     def entries(self, selection: Selection) -> Iterator[Entry]:
         after: int | None = 0
         while after is not None:
-            # A page, then no connection: whoever reads on may take as long as he likes, and fork meanwhile.
+            # No connection between pages: the reader may take long, and fork meanwhile.
             with self._snapshot() as (connection, unwritten):
                 page, after = queries.read_page(connection, selection, after)
                 rest = unwritten if after is None else []
@@ -172,7 +172,7 @@ class StoredBook:
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[tuple[Connection, list[Entry]]]:
-        """The store at one moment, and this process's own entries that cannot be written for now."""
+        """The store at one moment, and this process's own entries that cannot be written now."""
         if self._closed:
             raise LedgerError(f"{self.shown} is closed")
         waiting: list[Recorded] = []
@@ -181,7 +181,7 @@ class StoredBook:
                 self.writer.flush()
             waiting = self.writer.unwritten()
         with self.database.reading() as connection:
-            # What waits may be written by now; or another process has recorded the call.
+            # A waiting entry may be written by now, or another process has recorded the call.
             ids = [recorded.call_id for recorded in waiting]
             stored = queries.known_calls(connection, ids) if ids else set()
             yield (
@@ -191,7 +191,7 @@ class StoredBook:
 
 
 class _CallQuestions:
-    """Asks whether a call is in the store, on a connection of the driver that is kept: a hundred microseconds less."""
+    """Checks whether a call is stored, on a driver connection that is kept open: this saves 100 µs per check."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -205,11 +205,9 @@ class _CallQuestions:
         self._asking = False
 
     def knows(self, call_id: str) -> bool:
-        """Whether the call is there. False if that cannot be told now: when it is written, the store decides."""
+        """Whether the call is stored. False if that cannot be read now: the store decides when it is written."""
         with self._lock:
-            if (
-                self._asking
-            ):  # the garbage collector, in the middle of this: the connection is in use
+            if self._asking:  # called by the garbage collector meanwhile: the connection is in use
                 return False
             self._asking = True
             try:

@@ -1,4 +1,4 @@
-"""Connections to a store: how it is opened, made or refused, and how this process reads and writes it."""
+"""Connections to a store: opens, creates or refuses it, and gives this process its connections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENCE = 5.0
 """Seconds to wait for a lock, or for a connection."""
 
 _LOCK_OF_MAKING = 0x4C554E4152
-"""What processes that make or migrate one database of PostgreSQL at once wait for: "LUNAR"."""
+"""The PostgreSQL lock for processes that create or migrate a database at once: "LUNAR"."""
 
 
 class Database:
@@ -61,7 +61,7 @@ class Database:
     # Opening
 
     def open(self) -> None:
-        """Check what is there; make the store, or bring it to today's version. Raises LedgerError."""
+        """Check the store; create it, or migrate it to the current version. Raises LedgerError."""
         with self.errors("opened"), self.gate:
             if self.is_sqlite:
                 self._open_file()
@@ -85,9 +85,10 @@ class Database:
                 _switch_to_wal(connection)
 
     def _made_whole(self, path: Path) -> bool:
-        """Make the file beside and give it its name in one step: nobody ever sees half a store.
+        """Create the file under another name and link it into place, so that nobody sees half a store.
 
-        False if somebody else was quicker, or the file system knows no links: then it is made in its place.
+        Returns False if another process was faster, or if the file system has no links: the store is then created in
+        place.
         """
         beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         # Before SQLite opens it: a file's second descriptor, closed later, would drop this process's locks.
@@ -119,7 +120,7 @@ class Database:
         return True
 
     def _check_only(self) -> int | None:
-        """The version of what is there. Changes nothing; raises LedgerError for what is no ledger."""
+        """The version of the store. Changes nothing. Raises LedgerError if there is no ledger."""
         size = self._size()
         engine = self._make_engine(read_only=True)
         with engine.connect() as connection, connection.begin():
@@ -151,7 +152,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A snapshot: whatever is written meanwhile, all that is read here is of one moment. Raises LedgerError."""
+        """A snapshot: everything read in it is of one moment, whatever is written meanwhile. Raises LedgerError."""
         with self.errors("read"), self.gate, self._engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
@@ -160,7 +161,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction of the writer thread: on disk when it is over. Raises SQLAlchemy's own errors."""
+        """A transaction of the writer's thread, on disk when it ends. Raises SQLAlchemy's own errors."""
         with self.gate:
             if self._writer is None:
                 self._writer = self._engine.connect().execution_options(writes=True)
@@ -189,15 +190,15 @@ class Database:
             return file
 
     def on_close(self, close: Callable[[], None]) -> None:
-        """Have ``close`` called before a fork and at the end: what it closes is opened again at its next use."""
+        """Call ``close`` before a fork and at the end. What it closes is opened again at its next use."""
         self._idle.append(close)
 
     def on_child(self, begin: Callable[[], None]) -> None:
-        """Have ``begin`` called in a forked child."""
+        """Call ``begin`` in a forked child."""
         self._in_child.append(begin)
 
     def close(self) -> None:
-        """Leave no connection open."""
+        """Close all connections."""
         with self.gate:
             self._before_fork()
 
@@ -211,7 +212,10 @@ class Database:
 
     @contextmanager
     def errors(self, done: str) -> Iterator[None]:
-        """Whatever the database raises becomes a LedgerError that says what could not be done, without a password."""
+        """A context that turns the database's errors into LedgerErrors, without a password.
+
+        ``done``: the action that failed.
+        """
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
@@ -226,7 +230,7 @@ class Database:
             ) from None
 
     def words_of(self, error: BaseException) -> str:
-        """What an error of the database says: never what was being written, and no password."""
+        """The message of a database error, without the written data and without the password."""
         origin = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         return self.address.hide_password(" ".join(str(origin).split()) or type(origin).__name__)
 
@@ -238,7 +242,7 @@ class Database:
 
 
 def connect_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection of sqlite3 in autocommit, with our functions. ``read_only`` leaves no file behind."""
+    """A connection of sqlite3 in autocommit, with our functions. ``read_only``: leaves no file behind."""
     # A log beside the file may hold what is not in the file yet, and the last to close would write it there. Without
     # one there is nothing to write; a connection that may not write would leave an empty log behind.
     has_log = path.with_name(f"{path.name}-wal").exists()
@@ -305,7 +309,7 @@ def _server_engine(connect: Callable[[], Any]) -> Engine:
 
 
 def _switch_to_wal(connection: Connection) -> None:
-    """Readers and the writer don't wait for each other then. The switch can say "locked" without waiting."""
+    """Switch to write-ahead logging: readers and the writer then do not wait for each other."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -319,7 +323,7 @@ def _switch_to_wal(connection: Connection) -> None:
 
 
 def _keep_name(folder: Path) -> None:
-    """Have the folder itself on disk: a new file's name is part of it."""
+    """Sync the folder, which holds the name of a new file."""
     with contextlib.suppress(OSError):  # not every system lets folders be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:

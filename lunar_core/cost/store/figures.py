@@ -1,4 +1,4 @@
-"""What a report asks of a store: sums and counts that the database makes, and routed answers one by one."""
+"""Reads a report's figures from a store: sums and counts from the database, and routed answers one by one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ROWS_AT_ONCE = 2_000
 def read_figures(
     connection: Connection, selection: Selection, figures: Figures, *, most_budgets: int
 ) -> None:
-    """Fill ``figures``, all of one moment as ``connection`` is a snapshot."""
+    """Fill ``figures``, all of one moment: ``connection`` is a snapshot."""
     columns = entries.c
     meant = list(conditions(connection, selection))
     figures.groups = read_sums(connection, selection, figures.by)
@@ -63,7 +63,7 @@ def read_figures(
 
 
 def read_routed(connection: Connection, selection: Selection, tally: SavingsTally) -> None:
-    """Count the routed answers. Each has its own tokens and candidates, so that no sum would do."""
+    """Add the routed answers to ``tally``. A sum would not do: each has its own tokens and candidates."""
     columns = entries.c
     statement = select(
         columns.model_name,
@@ -87,7 +87,7 @@ def read_routed(connection: Connection, selection: Selection, tally: SavingsTall
 
 
 def _stream(connection: Connection, statement: Any) -> Iterator[Any]:
-    """Rows as they come: a million of them at once would fill the memory."""
+    """Rows as they are read: a million at once would fill the memory."""
     options = {"stream_results": True, "yield_per": _ROWS_AT_ONCE}
     return iter(connection.execute(statement, execution_options=options))
 

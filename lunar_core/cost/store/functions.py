@@ -1,4 +1,4 @@
-"""What SQLite is taught: exact sums of decimal text, and one member of a JSON object."""
+"""Functions for SQLite: exact sums of decimal text, and one member of a JSON object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lunar_core.cost.selection import label_text
 
 
 class _ExactSum:
-    """An aggregate, as sqlite3 wants it."""
+    """An aggregate with the interface that sqlite3 expects."""
 
     def __init__(self) -> None:
         self._sum = Decimal(0)
@@ -26,7 +26,7 @@ class _ExactSum:
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
-    """Teach a connection both functions."""
+    """Add both functions to a connection."""
     connection.create_aggregate("lunar_sum", 1, _ExactSum)  # type: ignore[arg-type]  # typeshed: an aggregate returns int
     connection.create_function("lunar_member", 2, _member, deterministic=True)
 

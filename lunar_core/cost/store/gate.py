@@ -1,8 +1,8 @@
-"""A fork must find no connection to SQLite open: its child would share locks that are not its own.
+"""Closes connections to SQLite before a fork, since a child would share locks that are not its own.
 
-SQLite remembers, for each file and process, which locks it holds. A child remembers its parent's, holds none of
-them, and so neither asks for the locks that it needs nor keeps its parent from deleting the log under it. A
-connection that was opened anew in the child does not help: so the parent closes its own before it forks.
+SQLite keeps a list of its locks for each file and process. A forked child has its parent's list but none of its locks:
+it would neither take the locks that it needs nor keep its parent from deleting the log. A new connection in the child
+does not help, so the parent closes its own before it forks.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from lunar_core.errors import LedgerError
 
 
 class ForkGate:
-    """Entered wherever a connection is in use (``with gate:``). A fork waits until nobody is inside.
+    """Entered while a connection is in use (``with gate:``). A fork waits until nobody is inside.
 
-    ``close_idle`` is called before a fork, when nobody is inside: connections that are kept open go then, and are
-    opened again at their next use. ``begin_child`` is called in the child.
+    ``close_idle``: called before a fork, when nobody is inside, to close connections that are kept open; they are
+    opened again at their next use. ``begin_child``: called in the child.
     """
 
     def __init__(self, close_idle: Callable[[], None], begin_child: Callable[[], None]) -> None:
@@ -28,7 +28,7 @@ class ForkGate:
         self._begin_child = begin_child
         self._inside = 0
         self._forking: int | None = None
-        # Of an RLock: the garbage collector may report a stream's end while this thread is in here.
+        # An RLock, since the garbage collector may report a stream's end while this thread is in here.
         self._changed = threading.Condition(threading.RLock())
         _GATES.add(self)
 

@@ -1,4 +1,4 @@
-"""What is handed to the writer's thread: calls, labels of calls, and whatever else is written beside them."""
+"""The items of the writer's queue: calls, labels of calls, and other work for the same transaction."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lunar_core.observers import Outcome
 
 
 class Work(Protocol):
-    """Something that is written in the same transaction as the entries of its moment: a budget's settlement, say.
+    """Something that is written in the same transaction as the entries, such as a budget's settlement.
 
-    Hand it to ``Writer.put``, which takes no lock and never waits, so that an observer's ``after`` may do it. It is
-    written in the order in which it was put, within ``flush_seconds``, or before ``Writer.flush`` returns.
+    Pass it to ``Writer.put``, which takes no lock and never waits, so that an observer's ``after`` may call it. Items
+    are written in order, within ``flush_seconds``, or before ``Writer.flush`` returns.
     """
 
     def write(self, connection: Connection, /) -> None:
-        """Write it, in the writer's thread. Called again after a transaction that failed: change nothing else."""
+        """Write it, in the writer's thread. Called again after a failed transaction, so change nothing else."""
 
     def written(self) -> None:
-        """The transaction is on disk. In the writer's thread; what it raises is logged."""
+        """Called in the writer's thread when the transaction is on disk. Its exceptions are logged."""
 
 
 class Recorded:
-    """A call that is to be written: its outcome until somebody needs the entry, then the entry."""
+    """A call to write: holds its outcome until the entry is needed, then the entry."""
 
     __slots__ = ("_entry", "_outcome", "_prices", "call_id")
 
@@ -42,7 +42,7 @@ class Recorded:
 
     @property
     def entry(self) -> Entry:
-        """Made at the first look, with an estimate where it takes one."""
+        """The entry, made at the first access, with an estimate if it has no stated cost."""
         entry, outcome = self._entry, self._outcome
         if entry is None:
             if outcome is None:  # another thread has just made it
@@ -52,12 +52,12 @@ class Recorded:
         return entry
 
     def replace(self, entry: Entry) -> None:
-        """Have another entry of the same call written."""
+        """Write another entry of the same call instead."""
         self._entry, self._outcome = entry, None
 
 
 class Labels:
-    """What is to be added to the labels of a call."""
+    """Labels to add to the entry of a call."""
 
     __slots__ = ("call_id", "labels")
 

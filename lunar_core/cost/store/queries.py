@@ -1,4 +1,4 @@
-"""What is asked of a store: entries in order, sums over them, and sums by groups."""
+"""Queries of a store: entries in order, sums over them, and sums by groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _Key = tuple[str | None, ...]
 def read_page(
     connection: Connection, selection: Selection, after: int
 ) -> tuple[list[Entry], int | None]:
-    """Some entries behind the row ``after``, in order, and the row to go on behind; None when these are the last."""
+    """Entries after the row ``after``, in order, and the row to continue after; None on the last page."""
     statement = select(entries).where(entries.c.id > after, *conditions(connection, selection))
     rows = connection.execute(statement.order_by(entries.c.id).limit(_PAGE)).mappings().all()
     last = rows[-1]["id"] if len(rows) == _PAGE else None
@@ -50,7 +50,7 @@ def read_one(connection: Connection, call_id: str) -> Entry | None:
 
 
 def read_count(connection: Connection, selection: Selection) -> int:
-    """How many entries there are."""
+    """How many entries match."""
     statement = select(func.count()).select_from(entries)
     return connection.execute(statement.where(*conditions(connection, selection))).scalar_one()
 
@@ -58,15 +58,15 @@ def read_count(connection: Connection, selection: Selection) -> int:
 def read_sums(
     connection: Connection, selection: Selection, names: tuple[str, ...]
 ) -> dict[_Key, Sums]:
-    """The sums of each group; of all entries, under ``()``, where no names are given."""
+    """The sums of each group. Without names: of all entries, under ``()``."""
     keys = [_key(connection, name).label(f"key_{index}") for index, name in enumerate(names)]
     statement = select(*keys, *_sums(connection)).where(*conditions(connection, selection))
-    # By their places in the list: PostgreSQL takes two parameters of one value for two expressions.
+    # By position: PostgreSQL treats two parameters with the same value as two expressions.
     statement = statement.group_by(*(text(str(place)) for place in range(1, len(keys) + 1)))
     groups: dict[_Key, Sums] = {}
     for row in connection.execute(statement):
         key = tuple(_shown(name, row[index]) for index, name in enumerate(names))
-        # Several days are one week.
+        # Several days form one week.
         groups[key] = (
             _read(row, len(names)).plus(groups[key]) if key in groups else _read(row, len(names))
         )
@@ -76,7 +76,7 @@ def read_sums(
 def with_unwritten(
     groups: dict[_Key, Sums], unwritten: list[Entry], names: tuple[str, ...]
 ) -> Groups:
-    """The groups as Totals, entries that are in no store yet among them."""
+    """The groups as Totals, including entries that are not stored yet."""
     for entry in unwritten:
         key = tuple(group_key(entry, name) for name in names)
         groups.setdefault(key, Sums()).add(entry)
@@ -84,7 +84,7 @@ def with_unwritten(
 
 
 def known_calls(connection: Connection, call_ids: list[str]) -> set[str]:
-    """Those of ``call_ids`` that are in the store."""
+    """Those of ``call_ids`` that are stored."""
     stored: set[str] = set()
     for start in range(0, len(call_ids), 500):
         part = call_ids[start : start + 500]
@@ -97,7 +97,7 @@ def known_calls(connection: Connection, call_ids: list[str]) -> set[str]:
 
 
 def conditions(connection: Connection, selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """What a row fulfils that ``selection`` means."""
+    """The SQL conditions of ``selection``."""
     columns = entries.c
     if selection.empty:
         yield false()
@@ -131,7 +131,7 @@ def _shown(name: str, value: Any) -> str | None:
 
 
 def member(connection: Connection, column: ColumnElement[str], name: str) -> ColumnElement[str]:
-    """One member of a JSON object: text as it is, anything else as JSON, NULL where it is not there."""
+    """One member of a JSON object: text as it is, anything else as JSON, NULL if it is missing."""
     name = plain_text(name)  # as it is stored
     if connection.dialect.name == "postgresql":
         return cast(column, JSON).op("->>", return_type=Text())(name)

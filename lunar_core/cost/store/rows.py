@@ -1,4 +1,4 @@
-"""An entry as a row of ``lunar_entries``, and back. Pure."""
+"""Converts an entry to a row of ``lunar_entries``, and back. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from lunar_core.cost.selection import hour_of
 from lunar_core.types.attempt import Attempt
 
 _MOST = 10**15
-"""Tokens of one call, and hours since 1970, at most: a sum of a thousand such still fits into 64 bits."""
+"""The largest number of tokens of a call, and of hours since 1970: a sum of a thousand still fits 64 bits."""
 
 _LONGEST_ID = 300
-"""Characters. A longer id is told apart by its hash."""
+"""Characters. A longer id is distinguished by its hash."""
 
 _ATTEMPT_FIELDS = {field.name for field in fields(Attempt) if field.init}
 
 
 def row_of(entry: Entry) -> dict[str, object]:
-    """The row of an entry. What a database chokes on is replaced: NUL, half characters, labels that are no JSON."""
+    """The row of an entry.
+
+    Values that no database takes are replaced: NUL, lone surrogates, labels that are no JSON.
+    """
     at = entry.at if math.isfinite(entry.at) else time.time()
     return {
         "call_id": call_key(entry.call_id),
@@ -64,7 +67,7 @@ def row_of(entry: Entry) -> dict[str, object]:
 
 
 def call_key(call_id: str) -> str:
-    """What a call goes by in a store: its id, as short as an index of PostgreSQL takes it."""
+    """The key of a call in a store: its id, short enough for an index of PostgreSQL."""
     plain = plain_text(call_id)
     if len(plain) <= _LONGEST_ID:
         return plain
@@ -112,7 +115,7 @@ encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def dumped(value: object) -> str:
-    """JSON text of whatever value."""
+    """JSON text of any value."""
     return encode(plain_json(value)) if value else "{}" if isinstance(value, Mapping) else "[]"
 
 

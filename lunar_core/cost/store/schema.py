@@ -1,7 +1,7 @@
-"""The tables of a store, and how an older version becomes today's.
+"""The tables of a store, and the migration from older versions.
 
-``lunar_entries`` holds one row per call, in the order in which they were written. ``lunar_budgets`` holds a counter
-for each budget, key and window, and ``lunar_holds`` what calls under way have reserved there.
+``lunar_entries`` has a row per call, in the order of writing. ``lunar_budgets`` has a counter for each budget, key and
+window; ``lunar_holds`` has what calls under way have reserved there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VERSION = 1
 
 
 class Money(TypeDecorator[Decimal]):
-    """Exact: NUMERIC on PostgreSQL, the number's decimal digits as text on SQLite."""
+    """An exact amount: NUMERIC on PostgreSQL, decimal digits as text on SQLite."""
 
     impl = Text
     cache_ok = True
@@ -67,7 +67,7 @@ entries = Table(
     "lunar_entries",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    # What sums read comes first: SQLite reads a row from its beginning.
+    # Columns of sums come first: SQLite reads a row from its beginning.
     Column("at", Double, nullable=False),
     Column("hour", BigInteger, nullable=False),
     Column("unpriced", SmallInteger, nullable=False),
@@ -144,13 +144,14 @@ def _make_tables(connection: Connection) -> None:
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_make_tables,)
-"""What leads from each version to the next: the first makes version 1 of a store that has `lunar_meta` alone."""
+"""The step from each version to the next. The first creates version 1 in a store that has only `lunar_meta`."""
 
 
 def version_of(connection: Connection, shown: str) -> int | None:
-    """The version of the store's tables; None where there are none. Changes nothing.
+    """The version of the store's tables; None if there are none. Changes nothing.
 
-    Raises LedgerError for a ``lunar_meta`` that is not ours, and for a newer version. ``shown`` names the store.
+    Raises LedgerError for a ``lunar_meta`` that is not ours, and for a newer version. ``shown``: the store's name in
+    errors.
     """
     names = set(inspect(connection).get_table_names())
     if "lunar_meta" not in names:
@@ -171,7 +172,7 @@ def version_of(connection: Connection, shown: str) -> int | None:
 
 
 def make_or_migrate(connection: Connection, shown: str) -> None:
-    """Bring the tables to today's version, in the transaction that is under way. Raises LedgerError as above."""
+    """Bring the tables to the current version, in the current transaction. Raises LedgerError as ``version_of``."""
     version = version_of(connection, shown)
     if version is None:
         meta.create(connection, checkfirst=False)

@@ -1,4 +1,4 @@
-"""The thread that writes: what calls report is put on a queue and written in batches, or waits until it can be."""
+"""The thread that writes entries: takes them from a queue, and writes batches, or keeps them until it can."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from lunar_core.observers import Outcome
 logger = logging.getLogger("lunar_core")
 
 MOST_WAITING = 100_000
-"""Entries that wait in memory while the store cannot be written."""
+"""How many entries wait in memory while the store cannot be written."""
 REMEMBERED = 10_000
-"""Calls of this process whose entries are known without asking the store."""
+"""For how many calls of this process the entry is known without reading the store."""
 _BATCH = 5_000
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 """Seconds until a batch that failed is tried again."""
 
 
 class Writer:
-    """Writes what was put, every ``flush_seconds``, from a thread of its own.
+    """Writes the queue every ``flush_seconds``, from a thread of its own.
 
-    ``put`` is a single step of the interpreter: a stream that is dropped reports from the garbage collector, inside
-    any other code of its thread. Whoever wants to know what was put (the thread, ``flush``, ``known``) takes it in
-    first, under a lock that its own thread may take twice. Only the writer's thread takes from what waits.
+    ``put`` is a single step of the interpreter, because a dropped stream reports from the garbage collector, inside any
+    other code of its thread. A reader (the thread, ``flush``, ``find``) first moves the queue to the waiting items,
+    under a reentrant lock. Only the writer's thread removes waiting items.
     """
 
     def __init__(self, database: Database, prices: Prices | None, flush_seconds: float) -> None:
@@ -49,12 +49,12 @@ class Writer:
         self._begin()
         database.on_child(self._begin)
         _OPEN.add(self)
-        # Its children end without `atexit`, and forget what they were told to finish before they began.
+        # Children of multiprocessing end without `atexit`, and forget finalizers of their parent.
         self._finish_with_multiprocessing()
         util.register_after_fork(self, Writer._finish_with_multiprocessing)
 
     def _begin(self) -> None:
-        """Start with nothing: at first, and in a forked child, whose parent writes its own."""
+        """Start empty: at first, and in a forked child, whose parent writes its own items."""
         self._fresh: deque[Outcome | Recorded | Labels | Work] = deque()
         self._signal: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._waiting: deque[Recorded | Labels | Work] = deque()
@@ -71,12 +71,12 @@ class Writer:
     # From any thread
 
     def put(self, item: Outcome | Recorded | Labels | Work) -> None:
-        """Have it written. Takes no lock, waits for nothing."""
+        """Queue an item. Takes no lock and does not wait."""
         self._fresh.append(item)
         self._signal.put(None)
 
     def wake(self) -> None:
-        """Have the thread running: a fork leaves none in the child."""
+        """Start the thread if it does not run: a forked child has none."""
         if self._thread is None and not self._stopping:
             with self._changed:
                 if self._thread is None:
@@ -86,7 +86,7 @@ class Writer:
                     self._thread.start()
 
     def find(self, call_id: str) -> Recorded | None:
-        """What this process recorded of a call, if that is not long ago."""
+        """The recently recorded call of this process with that id, or None."""
         with self._changed:
             self._take_in()
             return self._recent.get(call_key(call_id))
@@ -97,7 +97,7 @@ class Writer:
         return self._failure is not None
 
     def wait_for_room(self) -> None:
-        """Wait until one more entry may wait. Raises LedgerError if that takes too long."""
+        """Wait until one more entry fits. Raises LedgerError if that takes too long."""
         self.wake()
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
@@ -108,7 +108,7 @@ class Writer:
                     raise LedgerError(self._words("there is no room for more entries"))
 
     def relabel(self, call_id: str, labels: Mapping[str, object]) -> None:
-        """Add to the labels of a call, in the store and in what is remembered of it."""
+        """Add labels to a call, in the store and in memory."""
         self.wake()
         with self._changed:
             recorded = self.find(call_id)
@@ -118,7 +118,7 @@ class Writer:
             self.put(Labels(call_id, labels))
 
     def flush(self) -> None:
-        """Wait until all that was put is on disk. Raises LedgerError when it could not be written, or was lost."""
+        """Wait until all queued items are on disk. Raises LedgerError if one could not be written, or was lost."""
         self.wake()
         with self._changed:
             self._take_in()
@@ -134,19 +134,19 @@ class Writer:
                 raise LedgerError(self._words(f"{lost:,} entries were lost"))
 
     def unwritten(self) -> list[Recorded]:
-        """The calls that wait, in order."""
+        """The calls that wait to be written, in order."""
         with self._changed:
             self._take_in()
             return [item for item in self._waiting if isinstance(item, Recorded)]
 
     def stop(self) -> None:
-        """End the thread once it has written what it can. Takes no lock, waits for nothing."""
+        """End the thread after it has written what it can. Takes no lock and does not wait."""
         self._stopping = True
         self._hurry.set()
         self._signal.put(None)
 
     def close(self) -> None:
-        """Write what can be written, and end the thread. Raises LedgerError for what could not be."""
+        """Write what can be written, and end the thread. Raises LedgerError if something could not be."""
         try:
             if not self._stopping:
                 self.flush()
@@ -161,7 +161,7 @@ class Writer:
         )
 
     def _take_in(self) -> None:
-        """Move what was put to what waits. Under the lock; may be met by itself, in the garbage collector."""
+        """Move the queue to the waiting items. Under the lock; the garbage collector may reenter it."""
         while self._fresh:
             try:
                 item = self._fresh.popleft()
@@ -213,7 +213,7 @@ class Writer:
                 return self._end()
 
     def _write_some(self) -> bool:
-        """Write a batch of what waits. True if it was written, and there may be more."""
+        """Write a batch. Returns True if it was written, and there may be more."""
         with self._changed:
             self._take_in()
             batch = list(islice(self._waiting, _BATCH))
@@ -221,7 +221,7 @@ class Writer:
             return False
         try:
             lost = write_batch(self._database, batch)
-        except Exception as error:  # noqa: BLE001  # whatever it is: it is told, and tried again
+        except Exception as error:  # noqa: BLE001  # any error is logged, and the batch tried again
             self._fail(self._database.words_of(error))
             return False
         with self._changed:
@@ -250,11 +250,11 @@ class Writer:
     def _tell_written(self, item: Work) -> None:
         try:
             item.written()
-        except Exception:  # whatever it is: the thread goes on
+        except Exception:  # no error may end the thread
             logger.exception("%s", self._words("what was written could not be told"))
 
     def _end(self) -> None:
-        """Nothing waits any longer: what could not be written is lost."""
+        """Give up what could not be written: it is lost, and logged."""
         with self._changed:
             self._take_in()
             lost = sum(isinstance(item, Recorded) for item in self._waiting)
