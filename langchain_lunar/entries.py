@@ -15,6 +15,7 @@ from langchain_lunar.metadata import metadata_of
 from lunar_core import ChatCompletion, Completion, Entry, LunarError
 from lunar_core.cost.entries import entry_from_metadata
 from lunar_core.observers import Status
+from lunar_core.types.attempt import Attempt
 
 _ABORTED = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
 
@@ -69,7 +70,7 @@ class Report:
         if error.partial is not None and "model_name" not in info:  # which only the last chunk has
             info, usage = _facts_of_partial(error.partial)
         named = {"call_id": error.call_id, **info}
-        return cls(replace(_entry(run, "failed", named, usage), attempts=error.attempts))
+        return cls(_entry(run, "failed", named, usage, error.attempts))
 
     def repeats(self, first: Entry | None) -> bool:
         """Whether a cache gave the answer of ``first`` again: another run reported the same call.
@@ -100,7 +101,13 @@ def was_sent(error: BaseException) -> bool:
     return not isinstance(error, LunarError) or bool(error.attempts)
 
 
-def _entry(run: Run, status: Status, info: Mapping[str, Any], usage: Mapping[str, Any]) -> Entry:
+def _entry(
+    run: Run,
+    status: Status,
+    info: Mapping[str, Any],
+    usage: Mapping[str, Any],
+    attempts: tuple[Attempt, ...] = (),
+) -> Entry:
     provider = None
     if not info.get("call_id"):  # another vendor's model
         provider = _text(info.get("model_provider")) or run.stated_at_start("ls_provider")
@@ -114,6 +121,7 @@ def _entry(run: Run, status: Status, info: Mapping[str, Any], usage: Mapping[str
         provider=provider,
         tags=run.tags,
         labels=run.labels,
+        attempts=attempts,
     )
 
 

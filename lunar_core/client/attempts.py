@@ -70,8 +70,11 @@ class Policy:
         error = _describe(reply.error) if reply.error else None
         name = reply.error.request_id if reply.error else read_request_id(reply.headers)
         was_sent = reply.error is None or reply.error.was_sent
+        cost = _stated_cost(reply.error)
         self.attempts.append(
-            Attempt(reply.request.model, reply.status_code, error, reply.seconds, name, was_sent)
+            Attempt(
+                reply.request.model, reply.status_code, error, reply.seconds, name, was_sent, cost
+            )
         )
 
     def record_interrupted(
@@ -83,6 +86,11 @@ class Policy:
     def record_late_failure(self, error: LunarError) -> None:
         """Record that the last attempt failed after its first content: its stream broke off."""
         self.attempts[-1] = replace(self.attempts[-1], error=_describe(error))
+
+
+def _stated_cost(error: LunarError | None) -> float | None:
+    partial = None if error is None else error.partial
+    return None if partial is None or partial.usage is None else partial.usage.total_cost_usd
 
 
 def _describe(error: LunarError) -> str:

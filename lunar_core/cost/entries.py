@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 
-from lunar_core.cost.amounts import checked_amount
+from lunar_core.cost.amounts import checked_amount, exact_sum
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Outcome, Status
 from lunar_core.types.attempt import Attempt
@@ -123,6 +123,13 @@ class Entry:
     def of(cls, outcome: Outcome) -> Entry:
         """The entry of a call that has ended."""
         call, usage = outcome.call, outcome.usage
+        fields_of_usage = _usage_fields(usage)
+        if (
+            outcome.endpoint != "router.decide"
+        ):  # in a call's attempts, those of its decision are listed again
+            failures = [attempt.cost_usd for attempt in call.attempts[:-1]]
+            cost = None if usage is None else usage.cost
+            fields_of_usage["cost"] = _with_failures(cost, failures, outcome.status)
         return cls(
             call_id=call.call_id,
             model=outcome.model,
@@ -139,7 +146,7 @@ class Entry:
             cost_weight=outcome.cost_weight,
             streamed=outcome.streamed,
             error=None if outcome.error is None else type(outcome.error).__name__,
-            **_usage_fields(usage),  # type: ignore[arg-type]  # each name with its own type
+            **fields_of_usage,  # type: ignore[arg-type]  # each name with its own type
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -206,6 +213,7 @@ def entry_from_metadata(
     completion = _count(counts, "completion_tokens", "output_tokens") or 0
     route = metadata.get("routing")
     routing = plain_json(route) if isinstance(route, Mapping) else None
+    cost = _amount(metadata.get("total_cost_usd"))
     selected = route if isinstance(route, Mapping) else {}
     return Entry(
         call_id=_text(metadata.get("call_id")) or call_id,
@@ -222,7 +230,7 @@ def entry_from_metadata(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=_count(counts, "total_tokens") or prompt + completion,
-        cost=_amount(metadata.get("total_cost_usd")),
+        cost=_with_failures(cost, _costs_of_failures(attempts, metadata), status),
         tags=tags or {},
         labels=labels or {},
         attempts=attempts,
@@ -245,6 +253,36 @@ def entry_from_metadata(
         streamed=streamed,
         error=error,
     )
+
+
+def _with_failures(
+    cost: Decimal | None, failures: Iterable[float | None], status: Status
+) -> Decimal | None:
+    """The answer's ``cost`` and what the service billed for the attempts that failed before it.
+
+    None where the answer's own is unknown: a part would pass for the whole.
+    """
+    billed = [exact_usd(failure) for failure in failures if failure is not None]
+    if not billed or (cost is None and status != "failed"):
+        return cost
+    return exact_sum([cost, *billed])
+
+
+def _costs_of_failures(
+    attempts: Sequence[Attempt], metadata: Mapping[str, object]
+) -> list[float | None]:
+    """Of the attempts before the last, from what a framework keeps of them: themselves, or as plain dicts."""
+    if attempts:
+        return [attempt.cost_usd for attempt in attempts[:-1]]
+    kept = metadata.get("attempts")
+    costs = (
+        [attempt.get("cost_usd") for attempt in kept if isinstance(attempt, Mapping)]
+        if isinstance(kept, (list, tuple))
+        else []
+    )
+    return [
+        cost for cost in costs[:-1] if isinstance(cost, float) and cost >= 0 and math.isfinite(cost)
+    ]
 
 
 def _usage_fields(usage: Usage | None) -> dict[str, object]:

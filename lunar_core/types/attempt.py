@@ -23,6 +23,8 @@ class Attempt:
     seconds: float
     request_id: str | None = None
     was_sent: bool = True
+    cost_usd: float | None = None
+    """USD that the service stated beside a failure: billed, although no answer came of it."""
 
     @property
     def may_be_billed(self) -> bool:
