@@ -1,7 +1,7 @@
 """Spans and metrics of OpenTelemetry for every call, with its cost and its route. Needs the extra ``otel``.
 
 Names follow OpenTelemetry's conventions for generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/). They
-have none for cost yet: there the names are OpenInference's. All of them stand in the tables below.
+have none for cost yet, so those names are OpenInference's. The tables below hold all names.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ TOKENS = [4**power for power in range(14)]
 
 
 class _Beginning(NamedTuple):
-    """Where and when a call began. ``host``: the span of an LLM that ran then, which is given what we know."""
+    """The context and time at which a call began. ``host``: an LLM span of that moment, which gets our attributes."""
 
     context: Context
     host: Span | None
@@ -90,15 +90,14 @@ class _Beginning(NamedTuple):
 
 
 class LunarTelemetry:
-    """An observer that tells OpenTelemetry of each call: one span, and its tokens, time and cost as metrics.
+    """An observer that reports each call to OpenTelemetry: one span, and its tokens, time and cost as metrics.
 
-    ``tracer_provider``, ``meter_provider``: else the global ones. ``record_content=True`` puts prompts and answers on
-    the spans; without it no text is recorded. ``prices``: to estimate what an answer cost whose bill never came.
-    Where a span of the LLM is there already, the current one or that of a framework's tracer (OpenInference,
-    OpenLLMetry), it gets cost and route, and no second span is made. Safe to share between clients, threads and event
-    loops.
+    ``tracer_provider``, ``meter_provider``: default the global ones. ``record_content=True``: put prompts and answers
+    on the spans; otherwise no text is recorded. ``prices``: for estimates of answers without a stated cost. If the call
+    already has an LLM span (the current one, or that of a framework's tracer such as OpenInference or OpenLLMetry),
+    that gets cost and route, and no second span is made. Safe to share between clients, threads and event loops.
 
-    Raises ConfigurationError for an argument that cannot work, ModuleNotFoundError without the extra ``otel``.
+    Raises ConfigurationError that names a wrong argument, ModuleNotFoundError without the extra ``otel``.
 
     >>> from lunar_core import Lunar
     >>> client = Lunar("pk_live_...", observers=[LunarTelemetry()])
@@ -122,12 +121,12 @@ class LunarTelemetry:
         self._late = _LateOutcomes()
 
     def before(self, call: CallStart, /) -> None:
-        """Remember the current span."""
+        """Keep the current span."""
         self._late.start()
         self._beginnings[call.call_id] = _Beginning(get_current(), _find_host(), time.time_ns())
 
     def after(self, outcome: Outcome, /) -> None:
-        """Make the span. A finalizer only hands the outcome over: OpenTelemetry's locks may be held in this thread."""
+        """Make the span. For a finalizer another thread does it: this one may hold a lock of OpenTelemetry's."""
         beginning = self._beginnings.pop(outcome.call.call_id, None)
         if beginning is None:
             return  # the decision inside a call, or a call that another observer refused before
@@ -138,14 +137,14 @@ class LunarTelemetry:
             self._tell(outcome, beginning, ended)
 
     def flush(self) -> None:
-        """Wait until the spans of dropped streams are made, too."""
+        """Wait until the spans of dropped streams are made."""
         self._late.flush()
 
     def _tell(self, outcome: Outcome, beginning: _Beginning, ended: int) -> None:
         operation = OPERATIONS[outcome.endpoint]
         money_and_route = _cost_and_route(outcome, self._prices)
         if beginning.host is not None:
-            if beginning.host.is_recording():  # it may have ended, under a stream that was dropped
+            if beginning.host.is_recording():  # the span may have ended before a dropped stream
                 beginning.host.set_attributes(money_and_route)
         else:
             answer = outcome.answer()
@@ -219,7 +218,7 @@ class _Instruments:
 
 
 class _LateOutcomes:
-    """What finalizers hand over, carried out by a thread of its own in each process."""
+    """Runs the work of finalizers in a thread of its own, one in each process."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -227,7 +226,7 @@ class _LateOutcomes:
         weakref.finalize(self, self._queue.put, None)
 
     def start(self) -> None:
-        """Have the thread run. Not in ``put``: starting one takes a lock that a finalizer may not wait for."""
+        """Start the thread. Not in ``put``: starting takes a lock, which a finalizer must not wait for."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             threading.Thread(
@@ -250,7 +249,7 @@ def _carry_out(queue: SimpleQueue[Callable[[], None] | None]) -> None:
 
 
 def _find_host() -> Span | None:
-    """The span that an LLM's call has already, of whoever made it."""
+    """The LLM span that already exists for this call, whoever made it, or None."""
     current = trace.get_current_span()
     if current.is_recording() and _is_of_llm(current):
         return current
@@ -259,7 +258,7 @@ def _find_host() -> Span | None:
 
 
 def _is_of_llm(span: Span) -> bool:
-    """Whether a framework's instrumentation made this span for the very call. Agents' and tools' spans are others."""
+    """Whether a framework's instrumentation made this span for this very call. Spans of agents and tools are not."""
     attributes = getattr(span, "attributes", None)  # the SDK's spans can be read; the API's cannot
     if not isinstance(attributes, Mapping):
         return False
@@ -329,7 +328,7 @@ def _cost_and_route(outcome: Outcome, prices: Prices | None) -> dict[str, Value]
 
 
 def _present(stated: object, names: Mapping[str, str]) -> dict[str, Value]:
-    """What of ``names`` the service stated, under the attributes' names; nothing of None."""
+    """The values of ``names`` that the service stated, under the attributes' names."""
     if stated is None:
         return {}
     values = {attribute: getattr(stated, name) for name, attribute in names.items()}
@@ -337,7 +336,7 @@ def _present(stated: object, names: Mapping[str, str]) -> dict[str, Value]:
 
 
 def _content(outcome: Outcome, answer: ChatCompletion | Completion | None) -> dict[str, Value]:
-    """Prompts and answers in the form of the conventions: JSON of messages, each with its parts."""
+    """Prompts and answers in the form of the conventions: JSON of messages with their parts."""
     messages = outcome.params.get("messages", outcome.params.get("prompt"))
     sent = messages if isinstance(messages, list) else [{"role": "user", "content": messages}]
     attributes: dict[str, Value] = {

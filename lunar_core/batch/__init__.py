@@ -1,4 +1,4 @@
-"""Many prompts, one answer each, in a file: a batch that can be stopped, killed and started again.
+"""Answers many prompts into a file: a batch that can be stopped, killed and started again.
 
 >>> from lunar_core.batch import run
 >>> result = run([{"id": 1, "prompt": "Say hello"}], "answers.jsonl", model="gpt-4o-mini")
@@ -40,22 +40,22 @@ def run(
     client: AsyncLunar | None = None,
     on_answer: Callable[[BatchResult], None] | None = None,
 ) -> BatchResult:
-    """Answer each row and write the answers to ``out``, one JSON line each, as they come.
+    """Answer each row, and append each answer to ``out`` as one JSON line as soon as it comes.
 
-    ``rows``: dicts, or the path of a file of JSON lines, ``{"id", "prompt" | "messages", …}``; further keys are
-    parameters of the call. ``model`` and ``max_tokens`` are those of rows that name none. A line of ``out`` is
-    ``{"id", "text", "model", "cost_usd", "usage"}``, with ``"tool_calls"`` where the model made some, or
-    ``{"id", "error"}``; the last one of an id counts. Rows that ``out`` answers already are skipped, failed ones are
-    asked again. One batch at a time writes ``out``. ``concurrency``: calls at once, of each worker.
+    ``rows``: dicts, or the path of a file of JSON lines, ``{"id", "prompt" | "messages", …}``; other keys are
+    parameters of the call. ``model`` and ``max_tokens``: for rows without their own. A line of ``out`` is ``{"id",
+    "text", "model", "cost_usd", "usage"}``, with ``"tool_calls"`` if the model made some, or ``{"id", "error"}``; the
+    last line of an id counts. Rows with an answer in ``out`` are skipped, failed ones are asked again. Only one batch
+    at a time may write ``out``. ``concurrency``: simultaneous calls, of each worker.
 
-    ``budget`` and ``ledger`` are observers of every call. A budget that refuses ends the batch once no call under way
-    may give anything back; what was not sent is counted as ``unsent``. ``scheduler``: a ``distributed.Client`` on whose
-    workers the calls are made (extra ``dask``); they take the key from their own environment, and share a budget and a
-    ledger only on PostgreSQL. ``client`` makes the calls otherwise (default: ``AsyncLunar()``); it is left open.
-    ``on_answer`` is told of the result so far after each line.
+    ``budget`` and ``ledger``: observers of every call. When the budget refuses a call and no call under way can release
+    any of its hold, the batch ends; the rest counts as ``unsent``. ``scheduler``: a ``distributed.Client`` whose
+    workers make the calls (extra ``dask``). Workers take the key from their own environment, and share a budget and a
+    ledger only on PostgreSQL. ``client``: makes the calls without a scheduler (default: ``AsyncLunar()``); it is left
+    open. ``on_answer``: called with the result so far after each line.
 
-    Raises RowError (a ConfigurationError) that names the first row at fault, and ConfigurationError for an ``out`` that
-    holds something else or is being written, before anything is sent; OSError where ``out`` can no longer be written.
+    Raises RowError (a ConfigurationError) that names the first wrong row, and ConfigurationError for an ``out`` that
+    holds something else or is being written, before anything is sent; OSError if ``out`` cannot be written any more.
     """
     checked_count(concurrency, "concurrency", least=1)
     if budget is not None and not isinstance(budget, Budget):

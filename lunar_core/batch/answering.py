@@ -1,4 +1,4 @@
-"""Rows in, answers out: so many calls at once, until all are answered or a budget ends it."""
+"""Answers rows, a number of them at once, until all are answered or a budget ends it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from lunar_core.types.usage import exact_usd
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch has come to. ``cost``: USD that this run was billed, a lower bound when ``unpriced`` is not 0.
+    """The result of a batch. ``cost``: USD billed in this run, a lower bound if ``unpriced`` is not 0.
 
-    ``answered`` counts rows that ``out`` answers now, ``skipped`` those of them that it answered before this run.
-    ``refusal``: what the budget said, where it ended the batch.
+    ``answered``: rows with an answer in ``out``. ``skipped``: those that had one before this run. ``refusal``: the
+    budget's message, if it ended the batch.
     """
 
     rows: int = 0
@@ -38,12 +38,12 @@ class BatchResult:
 
     @property
     def unsent(self) -> int:
-        """Rows that were not asked, or whose call was refused before it was sent."""
+        """Rows that were not sent, or whose call a budget refused."""
         return self.rows - self.answered - self.failed
 
 
 class Batch:
-    """One run: the rows that are still to be asked, and what has come of the others."""
+    """One run: the rows still to ask, and the result of the others."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Batch:
         return replace(self._result, refusal=self.refusal)
 
     def take(self, answer: Mapping[str, Any]) -> None:
-        """Write one answer down. A second one of the same row, of a worker that was thought dead, is passed over."""
+        """Write one answer. A second answer to the same row, from a worker that seemed dead, is ignored."""
         if answer["id"] in self._is_ended:
             return
         self._is_ended.add(answer["id"])
@@ -85,7 +85,7 @@ class Batch:
             self._on_answer(self.result)
 
     def unanswered(self, rows: Iterable[Row]) -> list[Row]:
-        """Those of ``rows`` of which nothing has come yet."""
+        """Those of ``rows`` without an answer or an error so far."""
         return [row for row in rows if row.id not in self._is_ended]
 
 
@@ -96,10 +96,10 @@ async def answer_rows(
     concurrency: int,
     take: Callable[[Mapping[str, Any]], None],
 ) -> str | None:
-    """Ask ``rows``, ``concurrency`` at once, and hand each answer to ``take``. Returns a budget's refusal, or None.
+    """Ask ``rows``, ``concurrency`` at once, and pass each answer to ``take``. Returns a budget's refusal, or None.
 
-    A row that the budget refuses waits for the calls under way, which may give back what they hold; only when
-    there are none is the batch over.
+    A row that the budget refuses waits for calls under way, which may release a part of their holds. Without any, the
+    batch ends.
     """
     waiting, under_way = deque(rows), 0
     refusal: str | None = None
@@ -119,7 +119,7 @@ async def answer_rows(
                         await changed.wait()
                         continue
                     refusal = str(error)
-                # One call that has ended makes room for one, as a rule; at the end nobody may go on waiting.
+                # An ended call mostly makes room for one other; at the end, all waiting workers must wake.
                 changed.notify(1 if waiting and refusal is None else concurrency)
 
     with observing(*observers):
@@ -150,6 +150,6 @@ def _line(row_id: RowId, answer: ChatCompletion) -> dict[str, Any]:
         "cost_usd": None if usage is None else usage.total_cost_usd,
         "usage": None if usage is None else usage.model_dump(mode="json", exclude_none=True),
     }
-    if message.tool_calls:  # all that such an answer may say
+    if message.tool_calls:  # perhaps the whole answer
         line["tool_calls"] = message.model_dump(mode="json", exclude_none=True)["tool_calls"]
     return line

@@ -1,4 +1,4 @@
-"""The file that a batch writes: one JSON line for each answer, appended as it comes, so that a kill loses none."""
+"""The file that a batch writes: one JSON line per answer, appended at once, so that a kill loses none."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if sys.platform != "win32":
 
 
 _BEGINNING = b'{"id":'
-"""Of every line that a batch writes, with or without a space behind it: half of one is told from other words by it."""
+"""The beginning of every line of a batch. It distinguishes half a line of ours from other text."""
 
 
 class AnswersFile:
-    """Opens ``path`` for appending, for one batch at a time, and repairs its last line, where a kill has torn it.
+    """Opens ``path`` for appending, for one batch at a time, and repairs a last line that a kill cut off.
 
-    ``answered``: the ids whose last line is an answer. Raises ConfigurationError if it is no file of answers, which is
-    left as it is, and while another batch writes it.
+    ``answered``: the ids whose last line is an answer. Raises ConfigurationError if it is no file of answers (which is
+    not changed), or if another batch writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,12 +47,12 @@ class AnswersFile:
             raise
 
     def _refuse_devices(self) -> None:
-        """What is no file has no end that could be gone on from, or none at all."""
+        """Refuse anything but a regular file: a batch could not continue it."""
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             raise ConfigurationError(f"out: {self._path} is no file")
 
     def _lock(self) -> None:
-        """Keep other batches out until the file is closed, or this process ends: they would pay for the same rows."""
+        """Keep other batches out until the file is closed or this process ends: they would pay for the same rows."""
         if sys.platform == "win32":
             return
         try:
@@ -71,7 +71,7 @@ class AnswersFile:
                     self._note(self._parsed(line, number))
 
     def _repair(self, line: bytes, number: int) -> None:
-        """Take the last line in where it is whole, and cut it off where it is half of one of ours."""
+        """Keep the last line if it is complete, and cut it off if it is half a line of ours."""
         if _is_json(line):
             self._note(self._parsed(line, number))
             os.write(self._file, b"\n")
@@ -105,7 +105,7 @@ class AnswersFile:
             self.answered.add(answer["id"])
 
     def write(self, answer: Mapping[str, Any]) -> None:
-        """Append one line, in one step of the system. Raises OSError that names the file, of a full disk say."""
+        """Append one line, in one system call. Raises OSError that names the file, if the disk is full, say."""
         line = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         try:
             while line:

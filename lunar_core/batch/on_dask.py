@@ -1,7 +1,7 @@
-"""The same batch on Dask's workers. Only the caller writes the file; answers reach it one by one, over a queue.
+"""Runs a batch on Dask's workers. Only the caller writes the file; each answer reaches it through a queue.
 
-A worker is sent the number of its part, and asks the caller for the part's rows when it begins: so a part that Dask
-gives to another worker, because the first one died, asks only for what has not come. Needs the extra ``dask``.
+A worker gets the number of its part, and asks the caller for the part's rows when it begins. So if Dask gives the part
+of a dead worker to another one, that gets only the unanswered rows. Needs the extra ``dask``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from lunar_core.extras import install_command
 from lunar_core.observers import Observer
 
 PARTS_PER_WORKER = 4
-"""So that workers that are quicker have more to do."""
+"""Several, so that faster workers can do more."""
 _ENDED = "ended"
-"""What stands in the queue for a part that has ended, well or not. It comes behind the part's last answer."""
+"""The message for a part that has ended, well or not. It follows the part's last answer."""
 
 
 def answer_on_workers(
     scheduler: Any, batch: Batch, observers: Sequence[Observer], concurrency: int
 ) -> None:
-    """Have the pending rows answered by the workers of ``scheduler``, a ``distributed.Client``.
+    """Answer the pending rows on the workers of ``scheduler``, a ``distributed.Client``.
 
-    Raises ConfigurationError for another scheduler, or an observer that workers cannot share.
+    Raises ConfigurationError for another kind of scheduler, or for an observer that workers cannot share.
     """
     distributed = _import_distributed()
     if not isinstance(scheduler, distributed.Client):
@@ -45,7 +45,7 @@ def answer_on_workers(
         pending = batch.unanswered(pending)
         if refusal is None:
             break
-        if batch.result.answered == answered:  # nobody is left who could give anything back
+        if batch.result.answered == answered:  # no call is left that could release a hold
             batch.refusal = refusal
             break
 
@@ -57,7 +57,7 @@ def _run_round(
     observers: Sequence[Observer],
     concurrency: int,
 ) -> str | None:
-    """Hand out all rows once. Returns a budget's refusal, or None."""
+    """Ask all rows once. Returns a budget's refusal, or None."""
     distributed = _import_distributed()
     count = max(1, min(len(rows), PARTS_PER_WORKER * len(scheduler.scheduler_info()["workers"])))
     parts = [rows[number::count] for number in range(count)]
@@ -92,7 +92,7 @@ def _run_round(
 def _answer_part(
     run: str, part: int, observers: Sequence[Observer], concurrency: int
 ) -> str | None:
-    """On a worker: ask for the part's rows, answer them, and hand over each answer."""
+    """On a worker: get the part's rows, answer them, and send each answer back."""
     distributed = _import_distributed()
     client = distributed.get_client()
     messages = distributed.Queue(run, client=client)

@@ -1,4 +1,4 @@
-"""The rows of a batch: read from JSON lines, and checked whole before anything is sent."""
+"""Reads the rows of a batch from JSON lines, and checks them all before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from lunar_core.wire.keywords import check_no_settings
 
 RowId = str | int
 FORM = '{"id": 1, "prompt": "hi"}'
-"""A row as errors show it."""
+"""An example of a row, for errors."""
 ANSWER_OPTIONS = {"stream", "stream_usage"}
 
 
 class RowError(ConfigurationError):
-    """A row that cannot be asked. Its text names it: "line 3" of a file, "row 3" of a list."""
+    """A row that cannot be sent. The message names it: "line 3" of a file, "row 3" of a list."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One call to make: ``keywords`` are those of ``chat.completions.create``."""
+    """One call to make. ``keywords``: of ``chat.completions.create``."""
 
     id: RowId
     keywords: Mapping[str, Any]
 
 
 def read_rows(path: str | os.PathLike[str]) -> dict[str, object]:
-    """The rows of a file of JSON lines, by the place that an error names; empty lines are passed over.
+    """Read the rows of a file of JSON lines, by their places (``line 3``). Empty lines are skipped.
 
     Raises RowError that names the line.
     """
@@ -56,7 +56,7 @@ def read_rows(path: str | os.PathLike[str]) -> dict[str, object]:
 
 
 def checked_rows(rows: Mapping[str, object], *, model: str, max_tokens: int | None) -> list[Row]:
-    """``rows``, by their places, as calls. Raises RowError for the first that cannot be asked."""
+    """Make calls of ``rows``, a mapping of places to rows. Raises RowError for the first wrong one."""
     checked: list[Row] = []
     places: dict[RowId, str] = {}
     for place, row in rows.items():
@@ -97,7 +97,7 @@ def _checked(row: object, model: str, max_tokens: int | None) -> Row:
 
 
 def _check_call(keywords: Mapping[str, Any]) -> None:
-    """The checks that the call itself will make. Raises ConfigurationError."""
+    """Make the checks that the call itself makes. Raises ConfigurationError."""
     check_no_settings(keywords)
     CallOptions.parse(keywords)
     params = api_requests.clean(

@@ -1,4 +1,4 @@
-"""Runs work to its end: asynchronous work from code that is not, in a notebook too; and many workers at once."""
+"""Runs asynchronous work to its end from sync code, in a notebook too; and runs many workers at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def run_to_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run ``work()`` and return what it returns, or raise what it raises.
+    """Run ``work()`` and return its result, or raise its exception.
 
-    Where a loop runs in this thread already, as in a notebook, it runs in a thread of its own, with the tags and
-    observers of this one; the loop waits for it.
+    If a loop already runs in this thread, as in a notebook, the work runs in a thread of its own, with this thread's
+    tags and observers, and the loop waits for it.
     """
     try:
         asyncio.get_running_loop()
@@ -40,7 +40,7 @@ def run_to_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def run_workers(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:
-    """Run ``work()`` ``count`` times at once. When one of them fails, end the others and raise what it raised."""
+    """Run ``work()`` ``count`` times at once. If one fails, cancel the others and raise its exception."""
     workers = [asyncio.create_task(work()) for _ in range(count)]
     try:
         await asyncio.gather(*workers)

@@ -1,4 +1,4 @@
-"""The command itself: its options, its exit codes, and how a failure is told. The commands are added by their files."""
+"""The command's app: its options, its exit codes, and how a failure is shown. Other files add the commands."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def lunar(
 
 @contextmanager
 def failures_told(*, as_json: bool = False) -> Iterator[None]:
-    """Whatever fails in this block is told on stderr, and by the exit code."""
+    """A context that prints a failure to stderr and sets the exit code."""
     try:
         yield
     except LunarError as error:
@@ -74,7 +74,7 @@ def failures_told(*, as_json: bool = False) -> Iterator[None]:
 
 @contextmanager
 def open_client(base_url: str | None, store: str | None, *, as_json: bool) -> Iterator[Lunar]:
-    """A client for one command, whose calls are recorded where a store is named."""
+    """A client for one command. Its calls are recorded if ``store`` names a ledger."""
     with (
         failures_told(as_json=as_json),
         open_ledger(store) as ledger,
@@ -85,7 +85,7 @@ def open_client(base_url: str | None, store: str | None, *, as_json: bool) -> It
 
 @contextmanager
 def open_ledger(store: str | None) -> Iterator[Ledger | None]:
-    """The ledger that records in ``store``, which is made if it is not there; None without a store."""
+    """The ledger in ``store``, which is made if it does not exist; None without a store."""
     if not store:
         yield None
         return

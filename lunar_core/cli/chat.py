@@ -1,6 +1,6 @@
 """``lunar-llm chat``: one question and its answer, or on a terminal a conversation with its running cost.
 
-The key is read from the environment and nowhere else: arguments are seen by every process of the machine.
+The key comes only from the environment: every process of the machine can read arguments.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def show_answer(
 
 @dataclass
 class Conversation:
-    """Questions from a terminal, and answers that remember them. ``ledger`` adds up what they cost."""
+    """Questions from a terminal, and answers that know the earlier ones. ``ledger``: adds up their cost."""
 
     client: Lunar
     ledger: Ledger
@@ -138,7 +138,7 @@ class Conversation:
     messages: list[dict[str, object]] = field(default_factory=list)
 
     def run(self) -> None:
-        """Until the end of the input, or ``/exit``."""
+        """Ask and answer until the end of the input, or ``/exit``."""
         with suppress(ImportError):  # Windows has none, and edits lines itself
             __import__("readline")
         print_note(f"Talking with {self.model}. /help lists what else can be typed; Ctrl-D ends.")
@@ -153,7 +153,7 @@ class Conversation:
         print_note(self._total())
 
     def _read_line(self) -> str | None:
-        """The next line; None at the end of the input. Ctrl-C, pressed late, must not end all: twice does."""
+        """The next line; None at the end of the input. One Ctrl-C does not end the conversation, two do."""
         try:
             return _ask()
         except KeyboardInterrupt:
@@ -205,29 +205,29 @@ class Conversation:
 
 
 class _Outcomes:
-    """Remembers what came of calls, to estimate afterwards what the service did not state. An observer."""
+    """An observer that keeps outcomes, to estimate costs that the service did not state."""
 
     def __init__(self) -> None:
         self._outcomes: list[Outcome] = []
 
     def before(self, call: CallStart, /) -> None:
-        """It only remembers."""
+        """Do nothing."""
 
     def after(self, outcome: Outcome, /) -> None:
         self._outcomes.append(outcome)
 
     def estimate_last(self, client: Lunar) -> Estimate | None:
-        """What the last call may have cost, by the service's own prices; None where nobody can tell."""
+        """Estimate the cost of the last call by the service's own prices; None without a price."""
         outcome = self._outcomes[-1]
         return with_estimate(Entry.of(outcome), outcome, _prices_of(client)).estimate
 
 
 def _prices_of(client: Lunar) -> Prices | None:
-    """The service's own prices, for answers whose cost it does not state; None where it lists none."""
+    """The service's own prices, to estimate costs that it does not state; None if it lists none."""
     try:
         return Prices.of(client.with_options(max_retries=0, timeout=5).models.prices())
     except LunarError:
-        return None  # what is wrong will be told of the first answer
+        return None  # the first call will report the same failure
 
 
 def _words_of(answer: ChatCompletion | Completion) -> str:

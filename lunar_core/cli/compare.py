@@ -21,13 +21,13 @@ from lunar_core.types.steering import STEERING
 from lunar_core.wire.params import ChatParams
 
 NARROWEST = 24
-"""Characters of a column. Where more models are compared than fit, they stand below each other."""
+"""The narrowest column, in characters. Models that do not fit side by side stand below each other."""
 MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of asking one model: an answer, or an error."""
+    """The result of asking one model: an answer, or an error."""
 
     model: str
     completion: ChatCompletion | Completion | None = None
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Its words, or the error's."""
+        """The answer's text, or the error's."""
         if self.error is not None:
             return f"Error: {self.error}"
         if not isinstance(self.completion, ChatCompletion) or not self.completion.choices:
@@ -45,12 +45,12 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        """Tokens and USD, each None where the service did not say."""
+        """Tokens and USD, each None if the service did not state it."""
         return (self.completion and self.completion.usage) or Usage()
 
     @property
     def name(self) -> str:
-        """Who was asked, and who answered where that is another."""
+        """The requested model, and the one that answered if that is another."""
         answered_by = None if self.completion is None else self.completion.model
         if answered_by in (None, self.model):
             return self.model
@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def facts(self) -> tuple[str, str, str]:
-        """USD, milliseconds and tokens, for people; empty where nothing came."""
+        """USD, milliseconds and tokens, for people; empty for an error."""
         if self.completion is None:
             return "", "", ""
         cost, tokens = self.usage.cost, self.usage.total_tokens
@@ -70,7 +70,7 @@ class Answer:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """For other programs, the cost as text of all its digits."""
+        """The answer as plain JSON, with the cost as text of all its digits."""
         latency = None if self.completion is None else self.completion.call.latency_ms
         return {
             "model": self.model,
@@ -121,7 +121,7 @@ def compare(
 def ask_all(
     client: Lunar, models: Sequence[str], messages: list[dict[str, object]], params: ChatParams
 ) -> list[Answer]:
-    """An Answer of each model, in their order. Raises ConfigurationError for parameters that cannot work."""
+    """Ask all models at once. Returns an Answer of each, in order. Raises ConfigurationError for wrong parameters."""
 
     def ask(model: str) -> Answer:
         # Not streamed: a stream's cost may be unknown.
@@ -159,6 +159,6 @@ def _print_side_by_side(answers: Sequence[Answer]) -> None:
 
 
 def _section(answer: Answer) -> str:
-    """One answer below the other, for pipes and narrow terminals."""
+    """One answer as text, for pipes and narrow terminals."""
     facts = " · ".join([answer.name, *filter(None, answer.facts)])
     return f"# {facts}\n{answer.text}\n"

@@ -1,4 +1,4 @@
-"""``lunar-llm doctor``: what is set up, what is not, and what stands between here and the service."""
+"""``lunar-llm doctor``: checks the installation, the settings, and the way to the service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXTRAS = {
     "otel": ("opentelemetry-api",),
     "dask": ("distributed",),
 }
-"""The packages of each extra, as ``pyproject.toml`` has them."""
+"""The packages of each extra, as in ``pyproject.toml``."""
 DEPENDENCIES = ("httpx", "httpcore", "h11", "pydantic", "anyio", "certifi")
 
 _MARKS = {"ok": "ok", "warning": "look", "failed": "FAILED", "skipped": "-"}
@@ -50,7 +50,7 @@ def doctor(*, as_json: AsJson = False, base_url: BaseUrl = None) -> None:
 
 
 def _examine(base_url: str | None) -> Iterator[Finding]:
-    """What needs no network comes first."""
+    """All findings, those that need no network first."""
     system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     needed = ", ".join(f"{name} {_installed(name)}" for name in DEPENDENCIES)
     yield Finding("version", "ok", f"lunar-integrations {__version__}, {system}; {needed}")

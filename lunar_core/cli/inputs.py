@@ -1,4 +1,4 @@
-"""What goes into a question: the prompt, checked before it is paid for, and the options that commands share."""
+"""The inputs of a question: the prompt, checked before it is paid for, and options that commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUTER = "router"
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Names for a shell's completion: the router and whom it knows. Nobody is asked for them."""
+    """Model names for a shell's completion: the router and its models. Without any request."""
     return [name for name in (ROUTER, *ROUTED) if name.startswith(incomplete)]
 
 
@@ -33,9 +33,9 @@ CostWeight = Annotated[
 
 
 def read_prompt(prompt: str) -> str:
-    """``prompt`` itself, or what stdin holds where it is ``-``.
+    """``prompt`` itself, or the text of stdin if it is ``-``.
 
-    Raises ConfigurationError for an empty one: the service would take it, and bill the answer.
+    Raises ConfigurationError for an empty prompt: the service would accept it, and bill the answer.
     """
     text = _read_stdin() if prompt == "-" else prompt
     if not text.strip():
@@ -44,13 +44,13 @@ def read_prompt(prompt: str) -> str:
 
 
 def messages_of(prompt: str, system: str | None = None) -> list[dict[str, object]]:
-    """A conversation that begins with ``prompt``, after what the model is told first."""
+    """A conversation of the system instructions, if any, and ``prompt``."""
     question: dict[str, object] = {"role": "user", "content": prompt}
     return [*instructions_of(system), question]
 
 
 def instructions_of(system: str | None) -> list[dict[str, object]]:
-    """What the model is told first, as messages."""
+    """The system instructions as messages."""
     return [] if system is None else [{"role": "system", "content": system}]
 
 

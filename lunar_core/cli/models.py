@@ -1,4 +1,4 @@
-"""``lunar-llm models``: whom one can ask, how much each holds, what it costs, and what is no word of the service's."""
+"""``lunar-llm models``: the models with their windows and prices, and marks on what the service does not state."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lunar_core.wire.model_facts import CONTEXT_WINDOWS_DATE
 
 MARK = "~"
 _TOKENS = 1_000
-"""Of which an estimated price is taken: a million would be past the bound of prices for short prompts."""
+"""The number of tokens to estimate a price with: a million would exceed the limit of prices for short prompts."""
 
 
 @dataclass(frozen=True)
 class PriceLine:
-    """USD per million tokens of one model, each None where nobody says. ``source`` is None for the service's own."""
+    """USD per million tokens of one model, each None if unknown. ``source``: None for the service's own."""
 
     input: Decimal | None = None
     cached: Decimal | None = None
@@ -52,11 +52,11 @@ def _states_prices(model: Model) -> bool:
 
 
 def _with_listed_prices(client: Lunar, catalogue: list[Model]) -> list[Model]:
-    """The same models, with the prices of the service's other list where it has one."""
+    """The same models with the prices of the service's price list, if it has one."""
     try:
         priced = {model.id: model for model in client.models.prices()}
     except LunarError:
-        return catalogue  # a list of models is worth having without
+        return catalogue  # the models are worth listing without prices
     names = ("input_per_million", "cache_input_per_million", "output_per_million")
     return [
         model.model_copy(update={name: getattr(priced[model.id], name) for name in names})
@@ -67,7 +67,7 @@ def _with_listed_prices(client: Lunar, catalogue: list[Model]) -> list[Model]:
 
 
 def _price_lines(catalogue: Sequence[Model]) -> dict[str, PriceLine]:
-    """By model: the service's own prices, else estimates where the extra ``prices`` is installed."""
+    """By model: the service's own prices, else estimates if the extra ``prices`` is installed."""
     own = {model.id: _own_prices(model) for model in catalogue if _states_prices(model)}
     missing = [model.id for model in catalogue if model.id not in own]
     return {**own, **_estimated_prices(missing)}
@@ -120,7 +120,7 @@ def _row(model: Model, line: PriceLine, window: int | None) -> tuple[str, ...]:
 
 
 def _notes(lines: Mapping[str, PriceLine], windows: Mapping[str, int | None]) -> list[str]:
-    """Where the marked figures come from, and of which day they are."""
+    """The sources and dates of the marked figures."""
     sources = {line.source for line in lines.values() if line.source is not None}
     notes = [f"{MARK} prices are estimates, by the list of {source}" for source in sorted(sources)]
     if any(window is not None for window in windows.values()):
@@ -131,7 +131,7 @@ def _notes(lines: Mapping[str, PriceLine], windows: Mapping[str, int | None]) ->
 
 
 def _to_dict(model: Model, line: PriceLine, window: int | None) -> dict[str, object]:
-    """What the service says of a model, and beside it what it does not."""
+    """A model as the service states it, with our own figures added."""
     fields: dict[str, object] = model.model_dump(mode="json", exclude_none=True)
     if window is not None:
         fields["context_window"] = {"tokens": window, "as_of": CONTEXT_WINDOWS_DATE}

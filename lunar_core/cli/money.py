@@ -123,7 +123,7 @@ def batch(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[BatchResult], None] | None]:
-    """Who shows how far a batch is, on a terminal; else nobody."""
+    """A function that shows the progress of a batch on a terminal; None elsewhere."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
@@ -146,7 +146,7 @@ def _progress() -> Iterator[Callable[[BatchResult], None] | None]:
 
 
 def _summary(result: BatchResult) -> str:
-    """One line on what a batch has come to."""
+    """The result of a batch in one line."""
     facts = [f"{result.answered:,} of {result.rows:,} answered"]
     if result.skipped:
         facts.append(f"{result.skipped:,} of them before")

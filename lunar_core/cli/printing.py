@@ -1,4 +1,4 @@
-"""What comes out: answers on stdout, everything about them on stderr, so that pipes carry answers alone."""
+"""Prints: answers to stdout, everything about them to stderr, so that pipes carry only answers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from lunar_core.wire.finish_reasons import is_token_limit
 
 
 def is_on_a_terminal() -> bool:
-    """Whether stdout is one."""
+    """Whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()  # None: it was closed by `>&-`
 
 
 def print_answer(text: str) -> None:
-    """Print ``text`` as it is; a terminal is spared what would steer it."""
+    """Print ``text``; on a terminal without characters that would control it."""
     if is_on_a_terminal():
         text = text.translate(STEERING)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -36,12 +36,12 @@ def print_answer(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One value, for other programs."""
+    """Print a value as JSON, for other programs."""
     typer.echo(json.dumps(value, indent=2))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people, without its empty columns; tab-separated lines for other programs, the head first."""
+    """Print a table without empty columns; for other programs tab-separated lines, the head first."""
     if not is_on_a_terminal():
         typer.echo("\n".join("\t".join(row) for row in (head, *rows)))
         return
@@ -55,12 +55,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_note(text: str) -> None:
-    """Something about an answer."""
+    """Print a remark about an answer to stderr."""
     Console(stderr=True).print(Text(text.translate(STEERING), style="dim"), soft_wrap=True)
 
 
 def print_error(error: LunarError, *, as_json: bool) -> None:
-    """What has failed: a line, or JSON where JSON was asked for."""
+    """Print a failure to stderr, as a line or as JSON."""
     if as_json:
         fields = {
             "type": type(error).__name__,
@@ -79,9 +79,9 @@ def print_error(error: LunarError, *, as_json: bool) -> None:
 def answer_facts(
     answer: ChatCompletion | Completion, estimate: Estimate | None = None
 ) -> list[str]:
-    """What is to be said of an answer: who gave it, how long it is, what it cost, how long it took.
+    """The facts of an answer: its model, tokens, cost and time.
 
-    ``estimate``: of its cost, where the service stated none.
+    ``estimate``: of the cost, if the service stated none.
     """
     usage = answer.usage or Usage()
     facts = [answer.model or "model unknown"]
@@ -98,7 +98,7 @@ def answer_facts(
 
 
 def _attempts_fact(attempts: Sequence[Attempt]) -> str:
-    """How often was asked, and for what: the router may decide first, and the model that it chose answers then."""
+    """How many attempts there were: with decide-then-call, those at a decision and those at an answer."""
     decisions = [attempt for attempt in attempts if attempt.model == ROUTER]
     answers = len(attempts) - len(decisions)
     if not decisions or not answers:

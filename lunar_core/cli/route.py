@@ -1,4 +1,4 @@
-"""``lunar-llm route``: whom the router would ask, and why."""
+"""``lunar-llm route``: the model that the router would choose, and why."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def route(
 
 
 def _why(decision: RoutingDecision) -> str:
-    """What the router said for its choice, a fact a line; the choice itself is the answer."""
+    """The router's reasons, one fact per line, without the chosen model, which is the answer itself."""
     facts = [(name, text) for name, text in facts_of(vars(decision)) if name != "model"]
     return "\n".join(text if name == "reasoning" else f"{name}: {text}" for name, text in facts)

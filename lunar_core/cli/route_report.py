@@ -1,4 +1,4 @@
-"""``lunar-llm route-report``: does the router earn its place on prompts of one's own?"""
+"""``lunar-llm route-report``: measures whether routing helps on prompts of your own."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _show(report: RouteReport, comparison: Comparison | None, *, as_json: bool) 
 
 
 def _checked_answers(answers: int | None, judge: str | None, budget: str | None) -> Decimal | None:
-    """The budget of the answers; None where none are to be paid for. Raises ConfigurationError."""
+    """The budget for answers; None without answers to pay for. Raises ConfigurationError."""
     if answers is None:
         if judge is not None or budget is not None:
             raise ConfigurationError("--judge and --budget are for --answers: say how many")

@@ -1,4 +1,4 @@
-"""Whether routing helps: a report of decisions alone, and answers judged against a baseline and a shuffled control.
+"""Measures whether routing helps: by decisions alone, and by judged answers against a baseline and a shuffled control.
 
 >>> from lunar_core.evaluate import RouteReport
 >>> print(RouteReport.measure(["Prove that 7 is prime.", "Write a haiku."]))

@@ -1,4 +1,4 @@
-"""Paying for a sample of answers: what it costs at most, then answers and judgments, within a budget."""
+"""Pays for a sample of answers: states the highest cost first, then answers and judges within a budget."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from lunar_core.types.usage import exact_usd
 from lunar_core.wire import tokens
 
 _BLOCK = 16
-"""Prompts that are answered and then judged together, so that a budget that ends leaves whole pairs behind."""
+"""How many prompts are answered and then judged together: a budget that ends leaves complete pairs."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Who is to answer one prompt: the router's choice, and the control."""
+    """The models for one prompt: the router's choice, and the control."""
 
     prompt: Prompt
     choice: str
@@ -42,9 +42,9 @@ class Assignment:
 
 @dataclass(frozen=True)
 class AnswerPlan:
-    """Which answers are to be paid for, before anything is. ``at_most``: USD, by list prices; None if one is unknown.
+    """The answers to pay for, planned before any is. ``at_most``: USD by list prices; None if a price is unknown.
 
-    The control has the same shares of models as the choice, assigned at random (by ``seed``).
+    The control uses each model as often as the choice does, but assigns them at random by ``seed``.
     """
 
     assignments: tuple[Assignment, ...]
@@ -67,7 +67,7 @@ class AnswerPlan:
     ) -> AnswerPlan:
         """Draw ``count`` of a report's prompts. ``weight``: one of the report's (default: the recommended one).
 
-        Raises ConfigurationError where the report has no prompts, no such weight, or the judge cannot work.
+        Raises ConfigurationError if the report has no prompts or no such weight, or if the judge cannot work.
         """
         checked_count(count, "answers", least=1)
         checked_count(max_tokens, "max_tokens", least=1)
@@ -98,7 +98,7 @@ class AnswerPlan:
 
     @property
     def at_most(self) -> Decimal | None:
-        """USD if every answer is as long as it may be and nothing is sent twice; prompts are counted here."""
+        """USD if every answer has its full length and nothing is sent twice. Prompt tokens are counted here."""
         costs = [
             self.prices.cost(
                 model, prompt_tokens=assignment.prompt.tokens, completion_tokens=self.max_tokens
@@ -124,7 +124,7 @@ class AnswerPlan:
                 yield frame + 2 * self.max_tokens
 
     def describe(self, budget: Decimal) -> str:
-        """What will be paid for and how much at most: for whoever is to agree to it."""
+        """What will be paid for, and the highest cost: a text for whoever must agree to it."""
         answers = sum(len(_models(row, self.baseline)) for row in self.assignments)
         judgments = sum(1 for _ in self._judged_tokens())
         asks = count_words(answers, "answer")
@@ -145,10 +145,10 @@ class AnswerPlan:
 def compare_answers(
     plan: AnswerPlan, budget: Budget, *, client: AsyncLunar | None = None, concurrency: int = 8
 ) -> Comparison:
-    """Pay for the answers of a plan, have them judged, and compare. It ends where the budget ends.
+    """Pay for the answers of a plan, have them judged, and compare them. Ends when the budget refuses a call.
 
-    ``budget``: an observer of every call, so make it with ``reserve="worst"``. ``client`` is left open (default:
-    ``AsyncLunar()``). Raises ConfigurationError for a budget that is none.
+    ``budget``: an observer of every call; make it with ``reserve="worst"``. ``client``: left open (default:
+    ``AsyncLunar()``). Raises ConfigurationError if ``budget`` is no Budget.
 
     >>> plan = AnswerPlan.draw(report, 50, judge="exact:answer")
     >>> print(compare_answers(plan, Budget(usd="0.50", reserve="worst", prices=report.prices)))
@@ -177,7 +177,7 @@ async def acompare_answers(
 
 
 class _Run:
-    """One comparison under way."""
+    """One comparison that runs."""
 
     def __init__(
         self, plan: AnswerPlan, budget: Budget, client: AsyncLunar, concurrency: int
@@ -193,7 +193,7 @@ class _Run:
         self.refusal: str | None = None
 
     async def take(self, block: Sequence[Assignment]) -> None:
-        """Have the prompts of a block answered and judged."""
+        """Answer and judge the prompts of a block."""
         baseline = self._plan.baseline
         answers = await self._ask(
             {
@@ -240,7 +240,7 @@ class _Run:
         complete: Sequence[int],
         answers: Mapping[tuple[int, str], Mapping[str, Any]],
     ) -> dict[tuple[int, str], int]:
-        """By prompt and model, how its answer does against the baseline's; what was not judged is missing."""
+        """The results by prompt and model: each answer against the baseline's. Missing if it was not judged."""
         judge, baseline = self._plan.judge, self._plan.baseline
         contests = [
             (number, model, answers[number, model]["text"], answers[number, baseline]["text"])
@@ -284,7 +284,7 @@ class _Run:
     async def _ask(
         self, asks: Mapping[tuple[int, str], tuple[Any, str, int]]
     ) -> dict[tuple[int, str], Mapping[str, Any]]:
-        """The lines of what was answered, by the same keys; what a budget refused is missing."""
+        """The answers' lines, by the keys of ``asks``. Missing if a budget refused the call."""
         if self.refusal is not None:
             return {}
         keys = dict(enumerate(asks))
@@ -303,7 +303,7 @@ class _Run:
         return lines
 
     def comparison(self) -> Comparison:
-        """What it has come to."""
+        """The result so far."""
         return Comparison(
             pairs=tuple(self._pairs),
             judge=self._plan.judge.name,
@@ -320,7 +320,7 @@ class _Run:
 
 
 def _models(row: Assignment, baseline: str) -> list[str]:
-    """Who answers: each model once, the baseline first. The same answer serves whoever is the same model."""
+    """The models to ask, each once, the baseline first. One answer serves all roles of the same model."""
     return list(dict.fromkeys((baseline, row.choice, row.control)))
 
 
@@ -339,7 +339,7 @@ def _weight_of(report: RouteReport, weight: float | None) -> float | None:
 
 
 def _check_fields(plan: AnswerPlan) -> None:
-    """That every prompt has what the judge reads, before anything is paid for."""
+    """Check, before anything is paid for, that every prompt has the field that the judge reads."""
     field = None if isinstance(plan.judge, ModelJudge) else plan.judge.field
     if field is None:
         return

@@ -1,4 +1,4 @@
-"""Decisions alone: whom the router would choose for each prompt at each weight of cost."""
+"""Asks the router for decisions alone: the model for each prompt at each weight of cost."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from lunar_core.types.completions import RoutingDecision
 
 @dataclass(frozen=True)
 class Decision:
-    """What the router decided for one prompt at one weight.
+    """The router's decision for one prompt at one weight.
 
-    ``expected_error`` is the router's own expectation (0 to 1). ``scores`` are those of all candidates, lower is
-    better, where the service tells them, else None. ``cost``: USD billed for the answer, where there was one.
+    ``expected_error``: the router's own expectation (0 to 1). ``scores``: of all candidates, lower is better; None if
+    the service does not state them. ``cost``: USD billed for the answer, if there was one.
     """
 
     prompt: RowId
@@ -39,7 +39,7 @@ class Decision:
 
     @property
     def is_tied(self) -> bool | None:
-        """Whether another model scored as well as the best; None where the scores are not told."""
+        """Whether two models share the best score; None if the scores are unknown."""
         if self.scores is None:
             return None
         best = min(self.scores.values())
@@ -48,9 +48,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """All that was decided. ``failures``: what the service said of prompts that are left out for it.
+    """All decisions. ``failures``: the errors of prompts that are left out.
 
-    ``stated_cost``: what the service billed for deciding, in USD; None where it stated nothing.
+    ``stated_cost``: USD that the service billed for the decisions; None if it stated none.
     """
 
     prompts: tuple[Prompt, ...]
@@ -70,8 +70,8 @@ async def ask_decisions(
 ) -> Decisions:
     """Ask for a decision on each prompt at each weight, ``concurrency`` at once.
 
-    A prompt that fails at one weight is left out at all, so that the weights stay comparable. Raises what the very
-    first request raises: a wrong key or address is wrong for all.
+    A prompt that fails at one weight is left out at all weights, so that they stay comparable. Raises what the first
+    request raises: a wrong key or address fails for all.
     """
     bills = Ledger()
     decisions: list[Decision] = []
@@ -129,7 +129,7 @@ def _decision(
 
 
 def scores_of(stated: object) -> dict[str, float] | None:
-    """The service's ``all_scores``; None for anything but numbers of at least two models.
+    """The service's ``all_scores``; None unless they are numbers of at least two models.
 
     >>> scores_of({"a": 0.1, "b": 0.2}), scores_of("none")
     ({'a': 0.1, 'b': 0.2}, None)

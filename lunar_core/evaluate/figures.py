@@ -1,4 +1,4 @@
-"""What a report on routing is shown of: its figures, without how they were come by."""
+"""The figures of a route report, for its texts and pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lunar_core.evaluate.weights import Baseline, WeightResult
 
 
 class RouteFigures(Protocol):
-    """A RouteReport, as its words and pictures know it. Each field is explained there."""
+    """A RouteReport as its texts and pictures see it. RouteReport explains each field."""
 
     @property
     def source(self) -> str: ...

@@ -1,4 +1,4 @@
-"""The frontier in pictures: cost across, expected error up, a point for each weight. Characters, or SVG. Pure."""
+"""Draws the frontier: cost across, expected error up, a point for each weight. As characters or SVG. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEAR_ACROSS, NEAR_UP = 5.0, 14.0
 
 @dataclass(frozen=True)
 class Point:
-    """``across`` and ``up`` are the two measures; ``mark`` is one character in the terminal."""
+    """A point. ``across`` and ``up``: the two measures. ``mark``: its character in the terminal."""
 
     across: float
     up: float
@@ -24,7 +24,7 @@ class Point:
 
 
 def points_of(report: RouteFigures) -> list[Point]:
-    """A point for each weight whose cost and error are known, marked a, b, c, …, and the baseline's, marked *."""
+    """A point for each weight with known cost and error, marked a, b, c, …, and the baseline's, marked *."""
     points = [
         Point(
             float(row.cost_per_1000), row.expected_error, mark, f"weight {weight_name(row.weight)}"
@@ -62,9 +62,9 @@ def weight_name(weight: float | None) -> str:
 def draw(
     points: Sequence[Point], *, across: str, up: str, width: int = 56, height: int = 11
 ) -> str:
-    """The picture in characters; "" for fewer than two points. Points on one spot stand side by side.
+    """The picture as characters; "" for fewer than two points. Points at the same place stand side by side.
 
-    ``across`` and ``up`` name the axes.
+    ``across`` and ``up``: the names of the axes.
     """
     if len(points) < 2:
         return ""
@@ -85,9 +85,9 @@ def draw(
 
 
 def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
-    """The same as an SVG element, with the marks of the terminal and a title for each point; "" for fewer than two.
+    """The picture as an SVG element, with a title for each point; "" for fewer than two points.
 
-    Places across are per cent, so that text keeps its size on a narrow screen.
+    Horizontal places are per cent, so that text keeps its size on a narrow screen.
     """
     if len(points) < 2:
         return ""
@@ -121,7 +121,7 @@ def draw_svg(points: Sequence[Point], *, across: str, up: str) -> str:
 
 
 def _add_label(labels: list[tuple[float, float, str]], x: float, y: float, text: str) -> None:
-    """Name a point; points whose names would hide each other share one label, at the first of them."""
+    """Add a label. Points whose labels would overlap share one, at the first of them."""
     for number, (near_x, near_y, names) in enumerate(labels):
         if abs(x - near_x) < NEAR_ACROSS and abs(y - near_y) < NEAR_UP:
             labels[number] = (near_x, near_y, f"{names} {text}")
@@ -130,6 +130,6 @@ def _add_label(labels: list[tuple[float, float, str]], x: float, y: float, text:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """From the least to the greatest, never of no width."""
+    """The least and the greatest value, made different if they are equal."""
     least, greatest = min(values), max(values)
     return (least, greatest) if greatest > least else (least - 0.5, greatest + 0.5)

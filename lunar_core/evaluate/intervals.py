@@ -1,4 +1,4 @@
-"""Intervals of 95 %, each under its name, and what the same shares come to when they are assigned at random. Pure."""
+"""95 % intervals, and the expected error of the same shares of models assigned at random. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T")
 Interval = tuple[float, float]
 
 _Z = 1.959963984540054
-"""Of 95 %."""
+"""The z-score of a 95 % interval."""
 RESAMPLES = 4_000
 FURTHEST = 2
-"""A difference of two results: the choice won where the control lost, or the other way round."""
+"""The largest difference of two results: the choice won and the control lost, or the other way round."""
 
 
 def wilson_interval(successes: int, trials: int) -> Interval | None:
-    """Wilson's 95 % interval of a share; None where nothing was tried.
+    """Wilson's 95 % interval of a share; None without trials.
 
     >>> low, high = wilson_interval(8, 10)
     >>> round(low, 3), round(high, 3)
@@ -36,11 +36,11 @@ def wilson_interval(successes: int, trials: int) -> Interval | None:
 
 
 def bootstrap_interval(differences: Sequence[float], seed: int = 0) -> Interval | None:
-    """A 95 % interval of a mean difference (-2 to 2): the percentile bootstrap's, of 4,000 resamples.
+    """A 95 % interval of a mean difference (-2 to 2): the percentile bootstrap's, with 4,000 resamples.
 
-    One difference at either end of what is possible is added, as Agresti and Coull add counts. Without them, resamples
-    of values that are alike are alike too, and rare losses that a small sample has not met are ruled out. None for
-    fewer than two values.
+    Two differences are added, one at each end of the range, as Agresti and Coull add counts. Without them, equal values
+    would give an interval of no width, and losses too rare for a small sample would be ruled out. None for fewer than
+    two values.
 
     >>> bootstrap_interval([1, 1, 1])[0] < 0  # three wins show nothing
     True
@@ -56,7 +56,7 @@ def bootstrap_interval(differences: Sequence[float], seed: int = 0) -> Interval 
 
 
 def shuffled(choices: Sequence[T], seed: int = 0) -> list[T]:
-    """The control of a choice: the same values as often, assigned at random.
+    """The control for a choice: the same values, equally often, assigned at random.
 
     >>> sorted(shuffled(["a", "b", "a"]))
     ['a', 'a', 'b']
@@ -69,9 +69,9 @@ def shuffled(choices: Sequence[T], seed: int = 0) -> list[T]:
 def expected_error_at_random(
     shares: Mapping[str, float], errors: Sequence[Mapping[str, float]]
 ) -> float | None:
-    """The mean error of a mix that is assigned at random: exact, over all ways to assign it.
+    """The mean error of a mix that is assigned at random: exact, over all assignments.
 
-    ``errors``: of each prompt, by model. None where one is missing.
+    ``errors``: for each prompt, by model. None if one is missing.
     """
     if not errors or any(model not in scores for scores in errors for model in shares):
         return None
@@ -82,7 +82,7 @@ def expected_error_at_random(
 
 
 def shares_of(decisions: Sequence[Decision]) -> dict[str, float]:
-    """By model, the part of the decisions that chose it; the most chosen first."""
+    """The share of the decisions for each model, the largest first."""
     counts: dict[str, int] = {}
     for decision in decisions:
         counts[decision.model] = counts.get(decision.model, 0) + 1

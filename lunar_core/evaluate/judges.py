@@ -1,4 +1,4 @@
-"""Judges of two answers: an exact match, a function of yours, or a model that is asked in both orders."""
+"""Judges that compare two answers: an exact match, a function of yours, or a model that is asked in both orders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ScoreJudge:
     name: str
     score: Callable[[Mapping[str, Any], str], float]
     field: str | None = None
-    """What every prompt's row must have."""
+    """The field that every prompt's row must have."""
 
     def compare(self, prompt: Prompt, candidate: str, reference: str) -> int:
         """1 if ``candidate`` is better, -1 if ``reference`` is, else 0."""
@@ -37,7 +37,7 @@ class ScoreJudge:
 
 
 def checked_mark(name: str, mark: object) -> float:
-    """A mark if it is a number. Raises ConfigurationError that names the judge, which may be a caller's function."""
+    """``mark``, if it is a number. Raises ConfigurationError that names the judge, which may be a caller's function."""
     if isinstance(mark, (int, float)) and math.isfinite(mark):
         return mark
     raise ConfigurationError(f"judge: {name} returned {mark!r}: expected a number")
@@ -50,13 +50,13 @@ def better(first: float, second: float) -> int:
 
 @dataclass(frozen=True)
 class ModelJudge:
-    """Asks a model which of two answers is better, in both orders: only what it says in both counts."""
+    """Asks a model which of two answers is better, in both orders. If its replies disagree: a tie."""
 
     name: str
     model: str
 
     def messages(self, prompt: Prompt, first: str, second: str) -> list[dict[str, str]]:
-        """What the model is asked."""
+        """The messages to the judging model."""
         question = (
             f"[Question]\n{prompt.text}\n\n[Answer 1]\n{first}\n\n[Answer 2]\n{second}\n\n"
             "Which answer is better? Reply with 1, 2 or 0 (equally good), and nothing else."
@@ -67,7 +67,7 @@ class ModelJudge:
         ]
 
     def read(self, forward: str, backward: str) -> int | None:
-        """What two replies come to, the second with the answers exchanged; None if one of them says nothing.
+        """The result of two replies, the second with the answers exchanged. None if one of them is unreadable.
 
         >>> ModelJudge("model:m", "m").read("1", "2"), ModelJudge("model:m", "m").read("1", "1")
         (1, 0)
@@ -80,7 +80,7 @@ class ModelJudge:
 
 Judge = ScoreJudge | ModelJudge
 JUDGE_TOKENS = 8
-"""What a model that judges may write."""
+"""The ``max_tokens`` of a judging model."""
 
 
 def find_judge(words: str) -> Judge:
@@ -116,7 +116,7 @@ def _find_function(module: str, name: str) -> Callable[[Mapping[str, Any], str],
 
 
 def _plain(text: object) -> str:
-    """Without what no reader counts as a difference: case, spaces around, a full stop at the end."""
+    """``text`` without differences that no reader counts: case, surrounding spaces, a full stop at the end."""
     folded = unicodedata.normalize("NFKC", str(text)).casefold()
     return " ".join(folded.split()).rstrip(".").strip()
 

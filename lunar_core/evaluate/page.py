@@ -1,4 +1,4 @@
-"""A report as one HTML page, which loads nothing from anywhere. Pure."""
+"""A route report as one HTML page, which loads nothing. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ svg { margin-top: 1rem; max-width: 44rem; font: 12px system-ui, sans-serif; fill
 
 
 def page(report: RouteFigures, answers: str = "") -> str:
-    """The page. ``answers``: what was said of judged answers, if there were any."""
+    """The page. ``answers``: the text on judged answers, if there are any."""
     head, *rows = words.table(report)
     cells = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows

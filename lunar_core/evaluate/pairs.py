@@ -1,4 +1,4 @@
-"""Answers side by side: the router's choice, a shuffled control, the baseline; and what their judgments show. Pure."""
+"""Answers side by side (the router's choice, a shuffled control, the baseline), and what their judgments show. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lunar_core.types.numbers import plain_number
 
 @dataclass(frozen=True)
 class PairedAnswer:
-    """Who answered what. ``cost``: USD as billed, None where nobody said."""
+    """An answer and its model. ``cost``: USD as billed; None if unknown."""
 
     model: str
     text: str
@@ -27,9 +27,9 @@ class PairedAnswer:
 
 @dataclass(frozen=True)
 class Pair:
-    """One prompt's answers. ``result``: 1 where the choice is judged better than the baseline, -1 worse, 0 a tie.
+    """One prompt's answers. ``result``: 1 if the choice is judged better than the baseline, -1 if worse, 0 for a tie.
 
-    ``control_result`` is the same of the control; None where there is no control.
+    ``control_result``: the same for the control; None without a control.
     """
 
     id: RowId
@@ -70,13 +70,13 @@ class Record:
 
     @classmethod
     def count(cls, results: Iterable[int]) -> Record:
-        """Of results of 1, 0 and -1."""
+        """Count results of 1, 0 and -1."""
         counts = list(results)
         return cls(counts.count(1), counts.count(0), counts.count(-1))
 
     @property
     def interval(self) -> Interval | None:
-        """Wilson's 95 % interval of the wins among the judgments that were no tie; None if all were."""
+        """Wilson's 95 % interval of the wins among judgments that are no tie; None if all are ties."""
         return wilson_interval(self.wins, self.wins + self.losses)
 
     def __str__(self) -> str:
@@ -93,10 +93,10 @@ class Record:
 class Comparison:
     """Judged answers, paired: the router's choice against the baseline, beside a shuffled control.
 
-    ``planned``: prompts that were to be answered. ``failed``: prompts one of whose answers or judgments failed, the
-    first of them with the words of ``first_failure``.
-    ``unreadable``: judgments that said nothing, which count as ties. ``spent``: USD billed for answers and judgments,
-    a lower bound when ``unpriced`` is not 0. ``refusal``: what the budget said, where it ended the comparison.
+    ``planned``: prompts to answer. ``failed``: prompts with a failed answer or judgment; ``first_failure``: the error
+    of the first. ``unreadable``: judgments that could not be read and count as ties. ``spent``: USD billed for answers
+    and judgments, a lower bound if ``unpriced`` is not 0. ``refusal``: the budget's message, if it ended the
+    comparison.
     """
 
     pairs: tuple[Pair, ...]
@@ -113,19 +113,19 @@ class Comparison:
 
     @property
     def record(self) -> Record:
-        """The choice against the baseline."""
+        """The choice's record against the baseline."""
         return Record.count(pair.result for pair in self.pairs)
 
     @property
     def control_record(self) -> Record | None:
-        """The control against the baseline; None where there is no control."""
+        """The control's record against the baseline; None without a control."""
         results = [pair.control_result for pair in self.pairs]
         judged = [result for result in results if result is not None]
         return Record.count(judged) if judged and len(judged) == len(results) else None
 
     @property
     def advantage(self) -> float | None:
-        """How much better the choice does than the control, in wins less losses for each prompt (-2 to 2)."""
+        """How much better the choice did than the control: wins minus losses per prompt (-2 to 2)."""
         differences = self._differences
         return sum(differences) / len(differences) if differences else None
 
@@ -144,7 +144,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What this shows, and no more."""
+        """What this shows, in a sentence, and no more."""
         nothing = self._nothing_shown()
         if nothing is not None:
             return nothing
@@ -162,7 +162,7 @@ class Comparison:
         )
 
     def _nothing_shown(self) -> str | None:
-        """Why nothing can be said of routing; None where something can."""
+        """Why this shows nothing about routing; None if it shows something."""
         if not self.pairs:
             return "Nothing was judged, so nothing was shown."
         if self.control_record is None:

@@ -1,4 +1,4 @@
-"""The prompts of a report: read from a file or a list, and checked whole before anything is sent."""
+"""Reads the prompts of a report from a file or a list, and checks them all before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROMPT_FIELDS = ("id", "prompt", "messages")
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt. ``fields`` are the other values of its row: a judge's reference answer, say."""
+    """One prompt. ``fields``: the other values of its row, such as a reference answer for a judge."""
 
     id: RowId
     messages: Messages
@@ -25,20 +25,20 @@ class Prompt:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the prompt, counted here: an estimate."""
+        """An estimate of the prompt's tokens."""
         return tokens.in_messages(self.messages)
 
     @property
     def text(self) -> str:
-        """What the last message says."""
+        """The text of the last message."""
         content = self.messages[-1].get("content")
         return content if isinstance(content, str) else str(content)
 
 
 def read_prompts(path: str | os.PathLike[str]) -> list[Prompt]:
-    """The prompts of a file: a ``.jsonl`` of ``{"prompt" | "messages", …}``, else one prompt a line.
+    """Read the prompts of a file: a ``.jsonl`` of ``{"prompt" | "messages", …}``, else one prompt per line.
 
-    Raises RowError that names the line at fault.
+    Raises RowError that names the wrong line.
     """
     if Path(path).suffix == ".jsonl":
         return _checked(read_rows(path))
@@ -56,7 +56,7 @@ def read_prompts(path: str | os.PathLike[str]) -> list[Prompt]:
 
 
 def checked_prompts(prompts: Iterable[str | Mapping[str, Any]]) -> list[Prompt]:
-    """Prompts of texts, or of rows as in a file. Raises RowError that names the first at fault.
+    """Make prompts of texts, or of rows as in a file. Raises RowError that names the first wrong one.
 
     >>> checked_prompts(["Say hello."])[0].text
     'Say hello.'

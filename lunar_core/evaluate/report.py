@@ -1,4 +1,4 @@
-"""What routing would cost and how often it would err, by weight of cost: a RouteReport, made of decisions alone."""
+"""A RouteReport: what routing would cost and how often it would err, by weight of cost, from decisions alone."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _MOST_WEIGHTS = 50
 
 @dataclass(frozen=True)
 class RouteReport:
-    """Whether routing helps these prompts, as far as decisions alone can say it.
+    """Whether routing helps these prompts, as far as decisions alone can show it.
 
-    ``source``: "decisions" that were asked for, or a "ledger" of calls that were made. ``output_tokens``: assumed of
-    each answer, None where they were counted. ``unpriced``: models whose price is not known. ``stated_cost``: USD that
-    the service billed for deciding, None where it stated none. ``within``: how much more error the recommended weight
-    may have than the best.
+    ``source``: "decisions" that were requested, or a "ledger" of earlier calls. ``output_tokens``: assumed for each
+    answer; None if they were counted. ``unpriced``: models without a known price. ``stated_cost``: USD that the service
+    billed for the decisions; None if it stated none. ``within``: how much more error than the best the recommended
+    weight may have.
 
     >>> from lunar_core.evaluate import RouteReport
     >>> report = RouteReport.measure(["Prove that 7 is prime.", "Write a haiku."], weights=[0, 20])
@@ -72,11 +72,11 @@ class RouteReport:
     ) -> RouteReport:
         """Ask for a decision on each prompt at each weight; nothing is generated.
 
-        ``prompts``: texts, rows ``{"prompt" | "messages", …}``, or what ``read_prompts`` read. ``models``: the
-        candidates (default: all that have a profile). ``prices``: default those of the service, else the bundled
-        ones. ``output_tokens``: assumed of each answer. ``client`` is left open (default: ``AsyncLunar()``).
+        ``prompts``: texts, rows ``{"prompt" | "messages", …}``, or what ``read_prompts`` returned. ``models``: the
+        candidates (default: all with a profile). ``prices``: default the service's, else the bundled ones.
+        ``output_tokens``: assumed for each answer. ``client``: left open (default: ``AsyncLunar()``).
 
-        Raises ConfigurationError for what cannot work, before anything is sent, and what the first request raises.
+        Raises ConfigurationError for a wrong argument, before anything is sent, and what the first request raises.
         """
         return run_to_end(
             lambda: cls.ameasure(
@@ -150,12 +150,12 @@ class RouteReport:
         prices: Prices | None = None,
         within: float = 0.01,
     ) -> RouteReport:
-        """Of routed calls that were made: their tokens and bills are the service's. Nothing is asked.
+        """Report on routed calls of a ledger, with the service's own tokens and bills. Nothing is requested.
 
-        ``prices`` (default: the bundled ones) are for the baseline. Weights were given to different calls, so
-        that they cannot be compared with each other as the weights of ``measure`` can.
+        ``prices`` (default: the bundled ones) are for the baseline. The weights belong to different calls, so they
+        cannot be compared with each other as those of ``measure`` can.
 
-        Raises ConfigurationError where the ledger holds no routed answer.
+        Raises ConfigurationError if the ledger holds no routed answer.
         """
         decisions = tuple(
             _decision_of(entry)
@@ -177,7 +177,7 @@ class RouteReport:
 
     @property
     def recommended(self) -> WeightResult | None:
-        """The cheapest weight whose expected error is within ``within`` of the best; None where that is not known."""
+        """The cheapest weight whose expected error is within ``within`` of the best; None if that is unknown."""
         errors = [row.expected_error for row in self.weights if row.expected_error is not None]
         fitting = [
             row
@@ -195,7 +195,7 @@ class RouteReport:
         return [decision for decision in self.decisions if decision.weight == weight]
 
     def to_dict(self) -> dict[str, object]:
-        """Everything but the decisions as plain JSON: costs as strings, the words as ``notes``."""
+        """Everything but the decisions as plain JSON: costs as strings, the caveats as ``notes``."""
         from lunar_core.evaluate.words import notes
 
         return {
@@ -214,7 +214,7 @@ class RouteReport:
         }
 
     def to_html(self) -> str:
-        """A page of its own, with a picture of cost against error; it loads nothing."""
+        """An HTML page with a picture of cost against error. It loads nothing."""
         from lunar_core.evaluate.page import page
 
         return page(self)
@@ -229,7 +229,7 @@ class RouteReport:
 
 
 def as_prompts(prompts: Iterable[str | Mapping[str, Any]] | Sequence[Prompt]) -> list[Prompt]:
-    """``prompts`` as they are, where they were read already; else checked. Raises RowError."""
+    """``prompts`` themselves if they were read already, else checked. Raises RowError."""
     if isinstance(prompts, (list, tuple)) and all(isinstance(row, Prompt) for row in prompts):
         if not prompts:
             raise ConfigurationError("prompts: there are none")
@@ -238,7 +238,7 @@ def as_prompts(prompts: Iterable[str | Mapping[str, Any]] | Sequence[Prompt]) ->
 
 
 async def service_prices(client: AsyncLunar) -> Prices:
-    """The service's own prices, and the bundled ones for what it does not list."""
+    """The service's own prices, and the bundled ones for models that it does not list."""
     try:
         return Prices.of(await client.models.prices()) | _bundled_prices()
     except LunarError:
@@ -297,7 +297,7 @@ def _report(
     by_weight: dict[float | None, list[Decision]] = {}
     for decision in decided.decisions:
         by_weight.setdefault(decision.weight, []).append(decision)
-    # Scores are errors where cost counts for nothing.
+    # At a weight of nearly 0, scores are errors.
     free = [
         decision
         for weight, decisions in by_weight.items()

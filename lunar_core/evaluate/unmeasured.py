@@ -1,4 +1,4 @@
-"""Which topics look as if nobody had measured a model on them. The wire does not say: it is inferred."""
+"""Infers which topics the router has no measurements for. The service does not state it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lunar_core.batch.rows import RowId
 from lunar_core.evaluate.decisions import Decision
 
 _SAMPLES = 100
-"""Questions of one topic: a routing profile was seen to hold 26 at most."""
+"""More questions than a topic has: a routing profile was seen to hold 26 at most."""
 _CLOSE = 1e-6
 
 RULE = (
@@ -20,7 +20,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """``prompts`` on topics that look unmeasured, a lower bound; None where the service tells too little.
+    """``prompts`` on topics that look unmeasured, a lower bound; None if the service states too little.
 
     ``zeros``: prompts whose choice has an expected error of exactly 0.
     """
@@ -31,7 +31,7 @@ class Unmeasured:
 
 
 def find_unmeasured(decisions: Iterable[Decision]) -> Unmeasured:
-    """Look through decisions at one weight that counts for nothing, where scores are errors."""
+    """Infer it from decisions at a weight of nearly 0, where scores are errors."""
     errors: dict[int, frozenset[tuple[str, float]]] = {}
     prompts: dict[int, set[RowId]] = {}
     zeros = 0
@@ -58,7 +58,7 @@ def find_unmeasured(decisions: Iterable[Decision]) -> Unmeasured:
 
 
 def _are_shares_of_a_sample(errors: list[float]) -> bool:
-    """Whether one small number of questions explains all the errors."""
+    """Whether all errors are shares of one small number of questions."""
     return any(
         all(abs(error * size - round(error * size)) <= _CLOSE * size for error in errors)
         for size in range(1, _SAMPLES + 1)

@@ -1,4 +1,4 @@
-"""What the decisions at one weight of cost come to: cost, expected error, shares, ties. Pure."""
+"""Sums the decisions at one weight of cost up: cost, expected error, shares, ties. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from lunar_core.evaluate.intervals import expected_error_at_random, shares_of
 
 @dataclass(frozen=True)
 class WeightResult:
-    """What routing comes to at one weight of cost.
+    """The result of routing at one weight of cost. A value that the service does not state is None.
 
-    ``cost_per_1000``: USD for 1,000 answers, an estimate; None where a model's price is not known. ``saved``: the
-    part of the baseline's cost that is not spent (negative: more is). ``expected_error``: the mean of the router's
-    own expectations (0 to 1). ``shuffled_error``: what the router would expect of the same mix assigned at random.
-    ``shares``: by model, the part of the prompts. ``ties``: prompts whose best score two models had. What the
-    service does not tell is None.
+    ``cost_per_1000``: estimated USD for 1,000 answers; None if a model's price is unknown. ``saved``: the share of the
+    baseline's cost that is saved (negative: extra cost). ``expected_error``: the mean of the router's expectations (0
+    to 1). ``shuffled_error``: the router's expectation for the same mix assigned at random. ``shares``: the share of
+    prompts by model. ``ties``: prompts whose best score two models share.
     """
 
     weight: float | None
@@ -36,7 +35,7 @@ class WeightResult:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The one model that routing is compared with; ``expected_error`` is None where the service tells no scores."""
+    """The model that routing is compared with. ``expected_error``: None if the service states no scores."""
 
     model: str
     cost_per_1000: Decimal | None
@@ -49,7 +48,7 @@ def weight_result(
     baseline: str,
     prices: Prices,
 ) -> WeightResult:
-    """Sum up the decisions at one weight. ``errors``: of each prompt, by model, where they are told."""
+    """Sum the decisions at one weight up. ``errors``: for each prompt, by model, as far as they are known."""
     expected = [
         decision.expected_error for decision in decisions if decision.expected_error is not None
     ]
@@ -74,7 +73,7 @@ def weight_result(
 def cost_per_1000(
     decisions: Sequence[Decision], prices: Prices, *, model: str | None = None
 ) -> Decimal | None:
-    """USD for 1,000 answers like these: as billed where they were, else by ``prices``. None if one is not known."""
+    """USD for 1,000 such answers: as billed, else by ``prices``. None if a price is unknown."""
     costs = [
         decision.cost
         if model is None and decision.cost is not None

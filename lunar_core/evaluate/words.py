@@ -1,4 +1,4 @@
-"""What a report says: its table, its picture, and what was not shown, as plainly as the numbers. Pure."""
+"""The text of a route report: its table, its picture, and its caveats. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWERS_NOTE = (
     "from questions that are not yours."
 )
 FEW = 30
-"""Prompts below which a report says that they are few."""
+"""Fewer prompts than this get a note that they are few."""
 
 
 def text(report: RouteFigures) -> str:
@@ -34,7 +34,7 @@ def text(report: RouteFigures) -> str:
 
 
 def title(report: RouteFigures) -> str:
-    """One line on what the report is of."""
+    """One line on the subject of the report."""
     if report.source == "ledger":
         return (
             f"{count_words(report.prompt_count, 'routed answer')} of a ledger, "
@@ -47,7 +47,7 @@ def title(report: RouteFigures) -> str:
 
 
 def table(report: RouteFigures) -> list[tuple[str, ...]]:
-    """The head, a row for each weight, and the baseline's; no column of which nothing is known."""
+    """The head, a row for each weight, and the baseline's row, without columns in which all is unknown."""
     baseline = report.baseline
     head = (
         "",
@@ -106,7 +106,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def recommendation(report: RouteFigures) -> str:
-    """Which weight, or why none."""
+    """The recommended weight, or why there is none."""
     best = report.recommended
     if report.source == "ledger":
         return "No weight is named: each weight here was given to other calls."
@@ -124,7 +124,7 @@ def _against(saved: float, model: str) -> str:
 
 
 def notes(report: RouteFigures) -> list[str]:
-    """What the numbers are not, a sentence or two each."""
+    """The caveats: what the numbers do not show, each in a sentence or two."""
     words = [
         _ANSWERS_NOTE,
         _cost_note(report),
