@@ -18,6 +18,11 @@ class CostView:
         ledger: Ledger
 
     @property
+    def calls(self) -> int:
+        """How many calls there were; a decision alone is none."""
+        return self.ledger.total.calls
+
+    @property
     def total_cost(self) -> Decimal:
         """USD of all calls with a known cost. ``unpriced`` counts the others."""
         return self.ledger.total_cost

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Annotated
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -114,6 +116,9 @@ class Choice(WireModel):
     logprobs: dict[str, object] | None = None
 
 
+Score = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class RoutingDecision(Answer):
     """Which model the router chose for the prompt, and why.
 
@@ -127,8 +132,8 @@ class RoutingDecision(Answer):
 
     selected_model: str
     selected_provider: str | None = None
-    expected_error: float | None = None
-    cost_adjusted_score: float | None = None
+    expected_error: Score | None = None
+    cost_adjusted_score: Score | None = None
     cluster_id: int | None = None
     reasoning: str | None = None
 

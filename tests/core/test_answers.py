@@ -293,3 +293,11 @@ def test_answers_do_not_change_and_can_be_compared_copied_and_dumped():
         answer.model = "other"
     assert ChatCompletion.model_validate(answer.model_dump()) == answer
     assert "call" not in answer.model_dump()
+
+
+@pytest.mark.parametrize("score", ["NaN", '"NaN"', '"-inf"', "Infinity", "1e400"])
+def test_a_score_that_is_no_number_is_unknown(score):
+    body = json.dumps(CHAT | {"routing": DECISION | {"expected_error": "SCORE"}})
+    routing = answers.read_routed(body.replace('"SCORE"', score).encode()).routing
+    assert routing.expected_error is None
+    assert routing.cost_adjusted_score == DECISION["cost_adjusted_score"]

@@ -24,6 +24,7 @@ def test_a_handlers_sums_are_those_of_its_ledger():
     )
     handler.ledger.add(Entry("b", "mistral-small-latest"))
     assert handler.total_cost == Decimal("0.5")
+    assert handler.calls == 2
     assert handler.total_tokens == 7
     assert handler.unpriced == 1
     assert handler.by_model["gpt-4o"].calls == handler.by_provider["openai"].calls == 1
