@@ -132,15 +132,15 @@ class LunarTelemetry:
             return  # the decision inside a call, or a call that another observer refused before
         ended = time.time_ns()
         if outcome.from_finalizer:
-            self._late.put(lambda: self._tell(outcome, beginning, ended))
+            self._late.put(lambda: self._record(outcome, beginning, ended))
         else:
-            self._tell(outcome, beginning, ended)
+            self._record(outcome, beginning, ended)
 
     def flush(self) -> None:
         """Wait until the spans of dropped streams are made."""
         self._late.flush()
 
-    def _tell(self, outcome: Outcome, beginning: _Beginning, ended: int) -> None:
+    def _record(self, outcome: Outcome, beginning: _Beginning, ended: int) -> None:
         operation = OPERATIONS[outcome.endpoint]
         money_and_route = _cost_and_route(outcome, self._prices)
         if beginning.host is not None:
@@ -344,14 +344,14 @@ def _content(outcome: Outcome, answer: ChatCompletion | Completion | None) -> di
     }
     if answer is not None:
         received = [
-            {**_message(_spoken(choice)), "finish_reason": choice.finish_reason or ""}
+            {**_message(_message_of(choice)), "finish_reason": choice.finish_reason or ""}
             for choice in answer.choices
         ]
         attributes["gen_ai.output.messages"] = _as_json(received)
     return attributes
 
 
-def _spoken(choice: object) -> Mapping[str, object]:
+def _message_of(choice: object) -> Mapping[str, object]:
     message = getattr(choice, "message", None)
     if message is None:
         return {"role": "assistant", "content": getattr(choice, "text", "")}

@@ -44,8 +44,8 @@ Store = Annotated[
 ]
 
 
-def _version(is_asked_for: bool) -> None:  # noqa: FBT001  # typer hands it over so
-    if is_asked_for:
+def _version(is_requested: bool) -> None:  # noqa: FBT001  # typer hands it over so
+    if is_requested:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -61,7 +61,7 @@ def lunar(
 
 
 @contextmanager
-def failures_told(*, as_json: bool = False) -> Iterator[None]:
+def report_failures(*, as_json: bool = False) -> Iterator[None]:
     """A context that prints a failure to stderr and sets the exit code."""
     try:
         yield
@@ -76,7 +76,7 @@ def failures_told(*, as_json: bool = False) -> Iterator[None]:
 def open_client(base_url: str | None, store: str | None, *, as_json: bool) -> Iterator[Lunar]:
     """A client for one command. Its calls are recorded if ``store`` names a ledger."""
     with (
-        failures_told(as_json=as_json),
+        report_failures(as_json=as_json),
         open_ledger(store) as ledger,
         Lunar(base_url=base_url, observers=() if ledger is None else (ledger,)) as client,
     ):

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import typer
 
 from lunar_core import __version__
-from lunar_core.cli.app import FAILED, AsJson, BaseUrl, app, failures_told
+from lunar_core.cli.app import FAILED, AsJson, BaseUrl, app, report_failures
 from lunar_core.cli.printing import print_answer, print_json
 from lunar_core.client.checkup import Finding, check_service
 from lunar_core.extras import install_command
@@ -37,7 +37,7 @@ _MARKS = {"ok": "ok", "warning": "look", "failed": "FAILED", "skipped": "-"}
 @app.command()
 def doctor(*, as_json: AsJson = False, base_url: BaseUrl = None) -> None:
     """Check key, URL, proxy, DNS, TLS, the service's answer, the clock and what is installed. Nothing is billed."""
-    with failures_told(as_json=as_json):
+    with report_failures(as_json=as_json):
         findings = []
         for finding in _examine(base_url):
             findings.append(finding)
@@ -55,11 +55,11 @@ def _examine(base_url: str | None) -> Iterator[Finding]:
     needed = ", ".join(f"{name} {_installed(name)}" for name in DEPENDENCIES)
     yield Finding("version", "ok", f"lunar-integrations {__version__}, {system}; {needed}")
     for extra, packages in EXTRAS.items():
-        yield _tell_extra(extra, packages)
+        yield _check_extra(extra, packages)
     yield from check_service(base_url)
 
 
-def _tell_extra(extra: str, packages: tuple[str, ...]) -> Finding:
+def _check_extra(extra: str, packages: tuple[str, ...]) -> Finding:
     versions = {name: _installed(name) for name in packages}
     if None in versions.values():
         return Finding(extra, "skipped", f"not installed: {install_command(extra)}")

@@ -23,7 +23,7 @@ from lunar_core.cli.app import (
     BaseUrl,
     Store,
     app,
-    failures_told,
+    report_failures,
     open_ledger,
 )
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
@@ -52,7 +52,7 @@ def costs(
     html: Annotated[Path | None, typer.Option(help="Write a page with charts there.")] = None,
 ) -> None:
     """Show what was spent, from a ledger that is there."""
-    with failures_told(as_json=as_json):
+    with report_failures(as_json=as_json):
         if as_csv + as_json + (html is not None) > 1:
             raise ConfigurationError("--csv, --json, --html: one at a time")
         if not store:
@@ -98,7 +98,7 @@ def batch(
 
     Exit codes: 0 all answered, 1 some failed, 3 stopped by the budget.
     """
-    with failures_told(), open_ledger(store) as ledger:
+    with report_failures(), open_ledger(store) as ledger:
         amount = None if budget is None else checked_amount(budget, "--budget")
         connections = checked_count(concurrency, "--concurrency", least=1)
         with _progress() as show:

@@ -10,7 +10,7 @@ import typer
 
 from lunar_core import AsyncLunar, Budget, ConfigurationError
 from lunar_core.batch.running import run_to_end
-from lunar_core.cli.app import AsJson, BaseUrl, app, failures_told
+from lunar_core.cli.app import AsJson, BaseUrl, app, report_failures
 from lunar_core.cli.printing import print_answer, print_json, print_note
 from lunar_core.cost.amounts import checked_amount
 from lunar_core.cost.report.words import count_words
@@ -69,7 +69,7 @@ def route_report(
     and --budget, a sample is answered by the router's choice, by the baseline and
     by a shuffled control, and judged.
     """
-    with failures_told(as_json=as_json):
+    with report_failures(as_json=as_json):
         amount = _checked_answers(answers, judge, budget)
         rows = read_prompts(prompts)
         numbers = _numbers(weights)

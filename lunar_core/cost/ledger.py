@@ -345,8 +345,8 @@ class Ledger(LedgerView):
 
     def __reduce__(self) -> tuple[Callable[..., Ledger], tuple[object, ...]]:
         if self._stored is not None:
-            return _reopened, self._stored.address()
-        return _remade, (self._memory,)
+            return _reopen, self._stored.address()
+        return _rebuild, (self._memory,)
 
     def __repr__(self) -> str:
         return (
@@ -359,11 +359,11 @@ class Ledger(LedgerView):
         return self._memory
 
 
-def _reopened(where: str, prices: Prices | None, flush_seconds: float, read_only: bool) -> Ledger:  # noqa: FBT001  # pickle's
+def _reopen(where: str, prices: Prices | None, flush_seconds: float, read_only: bool) -> Ledger:  # noqa: FBT001  # pickle's
     return Ledger.open(where, prices=prices, flush_seconds=flush_seconds, read_only=read_only)
 
 
-def _remade(book: MemoryBook) -> Ledger:
+def _rebuild(book: MemoryBook) -> Ledger:
     ledger = Ledger()
     ledger._book = ledger._memory = book
     ledger._record = book.record

@@ -139,7 +139,7 @@ class SavingsTally:
 
     def savings(self) -> Savings:
         """The savings so far."""
-        whole = together(self.models.values())
+        whole = add_up_models(self.models.values())
         return Savings(
             calls=whole.calls,
             actual=whole.actual,
@@ -158,7 +158,7 @@ class SavingsTally:
         return f"Compared with {baseline}, at {self._prices.words()}."
 
 
-def together(parts: Iterable[ModelSavings]) -> ModelSavings:
+def add_up_models(parts: Iterable[ModelSavings]) -> ModelSavings:
     """The sums over several models."""
     whole = ModelSavings()
     for part in parts:

@@ -112,7 +112,7 @@ class PostgresSQL:
 
     def execute(self, connection: Any, statement: str, values: Row) -> Any:
         """Run a statement, and return the driver's cursor."""
-        return connection.execute(_translated(statement), values)
+        return connection.execute(_translate(statement), values)
 
     def reserve(self, connection: Any, row: Row) -> tuple[bool, Sums]:
         """Hold ``amount`` if everything together is at most ``at_most``. Returns whether it is held, and the sums."""
@@ -238,6 +238,6 @@ def _lock_of(row: Row) -> int:
 
 
 @cache
-def _translated(statement: str) -> str:
+def _translate(statement: str) -> str:
     """The statement with psycopg's placeholders."""
     return re.sub(r":([a-z_]+)", r"%(\1)s", statement)

@@ -61,7 +61,7 @@ class Report:
         """
         from lunar_core.cost.report.html_form import to_html
 
-        return _written(to_html(self), path)
+        return _write(to_html(self), path)
 
     def to_csv(self, path: Place = None) -> str:
         """CSV with a line for each group: the names of ``by``, then calls, tokens and amounts in full digits.
@@ -69,14 +69,14 @@ class Report:
         Text that a spreadsheet would run as a formula gets an apostrophe in front. Also written to ``path``, if given.
         Raises OSError.
         """
-        return _written(to_csv(self.by, self.rows), path)
+        return _write(to_csv(self.by, self.rows), path)
 
     def to_json(self, path: Place = None) -> str:
         """``{"total": {…}, "rows": [{"key": […], …}]}``, with amounts as strings of all their digits.
 
         Also written to ``path``, if given. Raises OSError.
         """
-        return _written(to_json(self.total, self.rows), path)
+        return _write(to_json(self.total, self.rows), path)
 
     @staticmethod
     def add_up(rows: Iterable[tuple[Key, Totals]]) -> Totals:
@@ -106,7 +106,7 @@ def _order(row: tuple[Key, Totals]) -> tuple[Any, ...]:
     return (-totals.cost, -totals.estimated, -totals.calls, names)
 
 
-def _written(text: str, path: Place) -> str:
+def _write(text: str, path: Place) -> str:
     if path is not None:
         Path(path).write_text(text, encoding="utf-8", newline="")
     return text

@@ -45,11 +45,11 @@ def columns(title: str, marks: Sequence[Mark]) -> str:
     bottom = _SCALE_HEIGHT + _COLUMNS_HEIGHT
     shapes += [
         f'<line class="axis" x1="0" x2="100%" y1="{bottom + 0.5}" y2="{bottom + 0.5}"/>',
-        _text(_fitting(f"highest: {_label(highest)}", _LONGEST_LINE), "0", 14),
-        _text(_fitting(marks[0].name), "0", bottom + 17),
+        _text(_fit(f"highest: {_label(highest)}", _LONGEST_LINE), "0", 14),
+        _text(_fit(marks[0].name), "0", bottom + 17),
     ]
     if len(marks) > 1:
-        shapes.append(_text(_fitting(marks[-1].name), "100%", bottom + 17, is_end=True))
+        shapes.append(_text(_fit(marks[-1].name), "100%", bottom + 17, is_end=True))
     return _svg(title, bottom + _SCALE_HEIGHT, shapes)
 
 
@@ -60,7 +60,7 @@ def bars(title: str, marks: Sequence[Mark]) -> str:
     for index, mark in enumerate(marks):
         top = index * _BAR_PITCH
         shapes += [
-            _text(_fitting(mark.name), "0", top + 14),
+            _text(_fit(mark.name), "0", top + 14),
             _rectangle(
                 mark,
                 x="0",
@@ -73,10 +73,10 @@ def bars(title: str, marks: Sequence[Mark]) -> str:
 
 
 def _label(mark: Mark) -> str:
-    return f"{_fitting(mark.name)}, {mark.words}"
+    return f"{_fit(mark.name)}, {mark.words}"
 
 
-def _fitting(text: str, longest: int = _LONGEST_NAME) -> str:
+def _fit(text: str, longest: int = _LONGEST_NAME) -> str:
     """``text``, cut to the given room, with an ellipsis."""
     room = longest
     for index, letter in enumerate(text):

@@ -21,7 +21,7 @@ from lunar_core.cost.report.words import (
     shown_name,
     usd,
 )
-from lunar_core.cost.savings import ModelSavings, together
+from lunar_core.cost.savings import ModelSavings, add_up_models
 from lunar_core.cost.totals import Sums, Totals
 
 
@@ -185,7 +185,7 @@ def _routing(report: Contents) -> Section | None:
     rows = [_routing_row(shown_name(name), item) for name, item in models[:MOST_ROWS]]
     if models[MOST_ROWS:]:
         rest = [item for _name, item in models[MOST_ROWS:]]
-        rows.append(_routing_row(f"{len(rest):,} others", together(rest)))
+        rows.append(_routing_row(f"{len(rest):,} others", add_up_models(rest)))
     marks = [
         charts.Mark(shown_name(name), Decimal(item.calls + item.left_out), rows[index][1])
         for index, (name, item) in enumerate(models[:MOST_ROWS])

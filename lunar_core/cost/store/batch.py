@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from lunar_core.cost.store.database import Database
 from lunar_core.cost.store.items import Labels, Recorded, Work
-from lunar_core.cost.store.rows import dumped, encode, row_of
+from lunar_core.cost.store.rows import dump_json, encode, row_of
 from lunar_core.cost.store.schema import entries
 
 logger = logging.getLogger("lunar_core")
@@ -62,7 +62,7 @@ def _rows(
             try:
                 rows.append(row_of(item.entry))
             except Exception as error:  # noqa: BLE001  # an entry may hold anything: it holds up no other
-                _tell(database, f"the entry of call {item.call_id}", error)
+                _log_failure(database, f"the entry of call {item.call_id}", error)
                 lost += 1
     return rows, lost
 
@@ -90,12 +90,12 @@ def _write_alone(
         with connection.begin_nested():
             write(connection)
     except _OF_AN_ITEM as error:
-        _tell(database, name, error)
+        _log_failure(database, name, error)
         return False
     return True
 
 
-def _tell(database: Database, name: str, error: Exception) -> None:
+def _log_failure(database: Database, name: str, error: Exception) -> None:
     logger.error(
         "%s: %s cannot be written: %s", database.address.shown, name, database.words_of(error)
     )
@@ -124,5 +124,5 @@ def _add_labels(connection: Connection, item: Labels) -> None:
     row = entries.c.call_id == item.call_id
     labels = connection.execute(select(entries.c.labels).where(row).with_for_update()).scalar()
     if labels is not None:
-        merged = {**json.loads(labels), **json.loads(dumped(item.labels))}
-        connection.execute(update(entries).where(row).values(labels=dumped(merged)))
+        merged = {**json.loads(labels), **json.loads(dump_json(item.labels))}
+        connection.execute(update(entries).where(row).values(labels=dump_json(merged)))

@@ -52,7 +52,7 @@ class StoredBook:
         self.writer = Writer(database, prices, flush_seconds)
         self._flush_seconds = flush_seconds
         self._closed = False
-        self._calls = _CallQuestions(database)
+        self._calls = _CallLookup(database)
         database.on_child(self._calls.begin)
         if not database.read_only:
             self.writer.wake()
@@ -124,7 +124,7 @@ class StoredBook:
 
     def _is_stored(self, call_id: str) -> bool:
         # While the store cannot be written it is not read either: handlers must not wait for each call.
-        return not self.writer.is_failing and self._calls.knows(call_key(call_id))
+        return not self.writer.is_failing and self._calls.holds(call_key(call_id))
 
     # Reading
 
@@ -190,7 +190,7 @@ class StoredBook:
             )
 
 
-class _CallQuestions:
+class _CallLookup:
     """Checks whether a call is stored, on a driver connection that is kept open: this saves 100 µs per check."""
 
     def __init__(self, database: Database) -> None:
@@ -202,21 +202,21 @@ class _CallQuestions:
 
     def begin(self) -> None:
         self._lock = threading.RLock()
-        self._asking = False
+        self._is_busy = False
 
-    def knows(self, call_id: str) -> bool:
+    def holds(self, call_id: str) -> bool:
         """Whether the call is stored. False if that cannot be read now: the store decides when it is written."""
         with self._lock:
-            if self._asking:  # called by the garbage collector meanwhile: the connection is in use
+            if self._is_busy:  # called by the garbage collector meanwhile: the connection is in use
                 return False
-            self._asking = True
+            self._is_busy = True
             try:
                 return self._ask(call_id)
             except Exception:  # noqa: BLE001  # a driver's own, whichever: it may work again with another connection
                 self._drop()
                 return False
             finally:
-                self._asking = False
+                self._is_busy = False
 
     def _ask(self, call_id: str) -> bool:
         with self._database.gate:

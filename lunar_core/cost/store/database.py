@@ -75,7 +75,7 @@ class Database:
                 raise LedgerError(f"{path} is not there")
             self._check_only()
             return
-        if not path.exists() and self._made_whole(path):
+        if not path.exists() and self._make_file(path):
             return
         version = self._check_only()
         if version != schema.VERSION:
@@ -84,7 +84,7 @@ class Database:
                     schema.make_or_migrate(connection, self.address.shown)
                 _switch_to_wal(connection)
 
-    def _made_whole(self, path: Path) -> bool:
+    def _make_file(self, path: Path) -> bool:
         """Create the file under another name and link it into place, so that nobody sees half a store.
 
         Returns False if another process was faster, or if the file system has no links: the store is then created in
@@ -116,7 +116,7 @@ class Database:
                 f"{beside.name}-journal",
             ):
                 beside.with_name(name).unlink(missing_ok=True)
-        _keep_name(path.parent)
+        _sync_folder(path.parent)
         return True
 
     def _check_only(self) -> int | None:
@@ -322,7 +322,7 @@ def _switch_to_wal(connection: Connection) -> None:
             return
 
 
-def _keep_name(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Sync the folder, which holds the name of a new file."""
     with contextlib.suppress(OSError):  # not every system lets folders be opened
         descriptor = os.open(folder, os.O_RDONLY)

@@ -38,15 +38,15 @@ def read_figures(
 ) -> None:
     """Fill ``figures``, all of one moment: ``connection`` is a snapshot."""
     columns = entries.c
-    meant = list(conditions(connection, selection))
+    selected = list(conditions(connection, selection))
     figures.groups = read_sums(connection, selection, figures.by)
     figures.total = add_up(figures.groups.values())
     hours = read_sums(connection, selection, ("hour",))
     figures.hours = {name or "?": sums for (name,), sums in hours.items()}
-    figures.latency = _read_times(connection, columns.latency_ms, meant)
-    figures.first_token = _read_times(connection, columns.ttft_ms, meant)
+    figures.latency = _read_times(connection, columns.latency_ms, selected)
+    figures.first_token = _read_times(connection, columns.ttft_ms, selected)
     failures = select(columns.status, columns.error, func.count()).where(
-        *meant, columns.status != "ok"
+        *selected, columns.status != "ok"
     )
     for status, error, count in connection.execute(
         failures.group_by(columns.status, columns.error)
@@ -54,7 +54,7 @@ def read_figures(
         figures.failures[status, error] += count
     source = member(connection, columns.estimate, "source")
     estimated = and_(columns.estimate.is_not(None), columns.cost.is_(None))
-    sources = connection.execute(select(source).where(*meant, estimated).distinct()).scalars()
+    sources = connection.execute(select(source).where(*selected, estimated).distinct()).scalars()
     figures.estimate_sources.update(filter(None, sources))
     read_routed(connection, selection, figures.savings)
     figures.budgets = _read_budgets(connection, most_budgets)
@@ -98,14 +98,14 @@ def _candidates(text: str) -> tuple[str, ...]:
 
 
 def _read_times(
-    connection: Connection, column: ColumnElement[Any], meant: list[ColumnElement[bool]]
+    connection: Connection, column: ColumnElement[Any], selected: list[ColumnElement[bool]]
 ) -> Counter[int]:
     """How many calls took so many whole milliseconds."""
     rounded: ColumnElement[Any] = case((column > MOST_MS, MOST_MS), else_=column) + 0.5
     if connection.dialect.name == "postgresql":  # whose CAST rounds, where SQLite's cuts off
         rounded = func.floor(rounded)
     milliseconds = cast(rounded, BigInteger)
-    statement = select(milliseconds, func.count()).where(*meant, column >= 0)
+    statement = select(milliseconds, func.count()).where(*selected, column >= 0)
     rows = connection.execute(statement.group_by(text("1")))
     return Counter({int(value): count for value, count in rows})
 

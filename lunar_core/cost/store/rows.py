@@ -58,11 +58,11 @@ def row_of(entry: Entry) -> dict[str, object]:
         "cost_weight": _number(entry.cost_weight),
         "streamed": int(entry.streamed),
         "error": _text(entry.error),
-        "labels": dumped(entry.labels),
-        "attempts": dumped([attempt_dict(attempt) for attempt in entry.attempts]),
-        "candidates": dumped(entry.candidates),
-        "routing": None if entry.routing is None else dumped(entry.routing),
-        "estimate": None if entry.estimate is None else dumped(entry.estimate.to_dict()),
+        "labels": dump_json(entry.labels),
+        "attempts": dump_json([attempt_dict(attempt) for attempt in entry.attempts]),
+        "candidates": dump_json(entry.candidates),
+        "routing": None if entry.routing is None else dump_json(entry.routing),
+        "estimate": None if entry.estimate is None else dump_json(entry.estimate.to_dict()),
     }
 
 
@@ -76,7 +76,7 @@ def call_key(call_id: str) -> str:
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
     """The entry of a row."""
-    estimate = _loaded(row["estimate"])
+    estimate = _load_json(row["estimate"])
     return Entry(
         call_id=row["call_id"],
         model=row["model"],
@@ -89,9 +89,9 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
         total_tokens=row["total_tokens"],
         cost=row["cost"],
         saved=row["saved"],
-        tags=_loaded(row["tags"]),
-        labels=_loaded(row["labels"]),
-        attempts=tuple(map(_attempt, _loaded(row["attempts"]))),
+        tags=_load_json(row["tags"]),
+        labels=_load_json(row["labels"]),
+        attempts=tuple(map(_attempt, _load_json(row["attempts"]))),
         latency_ms=row["latency_ms"],
         ttft_ms=row["ttft_ms"],
         at=row["at"],
@@ -100,8 +100,8 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
         input_cost=row["input_cost"],
         output_cost=row["output_cost"],
         cache_input_cost=row["cache_input_cost"],
-        routing=_loaded(row["routing"]),
-        candidates=tuple(_loaded(row["candidates"])),
+        routing=_load_json(row["routing"]),
+        candidates=tuple(_load_json(row["candidates"])),
         cost_weight=row["cost_weight"],
         streamed=bool(row["streamed"]),
         error=row["error"],
@@ -114,12 +114,12 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
 encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def dumped(value: object) -> str:
+def dump_json(value: object) -> str:
     """JSON text of any value."""
     return encode(plain_json(value)) if value else "{}" if isinstance(value, Mapping) else "[]"
 
 
-def _loaded(text: str | None) -> Any:
+def _load_json(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 

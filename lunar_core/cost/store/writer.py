@@ -235,7 +235,7 @@ class Writer:
             self._changed.notify_all()
         for item in batch:
             if not isinstance(item, (Recorded, Labels)):
-                self._tell_written(item)
+                self._report_written(item)
         return True
 
     def _fail(self, words: str) -> None:
@@ -247,7 +247,7 @@ class Writer:
             self._failures_in_a_row += 1
             self._changed.notify_all()
 
-    def _tell_written(self, item: Work) -> None:
+    def _report_written(self, item: Work) -> None:
         try:
             item.written()
         except Exception:  # no error may end the thread
