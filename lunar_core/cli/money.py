@@ -23,8 +23,8 @@ from lunar_core.cli.app import (
     BaseUrl,
     Store,
     app,
-    report_failures,
     open_ledger,
+    report_failures,
 )
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
 from lunar_core.cost.amounts import checked_amount
