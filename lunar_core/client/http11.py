@@ -13,6 +13,8 @@ from typing import Protocol
 import h11
 import httpcore
 
+_FIRST_BYTES = b"HTTP/"
+"""Of the head of every response."""
 _MAX_HEAD_BYTES = 100 * 1024
 _MAX_LINE_BYTES = 4 * 1024  # the size of a chunk, or a trailer
 _MAX_TRAILER_BYTES = 64 * 1024
@@ -96,6 +98,7 @@ class Exchange:
             why = f"it does not speak HTTP ({error})" if data else "it hung up"
             raise httpcore.RemoteProtocolError(f"no answer from the service: {why}") from None
         if not isinstance(event, h11.Response):
+            self._refuse_other_protocols()
             return None
         headers = list(event.headers)
         named = dict(headers)
@@ -108,6 +111,14 @@ class Exchange:
             and not any(name == b"connection" and _CLOSE.search(value) for name, value in headers)
         )
         return Head(event.status_code, event.reason, b"HTTP/" + event.http_version, headers)
+
+    def _refuse_other_protocols(self) -> None:
+        """At once, if what has come of the head begins no HTTP: SSH, say, greets with one line and waits."""
+        start = self._h11.trailing_data[0].lstrip(b"\r\n")[: len(_FIRST_BYTES)]
+        if not _FIRST_BYTES.startswith(start):
+            raise httpcore.RemoteProtocolError(
+                f"no answer from the service: it does not speak HTTP (it begins with {start!r})"
+            )
 
     def _choose_body_reader(self, status: int, headers: dict[bytes, bytes]) -> BodyReader:
         # h11 lets no coding through but "chunked", and no size that is none.

@@ -126,6 +126,21 @@ BODIES = {
 }
 
 
+@pytest.mark.parametrize(
+    "greeting", [b"SSH-2.0-OpenSSH_9.2\r\n", b"220 mail ready\r\n", b"-ERR unknown", b"HTTQ"]
+)
+def test_a_server_of_another_protocol_is_known_by_its_first_bytes(greeting):
+    with pytest.raises(httpcore.RemoteProtocolError, match="does not speak HTTP"):
+        answered(greeting)
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_head_may_come_in_any_pieces(cut):
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    assert answered(head[:cut], head[cut:])[1].status == 200
+    assert answered(b"HTTP/1.1 100 Continue\r\n\r\n" + head[:cut], head[cut:])[1].status == 200
+
+
 @pytest.mark.parametrize(("head", "kind"), BODIES.items(), ids=repr)
 def test_the_head_says_how_the_body_is_read(head, kind):
     exchange, _ = answered(head + b"\r\n\r\n")
