@@ -1,4 +1,4 @@
-"""Tags for web applications: each request's calls are booked on what the request is for. Any ASGI framework."""
+"""Tags for web applications: the calls of each web request get the request's tags. For any ASGI framework."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class TagsMiddleware:
-    """Puts every request, until the last byte of its response, into a block of ``lunar_core.tags``.
+    """Runs every request, until the last byte of its response, in a block of ``lunar_core.tags``.
 
-    A block inside of a handler ends before a StreamingResponse begins: the calls that are made while it streams would
-    be booked on nobody. ``tags``: a function of ASGI's scope that returns the tags of a request.
+    A block inside a handler would end before a StreamingResponse begins, so that calls made while it streams would have
+    no tags. ``tags``: a function that takes the ASGI scope and returns the tags of the request.
 
     >>> def tags_of(scope):
     ...     return {"path": scope["path"]}

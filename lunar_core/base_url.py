@@ -1,4 +1,4 @@
-"""Where the service is: the URL of the argument, the environment or the hosted one, checked before anything is sent."""
+"""The base URL of the service: from the argument, the environment or the default, checked before any request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_BASE_URL = "https://api.pureai-api.com"
 
 
 def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
-    """The argument, else the environment's, else the hosted service's; a fault says which of them has it."""
+    """``base_url``, else LUNAR_BASE_URL, else the hosted service's URL. Raises ConfigurationError."""
     if base_url is not None:
         return checked_base_url(base_url, allow_http=allow_http)
     named = os.environ.get("LUNAR_BASE_URL")
@@ -25,18 +25,18 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
 
 
 def checked_base_url(url: object, *, allow_http: bool) -> str:
-    """``url`` without a trailing slash or ``/v1``; any path before that is kept."""
+    """``url`` without a trailing slash or ``/v1``; any path before that is kept. Raises ConfigurationError."""
     if not isinstance(url, str):
         raise ConfigurationError("base_url: expected a string")
     return _service(url.strip(), allow_http=allow_http)
 
 
-@lru_cache(maxsize=64)  # a third of what a model takes to be made
+@lru_cache(maxsize=64)  # without it, this is a third of the time to construct a model
 def _service(url: str, *, allow_http: bool) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-        (host or "").encode("idna")  # as it will be sent
+        (host or "").encode("idna")  # the form that is sent
     except ValueError as error:
         raise ConfigurationError(f"base_url: {error}") from None
     if parts.username or parts.password:
@@ -75,7 +75,7 @@ _ENDPOINT = re.compile(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, where plain http leaks nothing."""
+    """Whether ``host`` is this machine, where plain http leaks nothing."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

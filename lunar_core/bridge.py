@@ -1,4 +1,4 @@
-"""What LangChain and LlamaIndex both need of an answer, in plain JSON, so that they cannot differ in it."""
+"""The parts that both frameworks' layers share, in plain JSON: metadata, tool_choice, arguments, output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COST_FIELDS = (
     "latency_ms",
     "ttft_ms",
 )
-"""The names of ``usage`` that are money or time: floats, as the service wrote them."""
+"""The fields of ``usage`` that are money or time: floats, as the service wrote them."""
 
 ToolChoice = str | dict[str, object]
 
@@ -37,8 +37,7 @@ CostWeight = Annotated[
     float | SkipJsonSchema[Callable[[], float]],
     PlainSerializer(lambda weight: None if callable(weight) else weight),
 ]
-"""A model's field: how cost is weighed in routing, or a function that is asked for each request and stored nowhere."""
-
+"""The type of a model's ``cost_weight``: a number, or a function that is called for each request and never dumped."""
 
 SAMPLING_FIELDS = (
     "temperature",
@@ -49,16 +48,16 @@ SAMPLING_FIELDS = (
     "presence_penalty",
     "frequency_penalty",
 )
-"""What every model of both frameworks has as fields, and sends under the same names where they have a value."""
+"""The fields that every model of both frameworks has, and sends under the same names unless they are None."""
 
 _OF_CALLS = frozenset({"execute", "messages", "prompt"})
 
 
 def check_keywords(keywords: Mapping[str, Any], place: str = "") -> None:
-    """Refuse what no keyword can say: what a call itself says, and settings of the client, a key among them.
+    """Refuse keywords that the layer sets itself (``messages``), and settings of the client, such as a key.
 
-    ``keywords``: of a call, or what a model sends with each call; ``place`` then says where they stand
-    (``model_kwargs``). Those in ``extra_body`` are looked at too. Raises ConfigurationError naming the first.
+    ``keywords``: those of a call, or those that a model sends with each call; ``place`` then names the model's field
+    (``model_kwargs``). Also checks ``extra_body``. Raises ConfigurationError that names the first wrong one.
     """
     check_no_settings(keywords, place)
     where = f"{place}: " if place else ""
@@ -70,7 +69,7 @@ def check_keywords(keywords: Mapping[str, Any], place: str = "") -> None:
 
 
 def without_stream_options(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a plain call sends of a model's ``params``: providers refuse there what is of streams alone."""
+    """``params`` for a call without a stream: providers refuse ``stream_options`` there."""
     plain = {name: value for name, value in params.items() if name != "stream_options"}
     extra_body = plain.get("extra_body")
     if isinstance(extra_body, Mapping) and "stream_options" in extra_body:
@@ -79,9 +78,9 @@ def without_stream_options(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_functions(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings or keywords as caches and dumps may have them: a function for ``cost_weight`` is none of theirs.
+    """``settings`` for a cache or a dump: without a ``cost_weight`` that is a function.
 
-    It says something else each time, and its name holds an address.
+    Its result may differ each time, and its repr holds an address.
     """
     weight = settings.get("cost_weight")
     return {
@@ -101,10 +100,10 @@ def metadata(
     routing: RoutingDecision | None,
     extra: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Everything known of an answer but its tokens and its text: flat, plain JSON, and absent when unknown.
+    """All facts of an answer except its tokens and its text, as flat plain JSON. Unknown facts are left out.
 
-    ``model_name`` is the model that answered, ``requested_model`` the one that was asked for; costs are in USD,
-    latencies in ms, under the names of the API. ``attempts`` is there when there was more than one.
+    ``model_name``: the model that answered. ``requested_model``: the one that the call named. Costs are in USD and
+    latencies in ms, under the names of the API. ``attempts`` is there if there was more than one.
     """
     metadata: dict[str, object] = {
         name: getattr(usage, name) for name in COST_FIELDS if usage is not None
@@ -129,9 +128,9 @@ def metadata(
 
 
 class PlainTexts:
-    """Picks out of a stream the chunks that bring a piece of text and nothing new beside it: nearly all of them.
+    """Finds the chunks of a stream that hold a piece of text and nothing else new: nearly all of them.
 
-    Most of what a layer does with a chunk is to look for what is not there. One of these for each stream.
+    A layer then need not search such a chunk for other fields, which takes most of its time. Make one for each stream.
     """
 
     def __init__(self) -> None:
@@ -139,7 +138,7 @@ class PlainTexts:
         self._last: dict[str, Any] | None = None
 
     def text(self, chunk: dict[str, Any]) -> str | None:
-        """The text of such a chunk (as of ``Stream.plain_chunks``); None for one that has to be looked at."""
+        """The text of such a chunk (of ``Stream.plain_chunks``); None if the chunk must be read in full."""
         choice = chunk["choices"][0]
         delta = choice.get("delta")
         if (
@@ -160,9 +159,9 @@ class PlainTexts:
         return text
 
     def unread(self, chunk: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """What is to be looked at now that ``chunk``, or the end, has come: before it the last one passed over.
+        """The chunks to read in full now: the last one that ``text`` read, and ``chunk`` (None at the end).
 
-        All that were passed over say the same of the call, so that the last speaks for them.
+        All chunks that ``text`` read state the same facts of the call, so the last one is enough.
         """
         passed, self._last = self._last, None
         if chunk is not None:
@@ -171,7 +170,7 @@ class PlainTexts:
 
 
 def find_reasoning(message: Mapping[str, object]) -> str:
-    """What a reasoning model says to itself, in a message or a delta; "" without. Upstreams place it variously."""
+    """The reasoning in a message or a delta, in any field that an upstream uses for it; "" without."""
     name = find_reasoning_field(message)
     reasoning = None if name is None else message.get(name)
     if isinstance(reasoning, str):
@@ -180,7 +179,7 @@ def find_reasoning(message: Mapping[str, object]) -> str:
 
 
 def find_reasoning_field(message: Mapping[str, object]) -> str | None:
-    """The field that the reasoning of a message or a delta stands in; None without. "thinking": among its parts."""
+    """The field with the reasoning of a message or a delta; None without. "thinking": it is among the content parts."""
     for name in (*REASONING_FIELDS, THINKING_FIELD):
         reasoning = message.get(name)
         if isinstance(reasoning, str) and reasoning:
@@ -190,14 +189,14 @@ def find_reasoning_field(message: Mapping[str, object]) -> str | None:
 
 
 def find_shown_choice(choices: object) -> dict[str, Any]:
-    """The choice that is shown of several: a message has one text. {} where the first of them is not among these."""
+    """The choice with index 0, which is shown, because a message has one text. {} if ``choices`` do not have it."""
     listed = choices if isinstance(choices, list) else []
     firsts = [choice for choice in listed if isinstance(choice, dict)]
     return next((choice for choice in firsts if choice.get("index") in (None, 0, "0")), {})
 
 
 def routing_dict(routing: RoutingDecision | None) -> dict[str, object] | None:
-    """A decision as plain JSON, without what the service left open."""
+    """A decision as plain JSON, without the fields that the service did not state."""
     return None if routing is None else routing.model_dump(mode="json", exclude_none=True)
 
 
@@ -205,11 +204,11 @@ _CHOICES = ("auto", "none", "required")
 
 
 def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
-    """Any form of ``tool_choice`` that users of the frameworks write → the form of the API.
+    """Convert any form of ``tool_choice`` that users of the frameworks write to the form of the API.
 
-    ``"auto"``, ``"none"``, ``"required"`` as they are; ``"any"`` and ``True`` mean required, ``False`` none of
-    a say (None); a tool's name, or a dict naming one, forces that tool; a dict of a type that is not known here
-    goes through. Raises ConfigurationError for a tool that is not among ``names``.
+    ``"auto"``, ``"none"`` and ``"required"`` stay. ``"any"`` and ``True`` become "required", ``False`` becomes None. A
+    tool's name, or a dict that names one, forces that tool. A dict of another type is returned unchanged. Raises
+    ConfigurationError for a tool that is not among ``names``.
     """
     if choice is None or choice is False:
         return None
@@ -243,10 +242,9 @@ def _named(name: str, names: Sequence[str]) -> dict[str, object]:
 def parse_arguments(
     text: str | None, *, finish_reason: str | None = None
 ) -> dict[str, object] | None:
-    """The arguments of a finished tool call; None where they are no whole JSON object, so that nothing runs on them.
+    """The arguments of a finished tool call; None if they are no complete JSON object, so that no tool runs on them.
 
-    {} for none at all, unless the token limit (by its ``finish_reason``) cut the answer off: then what was to
-    come is unknown.
+    {} if there are none at all, unless the ``finish_reason`` says that the token limit cut the answer off.
     """
     return parse_tool_arguments(text, finish_reason=finish_reason)
 
@@ -254,8 +252,8 @@ def parse_arguments(
 def write_arguments(arguments: object, place: str) -> str:
     """The arguments of a tool call as JSON text, with dates, sets, bytes and objects as pydantic writes them.
 
-    NaN and infinities become null. ``place`` says where in the conversation they are. Raises ConfigurationError for
-    what JSON cannot carry.
+    NaN and infinities become null. ``place``: where they are in the conversation, for the error. Raises
+    ConfigurationError for a value that JSON cannot hold.
 
     >>> write_arguments({"days": {1}}, "messages[2]")
     '{"days": [1]}'
@@ -270,16 +268,16 @@ def write_arguments(arguments: object, place: str) -> str:
 def parse_output(
     text: str | None, *, finish_reason: str | None = None, token_limit: int | None = None
 ) -> object:
-    """The value of a finished answer that was to be JSON: strict, and never mended.
+    """Parse a finished answer as JSON, strictly: nothing is mended.
 
-    ``token_limit`` is the ``max_tokens`` that was sent, for the words of the error. Raises OutputTruncatedError for
-    JSON that did not come whole, and ValueError for what is no JSON at all.
+    ``token_limit``: the ``max_tokens`` that was sent, for the error's text. Raises OutputTruncatedError for incomplete
+    JSON, and ValueError for text that is no JSON.
     """
     return parse_json_output(text, finish_reason=finish_reason, token_limit=token_limit)
 
 
 def describe_fields(cls: type[BaseModel], descriptions: Mapping[str, str]) -> None:
-    """Describe the fields that ``cls`` has of its framework, where the framework does not."""
+    """Add descriptions to fields that ``cls`` inherits from its framework without one."""
     for name, description in descriptions.items():
         field = cls.model_fields.get(name)
         if field is not None and field.description is None:

@@ -1,8 +1,8 @@
 """Every error that a call can raise. All are importable from ``lunar_core`` and can be pickled.
 
 * LunarError
-  x ConfigurationError (also a ValueError): refused here, before any request
-  x APIConnectionError: no answer, or not a whole one
+  x ConfigurationError (also a ValueError): the client refused it before any request
+  x APIConnectionError: no answer, or an incomplete one
     + APITimeoutError
   x APIStatusError: an HTTP status that is not 2xx
     + BadRequestError 400
@@ -13,23 +13,23 @@
     + UnprocessableEntityError 422
     + RateLimitError 429
     + InternalServerError >= 500
-  x APIResponseValidationError: status 200, but not the answer that was asked for
-  x ResponseTooLargeError: past a bound of ``Limits``
+  x APIResponseValidationError: status 200, but no valid answer
+  x ResponseTooLargeError: larger than ``Limits`` allow
   x APIStreamError: an error event, a malformed chunk, a cut or truncated stream
-    + AnswerFailedError: a 200, plain or streamed, that tells of a failure in place of its answer or beside it;
+    + AnswerFailedError: a 200, plain or streamed, that states a failure in place of its answer or beside it;
       also an APIResponseValidationError
-  x OutputTruncatedError: an object or a tool call whose JSON did not come whole
+  x OutputTruncatedError: an object or a tool call whose JSON is incomplete
   x ToolChoiceIgnoredError: an answer without the tool call that was forced
   x BudgetExceededError: an observer refused the call
   x LedgerError: a stored ledger could not be opened, read or written
 
-A LunarError that is none of these is a bug: here, or in a hook of the caller's own HTTP client.
-Its text says where it was raised. It is neither retried nor put to another model.
+A LunarError of no subclass reports a bug: in this package, or in a hook of the caller's own HTTP client.
+Its text says where it was raised. It is neither retried nor sent to another model.
 
-``LunarCostWarning`` is no error: Python's warnings tell of it once for each client.
+``LunarCostWarning`` is a warning, not an error. Each client gives it once.
 
-When every model of a call failed, the last model's own error is raised, with ``attempts`` telling
-of all of them: ``except RateLimitError`` works the same with and without fallbacks.
+If every model of a call fails, the last model's error is raised, and its ``attempts`` list the requests
+to all of them. So ``except RateLimitError`` works the same with and without fallbacks.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 
 
 class LunarError(Exception):
-    """What every error of this package is. Each attribute is there on each error, or None.
+    """The base class of every error of this package. Each error has all attributes; an unknown one is None.
 
-    ``status_code``: the HTTP status; ``request_id``: the service's own name for the request;
-    ``body``: the decoded JSON of the error, or its text; ``attempts``: every request that was made;
-    ``call_id``: the client's own name for the call, under which observers were told of it;
-    ``partial``: what a stream had delivered before it failed, with its usage where that arrived;
-    ``was_sent``: False where it is certain that no byte of the request left;
-    ``upstream``: what the words of a gateway's error say that its provider's failure was, or None.
+    ``status_code``: the HTTP status. ``request_id``: the service's id of the request.
+    ``body``: the decoded JSON of the error, or its text. ``attempts``: every request that was made.
+    ``call_id``: the client's id of the call, which observers get too.
+    ``partial``: the part of a stream that came before it failed, with its usage if that came.
+    ``was_sent``: False if it is certain that no byte of the request was sent.
+    ``upstream``: the failure of the provider behind a gateway, read from the gateway's message.
 
     >>> try:
     ...     answer = Lunar().completions.create(model="gpt-99", prompt="Hello")
@@ -86,7 +86,7 @@ class LunarError(Exception):
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the same request may fare better in a moment. It may be set, by whoever knows better."""
+        """Whether the same request may succeed in a moment. May be set to another value."""
         return may_fare_better(self) if self._is_retryable is None else self._is_retryable
 
     @is_retryable.setter
@@ -95,7 +95,7 @@ class LunarError(Exception):
 
 
 class ConfigurationError(LunarError, ValueError):
-    """A setting or parameter that cannot work; the text names it. Nothing was sent.
+    """An invalid setting or parameter, which the text names. Nothing was sent.
 
     >>> Lunar(timeout=-1)
     Traceback (most recent call last):
@@ -107,15 +107,15 @@ class ConfigurationError(LunarError, ValueError):
 
 
 class APIConnectionError(LunarError):
-    """The service could not be reached, or hung up before a whole answer."""
+    """The service could not be reached, or closed the connection before its answer was complete."""
 
 
 class APITimeoutError(APIConnectionError):
-    """A timeout, or the ``total_timeout`` of the call, ran out."""
+    """A timeout, or the ``total_timeout`` of the call, ended the request."""
 
 
 class APIStatusError(LunarError):
-    """An HTTP error status. ``retry_after``: how many seconds the service asked to wait, or None."""
+    """An HTTP error status. ``retry_after``: seconds that the service asks to wait, or None."""
 
     retry_after: float | None = None
 
@@ -137,7 +137,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409."""
+    """409: the request conflicts with another one. A retry may succeed."""
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -153,7 +153,7 @@ class InternalServerError(APIStatusError):
 
 
 class APIResponseValidationError(LunarError):
-    """The service answered 200 with something that is not the documented answer."""
+    """The service answered 200 with a body that is no valid answer."""
 
 
 class ResponseTooLargeError(LunarError):
@@ -161,21 +161,21 @@ class ResponseTooLargeError(LunarError):
 
 
 class APIStreamError(LunarError):
-    """A stream broke: an error event, a malformed chunk, or an end before its time."""
+    """A stream failed: an error event, a malformed chunk, or an early end."""
 
 
 class AnswerFailedError(APIStreamError, APIResponseValidationError):
-    """The service answered 200 and told of a failure: an error beside the answer or in it, or in an event.
+    """The service answered 200 and stated a failure: an error beside the answer or in it, or in an event.
 
-    ``status_code`` is the code that the failure bears, or None; ``partial`` what had come, with its usage.
+    ``status_code``: the code in the stated failure, or None. ``partial``: the answer as far as it came, with its usage.
     """
 
 
 class OutputTruncatedError(LunarError):
-    """What the model wrote as JSON, an object or a tool call's arguments, did not come whole.
+    """The JSON that the model wrote, an object or a tool call's arguments, is incomplete.
 
-    ``output``: what had come of it; ``finish_reason``: why the model stopped, as far as the service said;
-    ``token_limit``: the ``max_tokens`` of the request, or None where the limit was the model's own.
+    ``output``: the JSON as far as it came. ``finish_reason``: why the model stopped, or None if the service stated no
+    reason. ``token_limit``: the ``max_tokens`` of the request, or None if the limit was the model's own.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class ToolChoiceIgnoredError(LunarError):
 
 
 class LunarCostWarning(UserWarning):
-    """The service stated no cost for a stream: what it took is unknown, and not zero.
+    """The service stated no cost for a stream: its cost is unknown, not zero.
 
     >>> import warnings
     >>> warnings.simplefilter("error", LunarCostWarning)  # to have it raised
@@ -206,11 +206,11 @@ class LunarCostWarning(UserWarning):
 
 
 class BudgetExceededError(LunarError):
-    """An observer's ``before`` refused the call: it would have passed a budget. Nothing was sent.
+    """An observer's ``before`` refused the call, because it would exceed a budget. Nothing was sent.
 
-    A ``Budget`` says which: ``budget`` is its name, ``key`` the value of the tag that it goes by, ``unit`` "usd",
-    "tokens" or "calls". ``limit``, ``spent``, ``held`` and ``asked`` (what this call may take; None where nobody can
-    tell) are in that unit, ``resets_at`` is in seconds since the epoch. Each is None where another observer raised it.
+    A ``Budget`` sets the attributes. ``budget``: its name. ``key``: the value of its tag ``per``. ``unit``: "usd",
+    "tokens" or "calls". ``limit``, ``spent``, ``held`` and ``asked`` (what this call may take; None if unknown) are
+    amounts in that unit. ``resets_at``: seconds since the epoch. Each is None if another observer raised the error.
 
     >>> with Lunar(observers=[Budget(calls=1)]) as client:
     ...     answer = client.completions.create(model="gpt-4o", prompt="Hello")
@@ -249,7 +249,7 @@ class BudgetExceededError(LunarError):
 
 
 def may_fare_better(error: LunarError) -> bool:
-    """Whether the same request, made again, may succeed. Pure: goes by the class, the status and the words."""
+    """Whether the same request may succeed if it is made again, by the error's class, status and message. Pure."""
     if isinstance(error, APIConnectionError):
         return "CERTIFICATE_VERIFY_FAILED" not in str(error)
     if error.upstream is not None:
@@ -267,13 +267,13 @@ E = TypeVar("E", bound=LunarError)
 
 
 def unsent(error: E) -> E:
-    """``error``, which came before any byte of the request had left."""
+    """Mark ``error`` as raised before any byte of the request was sent. Returns it."""
     error.was_sent = False
     return error
 
 
 class LedgerError(LunarError):
-    """A stored ledger could not be opened, read or written: the text names it, without any password."""
+    """A stored ledger could not be opened, read or written. The text names it without its password."""
 
 
 _BY_STATUS: dict[int, type[APIStatusError]] = {

@@ -1,4 +1,4 @@
-"""How an optional part is installed: the words that end each "needs …" of these packages."""
+"""The command that installs an extra, for error messages about a missing package."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Who watches the calls: each observer may refuse a call before it is made and is told once of its outcome.
+"""Observers of calls: each may refuse a call before it is sent, and gets the outcome of each call once.
 
-Observers are a client's own, or those of the block that is running (``observing``). This is where
-cost ledgers, budgets and tracing attach, because both frameworks swallow what their own callback
-handlers raise.
+An observer belongs to a client, or to a block of code (``observing``). Ledgers, budgets and tracing are observers,
+and not callback handlers of the frameworks, because both frameworks swallow the errors of their handlers.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _TAGS: ContextVar[Mapping[str, str]] = ContextVar("lunar_tags", default=MappingP
 
 @contextmanager
 def tags(**names: str) -> Iterator[None]:
-    """Name what the calls in this block are for; ledgers add costs up by these names.
+    """Set tags for the calls in this block, such as a user or a feature. Ledgers add costs up by tag.
 
-    Blocks nest, the inner value wins, and asyncio tasks started inside carry them along.
+    Blocks may be nested; the inner value wins. Asyncio tasks that start inside inherit the tags.
 
     >>> with tags(user="u1"), tags(feature="search"):
     ...     current_tags()
@@ -47,7 +46,7 @@ def tags(**names: str) -> Iterator[None]:
 
 
 def current_tags() -> dict[str, str]:
-    """The tags of the block that is running, as a dict of its own.
+    """The tags of the current block, as a new dict.
 
     >>> with tags(user="u1"):
     ...     current_tags()
@@ -57,10 +56,11 @@ def current_tags() -> dict[str, str]:
 
 
 def observing(*observers: Observer) -> AbstractContextManager[None]:
-    """Add observers to every call that is begun in this block, by any client, of either framework too.
+    """Add observers to every call that begins in this block, by any client, also inside either framework.
 
-    They come after the client's own; an object that is in both is told once. Blocks nest; asyncio tasks started
-    inside carry them along, and so do LangChain's threads. Raises ConfigurationError for what is no observer.
+    They come after the client's own observers. An object that is in both is called once. Blocks may be nested. Asyncio
+    tasks that start inside, and LangChain's threads, inherit the observers. Raises ConfigurationError for an object
+    that is no observer.
 
     >>> from lunar_core import Ledger
     >>> with observing(Ledger()) as nothing:
@@ -80,7 +80,7 @@ def _observing(observers: tuple[Observer, ...]) -> Iterator[None]:
 
 
 def with_current_observers(own: Sequence[Observer]) -> tuple[Observer, ...]:
-    """A client's ``own`` observers and then those of the running blocks, each object once."""
+    """A client's ``own`` observers, then those of the current blocks, each object once."""
     current = _OBSERVERS.get()
     if not current:
         return tuple(own)
@@ -89,9 +89,9 @@ def with_current_observers(own: Sequence[Observer]) -> tuple[Observer, ...]:
 
 @contextmanager
 def within_span(find: Callable[[], object | None]) -> Iterator[None]:
-    """Say how to find the span that a tracer keeps for each call begun in this block: OpenTelemetry's, or None.
+    """Set the function that finds a tracer's OpenTelemetry span (or None) for each call that begins in this block.
 
-    The frameworks' layers say so, because their tracers make it neither current nor known as an LLM's from the start.
+    The frameworks' layers need it: their tracers neither make the span current, nor mark it as an LLM's at its start.
     """
     token = _FIND_SPAN.set(find)
     try:
@@ -101,14 +101,14 @@ def within_span(find: Callable[[], object | None]) -> Iterator[None]:
 
 
 def find_callers_span() -> object | None:
-    """What ``within_span`` says here."""
+    """The span that the function of ``within_span`` finds; None outside of such a block."""
     find = _FIND_SPAN.get()
     return None if find is None else find()
 
 
 @dataclass(frozen=True)
 class CallStart:
-    """A call about to be made. ``params`` is what would be sent: read it, don't change it.
+    """A call before it is sent. ``params`` are the parameters to be sent, and must not be changed.
 
     >>> class Refuser:
     ...     def before(self, call):
@@ -125,16 +125,16 @@ class CallStart:
     stream: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
-    """Every model that may answer: the named one and its fallbacks, or the router's candidates; () if not known."""
+    """Every model that may answer: the named one and its fallbacks, or the router's candidates; () if unknown."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ended: told once for each ``call.call_id``.
+    """How a call ended. There is one for each ``call.call_id``.
 
-    ``status`` is "aborted" when the caller closed a stream before its end or stopped waiting, and "refused" when
-    another observer refused the call, or it was cancelled while one was asked: nothing was sent then. ``usage`` is
-    None when the service never stated it: then what the call cost is unknown, not zero.
+    ``status``: "aborted" if the caller closed a stream before its end or stopped waiting. "refused" if another observer
+    refused the call, or it was cancelled in an observer's ``before``: then nothing was sent. ``usage``: None if the
+    service never stated it; then the cost of the call is unknown, not zero.
 
     >>> class Counter:
     ...     statuses = []
@@ -151,37 +151,37 @@ class Outcome:
     endpoint: Endpoint
     status: Status
     model: str
-    """The model that answered; the one that was asked where none did."""
+    """The model that answered; the requested one if none did."""
     provider: str | None = None
     usage: Usage | None = None
     routing: RoutingDecision | None = None
     error: BaseException | None = None
-    """A LunarError; of a refused call, whatever refused it."""
+    """A LunarError; for a refused call, whatever the observer raised."""
     streamed: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
-    """As in CallStart."""
+    """The parameters of the call, as in CallStart."""
     candidates: tuple[str, ...] = ()
-    """The models among which the router was to choose; () where it was not told, or not asked."""
+    """The models that the router had to choose from; () if the call named none, or was not routed."""
     cost_weight: float | None = None
-    """What the router was told of it."""
+    """The ``cost_weight`` of a routed call."""
     from_finalizer: bool = False
-    """Whether it is of a stream that was dropped, told of in a thread of its own."""
+    """Whether a finalizer reports it, for a dropped stream, in a thread of its own."""
     read_answer: Callable[[], ChatCompletion | Completion | None] | None = field(
         default=None, repr=False, compare=False
     )
-    """Makes what ``answer()`` returns."""
+    """Makes the result of ``answer()``."""
 
     def answer(self) -> ChatCompletion | Completion | None:
-        """What came of the answer, whole or not; None if nothing came. Put together at each look."""
+        """The answer as far as it came; None if nothing came. Each call assembles it anew."""
         return None if self.read_answer is None else self.read_answer()
 
 
 class Observer(Protocol):
-    """Methods must not block for long: the async client calls them on its event loop.
+    """Observes calls. Its methods must not block for long: the async client calls them on its event loop.
 
-    One that has to wait before a call has ``async def abefore(call)`` beside ``before``: the async client awaits it
-    in place of ``before``. If it is cancelled there, it must undo what it did: it is not told of that call.
+    An observer that must wait before a call has ``async def abefore(call)`` beside ``before``; the async client awaits
+    it in place of ``before``. If it is cancelled there, it must undo its work, because no ``after`` follows.
 
     >>> class Printer:
     ...     def before(self, call): ...
@@ -193,13 +193,13 @@ class Observer(Protocol):
     """
 
     def before(self, call: CallStart, /) -> None:
-        """Raise a LunarError (say, BudgetExceededError) to refuse the call: it reaches the caller, nothing is sent."""
+        """Called before a call. Raise a LunarError to refuse it: the caller gets the error, and nothing is sent."""
 
     def after(self, outcome: Outcome, /) -> None:
-        """Told once per call that ``before`` let through. What it raises is logged: the answer was paid for.
+        """Called once for each call that ``before`` let through. Its errors are only logged: the answer was paid for.
 
-        A stream that was dropped is told of in a thread of its own: the garbage collector finds it, perhaps inside
-        code that holds a lock which is wanted here.
+        For a dropped stream it is called in a thread of its own: the garbage collector may find the stream inside code
+        that holds a lock which this method needs.
         """
 
 
@@ -210,7 +210,7 @@ def find_abefore(observer: Observer) -> Callable[[CallStart], Awaitable[None]] |
 
 
 def checked_observers(value: object) -> tuple[Observer, ...]:
-    """The observers in ``value``. A bare Ledger, say, is iterable too, and would pass for an empty list."""
+    """``value``, if it is a list of observers. Raises ConfigurationError, also for a single observer outside a list."""
     if isinstance(value, (list, tuple)) and all(map(_observes, value)):
         return tuple(value)
     raise ConfigurationError(

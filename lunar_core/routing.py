@@ -1,4 +1,4 @@
-"""``model="router"``: which requests one POST /v1/router can take, and what it is asked. Pure."""
+"""``model="router"``: which calls fit into one POST /v1/router, and the body of that request. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lunar_core.wire.api_requests import ROUTER
 
 Sticky = Literal["off", "tools", "conversation"]
 """When a routed conversation stays with the model that answered before: never, for the results of the tools that it
-called, or for all that follows."""
+called, or for the rest of the conversation."""
 
 BREAK_TIES = 1e-6
 """A ``cost_weight`` that picks the cheapest of the models with the same expected error, and changes nothing else.
@@ -28,16 +28,16 @@ def is_routed(params: Mapping[str, object]) -> bool:
 
 
 def without_router_fields(params: Mapping[str, object]) -> dict[str, object]:
-    """``models`` and ``cost_weight`` beside a model that was named: kept by the caller, not sent."""
+    """``params`` without ``models`` and ``cost_weight``, which are not sent to a named model."""
     return {key: value for key, value in params.items() if key not in _ROUTER_ONLY}
 
 
 def takes_one_request(params: Mapping[str, object]) -> bool:
-    """Whether POST /v1/router can carry all of the request; if not, the decision comes first.
+    """Whether POST /v1/router can carry the whole call. If not, a decision is requested first, then chat/completions.
 
-    Its table knows messages of plain text, ``max_tokens`` and ``temperature``. Tools, stop sequences, images and all
-    else need chat/completions, so that nothing is dropped; so do streams, because a stream of the router tells
-    neither why it chose nor what it cost.
+    It documents messages of plain text, ``max_tokens`` and ``temperature``. Everything else (tools, stop sequences,
+    images) needs chat/completions, so that nothing is dropped. So do streams, because a stream of the router states
+    neither the reason for the choice nor the cost.
     """
     messages = params.get("messages")
     return {key for key, value in params.items() if value is not None} <= _ROUTER_TAKES and (
@@ -46,24 +46,24 @@ def takes_one_request(params: Mapping[str, object]) -> bool:
 
 
 def execute_params(params: Mapping[str, object]) -> dict[str, object]:
-    """The body of POST /v1/router for a request that it can carry."""
+    """The body of POST /v1/router for a call that it can carry."""
     return {key: value for key, value in params.items() if key != "model"}
 
 
 def decide_params(params: Mapping[str, object]) -> dict[str, object]:
-    """The body of POST /v1/router that asks for the decision alone, from the text turns of the request."""
+    """The body of POST /v1/router for a decision alone, from the text of the call's messages."""
     router = {key: params[key] for key in _ROUTER_ONLY if key in params}
     return {"messages": text_turns(params.get("messages")), "execute": False, **router}
 
 
 def text_turns(messages: object) -> object:
-    """What the router can read of a conversation: the text of system, user and assistant messages."""
+    """The part of a conversation that the router can read: the text of system, user and assistant messages."""
     if not isinstance(messages, list):
         return messages
     turns = []
     for message in messages:
         if not isinstance(message, Mapping):
-            return messages  # the check of the call names what is wrong
+            return messages  # the check of the call refuses it
         role = "system" if message.get("role") == "developer" else message.get("role")
         text = _text_of(message.get("content"))
         if role in _TEXT_ROLES and (text or role == "user"):
@@ -74,11 +74,11 @@ def text_turns(messages: object) -> object:
 def find_sticky_answer(
     messages: Sequence[Mapping[str, object]], sticky: Sticky
 ) -> Mapping[str, object] | None:
-    """The assistant's message whose model shall answer again, or None to let the router choose.
+    """The assistant's message whose model answers again; None if the router chooses.
 
-    ``messages``: a conversation in the form of the API. "tools": as long as it ends with the results of tools that
-    the answer called, since ids and habits of tool calls differ from model to model. "conversation": from its first
-    answer on.
+    ``messages``: a conversation in the form of the API. ``sticky``: "tools" keeps the model while the conversation ends
+    with results of tools that its answer called, since models differ in the ids and forms of tool calls. "conversation"
+    keeps it from its first answer on. "off" never keeps it.
 
     >>> question, answer = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
     >>> find_sticky_answer([question, answer, question], "conversation") is answer
@@ -97,22 +97,22 @@ def find_sticky_answer(
 
 
 def with_cost_weight(params: Mapping[str, object]) -> dict[str, object]:
-    """``params`` with the number in place of a function that returns it: asked once for each routed request.
+    """``params`` with the result of a ``cost_weight`` that is a function. It is called once for each routed call.
 
-    The number is checked as any other, when the request is made.
+    The result is checked when the request is made.
     """
     weight = params.get("cost_weight")
     return {**params, "cost_weight": weight()} if callable(weight) else dict(params)
 
 
 def candidates(params: Mapping[str, object]) -> tuple[str, ...]:
-    """The models among which the router is to choose; () if it was not told any."""
+    """The models that the router has to choose from; () if the call names none."""
     models = params.get("models")
     return tuple(models) if isinstance(models, (list, tuple)) else ()
 
 
 def cost_weight(params: Mapping[str, object]) -> float | None:
-    """What the router is told of cost, if anything."""
+    """The ``cost_weight`` of the call as a number, or None."""
     weight = params.get("cost_weight")
     return weight if isinstance(weight, (int, float)) else None
 

@@ -1,4 +1,4 @@
-"""What a client is told: argument, else environment, else default. Read once, at construction."""
+"""The settings of a client: argument, else environment, else default. Read once, at construction."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ SETTING_NAMES = (
     "default_headers",
     "allow_http",
 )
-"""The settings of a client that models of both frameworks have too. A model whose setting changes needs new clients."""
+"""The settings that models of both frameworks have too. If one changes, the model needs new clients."""
 
 T = TypeVar("T")
 
 Secret = str | SecretStr | Callable[[], str]
-"""A key or token, or a function that returns one and is asked for each request."""
+"""A key or token, or a function that returns one and is called for each request."""
 
 
 @dataclass(frozen=True)
 class Timeout:
     """Seconds to wait for each step of a request; None waits for ever.
 
-    ``read`` is long on purpose: an answer that is given up on has still been paid for.
+    ``read`` is long on purpose: an answer is billed even if nobody waits for it.
 
     >>> client = Lunar(timeout=Timeout(connect=2, read=120))
     """
@@ -54,7 +54,7 @@ class Timeout:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many bytes an answer may have, counted after decompression.
+    """The most bytes of a body, of an error's body and of a stream's event, counted after decompression.
 
     >>> client = Lunar(limits=Limits(body=1_000_000))
     """
@@ -68,13 +68,13 @@ class Limits:
 class Credential:
     """The key or token, and where it came from.
 
-    Its value travels in a pickle only where it was given explicitly; one from the environment or
-    from a function is read again where the pickle is loaded.
+    A pickle carries the value only if it was passed explicitly. A value from the environment or
+    from a function is read again when the pickle is loaded.
     """
 
     kind: Literal["api_key", "jwt"]
     source: SecretStr | Callable[[], str] | None = field(repr=False)
-    """The secret itself, the function to ask, or None: the environment variable."""
+    """The secret itself, a function that returns it, or None: the environment variable has it."""
     from_environment: SecretStr | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -82,13 +82,13 @@ class Credential:
         return "LUNAR_API_KEY" if self.kind == "api_key" else "LUNAR_JWT"
 
     def header(self, secret: SecretStr) -> tuple[str, str]:
-        """The header that carries it. Kept out of local variables, so that no traceback shows it."""
+        """The name and value of the header with ``secret``. No local variable holds the value, so no traceback does."""
         if self.kind == "api_key":
             return "x-api-key", secret.get_secret_value()
         return "Authorization", f"Bearer {secret.get_secret_value()}"
 
     def secret(self) -> SecretStr:
-        """What to send now: a function is asked anew."""
+        """The secret to send now. A function is called each time."""
         if isinstance(self.source, SecretStr):
             return self.source
         if self.source is not None:
@@ -121,7 +121,7 @@ class Credential:
 
 
 def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords of a client with their key or token out of sight, for the same reason as ``hidden``."""
+    """A client's keywords with key and token as SecretStr, so that no traceback shows them."""
     return {
         name: hidden(value) if name in ("api_key", "jwt") else value
         for name, value in settings.items()
@@ -129,7 +129,7 @@ def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hidden(secret: T) -> T | SecretStr:
-    """A plain string out of sight: done first, so that no later frame of a traceback shows it."""
+    """``secret`` as a SecretStr. Called first of all, so that no later frame of a traceback shows it."""
     return SecretStr(secret) if isinstance(secret, str) else secret
 
 
@@ -175,7 +175,7 @@ def _secret_fault(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a client was told, checked. Immutable, picklable, and safe to print."""
+    """All settings of a client, checked. Immutable, picklable, and safe to print."""
 
     base_url: str
     credential: Credential
@@ -205,7 +205,7 @@ class Settings:
         allow_http: bool = False,
         tags: Mapping[str, str] | None = None,
     ) -> Settings:
-        """Raises ConfigurationError naming the first setting that cannot work."""
+        """Check and complete a client's settings. Raises ConfigurationError that names the first wrong one."""
         api_key, jwt = hidden(api_key), hidden(jwt)
         if not isinstance(allow_http, bool):
             raise ConfigurationError("allow_http: expected True or False")
@@ -223,7 +223,7 @@ class Settings:
         )
 
     def replaced(self, options: Mapping[str, Any]) -> Settings:
-        """These settings with some others, checked. Raises ConfigurationError naming one that cannot be given here."""
+        """These settings with some changed. Raises ConfigurationError that names one that is wrong or cannot change."""
         for name in options:
             if name in _OF_CONNECTIONS:
                 raise ConfigurationError(
@@ -246,7 +246,7 @@ _OF_CONNECTIONS = {"base_url", "allow_http", "max_connections", "http_client"}
 
 
 def checked_seconds(value: object, name: str) -> float | None:
-    """``value`` if it is a number of seconds that a socket can be told, or None."""
+    """``value``, if it is None or a number of seconds that a socket can take. Raises ConfigurationError."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -262,7 +262,7 @@ _STEPS = ("connect", "read", "write", "pool")
 
 
 def checked_timeout(value: object) -> Timeout:
-    """A Timeout from what callers write: seconds, ``(connect, read)``, a Timeout or httpx's own."""
+    """A Timeout from seconds, a tuple ``(connect, read)``, a Timeout or an httpx.Timeout. Raises ConfigurationError."""
     if value is None:
         return Timeout()
     if isinstance(value, (int, float)):
@@ -291,7 +291,7 @@ def checked_count(value: object, name: str, *, least: int = 0) -> int:
 
 
 def checked_tags(value: object) -> dict[str, str]:
-    """What every call is booked on, from a dict of names and values, or None."""
+    """The tags of a client, from a dict of names and values, or None. Raises ConfigurationError."""
     value = {} if value is None else value
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ConfigurationError('tags: expected a dict such as {"team": "search"}')
@@ -309,7 +309,7 @@ def checked_limits(value: object) -> Limits:
 
 
 def checked_fallbacks(value: object) -> tuple[str, ...]:
-    """The models to try after the first, in order."""
+    """The models to try after the first, in order. Raises ConfigurationError."""
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)) or not all(
@@ -345,7 +345,7 @@ def checked_headers(value: object, name: str) -> dict[str, str]:
             )
         if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", text):
             raise ConfigurationError(f"{name}: the value of {key} is no header value")
-        headers[key] = text.strip(" \t")  # which is no part of a header's value
+        headers[key] = text.strip(" \t")  # by HTTP, these are no part of the value
     return headers
 
 
@@ -358,4 +358,4 @@ _REPLACEABLE: Mapping[str, Callable[[object], Any]] = {
     "limits": checked_limits,
     "tags": checked_tags,
 }
-"""What ``with_options`` may change, by name, with its check. The key and the observers have ways of their own."""
+"""The settings that ``with_options`` may change, each with its check. It handles the key and the observers itself."""

@@ -200,7 +200,7 @@ def test_its_extras_are_those_of_the_project():
     table = re.search(r"\[project\.optional-dependencies\]\n(.*?)\n\[", text, re.DOTALL)[1]
     packages = {
         extra: set(re.findall(r'"([\w-]+)', items))
-        for extra, items in re.findall(r"^([\w-]+) = \[(.*)\]$", table, re.MULTILINE)
+        for extra, items in re.findall(r"^([\w-]+) = \[(.*)\](?: # .*)?$", table, re.MULTILINE)
         if extra != "all"
     }
     packages["postgres"] = packages["postgres"] - {"lunar-integrations"} | packages["sql"]
