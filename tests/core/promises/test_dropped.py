@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lunar_core import AsyncLunar, Lunar
-from lunar_core.client import apart
+from lunar_core.client import own_thread
 from tests.faults_steps import chunk, hang, sse
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}], "stream": True}
@@ -131,7 +131,7 @@ def test_24_an_observer_that_waits_for_what_the_dropper_holds_does_not_hold_him(
     with keeper._lock:
         started = time.monotonic()
         del stream
-        assert time.monotonic() - started < apart.WAIT_SECONDS + 0.5
+        assert time.monotonic() - started < own_thread.WAIT_SECONDS + 0.5
     client.close()
     time.sleep(0.05)
     assert keeper.look() == ["aborted"]
