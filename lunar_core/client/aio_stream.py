@@ -131,7 +131,7 @@ class AsyncStream(Generic[C]):
 
     async def _read(self) -> None:
         if self._response.is_inherited:
-            self._over = True  # for this process: the other one goes on, and tells the observers
+            self._over = True  # here only: the process that opened it calls the observers
             self._error = self._call.identify(
                 APIStreamError(
                     "the stream belongs to the process that opened it, and cannot be read in a forked one"

@@ -262,7 +262,7 @@ class Call:
             self._tell(outcome)
 
     def _tell(self, outcome: Outcome) -> None:
-        if outcome.routing is not None and self.decision is None:  # else that was told as it came
+        if outcome.routing is not None and self.decision is None:  # otherwise logged on arrival
             log_route(self.call_id, outcome.routing)
         log_outcome(outcome)
         for observer in self.observers:

@@ -12,7 +12,7 @@ _PER_WORD = 1.25
 
 
 def counted_tokens(outcome: Outcome) -> tuple[int, int] | None:
-    """Tokens of the prompt, and of the answer as far as it came. None if the prompt is unknown.
+    """Tokens of the prompt, and of the part of the answer that arrived. None if the prompt is unknown.
 
     The observed backend books ``max(1, int(1.25 × words of all messages))`` for the prompt of a stream, and the tokens
     of the text itself for the answer.

@@ -251,7 +251,7 @@ class Writer:
         try:
             item.written()
         except Exception:  # no error may end the thread
-            logger.exception("%s", self._words("what was written could not be told"))
+            logger.exception("%s", self._words("the callback for written records failed"))
 
     def _end(self) -> None:
         """Give up what could not be written: it is lost, and logged."""
