@@ -1,7 +1,7 @@
-"""What stands before every answer: the key, the body's checks, the fault asked for, the model.
+"""Checks each request before it is answered: its key, its body, the fault that it names, its model.
 
 Keys: any ``x-api-key`` that begins with ``pk_``, or ``Authorization: Bearer`` with three parts
-between dots (the form of a JWT; nothing is verified). An ``x-api-key`` is looked at first.
+between dots (the form of a JWT; nothing is verified). An ``x-api-key`` is read first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lunar_core.sandbox.log import Log
 
-# What FastAPI says of a body whose Content-Type is not JSON's: it is read as text.
+# FastAPI's error for a body whose Content-Type is not JSON's, which it reads as text.
 _NO_OBJECT = {
     "type": "model_attributes_type",
     "loc": ["body"],
@@ -40,7 +40,7 @@ _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+=*", re.ASCII)
 
 @dataclass(frozen=True)
 class Target:
-    """The model that is to answer."""
+    """The model that answers a request."""
 
     requested_name: str
     """As the request names it; answers echo this."""
@@ -69,7 +69,7 @@ class Admission:
         self._counters = faults.Counters()
 
     async def read_body(self, request: Request, kind: str) -> tuple[bytes, dict[str, Any]]:
-        """Read a body, and check it: as it came, and decoded."""
+        """Read and check a body. Returns its bytes and its decoded JSON."""
         raw = await request.body()
         self._log.body(request.state.record, raw)
         self.authenticate(request, router=kind == "router")
@@ -98,7 +98,7 @@ class Admission:
     def read_fault(
         self, request: Request, model: str | None, raw: bytes = b""
     ) -> faults.Fault | None:
-        """Read which fault strikes this request, by its header or by its model's name."""
+        """The fault that this request names in its header or in its model's name; None without."""
         spec = request.headers.get("x-sandbox-fault")
         if spec is None and model is not None:
             spec = faults.split_fault(model)[1]
@@ -114,7 +114,7 @@ class Admission:
     async def strike(
         self, fault: faults.Fault | None, kind: str, model: str, *, stream: bool = False
     ) -> None:
-        """Let a fault strike that needs no answer to be generated first."""
+        """Apply a fault that needs no generated answer. Raises FaultError or ServiceError."""
         if fault is None:
             return
         if fault.name == "context-length":
@@ -154,7 +154,7 @@ class Admission:
         )
 
     def _detail(self, status: int | None, model: str, reason: str) -> Any:
-        """Say what the service says with a status."""
+        """The ``detail`` that the service sends with a status."""
         missing = {"type": "missing", "loc": ["body", "messages"], "msg": "Field required"}
         details = {
             401: NO_KEY,

@@ -14,7 +14,7 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 class Draft(NamedTuple):
-    """What is to be said: a text, or calls of tools, each a name and its arguments as JSON."""
+    """The content of an answer: a text, or tool calls, each a name and its arguments as JSON."""
 
     text: str = ""
     calls: Sequence[tuple[str, str]] = ()
@@ -29,17 +29,17 @@ class Token(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One of ``n`` answers: OpenAI's assistant message and why it ended."""
+    """One of ``n`` answers: an assistant message in OpenAI's form, and the reason for its end."""
 
     message: dict[str, Any]
     finish_reason: str
     logprobs: dict[str, Any] | None = None
     tokens: Sequence[Token] = ()
-    """What it was written of; an upstream's is whole."""
+    """The words of the message; () for an upstream's, which comes whole."""
 
 
 class Answer(NamedTuple):
-    """What was generated, and how much that was."""
+    """The generated choices, and their token counts."""
 
     choices: list[Choice]
     tokens: Tokens
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Piece:
-    """A step of a stream: what is new in one choice, and how many tokens that took."""
+    """A step of a stream: the new part of one choice, and its number of tokens."""
 
     index: int
     delta: dict[str, Any]
@@ -56,11 +56,11 @@ class Piece:
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
     counted: Tokens | None = None
-    """An upstream's own count of everything so far, where it tells one."""
+    """An upstream's own count of all tokens so far, if it states one."""
 
 
 def write(draft: Draft, options: Mapping[str, Any], thinking: str = "") -> Choice:
-    """Write one choice within the request's ``max_tokens`` and ``stop``, its thoughts first."""
+    """Write one choice within the request's ``max_tokens`` and ``stop``, its reasoning first."""
     text = draft.text
     for stop in filter(None, options.get("stop") or ()):
         text = text.partition(stop)[0]
@@ -70,7 +70,7 @@ def write(draft: Draft, options: Mapping[str, Any], thinking: str = "") -> Choic
         tokens += [Token("arguments", word, call) for word in pieces(arguments)]
     tokens += [Token("content", word) for word in pieces(text)]
     most = options.get("max_tokens") or options.get("max_completion_tokens") or len(tokens)
-    # OpenAI says "stop" where one function was forced by its name.
+    # OpenAI's reason is "stop" if one function was forced by its name.
     is_forced = isinstance(options.get("tool_choice"), Mapping)
     reason = "tool_calls" if draft.calls and not is_forced else "stop"
     if most < len(tokens):

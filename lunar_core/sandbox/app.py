@@ -106,7 +106,7 @@ def make_app(
 
 
 class _Own:
-    """What the sandbox tells about itself."""
+    """The sandbox's own endpoints, under ``/sandbox``."""
 
     def __init__(self, log: Log, scripts: Scripts, facts: dict[str, Any]) -> None:
         self._log = log
@@ -200,7 +200,7 @@ class Recorded:
 
 
 def _session_in(request: Request) -> str | None:
-    """Read whose records are meant: ``?session=``, else the path's or header's, else everyone's."""
+    """The session whose records are requested: ``?session=``, else the path's or header's, else None for all."""
     return request.query_params.get("session", request.state.session or None)
 
 

@@ -1,4 +1,4 @@
-"""What a call is charged: opened when it begins, closed once, with what it came to."""
+"""Bills of calls. A bill is opened when a call begins, and closed once, with its tokens and cost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Bill:
         self._tags = tags
 
     def add(self, piece: Piece) -> None:
-        """Count a piece of a stream. An upstream's own count, where it tells one, wins."""
+        """Count a piece of a stream, by the upstream's own count if it states one."""
         if self._first is None and piece.delta:
             self._first = time.perf_counter()
         before = self._tokens
@@ -64,16 +64,16 @@ class Bill:
 
     @property
     def tokens(self) -> Tokens:
-        """What was counted so far."""
+        """The tokens so far."""
         return self._tokens
 
     @property
     def cost(self) -> float | None:
-        """What that costs in USD; None where the model has no price."""
+        """The cost of the tokens so far in USD; None if the model has no price."""
         return costs(self._tokens, self._target.model).get("total_cost_usd")
 
     def usage(self, dialect: Documented) -> dict[str, Any]:
-        """Form the ``usage`` of what was counted so far."""
+        """The ``usage`` of the tokens so far, in the form of ``dialect``."""
         ended = self._ended or time.perf_counter()
         latency = round((ended - self._started) * 1000, 3)
         first = round((self._first - self._started) * 1000, 3) if self._first else latency

@@ -1,7 +1,7 @@
 """Lets a function of the test's own process answer for the sandbox, which is another process.
 
-The sandbox asks back by loopback: one POST with the request's body for each answer, on a path that
-nobody can guess. Standard library only.
+For each answer, the sandbox sends one POST with the request's body over loopback, to a path that
+cannot be guessed. Standard library only.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CallbackServer:
 
 
 def _answer(function: AnswerFunction, body: bytes) -> tuple[int, Any]:
-    """Call the function; what it raises is told, since it is raised in no test."""
+    """Call the function. Its error becomes the reply, because it is raised in no test."""
     try:
         reply = function(json.loads(body))
     except Exception as error:  # noqa: BLE001 - whatever the caller's function raises

@@ -1,4 +1,4 @@
-"""What the sandbox serves: models, their providers, their prices, their routing profiles.
+"""The catalogue of the sandbox: models, their providers, prices and routing profiles.
 
 Prices are USD per million tokens and made to resemble the providers' lists; they are
 the sandbox's own and bill nobody. A profile says how often a model errs on each topic
@@ -40,7 +40,7 @@ TOPICS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """One model: who owns it, what a million tokens cost, how many fit, how often it errs."""
+    """One model: its owner, USD per million tokens, its window, its expected errors."""
 
     id: str
     owner: str

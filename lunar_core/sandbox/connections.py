@@ -1,4 +1,4 @@
-"""The sockets below the requests: for hanging up on a client as no HTTP framework would."""
+"""The sockets below the requests, to close a connection in ways that no HTTP framework offers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HangUpError(Exception):
 
 
 class Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, which also tells where its sockets are."""
+    """uvicorn's HTTP/1.1, which also records its open connections."""
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -83,7 +83,7 @@ class _Unfinished(Response):
 
 
 class Abort(_Unfinished):
-    """Hangs up instead of going on."""
+    """Closes the connection instead of sending the rest."""
 
     def __init__(self, start: bytes = b"", length: int = 0, *, reset: bool) -> None:
         super().__init__(start, length)
@@ -96,7 +96,7 @@ class Abort(_Unfinished):
 
 
 class Hang(_Unfinished):
-    """Keeps the client waiting instead of going on, until it goes away."""
+    """Sends nothing more, until the client closes the connection."""
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

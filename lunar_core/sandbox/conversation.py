@@ -1,4 +1,4 @@
-"""What is read of a conversation: its last prompt, its parts, its tokens and which are cached."""
+"""Reads a conversation: its last prompt, its parts, its tokens and how many are cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """List the parts of a message; none where its content is a text."""
+    """List the parts of a message; none if its content is a text."""
     content = message.get("content")
     return content if isinstance(content, list) else []
 

@@ -1,9 +1,9 @@
-"""The two forms in which the service is known to speak.
+"""The two dialects of the service: the forms of its answers and errors.
 
 :class:`Documented` is the reference, read literally, plus OpenAI's pass-through fields on
-``/v1/chat/completions``. :class:`Observed` is the hosted backend as it was seen: it ignores most
-parameters and says no usage, cost or route in streams. Answers are built here, as dicts, and
-nowhere else.
+``/v1/chat/completions``. :class:`Observed` is the hosted backend as it was observed: it ignores
+most parameters and states no usage, cost or route in streams. Only this file builds answers, as
+dicts.
 
 Usage in the documented dialect's streams: on the last chunk with choices, so that the reference's
 own loop (``chunk.choices[0]``) works; with ``stream_options.include_usage`` on a closing chunk
@@ -42,7 +42,7 @@ NO_KEY = (
 
 @dataclass(frozen=True)
 class Head:
-    """What all chunks of an answer share."""
+    """The fields that all chunks of an answer share."""
 
     id: str
     kind: str
@@ -56,11 +56,11 @@ class Documented:
 
     name = "documented"
     id_prefixes: Mapping[str, str] = {"text": "cmpl_", "router": "router-"}
-    """How the ids of an answer of a kind begin; of the other kinds with ``chatcmpl_``."""
+    """The prefix of an answer's id, by kind; ``chatcmpl_`` for other kinds."""
     has_models = True
     """Whether there is a ``/v1/models``."""
     reads_options = True
-    """Whether anything but model, messages and stream counts."""
+    """Whether parameters other than model, messages and stream have an effect."""
     router_takes_jwt = True
     """Whether the router, its profiles and the providers accept a Bearer token."""
     router_without_key = (401, NO_KEY)
@@ -71,17 +71,17 @@ class Documented:
     candidates_have_providers = True
     """Whether the router's ``models`` may be written ``provider/model``."""
     reads_any_type = True
-    """Whether a body is read as JSON whatever its Content-Type says."""
+    """Whether a body is read as JSON whatever its Content-Type."""
     text_tokens: int | None = 1024
-    """How long a text completion may be that doesn't say."""
+    """The ``max_tokens`` of a text completion that states none."""
     direct_providers: frozenset[str] = frozenset()
-    """Providers that are asked for a model of any name, where the name has them for a prefix."""
+    """Providers that get a request for any model name with their prefix, known or not."""
     tells_reasoning = True
-    """Whether answers say what a model thought before, and thoughts count as tokens."""
+    """Whether answers hold the model's reasoning, which then counts as tokens."""
     empty_is_text = False
     """Whether a provider's answer without choices or text is an empty text, and not a failure."""
     guards_unknown_paths = False
-    """Whether a path that doesn't exist wants a key before it is 404."""
+    """Whether an unknown path needs a key before it is 404."""
 
     bodies: Mapping[str, type[BaseModel]] = {
         "chat": requests.ChatRequest,
@@ -128,7 +128,7 @@ class Documented:
     # Streams
 
     def opening(self, head: Head, choices: int) -> Iterator[Json]:
-        """Form what comes before the first piece: the roles, and the route."""
+        """Form the chunks before the first piece: the roles, and the route."""
         if head.kind == "text":
             return
         routing = self._routing(head)
@@ -145,7 +145,7 @@ class Documented:
         return {**self._frame(head, ".chunk"), "choices": [], "usage": usage}
 
     def usage_style(self, options: Mapping[str, Any]) -> str:
-        """Read from the request where a stream's usage goes."""
+        """Read from the request's options which chunks of a stream have usage."""
         include_usage = (options.get("stream_options") or {}).get("include_usage")
         if include_usage is None:
             return "last"
@@ -172,7 +172,7 @@ class Documented:
         return self.failed(model, f"Provider '{provider}' not found")
 
     def context_exceeded(self, model: str, too_long: str, kind: str) -> ServiceError:
-        """Say that a prompt doesn't fit: as OpenAI does."""
+        """Say that a prompt doesn't fit, in OpenAI's form."""
         del model, kind
         error = {"message": too_long, "type": "invalid_request_error", "param": "messages"}
         body = {"error": {**error, "code": "context_length_exceeded"}}
@@ -216,7 +216,7 @@ class Documented:
 
 
 class Observed(Documented):
-    """The hosted backend as it was seen."""
+    """The hosted backend as it was observed."""
 
     name = "observed"
     id_prefixes: Mapping[str, str] = {"text": "cmpl_"}

@@ -1,18 +1,18 @@
 """The vendor's own router: the UniRoute engine of the package ``opentracy``, run on 127.0.0.1.
 
-``pip install --no-deps opentracy`` is all that it takes: the engine is one binary with its
-weights, and the package's Python code, which needs much more, is never imported.
+``pip install --no-deps opentracy`` is enough: the engine is one binary with its weights, and the
+package's Python code, which needs much more, is never imported.
 
-What is done here, and why (see the engine's own ``GoEngine`` for what it does otherwise):
+What differs from the package's own ``GoEngine``, and why:
 
-- The engine wants the embedding model inside its weights folder. That folder is made of links in
-  a temporary directory; nothing is written into site-packages.
-- Its output is read all the time, so that it never stops at a full pipe.
-- It is given no environment: no provider's key, no home.
-- Ties are broken at random there (and they are common): here the first candidate of the tied wins,
-  as in the service (see :mod:`lunar_core.sandbox.router`).
-- It ends with this process. On Linux the kernel sees to that even after a SIGKILL; elsewhere a
-  sandbox that is killed so leaves it behind.
+- The engine needs the embedding model inside its weights folder. That folder is made of links in
+  a temporary directory, so that nothing is written into site-packages.
+- Its output is read all the time, so that it never blocks on a full pipe.
+- It gets no environment: no provider's key, no home.
+- It breaks ties at random, and ties are common. Here the first of the tied candidates wins, as in
+  the service (see :mod:`lunar_core.sandbox.router`).
+- It ends with this process. On Linux the kernel ensures that even after a SIGKILL; on other
+  systems, a sandbox that is killed by SIGKILL leaves it running.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class EngineError(RuntimeError):
-    """The engine isn't there, or doesn't start."""
+    """The engine isn't installed, or doesn't start."""
 
 
 class EngineRouter:
-    """Asks a running engine; see :func:`running_engine`."""
+    """Routes by a running engine; see :func:`running_engine`."""
 
     name = "engine"
 
@@ -145,7 +145,7 @@ def _package() -> tuple[Path, str]:
 
 
 def _link_weights(package: Path, folder: Path) -> Path:
-    """Lay out the weights as the engine wants them, as links to what the package brings."""
+    """Lay out the weights as the engine needs them, as links to the package's files."""
     bundled = next((package / "_bundled_weights").glob("*/"), None)
     if bundled is None:
         raise EngineError(f"No weights in {package}: is this the wheel of opentracy?")

@@ -1,4 +1,4 @@
-"""An answer that is an error, raised from wherever it is found."""
+"""The error that ends a request with an HTTP status."""
 
 from __future__ import annotations
 

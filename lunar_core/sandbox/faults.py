@@ -131,7 +131,7 @@ def _exists(name: str) -> bool:
 
 
 def split_fault(model: str) -> tuple[str, str | None]:
-    """Split a model's name into the model that would answer and the fault it asks for."""
+    """Split a model's name into the model that would answer and the fault in it."""
     provider, slash, name = model.rpartition("/")
     if name.startswith("fault-"):
         return f"{provider}{slash}gpt-4o-mini", name[len("fault-") :]

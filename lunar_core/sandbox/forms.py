@@ -1,4 +1,4 @@
-"""The form that a prompt shows for its answer, where it asks for JSON in words.
+"""Answers in the form that a prompt shows, if it asks for JSON in words.
 
 A JSON schema is filled. Else the form is the JSON below the heading that the prompt ends with
 (``<Output>``), where it stood before, or the last JSON of a prompt that asks for JSON. It is filled
@@ -32,14 +32,14 @@ _MOST_TRIES = 1_000
 
 
 class Shown(NamedTuple):
-    """JSON that stands in a text: an object, or a list of objects."""
+    """JSON found in a text: an object, or a list of objects."""
 
     start: int
     value: Any
 
 
 def answer_in_form(text: str, prompt: str) -> str | None:
-    """Answer in the form that a message shows, in the prompt's words; None where it shows none."""
+    """Answer in the form that a message shows, with the prompt's words; None if it shows none."""
     shown = list(_json_in(text[: 5 * LONGEST]))
     form = _find_form(text, shown)
     if form is None:

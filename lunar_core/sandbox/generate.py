@@ -1,4 +1,4 @@
-"""What a built-in model answers: a pure function of the request.
+"""The answers of the built-in models: a pure function of the request.
 
 One rule: the first valid answer, the prompt's quoted words, names and numbers before any other.
 
@@ -56,8 +56,8 @@ def generate(
     """Answer messages ``n`` times; a reasoning model thinks aloud first.
 
     ``model`` is None outside the catalogue; ``options`` are the request's other fields, as far as
-    the dialect reads them; a ``script`` is written within their limits instead of what the rule
-    says. Raises ServiceError (400) if a tool would be called with the same arguments for ever.
+    the dialect reads them; a ``script`` is written within their limits in place of the rule's
+    answer. Raises ServiceError (400) if a tool would be called with the same arguments for ever.
     """
     start = " ".join(last_prompt(messages)[0][:500].split()[:12])
     reasons = (model and model.reasons) or options.get("reasoning_effort")
@@ -67,7 +67,7 @@ def generate(
 
 
 def _draft(messages: Messages, options: JSON, index: int) -> Draft:
-    """Decide by the rule what is said, or which tools are called."""
+    """Choose a text or tool calls by the rule."""
     prompt, name = last_prompt(messages)
     if calls := _choose_calls(messages, options, prompt):
         return Draft(calls=calls)
@@ -93,7 +93,7 @@ def _fill(schema: JSON, prompt: str | PromptValues) -> str:
 
 
 def _choose_calls(messages: Messages, options: JSON, prompt: str) -> list[tuple[str, str]]:
-    """Decide the calls; each value of the prompt goes into the arguments of one of them."""
+    """Choose the calls. Each value of the prompt goes into the arguments of one of them."""
     turn = [call["function"] for m in since("user", messages) for call in m.get("tool_calls") or ()]
     past = [(function["name"], _spell(function["arguments"])) for function in turn]
     values, calls = PromptValues(prompt), []
@@ -137,7 +137,7 @@ def _spell(arguments: str) -> str:
 def _say(prompt: str, results: Sequence[str], front: str) -> str:
     if command := _COMMAND.match(prompt):
         return command[1].strip().rstrip(".").strip("\"'“”\u2018\u2019`«»「」")
-    # The longest prompts are megabytes: words that count are looked for at both ends.
+    # The longest prompts are megabytes, so keywords are searched at both ends only.
     ends = f"{prompt[:4000]} {prompt[-4000:]}"
     if long := _LONG.search(ends):
         length = min(int(long[1] or long[2]), 1_000_000)

@@ -73,10 +73,10 @@ class Sandbox:
         return sum((Decimal(repr(cost)) for cost in costs if cost is not None), Decimal(0))
 
     def say(self, text: str) -> Sandbox:
-        """Script a text: what the model says at the next request that no step waits for yet.
+        """Script a text as the model's answer to a coming request.
 
-        Steps are taken in order, one by each request that generates, whichever model it names;
-        after the last one the model's own rules say what comes. They hold for this session.
+        Each request that generates takes the next step, in order, whichever model it names. After
+        the last step, the model's own rules answer. Steps belong to this session.
 
         Returns:
             The same handle, so that steps may be chained.
@@ -107,12 +107,12 @@ class Sandbox:
         return self._add_step({"fail": str(fault)})
 
     def answer(self, function: AnswerFunction) -> None:
-        """Let a function say what the model says, whenever no step of the script is left.
+        """Let a function answer whenever no step of the script is left.
 
         It is called in a thread of this process with each request's body, and returns a text, a
         step (``{"say": …}``, ``{"call_tools": [{"name": …, "arguments": {…}}]}``,
-        ``{"fail": "503"}``), or None where the model's own rules are to answer. What it raises
-        comes as a 500 that says so. It holds for this session until :meth:`reset`.
+        ``{"fail": "503"}``), or None to let the model's own rules answer. Its error becomes a 500
+        with the error's text. It applies to this session until :meth:`reset`.
 
         Example:
             >>> with run() as sandbox:
@@ -132,7 +132,7 @@ class Sandbox:
         self._close_callback()
 
     def about(self) -> dict[str, Any]:
-        """Return what the sandbox tells about itself."""
+        """Return the facts of ``GET /sandbox``: dialect, router, delay and more."""
         return dict(json.loads(self._call("GET", "/sandbox")))
 
     def kill(self) -> None:
@@ -157,7 +157,7 @@ class Sandbox:
         """Send one request of the sandbox's own, and return the body of its answer.
 
         It goes over a plain socket: tools that record HTTP (vcrpy, pytest-recording) replace the
-        classes of http.client, and would find these requests on their tapes.
+        classes of http.client, and would record these requests too.
 
         Raises:
             SandboxError: the answer is an error.
@@ -235,7 +235,7 @@ def run(
 
 
 def _wait_until_ready(process: subprocess.Popen[str], timeout: float) -> dict[str, Any] | None:
-    """Read the line in which the server says where it is; None where it ended instead."""
+    """Read the server's line with its address; None if it ended instead."""
     alarm = threading.Timer(timeout, process.kill)
     alarm.start()
     try:

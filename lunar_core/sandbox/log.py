@@ -1,4 +1,4 @@
-"""What the sandbox was asked and what it billed, kept in memory within bounds.
+"""The log of the sandbox: its requests and bills, kept in memory within bounds.
 
 A *session* keeps clients apart that share a sandbox: the path prefix ``/session/NAME`` of the
 base URL, or the header ``x-sandbox-session``. Without either, the session is ``""``.
@@ -113,7 +113,7 @@ class Log:
 
 
 def _redact(name: str, value: str) -> str:
-    """Keep what kind of secret it was, not the secret."""
+    """The header's value, with a secret replaced; the scheme of an authorization is kept."""
     if name not in _SECRET:
         return value
     scheme, space, _ = value.partition(" ")

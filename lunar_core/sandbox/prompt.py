@@ -1,4 +1,4 @@
-"""What a prompt offers to answer with: its quoted words, its names, its codes and its numbers."""
+"""Finds the values in a prompt for its answer: quoted words, names, codes and numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 LONGEST = 20_000
-"""Characters of a prompt that are looked at."""
+"""The most characters of a prompt that are read."""
 
 _QUOTED = re.compile(r"""(?<!\w)["“\u2018'`«「]([^\n"“”`«»「」]{1,200}?)["”\u2019'`»」](?![\w:])""")
 _NUMBER = re.compile(r"(?<![\w.-])-?[0-9]{1,15}(?:,[0-9]{3})*(?:\.[0-9]+)?(?![\w-])")
@@ -42,7 +42,7 @@ class PromptValues:
         self.offers: list[Any] = [*texts, *numbers]
 
     def take(self, fits: Callable[[Any], bool]) -> Any:
-        """Hand out the first value that fits; None where nothing does."""
+        """Remove and return the first value that fits; None if none does."""
         value = next(filter(fits, self.offers), None)
         if value is not None:
             self.offers.remove(value)

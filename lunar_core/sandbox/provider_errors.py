@@ -1,7 +1,7 @@
-"""What providers say when they refuse, as the service's backend hands it on: in litellm's words.
+"""The messages of providers' failures, as the service's backend passes them on, in litellm's words.
 
-The backend answers each failure of a provider with a 502 of its own around these words, even a
-prompt that is too long: what happened can only be read from them.
+The backend answers each failure of a provider with a 502 of its own around such a message, even for
+a prompt that is too long. So only the message says what happened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORDS: Mapping[str, str] = {
     "failure": "InternalServerError: InternalServerError: {exception} - The server had an error.",
 }
 KINDS = ("rate-limit", "context", "bad-request", "policy", "auth")
-"""What the faults ``502-KIND`` may be."""
+"""The kinds of the faults ``502-KIND``."""
 
 
 def provider_error(kind: str, requested_name: str, *, too_long: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Which of the profiled models answers a prompt: by a table, or by the vendor's engine.
+"""Chooses one of the profiled models for a prompt, by a table or by the vendor's engine.
 
 The table's rule, in full. The prompt is the text of the last user message.
 
@@ -11,8 +11,8 @@ The table's rule, in full. The prompt is the text of the last user message.
 4. The lowest score wins. Among equals the first candidate wins, often the dearest: candidates are
    in the request's order of ``models``, or in the price list's without ``models``.
 
-The service was seen to break ties so; the reference is silent about it, so both dialects do.
-The engine's choices are put under rule 4 too.
+The service was observed to break ties so. The reference does not mention it, so both dialects do
+the same. Rule 4 also applies to the engine's scores.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Route:
         }
 
     def as_headers(self) -> dict[str, str]:
-        """The two headers in which the observed backend tells a stream's route."""
+        """The two headers in which the observed backend states a stream's route."""
         return {"X-Routing-Model": self.model, "X-Routing-Cluster": str(self.cluster)}
 
 
@@ -68,7 +68,7 @@ class Router(Protocol):
 
 
 class TableRouter:
-    """The rule above; needs nothing but its table."""
+    """Chooses by the rule above, which needs only its table."""
 
     name = "table"
     version: str | None = None

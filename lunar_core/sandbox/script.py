@@ -1,4 +1,4 @@
-"""Scripted answers: what a test says that the model says, in order, for each session apart.
+"""Scripted answers, which a test sets in order, for each session apart.
 
 A step is a JSON object with one of three keys:
 
@@ -54,7 +54,7 @@ class ScriptedCall(_Closed):
 
 
 class Step(_Closed):
-    """What happens at one request."""
+    """The outcome of one request: a text, tool calls or a fault."""
 
     say: str | None = None
     call_tools: Annotated[list[ScriptedCall], Field(min_length=1)] | None = None
@@ -120,7 +120,7 @@ class Scripts:
                 scripts.pop(session, None)
 
     async def take(self, session: str, payload: Mapping[str, Any]) -> Step | None:
-        """Take the next step for a request; None where its model is to say what it likes.
+        """Take the next step for a request; None if the model's own rules answer.
 
         Raises:
             ServiceError: 500, where the session's function gives no step.
@@ -131,7 +131,7 @@ class Scripts:
         return await self._ask_function(url, payload) if url else None
 
     async def _ask_function(self, url: str, payload: Mapping[str, Any]) -> Step | None:
-        # Imported here, since a sandbox that asks no function starts sooner without it.
+        # Imported here, because a sandbox that calls no function starts faster without it.
         import httpx
 
         self._client = self._client or httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS)

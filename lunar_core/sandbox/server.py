@@ -60,7 +60,7 @@ def serve(
             access_log=False,
             server_header=False,
             backlog=_BACKLOG,
-            # Longer than clients keep idle connections, so that none is closed under their hands.
+            # Longer than clients keep idle connections, so that none is closed while one uses it.
             timeout_keep_alive=120,
             timeout_graceful_shutdown=1,
         ),
@@ -84,7 +84,7 @@ class _Server(uvicorn.Server):
 
 
 def _no_farewell(record: logging.LogRecord) -> bool:
-    """Keep quiet about answers that the end of the server cut off: that is what an end does."""
+    """Filter out log records of answers that the end of the server cut off, which is expected."""
     error = record.exc_info[1] if record.exc_info else None
     cut_off = isinstance(error, asyncio.CancelledError) or record.msg.startswith("Cancel ")
     return not cut_off
@@ -109,7 +109,7 @@ def _allow_many_sockets() -> None:
 
 
 def end_on_signals() -> None:
-    """Let the signals that end it unwind the stack, so that whatever was started is stopped."""
+    """Make the ending signals raise SystemExit, so that everything that was started is stopped."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(0 if number == signal.SIGTERM else 130)
@@ -117,5 +117,5 @@ def end_on_signals() -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        # The terminal was closed, and nobody said nohup.
+        # The terminal was closed, and the sandbox was started without nohup.
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))

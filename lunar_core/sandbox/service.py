@@ -179,7 +179,7 @@ class Service:
         return _json_response(row, fault)
 
     def refuse_stranger(self, request: Request) -> None:
-        """Ask a request to a path that doesn't exist for its key, where the dialect does.
+        """Refuse a request without a key to an unknown path, if the dialect does so.
 
         Raises:
             ServiceError: 401 or 403.
@@ -209,7 +209,7 @@ class Service:
         return payload, self._admission.find_target(name, forced), fault
 
     def _options(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what counts of a request besides model, messages and stream."""
+        """The fields of a request that have an effect, besides model, messages and stream."""
         return payload if self._dialect.reads_options else {}
 
     async def _complete(
@@ -224,7 +224,7 @@ class Service:
         stream: bool,
         route: Route | None = None,
     ) -> Response:
-        """Generate, bill and answer, whole or streamed; a fault strikes on the way."""
+        """Generate, bill and answer, whole or streamed, with the fault if there is one."""
         record, dialect = request.state.record, self._dialect
         script: Draft | None = None
         if fault is None and (step := await self._next_step(request)):
@@ -295,7 +295,7 @@ class Service:
         return await self._scripts.take(request.state.record["session"], request.state.payload)
 
     async def _generated(self, head: Head, generating: Awaitable[T]) -> T:
-        """Wait for a source, whose failures, an upstream's rate limits too, are the service's 502."""
+        """Wait for a source. Its failures, also an upstream's rate limits, become the service's 502."""
         try:
             return await generating
         except SourceError as error:
@@ -310,7 +310,7 @@ class Service:
 
 
 def _json_response(content: Any, fault: faults.Fault | None) -> Response:
-    """Send an answer; or half of it, for the faults that strike in the middle."""
+    """Send an answer, or half of it for a fault in the middle."""
     if fault is None or fault.name not in _HALVED:
         return JSONResponse(content)
     body = json.dumps(content).encode()

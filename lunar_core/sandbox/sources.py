@@ -1,4 +1,4 @@
-"""Where answers come from: the built-in models here, an upstream in ``upstream.py``."""
+"""The sources of answers: the built-in models here, an upstream in ``upstream.py``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEXT_OPTIONS = ("max_tokens", "stop", "n")
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be generated, whatever the endpoint."""
+    """An answer to generate, for any endpoint."""
 
     kind: str
     """``chat``, ``text`` or ``router``."""
@@ -33,7 +33,7 @@ class Task:
     """The request's other fields, as far as the dialect reads them."""
     session: str
     script: Draft | None = None
-    """What is to be answered, whatever the rules say."""
+    """A scripted answer, in place of the rules'."""
 
 
 def prompt_size(task: Task) -> int:
@@ -51,11 +51,11 @@ class Source(Protocol):
     """Generates answers."""
 
     async def answer(self, task: Task) -> Answer:
-        """Return a whole answer; SourceError where there is none."""
+        """Return a whole answer. Raises SourceError if there is none."""
         ...
 
     async def stream(self, task: Task) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
-        """Return the prompt's tokens and the pieces; what fails before the first fails here."""
+        """Return the prompt's tokens and the pieces. Raises SourceError for a failure before the first piece."""
         ...
 
 

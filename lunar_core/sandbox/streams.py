@@ -1,4 +1,4 @@
-"""Streamed answers: pieces become events, events become bytes, and what was sent is billed.
+"""Streamed answers: pieces become events, events become bytes, and the sent pieces are billed.
 
 The bill is written before the last bytes leave, so that a client that has read its answer finds
 it in the log. A client that hangs up is billed for the pieces sent so far.
@@ -31,8 +31,8 @@ Event = tuple[bytes, Literal["opening", "content", "end"]]
 
 DONE = b"data: [DONE]\n\n"
 _MIDDLE = 2
-"""Pieces of content that come before a fault in the middle, unless its value says otherwise; at
-least one does, since what fails before any is a fault of its own."""
+"""Pieces of content before a fault in the middle, unless its value states another number. At least
+one comes, because a failure before any content is another fault."""
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
@@ -94,9 +94,9 @@ async def interrupt(
     *,
     done_after_error: bool,
 ) -> AsyncGenerator[Event, None]:
-    """Let a stream through up to where the fault strikes, and strike.
+    """Pass a stream on up to its fault, then apply the fault.
 
-    What fails at its first event is never begun, and costs nothing.
+    A stream that fails at its first event is never begun, and costs nothing.
 
     Raises:
         HangUpError: the connection is to be closed.
@@ -138,7 +138,7 @@ async def _until_fault(
 
 
 class EventStream(Response):
-    """Sends events as they come; stops, and closes their source, when the client goes away."""
+    """Sends events as they come. When the client closes the connection, it closes their source."""
 
     media_type = "text/event-stream"
 
@@ -171,7 +171,7 @@ class EventStream(Response):
         async with aclosing(self._stream) as stream:
             async for event, part in stream:
                 if part == "content":
-                    # Even without a delay, one turn of the loop: so a hang-up is noticed.
+                    # Even without a delay this takes one turn of the loop, which detects a hang-up.
                     await asyncio.sleep(self._delay)
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

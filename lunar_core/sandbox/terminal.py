@@ -1,4 +1,4 @@
-"""One line per request in the sandbox's terminal: what was asked, of whom, and what it came to.
+"""One line per request in the sandbox's terminal: its path, model, status, time, tokens and cost.
 
 A line shows no key, no prompt and no answer. ``--quiet`` switches the lines off, ``--json`` too.
 """
@@ -52,13 +52,13 @@ def request_line(
 
 
 def show(line: str) -> None:
-    """Write a line to stdout; where nobody reads that any more, the sandbox serves on."""
+    """Write a line to stdout. If stdout is closed, the sandbox goes on serving."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
 
 def _printable(text: str) -> str:
-    """Keep what a client sent from moving the cursor, and from filling the screen."""
+    """A client's text, cut, with characters replaced that would move the cursor."""
     shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return "".join(char if char.isprintable() else "?" for char in shown)

@@ -1,12 +1,12 @@
-"""Answers by another server: any that speaks OpenAI's ``/v1/chat/completions``.
+"""Answers by another server: any that has OpenAI's ``/v1/chat/completions``.
 
-Ollama, vLLM, llama.cpp, a provider: the sandbox forwards the request and adds what Lunar says on
-top: usage with costs (by the catalogue's prices; a model that isn't there has none), latency,
-routing. The provider's prefix and the fault's suffix of a model's name are taken off; a fixed
-model may stand in for all (``--upstream-model``), so that the router has six to choose from where
-the upstream has one.
+For Ollama, vLLM, llama.cpp or a provider, the sandbox forwards the request and adds Lunar's own
+fields: usage with costs (by the catalogue's prices; a model that isn't there has none), latency,
+routing. It removes the provider's prefix and the fault's suffix from a model's name. A fixed model
+may replace all names (``--upstream-model``), so that the router has six to choose from even if the
+upstream has one.
 
-The upstream's key, if it wants one, is read from :data:`KEY_VARIABLE`.
+The upstream's key, if it needs one, is read from :data:`KEY_VARIABLE`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Upstream:
 
     Args:
         url: its base URL, with or without ``/v1``.
-        key: its key, if it wants one.
-        model: the model to ask for, whichever was named.
+        key: its key, if it needs one.
+        model: the model to request, whichever the caller named.
         empty_is_text: whether an answer without choices or text is an empty text, as the hosted
             backend has it, and not a failure.
     """
@@ -59,7 +59,7 @@ class Upstream:
         )
 
     async def answer(self, task: Task) -> Answer:
-        """Ask for a whole answer."""
+        """Request a whole answer."""
         try:
             response = await self._client.post(_path(task), json=self._body(task, stream=False))
         except httpx.HTTPError as error:
@@ -77,7 +77,7 @@ class Upstream:
         return Answer(choices, _tokens(reply.get("usage")) or Tokens(_prompt(task), written))
 
     async def stream(self, task: Task) -> tuple[Tokens, AsyncGenerator[Piece, None]]:
-        """Ask for a stream; what fails before its first byte fails here."""
+        """Request a stream. Raises SourceError for a failure before its first byte."""
         request = self._client.build_request(
             "POST", _path(task), json=self._body(task, stream=True)
         )
@@ -145,7 +145,7 @@ def _choice(task: Task, choice: Mapping[str, Any]) -> Choice:
 
 
 def _tokens(usage: Any) -> Tokens | None:
-    """Read an upstream's count; None where it makes none, or none that adds up."""
+    """Read an upstream's token counts; None if it states none, or an invalid one."""
     if not isinstance(usage, Mapping):
         return None
     read = usage.get("prompt_tokens_details")
@@ -199,7 +199,7 @@ async def _chunks(response: httpx.Response) -> AsyncGenerator[dict[str, Any], No
 
 
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """Cut at line feeds alone: httpx's own lines end at U+2028, which may stand in JSON, too."""
+    """Split at line feeds only: httpx's own lines also end at U+2028, which JSON may contain."""
     rest = b""
     async for block in response.aiter_bytes():
         *lines, rest = (rest + block).split(b"\n")

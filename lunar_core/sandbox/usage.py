@@ -28,7 +28,7 @@ _MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True)
 class Tokens:
-    """What was read, ``cached`` being a part of it; what was written, with the ``reasoning``."""
+    """Token counts: ``prompt``, of which ``cached``, and ``completion``, of which ``reasoning``."""
 
     prompt: int
     completion: int
@@ -47,7 +47,7 @@ def pieces(text: str) -> list[str]:
 
 
 def costs(tokens: Tokens, model: Model | None) -> dict[str, float]:
-    """Price tokens in USD, by the model's prices; nothing where the model has none.
+    """Price tokens in USD, by the model's prices; {} if the model has none.
 
     Computed with Decimal. Prices have at most four decimals, so each float prints (``repr``)
     as the exact sum.

@@ -1,1 +1,1 @@
-"""What answers are made of, as values: pure, and below everything else, errors included."""
+"""The types of answers: plain values, imported by everything else, including the errors."""

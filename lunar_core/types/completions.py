@@ -1,7 +1,7 @@
 """Answers: completions, chunks of streams, routing decisions.
 
-Only what a caller could not do without is required; everything else that the service sends is
-kept (``model_extra``), and what it leaves out is None.
+Only the fields that a caller cannot do without are required. Unknown fields are kept (``model_extra``),
+and a field that the service leaves out is None.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lunar_core.types.usage import Usage
 
 @dataclass(frozen=True)
 class CallInfo:
-    """What the client knows of a call, beside what the service said.
+    """The client's own facts of a call, beside the service's answer.
 
-    ``call_id`` is made by the client and unique; ``attempts`` holds every request in order;
-    ``request_id`` and ``headers`` are those of the answer; ``latency_ms`` and ``ttft_ms`` (to the
-    first content of a stream) were measured here, in milliseconds.
+    ``call_id``: unique, made by the client. ``attempts``: every request in order.
+    ``request_id`` and ``headers``: those of the answer. ``latency_ms`` and ``ttft_ms`` (to the
+    first content of a stream): milliseconds, measured by the client.
 
     >>> answer = Lunar().completions.create(model="gpt-4o", prompt="Count to 5")
     >>> answer.call.requested_model, len(answer.call.attempts), answer.call.latency_ms > 0
@@ -47,7 +47,7 @@ class CallInfo:
 
 
 class WireModel(BaseModel):
-    """Immutable, and keeps every field of the service that it does not know."""
+    """The base of all answers: immutable, and it keeps fields that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
 
@@ -63,23 +63,23 @@ class Answer(WireModel):
 
 
 class FunctionCall(WireModel):
-    """``arguments`` is JSON text, as the model wrote it."""
+    """The function of a tool call. ``arguments`` is JSON text, as the model wrote it."""
 
     name: str = ""
     arguments: str = ""
 
 
 class CustomCall(WireModel):
-    """A tool that takes free text, and no arguments."""
+    """The call of a tool that takes free text instead of arguments."""
 
     name: str = ""
     input: str = ""
 
 
 class ToolCall(WireModel):
-    """A call that the model makes. ``id`` is made up where the upstream gave none: a result must name it.
+    """A tool call of the model. ``id`` is made up if the upstream gave none, because a result must name it.
 
-    Of ``type`` "custom" it has ``custom`` in place of ``function``.
+    With ``type`` "custom" it has ``custom`` in place of ``function``.
     """
 
     id: str | None = None
@@ -89,7 +89,7 @@ class ToolCall(WireModel):
 
     @model_serializer(mode="wrap")
     def _without_empty_halves(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
-        # A call is sent back as it came: with a function, or with what stands in its place.
+        # A call is sent back as it came: with either a function or a custom call.
         fields: dict[str, object] = handler(self)
         for half in ("function", "custom"):
             if half not in self.model_fields_set:
@@ -108,7 +108,7 @@ class Message(WireModel):
 
 
 class Choice(WireModel):
-    """``message`` is empty where the provider blocked the answer: ``finish_reason`` says so."""
+    """One of the answers. If the provider blocked it, ``message`` is empty and ``finish_reason`` says so."""
 
     index: int = 0
     message: Message = Message()

@@ -1,4 +1,4 @@
-"""How a routing decision is shown to people: as lines, as a table of rich, and as HTML in a notebook."""
+"""Shows a routing decision: as lines of text, as a table of rich, and as HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lunar_core.types.numbers import plain_number
 from lunar_core.types.steering import STEERING
 
 Fields = Mapping[str, Any]
-"""Those of a RoutingDecision, by name."""
+"""The fields of a RoutingDecision, by name."""
 
 
 def facts_of(decision: Fields) -> list[tuple[str, str]]:
-    """What the router said, as names and texts without what would steer a terminal; what it left out is not there."""
+    """The stated fields of a decision, as names and texts without a terminal's control characters."""
     facts = {
         "model": decision["selected_model"],
         "provider": decision["selected_provider"] or None,
@@ -33,7 +33,7 @@ def _plain(number: float | None) -> str | None:
 
 
 def to_rich(decision: Fields) -> Any:  # rich is an extra
-    """A table for rich, which asks for it."""
+    """The decision as a table of rich."""
     from rich.table import Table
     from rich.text import Text
 
@@ -44,7 +44,7 @@ def to_rich(decision: Fields) -> Any:  # rich is an extra
 
 
 def to_html(decision: Fields) -> str:
-    """A table for a notebook."""
+    """The decision as an HTML table for a notebook."""
     rows = "".join(
         f'<tr><th style="text-align: left">{escape(name)}</th>'
         f'<td style="text-align: left">{escape(text)}</td></tr>'

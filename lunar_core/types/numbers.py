@@ -1,4 +1,4 @@
-"""How a number is written for people."""
+"""Writes numbers for people."""
 
 from __future__ import annotations
 

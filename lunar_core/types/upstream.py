@@ -1,4 +1,4 @@
-"""What a gateway's error says of the provider behind it."""
+"""The failure of a provider, as a gateway's error states it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ UpstreamKind = Literal[
 
 @dataclass(frozen=True)
 class UpstreamFailure:
-    """How the provider failed, read from the words of the gateway's error.
+    """How the provider failed, read from the message of the gateway's error.
 
-    A gateway reports each failure of a provider as its own 502. ``kind`` is what the words tell of; ``status`` is
-    the HTTP status that the provider itself would have given for it.
+    A gateway reports each failure of a provider as its own 502. ``kind``: the failure that the message describes.
+    ``status``: the HTTP status that the provider itself gives for it.
 
     >>> failure = UpstreamFailure("context_length", 400)
     >>> failure.may_pass, failure.may_fall_back
@@ -41,5 +41,5 @@ class UpstreamFailure:
 
     @property
     def may_fall_back(self) -> bool:
-        """Whether another model may answer: not after a fault of the request itself."""
+        """Whether another model may answer: False if the request itself is at fault."""
         return self.kind not in ("bad_request", "bad_image")

@@ -19,7 +19,7 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_
 
 
 _CACHED_TOKENS = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens")
-"""As Anthropic, DeepSeek and Kimi state them, beside the other counts."""
+"""The names of Anthropic, DeepSeek and Kimi for cached tokens, beside the other counts."""
 
 
 class UsageModel(BaseModel):
@@ -27,14 +27,14 @@ class UsageModel(BaseModel):
 
 
 class PromptTokensDetails(UsageModel):
-    """How ``prompt_tokens`` divide, where the provider says so."""
+    """The parts of ``prompt_tokens``, if the provider states them."""
 
     cached_tokens: Count | None = None
     audio_tokens: Count | None = None
 
 
 class CompletionTokensDetails(UsageModel):
-    """How ``completion_tokens`` divide, where the provider says so."""
+    """The parts of ``completion_tokens``, if the provider states them."""
 
     reasoning_tokens: Count | None = None
     audio_tokens: Count | None = None
@@ -43,7 +43,7 @@ class CompletionTokensDetails(UsageModel):
 class Usage(UsageModel):
     """``usage`` of the API: token counts, billed cost in USD, latency in milliseconds.
 
-    What the service did not state is None, which is never the same as 0.
+    A value that the service did not state is None, never 0.
 
     >>> Usage(prompt_tokens=12, completion_tokens=8, total_cost_usd=0.000045).cost
     Decimal('0.000045')
@@ -64,7 +64,7 @@ class Usage(UsageModel):
     @model_validator(mode="before")
     @classmethod
     def _place_cached_tokens(cls, data: object) -> object:
-        """Tokens read from a cache, where OpenAI states them, whatever name the provider has for them."""
+        """Move cached tokens from the provider's own field to OpenAI's, ``prompt_tokens_details.cached_tokens``."""
         if not isinstance(data, dict):
             return data
         cached = next((data[name] for name in _CACHED_TOKENS if name in data), None)
@@ -77,10 +77,10 @@ class Usage(UsageModel):
 
     @property
     def cost(self) -> Decimal | None:
-        """What the service billed for the answer, in USD, exactly as it was written; None if it said nothing."""
+        """The billed cost of the answer in USD, exactly as the service wrote it; None if it stated none."""
         return exact_usd(self.total_cost_usd)
 
 
 def exact_usd(amount: float | None) -> Decimal | None:
-    """The decimal number that the service wrote, not the nearest binary fraction of it."""
+    """``amount`` as the decimal number that the service wrote, not as the nearest binary fraction."""
     return None if amount is None else Decimal(repr(amount))
