@@ -338,7 +338,7 @@ def test_a_report_adds_up_to_the_bill_and_tells_what_routing_saved(printed):
     costs = re.findall(r"^(?:ada|grace) .*\$([\d.]+)$", output, re.MULTILINE)
     assert sum(map(Decimal, costs)) == billed(output)
     saved, actual, baseline = re.search(
-        r"saved \$([\d.]+): 5 calls for \$([\d.]+) in place of \$([\d.]+)\.", output
+        r"saved \$([\d.]+): 5 routed calls for \$([\d.]+) in place of \$([\d.]+)\.", output
     ).groups()
     assert Decimal(baseline) - Decimal(actual) == Decimal(saved)
 

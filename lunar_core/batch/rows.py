@@ -49,7 +49,9 @@ def read_rows(path: str | os.PathLike[str]) -> dict[str, object]:
         try:
             rows[f"line {number}"] = json.loads(line)
         except ValueError as error:
-            raise RowError(f"line {number}: no JSON: {error}") from None
+            raise RowError(
+                f'line {number}: no JSON: {error}. A line is like {{"id": 1, "prompt": "hi"}}'
+            ) from None
         except RecursionError:
             raise RowError(f"line {number}: nested too deeply") from None
     return rows

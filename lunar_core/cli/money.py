@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger
+from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger, Prices
 from lunar_core.batch import BatchResult
 from lunar_core.batch import run as run_batch
+from lunar_core.batch.running import run_to_end
 from lunar_core.cli.app import (
     FAILED,
     OUT_OF_BUDGET,
@@ -28,6 +30,7 @@ from lunar_core.cli.app import (
 )
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
 from lunar_core.cost.amounts import checked_amount
+from lunar_core.evaluate.report import service_prices
 from lunar_core.settings import checked_count
 
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -106,7 +109,7 @@ def batch(
                 rows,
                 out,
                 model=model,
-                budget=None if amount is None else Budget(usd=amount, warn_at=None),
+                budget=None if amount is None else _budget_at_the_services_prices(amount, base_url),
                 ledger=ledger,
                 concurrency=concurrency,
                 max_tokens=max_tokens,
@@ -114,11 +117,23 @@ def batch(
                 on_answer=show,
             )
     print_note(_summary(result))
+    if result.failed:
+        print_note(f'Why a line failed is its "error" in {out}; the same command asks it again.')
     if result.refusal is not None:
         print_note(f"{result.unsent:,} unsent: {result.refusal}")
         raise typer.Exit(OUT_OF_BUDGET)
     if result.failed:
         raise typer.Exit(FAILED)
+
+
+def _budget_at_the_services_prices(amount: Decimal, base_url: str | None) -> Budget:
+    """A budget that can tell what a call may take, also where the extra ``prices`` is not installed."""
+
+    async def ask() -> Prices:
+        async with AsyncLunar(base_url=base_url, max_retries=0, timeout=5) as client:
+            return await service_prices(client)
+
+    return Budget(usd=amount, prices=run_to_end(ask), warn_at=None)
 
 
 @contextmanager

@@ -163,7 +163,9 @@ class LedgerView:
         <BLANKLINE>
         """
         if isinstance(by, str) or not isinstance(by, Sequence):
-            raise ConfigurationError("by: expected a list of names, as group() takes them")
+            raise ConfigurationError(
+                'by: expected a list of names such as ["model", "tag:user"], as group() takes them'
+            )
         names = checked_groups(tuple(by), "by")
         figures = Figures(names, SavingsTally(baseline, None, self._book.prices))
         self._book.read_figures(self._selection, figures)

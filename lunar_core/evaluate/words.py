@@ -135,8 +135,8 @@ def notes(report: RouteFigures) -> list[str]:
     ]
     if report.baseline.expected_error is None:
         words.append(
-            f"How often {report.baseline.model} would err here: the service tells the scores of the model that it "
-            "chose alone, or the baseline is no candidate."
+            f"How often {report.baseline.model} would err here: it is no candidate, or the service tells nothing but "
+            "the score of the model that it chose."
         )
     if report.source == "ledger":
         words.append(

@@ -208,7 +208,10 @@ def _check_objects(value: object, name: str) -> None:
 
 def _check_messages(value: object, name: str) -> None:
     if not isinstance(value, list) or not value:
-        _refuse(name, "expected a list of at least 1 message")
+        _refuse(
+            name,
+            'expected a list of at least 1 message, such as [{"role": "user", "content": "hi"}]',
+        )
     for number, message in enumerate(value):
         where = f"{name}[{number}]"
         if not isinstance(message, Mapping):

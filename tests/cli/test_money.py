@@ -237,6 +237,7 @@ def test_a_batch_of_which_some_failed_ends_with_1_and_asks_them_again(
     code, _printed, err = lunar("batch", path, "--out", out)
     assert code == 1
     assert "3 of 4 answered · 1 failed" in err
+    assert f'Why a line failed is its "error" in {out}' in err.replace("\n", " ")
     asked = len(lunar_sandbox.requests())
     code, _printed, err = lunar("batch", path, "--out", out)
     assert (code, len(lunar_sandbox.requests()) > asked) == (1, True)
@@ -256,6 +257,23 @@ def test_a_batch_that_its_budget_stops_ends_with_3_and_tells_what_is_unsent(luna
     assert sum(Decimal(str(line["cost_usd"])) for line in lines_of(out)) <= Decimal("0.0001")
     assert lunar("batch", path, "--out", out, "--budget", "5")[0] == 0
     assert sorted(line["id"] for line in lines_of(out)) == list(range(50))
+
+
+def test_a_budgets_prices_are_the_services_own_so_that_a_batch_needs_no_other_extra(
+    lunar, prompts, out, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "genai_prices", None)  # as if it were not installed
+    assert lunar("batch", prompts(3), "--out", out, "--budget", "5")[0] == 0
+    assert len(lines_of(out)) == 3
+
+
+def test_a_batch_whose_budget_knows_no_price_of_a_model_names_it(lunar, prompts, out, monkeypatch):
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    code, _printed, err = lunar(
+        "batch", prompts(1, model="no-such-model"), "--out", out, "--budget", "5"
+    )
+    assert code == 3
+    assert "no price is known of no-such-model" in err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -278,12 +278,23 @@ def test_it_is_priced_at_the_dearest_model_that_may_answer():
 def test_a_router_that_was_told_no_candidates_may_take_any():
     priced = Prices.of([Model(id="gpt-4o", input_per_million=1.0, output_per_million=1.0)])
     budget = Budget(usd=100, reserve="worst", prices=priced)
-    with pytest.raises(BudgetExceededError, match="nobody can tell"):
+    with pytest.raises(BudgetExceededError, match="nobody can tell .* no price is known of router"):
         budget.before(start(model="router"))
     priced = [Model(id=name, input_per_million=1.0, output_per_million=10.0) for name in ROUTED]
     budget = Budget(usd=100, reserve="worst", prices=Prices.of(priced))
     budget.before(start(model="router"))
     assert budget.state().held > Decimal("0.04")  # 4,096 tokens, and more
+
+
+def test_a_call_that_may_take_more_than_the_whole_budget_is_told_what_says_less():
+    budget = Budget(usd="0.001", prices=PRICES)
+    with pytest.raises(BudgetExceededError, match="more than the whole budget: max_tokens= of the"):
+        budget.before(start(model="dear", params={"max_tokens": 1_000_000}))
+    budget = Budget(calls=1)
+    budget.before(start(1))
+    with pytest.raises(BudgetExceededError) as refused:
+        budget.before(start(2))
+    assert "whole budget" not in str(refused.value)
 
 
 def test_without_an_amount_the_next_call_may_take_what_the_dearest_of_the_last_20_did():

@@ -96,7 +96,7 @@ def test_a_store_of_each_version_is_brought_to_todays(tmp_path, sample):
     with Ledger.open(path) as ledger:
         told = {"version-0": 0, "version-1": 2}[sample.stem]
         assert len(ledger) == told
-        assert ledger.add(entry(1))
+        assert ledger.add(entry(1, call_id="call_of_today"))  # the samples have call_1, call_2, …
         assert len(ledger) == told + 1
     version = ask(path, "SELECT value FROM lunar_meta WHERE key = 'schema_version'")
     assert version == [(str(schema.VERSION),)]
@@ -199,9 +199,15 @@ def test_a_read_only_ledger_follows_one_that_writes(where, opened):
         assert reader.total_cost == 3
 
 
-@pytest.mark.parametrize("place", ["no such folder/costs.db", "."])
-def test_a_place_where_no_file_can_be_is_told(tmp_path, place):
-    with pytest.raises(LedgerError, match="could not be opened"):
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("no such folder/costs.db", "costs.db cannot be made: its folder is not there"),
+        (".", "could not be opened"),
+    ],
+)
+def test_a_place_where_no_file_can_be_is_told(tmp_path, place, words):
+    with pytest.raises(LedgerError, match=words):
         Ledger.open(tmp_path / place)
 
 

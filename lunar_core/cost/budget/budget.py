@@ -105,7 +105,9 @@ class Budget:
             raise ConfigurationError("clock: expected a function that returns epoch seconds")
         self._clock = clock
         if ledger is not None and not isinstance(ledger, Ledger):
-            raise ConfigurationError("ledger: expected a Ledger or None")
+            raise ConfigurationError(
+                "ledger: expected a Ledger or None, such as Ledger.open('costs.db')"
+            )
         self.ledger = ledger
         own_prices = checked_prices(prices) or (None if ledger is None else ledger.prices)
         self._prices = PricesAtHand(own_prices, are_needed=self.unit == "usd")
@@ -188,13 +190,13 @@ class Budget:
         hold = Hold(call.call_id, key, self._windows.start(now), amount or 0, now, is_call)
         if amount is None and not self._is_lenient:
             self._settle_now()
-            return _Refused(hold, self._refusal(hold, None, self._counters.sums(key, now)))
+            return _Refused(hold, self._refusal(hold, call, None, self._counters.sums(key, now)))
         is_admitted, sums = self._counters.reserve(hold, self._limit)
         if not is_admitted:  # what has ended meanwhile may have made room
             self._settle_now()
             is_admitted, sums = self._counters.reserve(hold, self._limit)
         if not is_admitted:
-            return _Refused(hold, self._refusal(hold, hold.amount, sums))
+            return _Refused(hold, self._refusal(hold, call, hold.amount, sums))
         self._calls.begin(hold)
         self._warn_of_share(hold, sums)
         return None
@@ -312,11 +314,13 @@ class Budget:
             resets_at=resets_at,
         )
 
-    def _refusal(self, hold: Hold, amount: int | None, sums: Sums) -> BudgetExceededError:
+    def _refusal(
+        self, hold: Hold, call: CallStart, amount: int | None, sums: Sums
+    ) -> BudgetExceededError:
         state = self._state(hold.key, sums, hold.at)
         amount_asked = None if amount is None else shown(amount, self.unit)
         return BudgetExceededError(
-            describe_refusal(state, self.per, amount_asked),
+            describe_refusal(state, self.per, amount_asked, call.model),
             budget=self.name,
             key=state.key,
             unit=self.unit,
@@ -396,7 +400,7 @@ class _Refused:
 
 def _checked_name(value: object, name: str) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ConfigurationError(f"{name}: expected a word")
+        raise ConfigurationError(f"{name}: expected a word, such as 'tenant'")
     return value
 
 

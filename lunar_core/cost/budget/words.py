@@ -50,18 +50,26 @@ def title(name: str, per: str | None, key: str | None) -> str:
     return f"budget {name!r}, {per} {key!r}" if key is not None else f"budget {name!r}, no {per}"
 
 
-def describe_refusal(state: BudgetState, per: str | None, amount: Decimal | int | None) -> str:
-    """Why a call was refused, and what can be done about it."""
+def describe_refusal(
+    state: BudgetState, per: str | None, amount: Decimal | int | None, model: str
+) -> str:
+    """Why a call to ``model`` was refused, and what can be done about it."""
     which, unit = title(state.name, per, state.key), state.unit
     if amount is None:
         return (
-            f"{which}: nobody can tell what this call may take. Pass reserve= (an amount), or prices= with its "
-            "model (client.models.prices(), or the extra 'prices'), or unpriced='allow'"
+            f"{which}: nobody can tell what this call may take: no price is known of {model}, or of a model that may "
+            "answer for it. Name a model with a price, or in a program pass reserve= (an amount), prices= "
+            "(of client.models.prices(), or by the extra 'prices') or unpriced='allow'"
         )
     text = (
         f"{which}: this call may take {amount} {unit}, and of {state.limit} {unit} {state.spent} are spent "
         f"and {state.held} held for calls under way"
     )
+    if amount > state.limit:
+        text += (
+            "; that is more than the whole budget: max_tokens= of the call, or reserve= of the budget, "
+            "may say that it takes less"
+        )
     if state.resets_at is None:
         return text
     return f"{text}; {_moment(state.resets_at)}"

@@ -82,7 +82,7 @@ def savings_words(savings: Savings) -> list[str]:
     verb = "saved" if savings.saved >= 0 else "cost"
     left_out = f" {savings.left_out:,} left out." if savings.left_out else ""
     comparison = f"{usd(savings.actual)} in place of {usd(savings.baseline_cost)}"
-    calls = count_words(savings.calls, "call")
+    calls = count_words(savings.calls, "routed call")
     return [
         f"Routing {verb} {usd(abs(savings.saved))}: {calls} for {comparison}.{left_out}",
         savings.assumption,

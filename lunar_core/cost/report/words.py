@@ -33,12 +33,14 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 
 def usd(amount: Decimal) -> str:
-    """An amount in full digits.
+    """An amount in full digits; zeros at its end stay up to the cent.
 
-    >>> usd(Decimal("4.5e-5")), usd(Decimal("-1"))
-    ('$0.000045', '-$1')
+    >>> usd(Decimal("4.5e-5")), usd(Decimal("-1")), usd(Decimal("0.0022350"))
+    ('$0.000045', '-$1', '$0.002235')
     """
-    return cut(f"{'-' if amount < 0 else ''}${abs(amount):f}")
+    whole, point, fraction = f"{abs(amount):f}".partition(".")
+    digits = fraction[:2] + fraction[2:].rstrip("0")
+    return cut(f"{'-' if amount < 0 else ''}${whole}{point}{digits}")
 
 
 def cost_words(totals: Totals) -> str:

@@ -75,6 +75,8 @@ class Database:
                 raise LedgerError(f"{path} is not there")
             self._check_only()
             return
+        if not path.parent.is_dir():
+            raise LedgerError(f"{path} cannot be made: its folder is not there")
         if not path.exists() and self._make_file(path):
             return
         version = self._check_only()
