@@ -278,7 +278,7 @@ def test_it_is_priced_at_the_dearest_model_that_may_answer():
 def test_a_router_that_was_told_no_candidates_may_take_any():
     priced = Prices.of([Model(id="gpt-4o", input_per_million=1.0, output_per_million=1.0)])
     budget = Budget(usd=100, reserve="worst", prices=priced)
-    with pytest.raises(BudgetExceededError, match="nobody can tell .* no price is known of router"):
+    with pytest.raises(BudgetExceededError, match="no price is known of router"):
         budget.before(start(model="router"))
     priced = [Model(id=name, input_per_million=1.0, output_per_million=10.0) for name in ROUTED]
     budget = Budget(usd=100, reserve="worst", prices=Prices.of(priced))
