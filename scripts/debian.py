@@ -1,4 +1,4 @@
-"""How a package of Debian's is installed, where a test needs what no Python package brings."""
+"""Installs a Debian package, for tests that need a program that no Python package has."""
 
 from __future__ import annotations
 

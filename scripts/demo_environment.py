@@ -20,7 +20,7 @@ Installer = Callable[[Sequence[str]], bool]
 
 
 def main(folder: Path, engine: str) -> None:
-    """Make the environment, and say what it took."""
+    """Make the environment, and print how long it took and its size."""
     start = time.monotonic()
     install, tool = make_environment(folder)
     version = ".".join(map(str, sys.version_info[:3]))
@@ -64,7 +64,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> bool:
 
 
 def count_requirements() -> int:
-    """Names, as a package stands there once for each version of Python that it has another version for."""
+    """The number of required packages. A package may be listed several times, for different versions of Python."""
     lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     return len({line.partition("==")[0] for line in lines if line[:1].isalnum()})
 

@@ -1,4 +1,4 @@
-"""What MkDocs does beside reading docs/*.md: pages of notebooks, of the command's help, of the sandbox's page."""
+"""Hooks of MkDocs: make pages of the notebooks, of the command's help and of the sandbox's page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lunar_core.cli import PROGRAM
 from lunar_core.cli.commands import app
 
 BOOSTS = {"quickstart.md": 20, "howto": 20, "reference": 0.01}
-"""By folder or page, how much words weigh in the search, whose titles weigh a thousand times their texts."""
+"""The weight of a folder or page in the search, where a title counts a thousand times as much as a text."""
 HELP = "<!-- the command's help -->"
 SANDBOX = "<!-- the sandbox's own page -->"
 SANDBOX_PAGE = Path(__file__).parents[1] / "lunar_core/sandbox/README.md"
@@ -47,7 +47,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def page_of(notebook: dict[str, Any], name: str) -> str:
-    """A notebook as a page: its texts, its code, and below each piece of code what it printed."""
+    """A notebook as a page: its texts, its code, and the output below each piece of code."""
     parts = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
@@ -64,7 +64,7 @@ def page_of(notebook: dict[str, Any], name: str) -> str:
 
 
 def help_of_commands() -> str:
-    """What ``lunar-llm COMMAND --help`` prints, command by command."""
+    """The output of ``lunar-llm COMMAND --help`` for each command."""
     names = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group's
     pages = []
     for name in names:

@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main() -> int:
-    """Run all; how many print something else than is written down."""
+    """Run all programs. Returns how many print something else than their page shows."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("names", nargs="*", help="howto, notebooks, or one of them: howto/tenants")
@@ -61,7 +61,7 @@ def find_sources(name: str) -> list[Path]:
 
 
 def write_howto(path: Path) -> str:
-    """The page of a how-to, with its program and what that prints today."""
+    """The page of a how-to, with its program and the program's output."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(path)], stdout=subprocess.PIPE, check=True, text=True
     )
@@ -77,7 +77,7 @@ def with_block(page: str, language: str, text: str) -> str:
 
 
 def run_notebook(path: Path) -> str:
-    """The notebook with what its cells print today, and nothing that differs from run to run."""
+    """The notebook with the new output of its cells, without parts that differ from run to run."""
     import nbformat  # of the tests' environment, which the how-to of FastAPI does without
     from nbclient import NotebookClient
 
@@ -91,7 +91,7 @@ def run_notebook(path: Path) -> str:
 
 
 def joined(outputs: list[Any]) -> list[Any]:
-    """Outputs with the pieces of a printed text put together: where a kernel cuts it is chance."""
+    """Outputs with the pieces of a printed text joined, because a kernel cuts it at random places."""
     whole: list[Any] = []
     for output in outputs:
         if whole and output.output_type == whole[-1].output_type == "stream":

@@ -16,7 +16,7 @@ LINK = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#:]+)\)")
 
 
 def absolute(text: str, repository: str, tag: str) -> str:
-    """The same text, its relative links to ``repository`` at ``tag``: pages as pages, pictures as they are."""
+    """``text`` with its relative links made absolute, to ``repository`` at ``tag``: to pages, or to raw pictures."""
 
     def lead(link: re.Match[str]) -> str:
         kind = "raw" if link["mark"] else "blob"

@@ -32,7 +32,7 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" 
 <g transform="translate({terminal_x}, {terminal_y})">{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g>
 </svg>
 """
-"""As rich draws terminals, with the fonts of whoever looks: rich's own template loads one from elsewhere."""
+"""Like rich's own template, but with the reader's fonts: rich's loads one from another host."""
 
 
 def demo() -> list[str]:

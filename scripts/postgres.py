@@ -31,7 +31,7 @@ PATIENCE = 60
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Start a server, and give its URL."""
+    """Start a server, and yield its URL."""
     programs = find_programs() or install_programs()
     account = account_to_run_as()
     with tempfile.TemporaryDirectory(prefix="lunar-postgres-") as name:
@@ -74,7 +74,7 @@ def server() -> Iterator[str]:
 
 
 def find_programs() -> Path | None:
-    """The folder of the newest server that Debian's packages have brought, or of one on the path."""
+    """The folder of the newest server from Debian's packages, or of one on the path."""
     for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
         if (folder / "initdb").exists():
             return folder
@@ -92,7 +92,7 @@ def install_programs() -> Path:
 
 
 def account_to_run_as() -> int:
-    """The server refuses to be root: then it is the account that its package has made."""
+    """The id of the account to run the server: it refuses root, for which its package has made another account."""
     if os.geteuid() != 0:
         return os.geteuid()
     try:
@@ -102,7 +102,7 @@ def account_to_run_as() -> int:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -187,7 +187,7 @@ def arguments() -> argparse.Namespace:
 
 
 def found_pythons() -> Iterator[tuple[str, str]]:
-    """Every version with an interpreter that starts: on the PATH, or among pyenv's."""
+    """Every version with an interpreter that works, on the PATH or among pyenv's."""
     for version in PYTHONS:
         candidates = [shutil.which(f"python{version}"), *pyenv_pythons(version), sys.executable]
         for path in filter(None, candidates):
@@ -206,14 +206,14 @@ def pyenv_pythons(version: str) -> list[str]:
 
 
 def starts_as(path: str, version: str) -> bool:
-    """Whether it is that Python and can make virtual environments: a pyenv shim may be neither."""
+    """Whether ``path`` is that version and can make virtual environments: a pyenv shim may fail both."""
     program = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     done = subprocess.run([path, "-c", program], capture_output=True, text=True, check=False)
     return done.stdout.strip() == version
 
 
 def built(folder: Path) -> Path:
-    """The wheel, built from the source distribution: so what that lacks is missed."""
+    """Build the wheel from the source distribution, so that a file missing there is noticed. Returns its path."""
     run(sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(ROOT))
     (wheel,) = (folder / "dist").glob("*.whl")
     (sdist,) = (folder / "dist").glob("*.tar.gz")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 WITHOUT = (ROOT / "docs/howto/tenants.py").read_text(encoding="utf-8")
-"""The one program that needs FastAPI, which the environment of the checks has not."""
+"""The one program that needs FastAPI, which is not in the environment of the checks."""
 
 
 def write(path: Path, text: str) -> None:

@@ -37,7 +37,7 @@ DORMANT = {
     "https://api.github.com/repos/": 'data-md-component="source"',
     "https://api.github.com/users/": 'data-md-component="source"',
 }
-"""Addresses in the theme's own script, and what a page must have before it asks there; None: a browser of 2019."""
+"""Addresses in the theme's script, and what a page needs to trigger the request; None: only a browser of 2019 does."""
 SCRIPT_URL = re.compile(r"https://(?:unpkg|api|cdn|fonts)[\w.@/-]+")
 
 
@@ -84,7 +84,7 @@ def foreign_fetches(site: Path) -> Iterator[str]:
 
 
 def main(site: Path) -> int:
-    """Print what is fetched from elsewhere, and how many that are."""
+    """Print everything that is fetched from another host. Returns the number."""
     if not (site / "index.html").is_file():
         sys.exit(f"{site} is no built site")
     foreign = list(foreign_fetches(site))

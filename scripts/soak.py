@@ -46,7 +46,7 @@ SIDES: dict[str, Any] = {
     "httpx": (httpx.HTTPTransport, httpx.AsyncHTTPTransport),
     "transport": (Transport, AsyncTransport),
 }
-"""What is below the clients: nothing injected, or an httpx client over such transports."""
+"""The transports below the clients: none injected, or an httpx client over these."""
 LIMITS = httpx.Limits(max_connections=1_000)
 WORDS = [
     "the",
@@ -73,7 +73,7 @@ FOR_GOOD = ["truncated", "html"]
 
 
 class Case:
-    """One call to make: its keywords, its fault, and what may come of it."""
+    """One call to make: its keywords, its fault, and its possible outcomes."""
 
     def __init__(self, number: int) -> None:
         rng = random.Random(number)  # noqa: S311  # the same calls in every run
@@ -90,7 +90,7 @@ class Case:
 
     @property
     def keywords(self) -> dict[str, Any]:
-        """What ``create()`` is given."""
+        """The keywords of ``create()``."""
         headers = {"x-sandbox-fault": self.fault} if self.fault else {}
         headers["idempotency-key"] = uuid.uuid4().hex
         keywords: dict[str, Any] = {
@@ -109,7 +109,7 @@ class Case:
 
 
 class Score:
-    """What came of the calls."""
+    """Counts the outcomes of the calls."""
 
     def __init__(self) -> None:
         self.answers: dict[str, str] = {}
@@ -117,7 +117,7 @@ class Score:
         self.failed = 0
 
     def judge(self, case: Case, text: str, error: LunarError | None) -> None:
-        """An answer must be whole; what a broken stream had said must be its beginning."""
+        """Check that an answer is complete, and that a broken stream's text is the beginning of it."""
         if error is None:
             self.answers[case.question] = text
             if case.may_fail:
@@ -151,7 +151,7 @@ def piece_of(chunk: Any) -> str:
 
 
 def ask(client: Lunar, case: Case, score: Score) -> None:
-    """One call, in a thread."""
+    """Make one call, in a thread."""
     text, failure = "", None
     try:
         answer = case.endpoint(client).create(**case.keywords)
@@ -166,7 +166,7 @@ def ask(client: Lunar, case: Case, score: Score) -> None:
 
 
 async def aask(client: AsyncLunar, case: Case, score: Score) -> None:
-    """One call, in a task."""
+    """Make one call, in a task."""
     text, failure = "", None
     try:
         answer = await case.endpoint(client).create(**case.keywords)
@@ -221,7 +221,7 @@ async def aconnect(settings: dict[str, Any], side: str) -> AsyncIterator[AsyncLu
 async def run_in_tasks(
     settings: dict[str, Any], side: str, cases: list[Case], at_once: int, score: Score
 ) -> None:
-    """The cases through an AsyncLunar."""
+    """Run the cases through an AsyncLunar."""
     remaining = iter(cases)
 
     async def work(client: AsyncLunar) -> None:
@@ -238,7 +238,7 @@ async def run_in_tasks(
 def run_calls(
     settings: dict[str, Any], side: str, cases: list[Case], at_once: int, score: Score
 ) -> None:
-    """Half in threads, half in tasks."""
+    """Run half of the cases in threads, half in tasks."""
     half = len(cases) // 2
     with connect(settings, side) as client, ThreadPoolExecutor(min(24, at_once)) as threads:
         list(threads.map(lambda case: ask(client, case, score), cases[:half]))
@@ -246,7 +246,7 @@ def run_calls(
 
 
 async def run_streams(settings: dict[str, Any], side: str, count: int, score: Score) -> None:
-    """So many streams, none of which is read on before all have begun."""
+    """Open ``count`` streams, then read them: none is read further before all have begun."""
     begun, all_have_begun = 0, asyncio.Event()
 
     async def read(client: AsyncLunar, number: int) -> None:
@@ -271,7 +271,7 @@ async def run_streams(settings: dict[str, Any], side: str, count: int, score: Sc
 
 
 def reconcile(ledger: Ledger, bills: list[dict[str, Any]], score: Score) -> None:
-    """Each bill is either in the ledger, to the digit, or of a request that may have been billed unseen."""
+    """Check that each bill is in the ledger with all digits, or of a request whose cost was never stated."""
     priced, unseen = set(), set()
     nameless = 0
     for entry in ledger:
@@ -305,7 +305,7 @@ def reconcile(ledger: Ledger, bills: list[dict[str, Any]], score: Score) -> None
 def compare_resources(
     before: dict[str, float], after: dict[str, float], entries: int, score: Score
 ) -> None:
-    """Nothing may be left but what the ledger keeps, some 2 kB an entry: that is its job."""
+    """Check that nothing is left except the ledger's entries, about 2 kB each."""
     print(f"before {before}\nafter  {after}")
     kept_mib = 2e-3 * entries + 8
     if after["MiB"] > before["MiB"] + kept_mib:
@@ -316,7 +316,7 @@ def compare_resources(
 
 
 def run_side(server: sandbox.Sandbox, side: str, options: argparse.Namespace) -> list[str]:
-    """Warm up, then make all calls and streams: what went wrong."""
+    """Warm up, then make all calls and streams. Returns what went wrong."""
     cases = [Case(number) for number in range(options.calls)]
     settings: dict[str, Any] = {"api_key": server.api_key, "base_url": server.url}
     ledger, score = Ledger(), Score()
@@ -343,7 +343,7 @@ def run_side(server: sandbox.Sandbox, side: str, options: argparse.Namespace) ->
 
 
 def main() -> int:
-    """Run it; 0 if nothing was lost, doubled or leaked."""
+    """Run all sides. Returns 0 if nothing was lost, doubled or leaked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -18,7 +18,7 @@ TOUR = EXAMPLES / "README.md"
 
 
 def main() -> None:
-    """Run every example and put what it prints in its place."""
+    """Run every example, and write its output into the tour."""
     text = TOUR.read_text(encoding="utf-8")
     for path in sorted(EXAMPLES.glob("[0-9]*.py")):
         command = f"```console\n$ python examples/{path.name}\n"
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def run(path: Path) -> str:
-    """What an example prints in an environment of its own."""
+    """The output of an example, run in an environment of its own."""
     done = subprocess.run(
         [sys.executable, str(path)],
         cwd=EXAMPLES.parent,
@@ -49,13 +49,13 @@ def run(path: Path) -> str:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether the tour is true: each ``…`` stands for some lines that it leaves out."""
+    """Whether ``shown`` matches the output: each ``…`` stands for some lines that are left out."""
     parts = timeless(shown).split("…\n")
     return re.fullmatch("(?:.*\n)+?".join(map(re.escape, parts)), timeless(printed)) is not None
 
 
 def timeless(text: str) -> str:
-    """Without the milliseconds, which differ from run to run."""
+    """``text`` without milliseconds, which differ from run to run."""
     return re.sub(r"\d+(?= ms)", "#", text)
 
 

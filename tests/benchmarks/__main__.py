@@ -1,4 +1,4 @@
-"""``make bench``: what calls, chunks and all the rest cost, ours and everybody else's in one run.
+"""``make bench``: measures calls, chunks and more, of our packages and of the peers in one run.
 
     make bench ARGS="--quick"                    a minute or two, and rough
     make bench ARGS="--only call --only chunk"   the lines whose names begin so

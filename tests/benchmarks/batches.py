@@ -1,4 +1,4 @@
-"""A batch of the command, against a server that takes 50 ms: how much longer than the server makes it wait."""
+"""Measures a batch of the command against a server that takes 50 ms: its time beyond the server's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROMPTS = 20_000
 
 
 def measure_batch(lab: Lab, line: str) -> Iterator[Row]:
-    """``lunar-llm batch``, without the time that the process takes to begin."""
+    """Measure ``lunar-llm batch``, without the start of the process."""
     count = lab.count(PROMPTS)
     seconds = run_command(lab.origin, count) - run_command(lab.origin, 1)
     ideal = count / CONCURRENCY * WAIT
@@ -28,7 +28,7 @@ def measure_batch(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def run_command(origin: str, count: int) -> float:
-    """The wall time of a batch of so many prompts."""
+    """The wall time of a batch of ``count`` prompts."""
     with tempfile.TemporaryDirectory() as folder:
         prompts, out = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
         rows = [{"id": number, "prompt": "Say hello"} for number in range(count)]

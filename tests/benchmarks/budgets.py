@@ -1,4 +1,4 @@
-"""What a budget costs a call: in memory, from asking to settling; in a store, the reservation."""
+"""Measures a budget's cost for a call: in memory, from ``before`` to the settlement; in a store, the reservation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STORED = 2_000
 
 
 def measure_in_memory(lab: Lab, line: str) -> Iterator[Row]:
-    """``before`` and ``after`` of a call, and the settlement that the next call makes."""
+    """Measure ``before`` and ``after`` of a call, and its settlement by the next call."""
     seconds = []
     for number in range(lab.rounds):
         budget = Budget(usd=1_000_000, per="user", window="day")
@@ -36,7 +36,7 @@ def measure_in_memory(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def measure_reservation(lab: Lab, line: str) -> Iterator[Row]:
-    """``before`` of a call against a budget in a file."""
+    """Measure ``before`` of a call against a budget in a file."""
     seconds = []
     for number in range(lab.rounds):
         calls = [make_call(outcome) for outcome in make_outcomes(number * STORED, STORED)]
@@ -53,7 +53,7 @@ def measure_reservation(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def make_call(outcome: Outcome) -> CallStart:
-    """How the call of an outcome began."""
+    """The CallStart of an outcome's call."""
     params = {"messages": [{"role": "user", "content": "Hello!"}]}
     return CallStart(
         outcome.call.call_id, outcome.endpoint, "gpt-4o-mini", params, tags=outcome.tags

@@ -1,4 +1,4 @@
-"""Everybody who takes part, behind one face: a plain call, and a stream whose texts are read.
+"""The clients that are compared, behind one interface: a plain call, and a stream whose texts are read.
 
 Each class is made in a process of its own, imports its library in there, and uses it as its
 documentation shows. Retries are left as each library has them: nothing here fails.
@@ -55,7 +55,7 @@ class Contestant:
 
 
 class Httpx(Contestant):
-    """What everybody is compared with: httpx used plainly, as its quick start shows."""
+    """The base of all ratios: httpx used plainly, as its quick start shows."""
 
     clients = 2
 
@@ -153,7 +153,7 @@ class LunarCore(OpenAIShaped):
 
 
 class LunarCorePlain(LunarCore):
-    """The door for the frameworks' layers: chunks as decoded JSON."""
+    """``Stream.plain_chunks``, which the frameworks' layers read: chunks as decoded JSON."""
 
     def stream(self) -> Iterator[Any]:
         return super().stream().plain_chunks()

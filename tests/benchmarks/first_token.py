@@ -1,4 +1,4 @@
-"""What deciding first costs a routed stream: the time to its first word, by how far away the service is.
+"""Measures what deciding first costs a routed stream: the time to its first word, by the service's latency.
 
 Run it with ``python -m tests.benchmarks.first_token``. The server answers at once, after the latency that is named.
 """
@@ -49,7 +49,7 @@ def service(latency_ms: float) -> Iterator[str]:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing: what it prints would be part of the time."""
+            """Print nothing, because that would be part of the measured time."""
 
         def do_POST(self) -> None:
             question = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -70,7 +70,7 @@ def service(latency_ms: float) -> Iterator[str]:
 
 
 def measure_first_word(client: Lunar, ask: Callable[[Lunar], Stream[Any]]) -> float:
-    """How many ms ``ask`` takes until its first chunk is there; the rest is read outside the time."""
+    """Milliseconds until ``ask`` has its first chunk. The rest of the stream is not measured."""
     start = time.perf_counter()
     stream = ask(client)
     next(stream)
@@ -81,7 +81,7 @@ def measure_first_word(client: Lunar, ask: Callable[[Lunar], Stream[Any]]) -> fl
 
 
 def measure(latency_ms: float, rounds: int = ROUNDS) -> dict[str, float]:
-    """The median of each way, in ms, on a connection that is open already; the ways take turns."""
+    """The median of each way in ms, on an open connection. The ways take turns."""
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     with service(latency_ms) as origin, Lunar("pk_bench", base_url=origin) as client:
         for turn in range(rounds + 1):

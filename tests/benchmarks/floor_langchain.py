@@ -1,4 +1,4 @@
-"""A chat model that has its words already: what is left is LangChain's own work."""
+"""A chat model with ready answers, to measure LangChain's own work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An LLM that has its words already: what is left is LlamaIndex's own work, its events included."""
+"""An LLM with ready answers, to measure LlamaIndex's own work, including its events."""
 
 from __future__ import annotations
 

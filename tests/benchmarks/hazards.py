@@ -1,4 +1,4 @@
-"""Eighteen streams that are legal, or broken, in ways that decoders are known to get wrong.
+"""Eighteen streams, legal or broken, that decoders are known to read wrong.
 
 Right is: all of the text, or for a broken one, an error after the text that came before.
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 class Lab:
-    """``rounds``: how often each figure is taken. ``scale``: what part of the usual work is done for each."""
+    """Runs the contestants. ``rounds``: how often each figure is measured. ``scale``: the share of the usual work."""
 
     def __init__(self, rounds: int, scale: float = 1.0, *, has_peers: bool = True) -> None:
         self.rounds = rounds
@@ -40,7 +40,7 @@ class Lab:
         stop(self._server)
 
     def worker(self, name: str) -> Worker | None:
-        """None, after saying so once, where the contestant is not installed; or where it is left out."""
+        """The contestant's worker. None if it is not installed, which is printed once, or if it is left out."""
         if name in PEERS and not self.has_peers:
             return None
         if name not in self._workers:
@@ -56,7 +56,7 @@ class Lab:
         return {name: worker for name, worker in workers.items() if worker is not None}
 
     def count(self, usual: int, name: str = "") -> int:
-        """How often to repeat something: less for a contestant that takes ten times as long as the others."""
+        """The number of repetitions: fewer for a contestant that takes ten times as long as the others."""
         return max(1, int(usual * self.scale / (10 if name in SLOW else 1)))
 
     def ratios(
@@ -103,11 +103,11 @@ class Lab:
 
 
 class WorkError(Exception):
-    """A contestant could not do what it was told."""
+    """A contestant's process reported an error."""
 
 
 class Worker:
-    """``surroundings``: what it has in its environment beside what all have."""
+    """The process of one contestant. ``surroundings``: its environment variables beyond those of all."""
 
     def __init__(
         self, name: str, origin: str, surroundings: Mapping[str, str] = MappingProxyType({})
@@ -138,7 +138,7 @@ class Worker:
 
 
 def measure_import(statement: str) -> float | None:
-    """Processor time of an import in a fresh process; None where it cannot be had."""
+    """Processor time of an import in a new process; None if the import fails."""
     code = (
         f"import time; start = time.process_time()\n{statement}\nprint(time.process_time() - start)"
     )
@@ -161,7 +161,7 @@ def start_python(
 
 
 def make_environment() -> dict[str, str]:
-    """What is measured must not depend on who measures: no keys, proxies or tracers from foreign."""
+    """The environment of each process, without the user's keys, proxies and tracers, which could change a figure."""
     foreign = ("LUNAR_", "OPENAI_", "OPENROUTER_", "LANGSMITH_", "LANGCHAIN_")
     environment = {
         name: value

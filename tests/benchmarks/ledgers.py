@@ -1,4 +1,4 @@
-"""What it takes to record calls, to have them written, and to add a million of them up."""
+"""Measures how long it takes to record calls, to write them, and to add a million of them up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STORED = 1_000_000
 
 
 def measure_after(lab: Lab, line: str) -> Iterator[Row]:
-    """``Ledger.after``: what a call pays, on its own thread."""
+    """Measure ``Ledger.after``, the part on the call's own thread."""
     seconds: dict[str, list[float]] = {"memory": [], "SQLite": []}
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "costs.db") as stored:
         for number in range(lab.rounds):
@@ -39,7 +39,7 @@ def measure_after(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def measure_writing(lab: Lab, line: str) -> Iterator[Row]:
-    """How many entries a second are made of outcomes and on disk, in wall time."""
+    """Measure how many outcomes a second become entries on disk, in wall time."""
     rates = []
     for _ in range(lab.rounds):
         outcomes = make_outcomes(0, lab.count(WRITTEN))
@@ -56,7 +56,7 @@ def measure_writing(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def measure_report(lab: Lab, line: str) -> Iterator[Row]:
-    """A report with its page, by a process that does nothing else: wall time, and memory beyond what it had before."""
+    """Measure a report with its page, in a process of its own: wall time, and the memory that it adds."""
     for entries, seconds in ((STORED, 20.0), (STORED // 5, 5.0)):
         count = lab.count(entries)
         with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ print(json.dumps({"seconds": seconds, "mib": memory("VmHWM") - before}))
 
 
 def measure_total(lab: Lab, line: str) -> Iterator[Row]:
-    """One look at the sums over all."""
+    """Measure one read of the sums over all entries."""
     count = lab.count(STORED)
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "costs.db") as ledger:
         store(ledger, count)
@@ -105,7 +105,7 @@ def measure_total(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def store(ledger: Ledger, count: int) -> None:
-    """Have so many calls in the store."""
+    """Write ``count`` calls to the store."""
     for first in range(0, count, ROUND):
         for outcome in make_outcomes(first, min(ROUND, count - first)):
             ledger.after(outcome)
@@ -113,7 +113,7 @@ def store(ledger: Ledger, count: int) -> None:
 
 
 def make_outcomes(first: int, count: int) -> list[Outcome]:
-    """Calls as a service has them: some models, hundreds of users, a third routed, each with its own cost and time."""
+    """Realistic calls: some models, hundreds of users, a third routed, each with its own cost and time."""
     return [
         Outcome(
             CallInfo(

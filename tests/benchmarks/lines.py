@@ -1,4 +1,4 @@
-"""What is measured, line by line, with the target of each.
+"""The lines of the bench: what each measures, and its target.
 
 A ratio is to plain httpx of the same kind, in processor time unless the line says otherwise.
 """
@@ -70,7 +70,7 @@ def measure_connections(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def measure_stops(lab: Lab, line: str) -> Iterator[Row]:
-    """In processor time, so that what else the machine does is not counted: what other tasks wait for meanwhile."""
+    """Measure how long other tasks wait, in processor time, so that other programs do not count."""
     for chunks in (3_000, 30_000):
         order = {"do": "stop", "script": f"burst-{chunks}", "chunks": chunks}
         figures = lab.figures([CORE.ours, REFERENCE, *CORE.peers], order)
@@ -163,7 +163,7 @@ def measure_leak(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def _measure_growth(worker: Worker, calls: int, *, sync: bool) -> dict[str, int]:
-    """Over the second half of the calls: the first has filled the caches."""
+    """The growth over the second half of the calls, because the first half fills the caches."""
     worker.do(do="call", script="call", sync=sync, count=calls)
     before = worker.do(do="footprint")
     worker.do(do="call", script="call", sync=sync, count=calls)

@@ -1,4 +1,4 @@
-"""Many calls or streams at once, and the first call of a process."""
+"""Measures many calls or streams at once, and the first call of a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from report import Row
 
 SERVER_MILLIS = 50
 TUNNELED = "service.example"
-"""The name to which ``tunnel.py`` has a certificate."""
+"""The host name of the certificate of ``tunnel.py``."""
 CHUNKS = 150
 PAUSE_MILLIS = 20
 ENDS = 4
@@ -26,7 +26,7 @@ ENDS = 4
 def measure_in_flight(
     width: int, targets: dict[str, float], *, millis: int = SERVER_MILLIS
 ) -> Callable[[Lab, str], Iterator[Row]]:
-    """Wall time of as many calls at once, by the time that the server takes for each."""
+    """Measure the wall time of many calls at once, by the server's time for each."""
 
     def measure(lab: Lab, line: str) -> Iterator[Row]:
         for mode, target in targets.items():
@@ -50,7 +50,7 @@ def measure_in_flight(
 
 
 def measure_paced_streams(lab: Lab, line: str) -> Iterator[Row]:
-    """Wall time of streams that come at 50 words a second, by the time that the server takes to say them."""
+    """Measure the wall time of streams of 50 words a second, by the server's time to write them."""
     width, chunks = lab.count(300), lab.count(CHUNKS)
     ideal = (chunks + ENDS) * PAUSE_MILLIS / 1000
     order = {"do": "crowd", "script": f"drip-{chunks}-{PAUSE_MILLIS}", "width": width}
@@ -65,7 +65,7 @@ def measure_paced_streams(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def measure_proxied(lab: Lab, line: str) -> Iterator[Row]:
-    """Processor time of a call over TLS, behind a proxy that the environment names, on connections that are open."""
+    """Measure the processor time of a call over TLS, behind a proxy of the environment, on open connections."""
     with tempfile.TemporaryDirectory() as folder:
         authority = Path(folder) / "authority.pem"
         tunnel = start_python("tunnel.py", str(authority))
@@ -87,7 +87,7 @@ def measure_proxied(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def measure_first_answer(lab: Lab, line: str) -> Iterator[Row]:
-    """Processor time of a process that asks once: the interpreter's start, the imports, the client, the call."""
+    """Measure the processor time of a process with one call: start, imports, client and call."""
     for group in (CORE, LANGCHAIN, LLAMA_INDEX):
         if lab.worker(group.ours) is None:
             continue

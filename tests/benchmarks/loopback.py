@@ -1,4 +1,4 @@
-"""A server that costs next to nothing: canned bytes on a loopback socket, in a process of its own.
+"""A server that takes almost no time: it sends ready bytes on a loopback socket, from a process of its own.
 
 The first segment of the path says what comes back, so that every client meets the same bytes
 whatever it puts behind its base URL. It prints its port, and ends when its standard input does.
@@ -90,7 +90,7 @@ def frame(data: bytes, size: int = 0) -> bytes:
 
 
 class Script:
-    """What a path asks for: bytes, in writes, with a pause before each."""
+    """The response to a path: bytes in several writes, with a pause before each."""
 
     def __init__(self, writes: list[bytes], pause: float = 0.0) -> None:
         self.writes = writes
@@ -98,7 +98,7 @@ class Script:
 
 
 def make_script(name: str) -> Script:
-    """``kind-number-number``: what the path's first segment asks for."""
+    """The script of a path's first segment, ``kind-number-number``."""
     kind, *numbers = name.split("-")
     return SCRIPTS[kind](*map(int, numbers))
 
@@ -180,7 +180,7 @@ class Server(asyncio.Protocol):
             self.write(script, 0, start)
 
     def schedule(self, script: Script, number: int, start: float) -> None:
-        """Each write has its own moment: one that is late does not put off the others."""
+        """Schedule each write at its own time, so that a late one does not delay the others."""
         moment = start + (number + 1) * script.pause
         asyncio.get_running_loop().call_at(moment, self.write, script, number, start)
 

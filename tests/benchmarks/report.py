@@ -1,11 +1,11 @@
-"""What was measured, as a table for people and as JSON."""
+"""The measured figures, as a table and as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
 NOISE = 1.1
-"""Machines stall: less than this factor means nothing."""
+"""A smaller factor means nothing, because machines stall."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a call pays for its span and its metrics, where the exporter does nothing."""
+"""Measures the cost of a call's span and metrics, with an exporter that does nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Nothing(SpanExporter):
 
 
 def measure_span(lab: Lab, line: str) -> Iterator[Row]:
-    """``before`` and ``after`` of each call, on its own thread. The floor is OpenTelemetry's SDK, told the same."""
+    """Measure ``before`` and ``after`` of each call, on its own thread. The floor is OpenTelemetry's SDK alone."""
     ours, floor = _tell_of_calls(lab.count(CALLS)), _use_the_sdk_alone(lab.count(CALLS))
     rounds: dict[str, list[float]] = {"ours": [], "floor": []}
     for _ in range(lab.rounds):
@@ -41,7 +41,7 @@ def measure_span(lab: Lab, line: str) -> Iterator[Row]:
 
 
 def _tell_of_calls(count: int) -> Callable[[], float]:
-    """A round of so many calls, which returns the µs of processor time that each took."""
+    """A function that observes ``count`` calls and returns the µs of processor time for each."""
     telemetry = LunarTelemetry(_tracers(), MeterProvider())
     outcomes = make_outcomes(0, count)
     starts = [
@@ -60,7 +60,7 @@ def _tell_of_calls(count: int) -> Callable[[], float]:
 
 
 def _use_the_sdk_alone(count: int) -> Callable[[], float]:
-    """The same span and the same four points of metrics, with attributes that are there already."""
+    """The same with the SDK alone: one span and four points of metrics, with ready attributes."""
     tracer = _tracers().get_tracer("bench")
     meter = MeterProvider().get_meter("bench")
     seconds, tokens = meter.create_histogram("seconds"), meter.create_histogram("tokens")

@@ -1,4 +1,4 @@
-"""The bench works: its lines say figures. How large they are, is for `make bench` to say."""
+"""The bench works: its lines give figures. This does not test how large they are."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ NAME = "service.example"
 
 
 class Tunnel(asyncio.Protocol):
-    """One end of a tunnel. ``far``: the other, once it stands."""
+    """One end of a tunnel. ``far``: the other end, once it is connected."""
 
     def __init__(self, far: asyncio.Transport | None = None) -> None:
         self.far = far
@@ -38,7 +38,7 @@ class Tunnel(asyncio.Protocol):
             self.opening = asyncio.create_task(self.open(self.head.split()[1].decode()))
 
     async def open(self, target: str) -> None:
-        """Lead to the port of ``host:port``."""
+        """Connect the tunnel to the port of ``host:port``."""
         port = int(target.rpartition(":")[2])
         loop = asyncio.get_running_loop()
         self.far, _ = await loop.create_connection(lambda: Tunnel(self.near), "127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""One contestant in a process of its own: told over standard input what to do, it says what it took.
+"""One contestant in a process of its own: reads orders from standard input, and writes how long they took.
 
 Only one worker is at work at any time, so that the processor time of its process is its own cost.
 """
@@ -35,7 +35,7 @@ class Worker:
         return self.contestants[script]
 
     def settle(self) -> None:
-        """Leave what was loaded so far out of the collector's rounds: a heavy library is no slower for it."""
+        """Exclude all objects so far from garbage collection, so that a heavy library is not slower for it."""
         gc.collect()
         gc.freeze()
 
@@ -81,7 +81,7 @@ class Worker:
         return seen
 
     def stop(self, script: str, chunks: int) -> float:
-        """The longest that another task has to wait for its turn while a stream is read, in processor time."""
+        """The longest time that another task waits for its turn while a stream is read, in processor time."""
         return self.loop.run_until_complete(self._stop(self.at(script), chunks))
 
     async def _stop(self, one: Contestant, chunks: int) -> float:
