@@ -2,7 +2,7 @@
 
 import pytest
 
-from lunar_core import AnswerFailedError, AsyncLunar, Ledger, Lunar
+from lunar_core import AnswerFailedError, AsyncLunar, Budget, Ledger, Lunar
 from tests.billed_failures import ANSWER_COST, COST, FAILURE, FAILURE_COST, SCRIPTS, STEPS
 from tests.faults import FaultServer
 
@@ -60,3 +60,12 @@ def test_a_store_keeps_what_each_attempt_cost(server, tmp_path):
         (entry,) = ledger
         costs = [attempt.cost_usd for attempt in entry.attempts]
         assert (costs, ledger.total_cost) == ([float(FAILURE_COST), None], COST)
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_a_budget_counts_what_was_stated_and_assumes_nothing(steps, server):
+    server.script(*SCRIPTS["plain"])
+    budget = Budget(usd=5, reserve=1)
+    with Lunar(KEY, base_url=server.origin, observers=[budget], **steps) as client:
+        client.chat.completions.create(model="m", messages=MESSAGES)
+    assert (budget.state().spent, budget.state().assumed) == (COST, 0)

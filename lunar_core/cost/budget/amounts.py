@@ -20,6 +20,7 @@ from lunar_core.errors import ConfigurationError
 from lunar_core.observers import CallStart, Outcome
 from lunar_core.settings import checked_count
 from lunar_core.types.attempt import Attempt
+from lunar_core.types.usage import exact_usd
 from lunar_core.wire import model_facts, tokens
 from lunar_core.wire.api_requests import ROUTER
 
@@ -175,24 +176,34 @@ def count_outcome(outcome: Outcome, reserved: int, unit: Unit, prices: Prices | 
     """What a call took, for which ``reserved`` was held.
 
     The stated amount; else the estimate of a complete answer; else (the answer broke off, was left, or has no price)
-    the larger of reservation and estimate. Each earlier attempt that may be billed adds one reservation.
+    the larger of reservation and estimate. Each earlier attempt that may be billed adds its stated cost, else
+    one reservation.
     """
     if outcome.endpoint == "router.decide":
         return Count(0 if unit == "calls" else _stated(outcome, unit) or 0)
     if outcome.status == "refused":
         return Count()
     attempts = [attempt for attempt in outcome.call.attempts if not _is_decision(attempt, outcome)]
-    repeated = reserved * sum(attempt.may_be_billed for attempt in attempts[:-1])
+    earlier = _count_failures(attempts[:-1], reserved, unit)
     if not _may_be_billed(outcome, attempts):
-        return Count(repeated, repeated)
+        return earlier
     stated = _stated(outcome, unit)
     if stated is not None:
-        return Count(stated + repeated, repeated, stated)
+        return Count(stated + earlier.spent, earlier.assumed, stated)
     estimate = _estimate(outcome, unit, prices)
     if estimate is not None and outcome.status == "ok":
-        return Count(estimate + repeated, repeated, estimate)
+        return Count(estimate + earlier.spent, earlier.assumed, estimate)
     larger = max(reserved, estimate or 0)
-    return Count(larger + repeated, larger + repeated, larger)
+    return Count(larger + earlier.spent, larger + earlier.assumed, larger)
+
+
+def _count_failures(attempts: list[Attempt], reserved: int, unit: Unit) -> Count:
+    """What failed attempts took: the USD that the service stated for them, else one reservation each."""
+    failures = [attempt for attempt in attempts if attempt.may_be_billed]
+    costs = [cost for attempt in failures if (cost := exact_usd(attempt.cost_usd)) is not None]
+    stated = [whole(cost) for cost in costs] if unit == "usd" else []
+    assumed = reserved * (len(failures) - len(stated))
+    return Count(sum(stated) + assumed, assumed)
 
 
 def _stated(outcome: Outcome, unit: Unit) -> int | None:
