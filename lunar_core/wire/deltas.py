@@ -12,6 +12,9 @@ from lunar_core.wire.replay import SIGNED_FIELDS, THINKING_FIELD, join_signed
 from lunar_core.wire.text_chunks import TextChunks
 from lunar_core.wire.tool_calls import ToolCallAssembler, with_call_ids
 
+_LOT = 64
+"""How many payloads are compared at once: chunks of two alternating forms cost this many comparisons at most."""
+
 
 class _Choice:
     def __init__(self) -> None:
@@ -166,7 +169,7 @@ class Assembly:
         payloads, self._tape = self._tape, []
         at = 0
         while at < len(payloads):
-            texts = self._alike.read(payloads[at:])
+            texts = self._alike.read(payloads[at : at + _LOT])
             if texts:
                 self._choices[self._alike.index].add_text(self._alike.key, "".join(texts))
                 at += len(texts)
