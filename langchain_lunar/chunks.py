@@ -20,7 +20,7 @@ from langchain_lunar.answers import (
     read_calls,
     reasoning_metadata,
 )
-from langchain_lunar.half_calls import wrong_bracket
+from langchain_lunar.incomplete_calls import find_wrong_bracket
 from langchain_lunar.messages import CALL_EXTRAS, CUSTOM_ARGUMENT
 from langchain_lunar.metadata import (
     finite_logprobs,
@@ -211,7 +211,7 @@ class ChunkConverter:
             return json.dumps({CUSTOM_ARGUMENT: custom["input"]}, ensure_ascii=False)
         arguments = function["arguments"] if function else ""
         is_whole = bridge.parse_arguments(arguments, finish_reason=self._finish_reason) is not None
-        return None if is_whole else wrong_bracket(arguments)
+        return None if is_whole else find_wrong_bracket(arguments)
 
     @property
     def has_usage(self) -> bool:

@@ -18,7 +18,7 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import tool_call
 
 from langchain_lunar.content import Part, to_assistant_content, to_content, to_countable_content
-from langchain_lunar.half_calls import without_wrong_bracket
+from langchain_lunar.incomplete_calls import remove_wrong_bracket
 from langchain_lunar.router.sticky import writer_of
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
@@ -153,7 +153,7 @@ def _assistant(message: AIMessage, place: str) -> Part:
         for call in message.tool_calls or _anthropic_calls(message.content)
     ]
     calls += [
-        _function_call(call["id"], call["name"], without_wrong_bracket(call["args"] or ""))
+        _function_call(call["id"], call["name"], remove_wrong_bracket(call["args"] or ""))
         for call in message.invalid_tool_calls
         if _can_be_sent(call)
     ]

@@ -25,7 +25,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, SkipValidation, ValidationError
 
 from langchain_lunar.errors import model_error
-from langchain_lunar.half_calls import without_wrong_bracket
+from langchain_lunar.incomplete_calls import remove_wrong_bracket
 from langchain_lunar.tools import Schema, tool_name
 from lunar_core import bridge
 from lunar_core.errors import LunarError, OutputTruncatedError, ToolChoiceIgnoredError
@@ -202,7 +202,7 @@ def _check_call(message: AIMessage, finish_reason: str | None, token_limit: int 
     if message.tool_calls:
         return
     if message.invalid_tool_calls:
-        text = without_wrong_bracket(message.invalid_tool_calls[0]["args"] or "")
+        text = remove_wrong_bracket(message.invalid_tool_calls[0]["args"] or "")
         if is_token_limit(finish_reason) or is_cut_off(text):
             raise _with_answer(_truncated(text, finish_reason, token_limit), message)
         why = "the arguments of the tool call are no JSON object"

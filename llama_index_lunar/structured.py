@@ -56,10 +56,10 @@ class StructuredOutput:
         prompt_args: JSONObject,
     ) -> M:
         """Ask for an ``output_cls`` and return it. Raises ValueError or TypeError for an answer that does not fit."""
-        _tell_start(output_cls, prompt, prompt_args)
+        _emit_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         result = program(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
-        return _tell_end(result, output_cls)
+        return _emit_end(result, output_cls)
 
     async def apredict(
         self,
@@ -69,10 +69,10 @@ class StructuredOutput:
         prompt_args: JSONObject,
     ) -> M:
         """Ask for an ``output_cls`` and return it. Raises ValueError or TypeError for an answer that does not fit."""
-        _tell_start(output_cls, prompt, prompt_args)
+        _emit_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         result = await program.acall(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
-        return _tell_end(result, output_cls)
+        return _emit_end(result, output_cls)
 
     def stream(
         self,
@@ -82,7 +82,7 @@ class StructuredOutput:
         prompt_args: JSONObject,
     ) -> Generator[Any, None, None]:
         """Yield objects with more and more fields. The request is sent at once, not at the first read."""
-        _tell_start(output_cls, prompt, prompt_args)
+        _emit_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         objects = program.stream_call(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
 
@@ -104,7 +104,7 @@ class StructuredOutput:
         prompt_args: JSONObject,
     ) -> AsyncGenerator[Any, None]:
         """Yield objects with more and more fields. The request is sent at once, not at the first read."""
-        _tell_start(output_cls, prompt, prompt_args)
+        _emit_start(output_cls, prompt, prompt_args)
         program = self._make_program(output_cls, prompt)
         objects = await program.astream_call(llm_kwargs=dict(llm_kwargs or {}), **prompt_args)
 
@@ -192,7 +192,7 @@ def _as_response(result: Any) -> ChatResponse:  # an object of any class, or of 
     return ChatResponse(message=message, raw=result)
 
 
-def _tell_start(
+def _emit_start(
     output_cls: type[BaseModel], prompt: BasePromptTemplate, prompt_args: JSONObject
 ) -> None:
     dispatcher.event(
@@ -202,7 +202,7 @@ def _tell_start(
     )
 
 
-def _tell_end(result: object, output_cls: type[M]) -> M:
+def _emit_end(result: object, output_cls: type[M]) -> M:
     if not isinstance(result, output_cls):
         raise TypeError(
             f"structured_predict: expected a {output_cls.__name__}, but the answer was {result!r}"

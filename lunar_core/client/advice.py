@@ -42,7 +42,7 @@ def advise(error: LunarError, request: APIRequest, settings: Settings, call: Cal
         _append(error, "; ".join(facts))
 
 
-def tell_attempts(error: LunarError, attempts: Sequence[Attempt]) -> None:
+def append_attempts(error: LunarError, attempts: Sequence[Attempt]) -> None:
     """Append the number of attempts to the error's message, to a rate limit's also ``retry_after`` and request id."""
     if error.status_code == 429:
         retry_after = getattr(error, "retry_after", None)

@@ -257,11 +257,11 @@ class Call:
             read_answer=read_answer,
         )
         if self.is_finalized:
-            run_in_own_thread(lambda: self._tell(outcome))
+            run_in_own_thread(lambda: self._notify_observers(outcome))
         else:
-            self._tell(outcome)
+            self._notify_observers(outcome)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _notify_observers(self, outcome: Outcome) -> None:
         if outcome.routing is not None and self.decision is None:  # otherwise logged on arrival
             log_route(self.call_id, outcome.routing)
         log_outcome(outcome)

@@ -58,7 +58,7 @@ def check_service(base_url: str | None = None) -> Iterator[Finding]:
     service = checked_base_url(_configured_url(base_url)[0], allow_http=False)
     try:
         proxy = find_proxy(service)
-        yield _tell_proxy(proxy)
+        yield _describe_proxy(proxy)
     except ValueError:  # whose text may hold the proxy's password
         yield Finding("proxy", "failed", "the environment names one whose URL cannot be read")
         return
@@ -102,7 +102,7 @@ def _check_url(base_url: str | None) -> Finding:
     return Finding("URL", "ok", f"{service}, from {source}")
 
 
-def _tell_proxy(proxy: str | None) -> Finding:
+def _describe_proxy(proxy: str | None) -> Finding:
     if proxy is None:
         return Finding("proxy", "ok", "none for this service")
     parts = urlsplit(proxy)

@@ -10,7 +10,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from lunar_core.client.advice import tell_attempts
+from lunar_core.client.advice import append_attempts
 from lunar_core.client.attempts import Plan, Reply
 from lunar_core.client.body_buffer import BodyBuffer
 from lunar_core.client.call import Call, runtime
@@ -188,7 +188,7 @@ class Lunar:
             raise
         if reply.error is not None:
             try:
-                tell_attempts(reply.error, call.policy.attempts)
+                append_attempts(reply.error, call.policy.attempts)
                 raise call.fail(strip_frames(reply.error))
             finally:
                 del reply  # or this frame and the error would keep each other alive

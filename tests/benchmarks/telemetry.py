@@ -31,7 +31,7 @@ class Nothing(SpanExporter):
 
 def measure_span(lab: Lab, line: str) -> Iterator[Row]:
     """Measure ``before`` and ``after`` of each call, on its own thread. The floor is OpenTelemetry's SDK alone."""
-    ours, floor = _tell_of_calls(lab.count(CALLS)), _use_the_sdk_alone(lab.count(CALLS))
+    ours, floor = _observe_calls(lab.count(CALLS)), _use_the_sdk_alone(lab.count(CALLS))
     rounds: dict[str, list[float]] = {"ours": [], "floor": []}
     for _ in range(lab.rounds):
         rounds["ours"].append(ours())
@@ -40,7 +40,7 @@ def measure_span(lab: Lab, line: str) -> Iterator[Row]:
     yield Row(line, "no-op exporter", "µs a call", micros["ours"], 40.0, floor=micros["floor"])
 
 
-def _tell_of_calls(count: int) -> Callable[[], float]:
+def _observe_calls(count: int) -> Callable[[], float]:
     """A function that observes ``count`` calls and returns the µs of processor time for each."""
     telemetry = LunarTelemetry(_tracers(), MeterProvider())
     outcomes = make_outcomes(0, count)

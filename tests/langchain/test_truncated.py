@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from langchain_lunar import LunarCostCallbackHandler
 from langchain_lunar.chunks import ChunkConverter
-from langchain_lunar.half_calls import without_wrong_bracket
+from langchain_lunar.incomplete_calls import remove_wrong_bracket
 from lunar_core import OutputTruncatedError, ToolChoiceIgnoredError
 from lunar_core.types.completions import CallInfo
 from tests.faults_steps import DONE, chunk, completion, reply, sse
@@ -216,7 +216,7 @@ def test_wherever_arguments_are_cut_langchain_finds_the_call_invalid(arguments, 
     message = first.message + converter.last(CallInfo("call_1")).message
     assert isinstance(message, AIMessageChunk)
     assert (message.tool_calls, len(message.invalid_tool_calls)) == ([], 1)
-    came = without_wrong_bracket(message.invalid_tool_calls[0]["args"])
+    came = remove_wrong_bracket(message.invalid_tool_calls[0]["args"])
     assert half.startswith(came)
     assert len(half) - len(came) <= 2  # a quote may be the text's own or the bracket's
 

@@ -14,14 +14,14 @@ _BRACKETS = ("]", "}", '"]', '"}', '\\"]', '\\"}')
 """Wherever the arguments end, even in a string or after a backslash, one of these is wrong there."""
 
 
-def wrong_bracket(arguments: str) -> str:
+def find_wrong_bracket(arguments: str) -> str:
     """The text that makes LangChain's lenient parser refuse ``arguments``; "" if it already does."""
     if arguments and not _reads_leniently(arguments):
         return ""
     return next(end for end in _BRACKETS if not _reads_leniently(arguments + end))
 
 
-def without_wrong_bracket(arguments: str) -> str:
+def remove_wrong_bracket(arguments: str) -> str:
     """The arguments of an invalid call as they came, without such a bracket."""
     for bracket in sorted(_BRACKETS, key=len, reverse=True):
         half = arguments.removesuffix(bracket)
