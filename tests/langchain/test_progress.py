@@ -28,7 +28,7 @@ def test_a_batch_is_counted_by_its_calls_and_costs_what_was_billed(chain, lunar_
         assert chain.batch(INPUTS) == ["one", "two", "three", "four"]
     assert (progress.done, progress.failed) == (4, 0)
     assert progress.total_cost == bills(lunar_sandbox) > 0
-    assert file.getvalue() == f"4 of 4 calls · ${progress.total_cost:f}\n"
+    assert file.getvalue() == f"4 of 4 calls · ${progress.total_cost.normalize():f}\n"
 
 
 def test_it_is_told_while_a_sequence_is_under_way(chat):
