@@ -56,11 +56,16 @@ class NestedTLSStream(httpcore.NetworkStream):
             try:
                 result = step()
             except ssl.SSLWantReadError:
-                self._outer.write(self._inner.outgoing.read(), timeout)
+                self._flush(timeout)
                 self._inner.receive(self._outer.read(timeout=timeout))
             else:
-                self._outer.write(self._inner.outgoing.read(), timeout)
+                self._flush(timeout)
                 return result
+
+    def _flush(self, timeout: float | None) -> None:
+        data = self._inner.outgoing.read()
+        if data:  # a connection that has ended can still be read, but not written to
+            self._outer.write(data, timeout)
 
     @property
     def is_readable(self) -> bool:
@@ -114,11 +119,16 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
             try:
                 result = step()
             except ssl.SSLWantReadError:
-                await self._outer.write(self._inner.outgoing.read(), timeout)
+                await self._flush(timeout)
                 self._inner.receive(await self._outer.read(timeout=timeout))
             else:
-                await self._outer.write(self._inner.outgoing.read(), timeout)
+                await self._flush(timeout)
                 return result
+
+    async def _flush(self, timeout: float | None) -> None:
+        data = self._inner.outgoing.read()
+        if data:  # a connection that has ended can still be read, but not written to
+            await self._outer.write(data, timeout)
 
     @property
     def is_readable(self) -> bool:
