@@ -27,5 +27,7 @@ def test_the_notebooks_print_what_they_show():
         timeout=110,
         check=False,
     )
-    told = re.sub(r"^\[IPKernelApp\] WARNING .*\n", "", done.stderr, flags=re.MULTILINE)
-    assert (done.returncode, done.stdout, told) == (0, "", "")
+    # Noise of the kernel's: its own warnings, and what libzmq may print when the kernel is ended.
+    noise = r"^(\[IPKernelApp\] WARNING .*|Assertion failed: .*\(src/signaler\.cpp:\d+\))\n"
+    errors = re.sub(noise, "", done.stderr, flags=re.MULTILINE)
+    assert (done.returncode, done.stdout, errors) == (0, "", "")
