@@ -1,34 +1,17 @@
 """`langchain_lunar.evaluate` with the evaluators themselves, of openevals and `langchain_classic`, sync and async."""
 
-import asyncio
 import json
 
 import pytest
 from langchain_classic.evaluation import load_evaluator
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
 from openevals.exact import exact_match, exact_match_async
 from openevals.llm import create_async_llm_as_judge, create_llm_as_judge
 
-from langchain_lunar import ChatLunar, LunarRouterChain
-from langchain_lunar.evaluate import acompare_runs, compare_runs
-from lunar_core import BREAK_TIES, Budget, Prices
+from langchain_lunar import ChatLunar
 from lunar_core.evaluate import Record
-from lunar_core.wire.catalogue import Model
+from tests.compared_chains import TOPICS, answer_row, compare_chains, make_rows
 
-MODELS = ["gpt-4o", "gpt-4o-mini"]
-TOPICS = ("Prove theorem %d of algebra.", "Write haiku %d.")
-ROWS = [
-    {"inputs": {"question": TOPICS[n % 2] % n}, "outputs": {"answer": f"answer {n}"}}
-    for n in range(8)
-]
-PRICES = Prices.of(
-    [
-        Model(id="gpt-4o", input_per_million=2.5, output_per_million=10),
-        Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6),
-    ]
-)
-PROMPT = ChatPromptTemplate.from_messages([("user", "{question}")])
+ROWS = make_rows(8, topics=TOPICS[:2])
 RIGHT_ALWAYS = Record(wins=4, ties=4, losses=0)
 """The router's choice is right on haikus, where the baseline is not; on algebra it chooses the baseline's model."""
 
@@ -45,10 +28,7 @@ def settings(lunar_sandbox):
         if "Is it right?" in prompt:
             verdict = {"reasoning": "It is what it is.", "score": "no idea" not in prompt}
             return {"call_tools": [{"name": "score", "arguments": verdict}]}
-        model = request.get("model")
-        is_right = model is None or (model == "gpt-4o") == ("algebra" in prompt)
-        number = "".join(sign for sign in prompt if sign.isdigit())
-        return f"answer {number}" if is_right else "no idea"
+        return answer_row(request)
 
     lunar_sandbox.answer(answer)
     return {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url, "max_retries": 0}
@@ -59,17 +39,7 @@ def compare(settings):
     """`(evaluator, is_async)` to the Comparison."""
 
     def run(evaluator, *, is_async):
-        keywords = {
-            "routed": PROMPT
-            | LunarRouterChain(models=MODELS, cost_weight=BREAK_TIES, max_tokens=64, **settings)
-            | StrOutputParser(),
-            "with_model": lambda name: PROMPT | ChatLunar(model=name, max_tokens=64, **settings),
-            "evaluator": evaluator,
-            "budget": Budget(usd="1", reserve="worst", prices=PRICES, warn_at=None),
-        }
-        if is_async:
-            return asyncio.run(acompare_runs(ROWS, **keywords))
-        return compare_runs(ROWS, **keywords)
+        return compare_chains(ROWS, evaluator, is_async=is_async, settings=settings)
 
     return run
 

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_tests.conftest import CustomPersister, CustomSerializer, base_vcr_config
 
-from langchain_lunar import ChatLunar
+from langchain_lunar import ChatLunar, LunarRouterChain
 from tests.faults import FaultServer
 
 
@@ -21,6 +21,17 @@ def chat(lunar_sandbox):
     def make(model="gpt-4o-mini", **settings):
         given = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url, "max_retries": 0}
         return ChatLunar(model=model, **{**given, **settings})
+
+    return make
+
+
+@pytest.fixture
+def chain(lunar_sandbox):
+    """Make a LunarRouterChain of the sandbox: ``chain(models=PAIR)``."""
+
+    def make(**settings):
+        given = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url, "max_retries": 0}
+        return LunarRouterChain(**{**given, **settings})
 
     return make
 
@@ -120,6 +131,39 @@ class Told(BaseCallbackHandler):
 @pytest.fixture
 def told():
     return Told()
+
+
+class Heard(BaseCallbackHandler):
+    """Keeps what the callbacks of a router chain's run are told, in order."""
+
+    run_inline = True
+
+    def __init__(self):
+        self.events, self.custom, self.outputs, self.results = [], [], [], []
+
+    def on_chain_start(self, serialized, inputs, *, metadata=None, **kwargs):
+        self.events.append("chain_start")
+        self.metadata = metadata
+
+    def on_chat_model_start(self, serialized, messages, **kwargs):
+        self.events.append("model_start")
+
+    def on_llm_end(self, response, **kwargs):
+        self.events.append("model_end")
+        self.results.append(response)
+
+    def on_custom_event(self, name, data, **kwargs):
+        self.events.append(name)
+        self.custom.append(data)
+
+    def on_chain_end(self, outputs, **kwargs):
+        self.events.append("chain_end")
+        self.outputs.append(outputs)
+
+
+@pytest.fixture
+def heard():
+    return Heard()
 
 
 # The benchmark of the standard suite plays a stream that was recorded from the sandbox.

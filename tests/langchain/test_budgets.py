@@ -23,8 +23,8 @@ from lunar_core import (
     tags,
 )
 from tests.faults_steps import USAGE, completion, reply
+from tests.langchain.router_inputs import PAIR
 
-PAIR = ["gpt-4o", "gpt-4o-mini"]
 COST = 0.01
 """Of each answer of the script: more than is held for a call of which nothing is known yet."""
 PRICED = {"usage": USAGE | {"total_cost_usd": COST}}

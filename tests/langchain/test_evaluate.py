@@ -5,64 +5,26 @@ import json
 from decimal import Decimal
 
 import pytest
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
 from langsmith.schemas import ExampleCreate
 
-from langchain_lunar import ChatLunar, LunarCostCallbackHandler, LunarRouterChain
-from langchain_lunar.evaluate import (
-    acompare_runs,
-    compare_runs,
-    langsmith_examples,
-    report_runs,
-)
-from lunar_core import BREAK_TIES, Budget, ConfigurationError, Prices
+from langchain_lunar import LunarCostCallbackHandler, LunarRouterChain
+from langchain_lunar.evaluate import langsmith_examples, report_runs
+from lunar_core import BREAK_TIES, ConfigurationError
 from lunar_core.evaluate import Record
-from lunar_core.wire.catalogue import Model
+from tests.compared_chains import MODELS, answer_row, compare_chains, make_rows
 
-MODELS = ["gpt-4o", "gpt-4o-mini"]
-TOPICS = ("Prove theorem %d of algebra.", "Write haiku %d.", "What is the capital of country %d?")
-ROWS = [
-    {"inputs": {"question": TOPICS[n % 3] % n}, "outputs": {"answer": f"answer {n}"}}
-    for n in range(24)
-]
-PRICES = Prices.of(
-    [
-        Model(id="gpt-4o", input_per_million=2.5, output_per_million=10),
-        Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6),
-    ]
-)
-PROMPT = ChatPromptTemplate.from_messages([("user", "{question}")])
+ROWS = make_rows(24)
 
 
 @pytest.fixture(params=["sync", "async"])
 def compare(request, lunar_sandbox):
     """Compare a chain on the sandbox; small models are right on all but algebra, large ones on algebra alone."""
-    is_async = request.param == "async"
     settings = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url, "max_retries": 0}
+    lunar_sandbox.answer(answer_row)
 
-    def answer(request):
-        prompt = request["messages"][-1]["content"]
-        # A request to the router names no model: it chooses who is right.
-        model = request.get("model")
-        is_right = model is None or (model == "gpt-4o") == ("algebra" in prompt)
-        number = "".join(sign for sign in prompt if sign.isdigit())
-        return f"answer {number}" if is_right else "no idea"
-
-    lunar_sandbox.answer(answer)
-
-    def run(evaluator, rows=ROWS, usd="1", **keywords):
-        keywords.setdefault("budget", Budget(usd=usd, reserve="worst", prices=PRICES, warn_at=None))
-        keywords |= {
-            "routed": PROMPT
-            | LunarRouterChain(models=MODELS, cost_weight=BREAK_TIES, max_tokens=64, **settings)
-            | StrOutputParser(),
-            "with_model": lambda name: PROMPT | ChatLunar(model=name, max_tokens=64, **settings),
-            "evaluator": evaluator,
-        }
-        if is_async:
-            return asyncio.run(acompare_runs(rows, **keywords))
-        return compare_runs(rows, **keywords)
+    def run(evaluator, rows=ROWS, **keywords):
+        is_async = request.param == "async"
+        return compare_chains(rows, evaluator, is_async=is_async, settings=settings, **keywords)
 
     return run
 

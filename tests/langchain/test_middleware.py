@@ -20,8 +20,8 @@ from langchain_lunar import LunarCostCallbackHandler, LunarRouterChain
 from langchain_lunar.middleware import LunarRoutingMiddleware
 from lunar_core import ConfigurationError, InternalServerError
 from tests.faults_steps import reply
+from tests.langchain.router_inputs import PAIR
 
-PAIR = ["gpt-4o", "gpt-4o-mini"]
 PARIS = "What is the weather in Paris?"
 
 

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 from langchain_lunar import ChatLunar, LunarCostCallbackHandler, LunarLLM, LunarRouterChain
 from langchain_lunar.middleware import LunarRoutingMiddleware
 from lunar_core import APIStreamError, BadRequestError
-
-PAIR = ["gpt-4o", "gpt-4o-mini"]
+from tests.langchain.router_inputs import PAIR
 
 
 class Colour(BaseModel):

@@ -1,31 +1,22 @@
-"""LunarRouterChain: Lunar chooses, prompt by prompt, and everybody who listens hears which model and why."""
+"""LunarRouterChain: how it chooses, prompt by prompt, who answers then, and who if routing fails."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import copy
-import gc
 import importlib.machinery
 import json
 import pickle
 import sys
-import threading
 import types
-import weakref
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.load import dumpd, dumps, load
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
-from langchain_lunar import ChatLunar, LunarCostCallbackHandler, LunarRouterChain
+from langchain_lunar import ChatLunar, LunarRouterChain
 from lunar_core import (
     APIResponseValidationError,
     APIStreamError,
@@ -35,10 +26,9 @@ from lunar_core import (
     RoutingDecision,
 )
 from tests.faults_steps import completion, reply
+from tests.langchain.router_inputs import EASY, HARD, PAIR
 
-PAIR = ["gpt-4o", "gpt-4o-mini"]
 FAKE = FakeListChatModel(responses=["I am a fake"])
-LONG = "Count to 20000"
 
 
 class Colour(BaseModel):
@@ -52,50 +42,11 @@ def multiply(a: int, b: int) -> int:
     return a * b
 
 
-EASY, HARD = "Say hi", "Prove that there are infinitely many primes"
-
-
-@pytest.fixture
-def chain(lunar_sandbox):
-    """Make a chain of the sandbox."""
-
-    def make(**settings):
-        given = {"api_key": lunar_sandbox.api_key, "base_url": lunar_sandbox.url, "max_retries": 0}
-        return LunarRouterChain(**{**given, **settings})
-
-    return make
-
-
-class Heard(BaseCallbackHandler):
-    """Keeps what the callbacks of a run are told, in order."""
-
-    run_inline = True
-
-    def __init__(self):
-        self.events, self.custom, self.outputs, self.results = [], [], [], []
-
-    def on_chain_start(self, serialized, inputs, *, metadata=None, **kwargs):
-        self.events.append("chain_start")
-        self.metadata = metadata
-
-    def on_chat_model_start(self, serialized, messages, **kwargs):
-        self.events.append("model_start")
-
-    def on_llm_end(self, response, **kwargs):
-        self.events.append("model_end")
-        self.results.append(response)
-
-    def on_custom_event(self, name, data, **kwargs):
-        self.events.append(name)
-        self.custom.append(data)
-
-    def on_chain_end(self, outputs, **kwargs):
-        self.events.append("chain_end")
-        self.outputs.append(outputs)
-
-
 def sent(sandbox):
     return [(request["path"], json.loads(request["body"])) for request in sandbox.requests()]
+
+
+# What is chosen
 
 
 def test_the_answer_says_which_model_was_chosen_and_why(chain, way, lunar_sandbox):
@@ -107,33 +58,6 @@ def test_the_answer_says_which_model_was_chosen_and_why(chain, way, lunar_sandbo
     assert (path, body["models"], body["cost_weight"]) == ("/v1/router", PAIR, 0.0)
 
 
-def test_a_stream_says_the_same_once(chain, way):
-    chunks = way.stream(chain(), HARD)
-    assert sum("routing" in chunk.response_metadata for chunk in chunks) == 1
-    assert sum("total_cost_usd" in chunk.response_metadata for chunk in chunks) == 1
-    assert len(chunks) > 2
-
-
-def test_callbacks_hear_of_the_settings_the_route_the_cost_and_the_message(chain, way):
-    heard = Heard()
-    answer = way.invoke(chain(models=PAIR), HARD, {"callbacks": [heard]})
-    assert heard.events == ["chain_start", "model_start", "model_end", "lunar_routing", "chain_end"]
-    assert heard.metadata == {"lunar_models": PAIR, "lunar_on_routing_error": "raise"}
-    (decision,) = heard.custom
-    assert decision == answer.response_metadata["routing"] == heard.results[0].llm_output["routing"]
-    assert heard.results[0].llm_output["total_cost_usd"] > 0
-    assert heard.outputs == [answer]
-
-
-def test_event_streams_carry_the_decision(chain):
-    async def events():
-        return [event async for event in chain().astream_events(HARD, version="v2")]
-
-    custom = [e for e in asyncio.run(events()) if e["event"] == "on_custom_event"]
-    assert [event["name"] for event in custom] == ["lunar_routing"]
-    assert custom[0]["data"]["selected_model"]
-
-
 def test_a_decision_alone_generates_nothing(chain, lunar_sandbox):
     router = chain(models=PAIR)
     decided = router.decide(HARD), asyncio.run(router.adecide(HARD))
@@ -142,17 +66,12 @@ def test_a_decision_alone_generates_nothing(chain, lunar_sandbox):
     assert all(body["execute"] is False for _, body in sent(lunar_sandbox))
 
 
-def test_batches_keep_their_order(chain, way):
-    answers = way.batch(chain(), [f"Repeat: {n}" for n in range(8)])
-    assert [answer.content.strip() for answer in answers] == [str(n) for n in range(8)]
-
-
-def test_it_stands_in_a_chain(chain, lunar_sandbox):
-    prompt = ChatPromptTemplate.from_template("Repeat: {text}")
-    whole = prompt | chain() | StrOutputParser()
-    cost = LunarCostCallbackHandler()
-    assert "".join(whole.stream({"text": "a b c"}, {"callbacks": [cost]})) == "a b c"
-    assert cost.total_cost == lunar_sandbox.total_billed() > 0
+def test_a_higher_cost_weight_chooses_cheaper(chain):
+    chosen = [
+        chain(models=PAIR, cost_weight=weight).decide(HARD).selected_model
+        for weight in (0.0, 0.3, 80.0)
+    ]
+    assert chosen == ["gpt-4o", "gpt-4o", "gpt-4o-mini"]
 
 
 def test_tools_are_kept_by_deciding_first(chain, way, lunar_sandbox):
@@ -167,80 +86,11 @@ def test_structured_output_is_routed_too(chain, way):
     assert isinstance(found, Colour)
 
 
-def test_candidates_are_asked_in_lunars_place(chain, way, lunar_sandbox):
-    candidates = {name: FakeListChatModel(responses=[f"I am {name}"]) for name in PAIR}
-    answer = way.invoke(chain(candidates=candidates), HARD)
-    route = answer.response_metadata["routing"]
-    assert answer.content == f"I am {route['selected_model']}"
-    assert "total_cost_usd" not in answer.response_metadata
-    assert lunar_sandbox.billed() == []
-    assert sent(lunar_sandbox)[0][1]["models"] == PAIR
-
-
-def test_a_router_that_fails_is_told_or_replaced(way, fault_server):
-    settings = {"api_key": "pk_live_test", "base_url": fault_server.origin, "max_retries": 0}
-    fault_server.decide(
-        lambda request: (
-            reply(json=completion("Hello"))
-            if request.path == "/v1/chat/completions"
-            else reply(503, b'{"detail": "router down"}')
-        )
-    )
-    with pytest.raises(LunarError, match="router down"):
-        way.invoke(LunarRouterChain(**settings), HARD)
-    instead = LunarRouterChain(on_routing_error="fallback", default_model="gpt-4o", **settings)
-    answer = way.invoke(instead, HARD)
-    assert answer.content == "Hello"
-    assert "router down" in str(answer.response_metadata["routing_error"])
-
-
-def test_settings_that_contradict_each_other_are_refused(chain, lunar_sandbox):
-    llm = ChatLunar(model="router", api_key=lunar_sandbox.api_key, base_url=lunar_sandbox.url)
-    with pytest.raises(ConfigurationError, match="models"):
-        LunarRouterChain(llm, models=PAIR)
-    with pytest.raises(ConfigurationError, match="models"):
-        chain(models=PAIR[:1])
-    with pytest.raises(ConfigurationError, match="candidates"):
-        chain(candidates={"gpt-4o": FakeListChatModel(responses=["x"])})
-    assert LunarRouterChain(llm).invoke(EASY).response_metadata["routing"]
-
-
-def test_it_travels_without_its_key_in_sight(chain, lunar_sandbox):
-    router = chain(models=PAIR)
-    router.invoke(EASY)
-    assert lunar_sandbox.api_key not in repr(router) + dumps(router)
-    copy = pickle.loads(pickle.dumps(router))
-    assert copy.invoke(EASY).response_metadata["routing"]["selected_model"] in PAIR
-
-
-# What callbacks hear
-
-
-def test_of_a_stream_callbacks_hear_the_route_before_the_answer_is_over(chain, way):
-    heard = Heard()
-    chunks = way.stream(chain(models=PAIR, cost_weight=0.3), HARD, {"callbacks": [heard]})
-    assert heard.events == ["chain_start", "model_start", "lunar_routing", "model_end", "chain_end"]
-    assert heard.metadata["lunar_cost_weight"] == 0.3
-    whole = chunks[0].__add__(chunks[1:])
-    assert heard.custom == [whole.response_metadata["routing"]]
-    (told,) = heard.outputs
-    assert (told.content, told.response_metadata) == (whole.content, whole.response_metadata)
-
-
-def test_of_candidates_callbacks_hear_before_one_is_asked(chain, way, chat):
-    heard = Heard()
-    candidates = {name: chat(name) for name in PAIR}
-    way.invoke(chain(candidates=candidates), HARD, {"callbacks": [heard]})
-    assert heard.events == ["chain_start", "lunar_routing", "model_start", "model_end", "chain_end"]
-    assert heard.metadata["lunar_models"] == PAIR
-
-
-def test_a_decision_is_a_run_of_its_own(chain, way):
-    heard = Heard()
-    decide = RunnableLambda(lambda q, config: chain().decide(q, config))
-    decided = way.invoke(decide, HARD, {"callbacks": [heard]})
-    assert heard.events == [*["chain_start"] * 2, "lunar_routing", *["chain_end"] * 2]
-    assert heard.custom[0]["selected_model"] == decided.selected_model
+def test_the_raw_message_of_a_structured_output_says_how_it_came_about(chain, way):
+    router = chain(models=PAIR).with_structured_output(Colour, include_raw=True)
+    found = way.invoke(router, "The colour is blue")
+    assert found["raw"].response_metadata["routing"]["selected_model"] in PAIR
+    assert isinstance(found["parsed"], Colour)
 
 
 # Settings
@@ -251,14 +101,6 @@ def test_the_environment_is_enough(lunar_sandbox, monkeypatch):
     monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
     answer = LunarRouterChain(models=PAIR, cost_weight=0.3).invoke(EASY)
     assert answer.response_metadata["routing"]["selected_model"] == "gpt-4o-mini"
-
-
-def test_a_higher_cost_weight_chooses_cheaper(chain):
-    chosen = [
-        chain(models=PAIR, cost_weight=weight).decide(HARD).selected_model
-        for weight in (0.0, 0.3, 80.0)
-    ]
-    assert chosen == ["gpt-4o", "gpt-4o", "gpt-4o-mini"]
 
 
 def test_keywords_of_a_call_reach_the_wire_and_win(chain, way, lunar_sandbox):
@@ -284,6 +126,17 @@ def test_the_llms_own_settings_are_those_of_its_choice(chat, way, lunar_sandbox)
         assert (path, body["models"], body["cost_weight"]) == ("/v1/router", PAIR, 0.3)
 
 
+def test_settings_that_contradict_each_other_are_refused(chain, lunar_sandbox):
+    llm = ChatLunar(model="router", api_key=lunar_sandbox.api_key, base_url=lunar_sandbox.url)
+    with pytest.raises(ConfigurationError, match="models"):
+        LunarRouterChain(llm, models=PAIR)
+    with pytest.raises(ConfigurationError, match="models"):
+        chain(models=PAIR[:1])
+    with pytest.raises(ConfigurationError, match="candidates"):
+        chain(candidates={"gpt-4o": FakeListChatModel(responses=["x"])})
+    assert LunarRouterChain(llm).invoke(EASY).response_metadata["routing"]
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -304,106 +157,17 @@ def test_settings_belong_to_the_llm_if_there_is_one(chat):
         LunarRouterChain(chat("router"), temperature=0.5)
 
 
-def test_it_can_be_configured_at_run_time(chain, way):
-    weighed = chain(models=PAIR).configurable_fields(cost_weight=ConfigurableField("weight"))
-    chosen = [
-        way.invoke(weighed, HARD, {"configurable": {"weight": weight}}).response_metadata[
-            "model_name"
-        ]
-        for weight in (0.0, 80.0)
-    ]
-    assert chosen == PAIR
-
-
-def test_it_is_described_as_a_chat_model_is(chain, chat):
-    router = chain(name="route")
-    assert router.get_input_jsonschema()["anyOf"] == chat().get_input_jsonschema()["anyOf"]
-    assert [node.name for node in router.get_graph().nodes.values()] == [
-        "route_input",
-        "route",
-        "route_output",
-    ]
-
-
-@pytest.mark.filterwarnings("ignore:The function `load` is in beta")  # it is what users have
-@pytest.mark.parametrize("allowed", [[LunarRouterChain, ChatLunar], "all"], ids=["listed", "all"])
-def test_it_can_be_dumped_and_loaded(chain, lunar_sandbox, allowed):
-    candidates = {name: chain(models=PAIR).router for name in PAIR}
-    for router in (chain(models=PAIR, cost_weight=0.3), chain(candidates=candidates)):
-        again = load(
-            dumpd(router),
-            allowed_objects=allowed,
-            valid_namespaces=["langchain_lunar"],
-            secrets_map={"LUNAR_API_KEY": lunar_sandbox.api_key},
-        )
-        assert dumpd(again) == dumpd(router)
-        assert again.invoke(EASY).response_metadata["routing"]
-
-
-def test_a_copy_chooses_as_its_original_does(chain):
-    router = chain(models=PAIR, cost_weight=80.0)
-    router.invoke(EASY)
-    for twin in (copy.copy(router), copy.deepcopy(router)):
-        answer = twin.invoke(HARD)
-        assert answer.response_metadata["model_name"] == "gpt-4o-mini"
-
-
-# Batches and streams
-
-
-def test_batches_decide_side_by_side(chain):
-    """Each decision waits until all of them have begun."""
-    together = threading.Barrier(3)
-
-    class Meet:
-        def before(self, call):
-            together.wait(timeout=30)
-
-        def after(self, outcome):
-            pass
-
-    decide = RunnableLambda(chain(models=PAIR, observers=[Meet()]).decide)
-    decided = decide.batch([EASY, HARD, "Translate this"], {"max_concurrency": 3})
-    assert all(isinstance(decision, RoutingDecision) for decision in decided)
-
-
-def test_async_batches_decide_side_by_side(chain):
-    class Count:
-        open, most = 0, 0
-
-        def before(self, call):
-            self.open += 1
-            self.most = max(self.most, self.open)
-
-        def after(self, outcome):
-            self.open -= 1
-
-    count = Count()
-    asyncio.run(chain(models=PAIR, observers=[count]).abatch([EASY] * 5))
-    assert (count.most, count.open) == (5, 0)
-
-
-def test_it_transforms_what_a_chain_hands_on(chain, way):
-    prompt = ChatPromptTemplate.from_template("Repeat: {text}")
-    chunks = way.stream(prompt | chain() | StrOutputParser(), {"text": "a b c"})
-    assert [chunk.strip() for chunk in chunks if chunk] == ["a", "b", "c"]
-
-
-def test_leaving_a_stream_ends_the_generation(chain, lunar_sandbox):
-    cost = LunarCostCallbackHandler()
-    with contextlib.closing(chain().stream(LONG, {"callbacks": [cost]})) as chunks:
-        next(chunks)
-
-    async def leave():
-        async with contextlib.aclosing(chain().astream(LONG, {"callbacks": [cost]})) as chunks:
-            await anext(chunks)
-
-    asyncio.run(leave())
-    assert [entry.status for entry in cost.ledger] == ["aborted"] * 2
-    assert all("aborted" in bill["tags"] for bill in lunar_sandbox.billed(at_least=2))
-
-
 # Candidates
+
+
+def test_candidates_are_asked_in_lunars_place(chain, way, lunar_sandbox):
+    candidates = {name: FakeListChatModel(responses=[f"I am {name}"]) for name in PAIR}
+    answer = way.invoke(chain(candidates=candidates), HARD)
+    route = answer.response_metadata["routing"]
+    assert answer.content == f"I am {route['selected_model']}"
+    assert "total_cost_usd" not in answer.response_metadata
+    assert lunar_sandbox.billed() == []
+    assert sent(lunar_sandbox)[0][1]["models"] == PAIR
 
 
 def test_the_first_chunk_of_a_candidate_says_how_it_was_chosen(chain, way):
@@ -413,15 +177,6 @@ def test_the_first_chunk_of_a_candidate_says_how_it_was_chosen(chain, way):
     routes = [chunk.response_metadata.get("routing") for chunk in chunks]
     assert routes[0]["selected_model"] in PAIR
     assert not any(routes[1:])
-
-
-def test_candidates_of_both_kinds_are_counted_each_by_what_is_known(chain, way, lunar_sandbox):
-    cost = LunarCostCallbackHandler()
-    candidates = {"gpt-4o": FAKE, "gpt-4o-mini": chain(models=PAIR).router}
-    router = chain(candidates=candidates)
-    way.invoke(router, HARD, {"callbacks": [cost]}, cost_weight=0.0)
-    way.invoke(router, HARD, {"callbacks": [cost]}, cost_weight=80.0)
-    assert (cost.total_cost, cost.unpriced) == (lunar_sandbox.total_billed(), 1)
 
 
 @pytest.mark.parametrize("given", ["openai/gpt-4o", "gpt-4o"])
@@ -484,13 +239,6 @@ def test_candidates_structure_their_output_too(chain, way, chat, include_raw):
     assert isinstance(found, Colour)
 
 
-def test_the_raw_message_of_a_structured_output_says_how_it_came_about(chain, way):
-    router = chain(models=PAIR).with_structured_output(Colour, include_raw=True)
-    found = way.invoke(router, "The colour is blue")
-    assert found["raw"].response_metadata["routing"]["selected_model"] in PAIR
-    assert isinstance(found["parsed"], Colour)
-
-
 # When routing fails
 
 
@@ -503,8 +251,24 @@ def fallback(chain, **settings):
     )
 
 
-def test_a_stream_falls_back_until_its_first_chunk(chain, way):
-    heard = Heard()
+def test_a_router_that_fails_is_told_or_replaced(way, fault_server):
+    settings = {"api_key": "pk_live_test", "base_url": fault_server.origin, "max_retries": 0}
+    fault_server.decide(
+        lambda request: (
+            reply(json=completion("Hello"))
+            if request.path == "/v1/chat/completions"
+            else reply(503, b'{"detail": "router down"}')
+        )
+    )
+    with pytest.raises(LunarError, match="router down"):
+        way.invoke(LunarRouterChain(**settings), HARD)
+    instead = LunarRouterChain(on_routing_error="fallback", default_model="gpt-4o", **settings)
+    answer = way.invoke(instead, HARD)
+    assert answer.content == "Hello"
+    assert "router down" in str(answer.response_metadata["routing_error"])
+
+
+def test_a_stream_falls_back_until_its_first_chunk(chain, way, heard):
     chunks = way.stream(fallback(chain), "Repeat: a b c", {"callbacks": [heard]})
     whole = chunks[0].__add__(chunks[1:])
     assert (whole.content, whole.response_metadata["model_name"]) == ("a b c", "gpt-4o-mini")
@@ -566,23 +330,3 @@ def test_a_pinned_model_that_fails_has_not_failed_to_be_routed(chain, way, lunar
     with pytest.raises(InternalServerError):
         way.invoke(fallback(chain), HARD, model="gpt-4o!503")
     assert len(sent(lunar_sandbox)) == 1
-
-
-@pytest.fixture
-def no_collector():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def test_a_failed_call_leaves_nothing_for_the_collector(chain, no_collector):
-    """A cycle would keep the connections, and what was asked, until some later collection."""
-
-    def fail():
-        failing = chain(models=["gpt-4o!503", "gpt-4o-mini!503"])
-        with contextlib.suppress(InternalServerError):
-            list(failing.stream(EASY))
-        return weakref.ref(failing.llm.clients.sync)
-
-    assert fail()() is None

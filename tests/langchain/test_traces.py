@@ -10,8 +10,8 @@ from langchain_core.tracers.langchain import LangChainTracer
 
 from langchain_lunar import LunarRouterChain
 from lunar_core import InternalServerError
+from tests.langchain.router_inputs import PAIR
 
-PAIR = ["gpt-4o", "gpt-4o-mini"]
 HEADER = "of-the-proxy"
 
 
