@@ -74,7 +74,7 @@ test-browser-here: $(READY)
 	$(BIN)/python scripts/chromium.py $(BIN)/python -m pytest tests/browser $(ARGS)
 
 .PHONY: docs
-docs: ## Build the site of docs/ into site/, and look whether it loads anything from elsewhere.
+docs: ## Build the site of docs/ into site/, and look for dead links and for anything that it loads from elsewhere.
 	$(MAKE) docs-here SET=docs
 
 .PHONY: docs-here
@@ -179,8 +179,9 @@ requirements: ## Compile requirements/*.txt anew from pyproject.toml.
 
 .PHONY: clean
 clean: ## Remove all that the other targets left behind.
-	rm -rf .venv .venv-* examples/01_report.html build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv* build dist site htmlcov .benchmarks .coverage examples/01_report.html
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . \( -name __pycache__ -o -name "*.egg-info" \) -type d -prune -exec rm -rf {} +
 
 # Its own, and small: what the demo shows needs neither LlamaIndex nor a test.
 $(DEMO)/.ready: requirements/demo.txt scripts/demo_environment.py

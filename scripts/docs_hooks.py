@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ BOOSTS = {"quickstart.md": 20, "howto": 20, "reference": 0.01}
 """The weight of a folder or page in the search, where a title counts a thousand times as much as a text."""
 HELP = "<!-- the command's help -->"
 SANDBOX = "<!-- the sandbox's own page -->"
+NOTEBOOK_LINK = re.compile(r"(\]\([^)\s]*notebooks/[\w-]+)\.ipynb\)")
+"""A link that leads to a notebook in a checkout; on the site, to the page that is made of it."""
 SANDBOX_PAGE = Path(__file__).parents[1] / "lunar_core/sandbox/README.md"
 
 
@@ -33,6 +36,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: object) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Put the help of each command, and the sandbox's own page without its heading, where a page asks for them.
 
+    A link to a notebook leads to the notebook's page.
     The search answers a question with a how-to or the quickstart rather than with the reference, which has every word.
     """
     folder = page.file.src_uri.partition("/")[0]
@@ -43,7 +47,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     if SANDBOX in markdown:
         _, _, text = SANDBOX_PAGE.read_text(encoding="utf-8").partition("\n\n")
         markdown = markdown.replace(SANDBOX, text)
-    return markdown
+    return NOTEBOOK_LINK.sub(r"\1.md)", markdown)
 
 
 def page_of(notebook: dict[str, Any], name: str) -> str:

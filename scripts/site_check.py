@@ -1,9 +1,9 @@
-"""Look whether the built site loads anything from elsewhere: `make docs` does.
+"""Look whether the built site loads anything from elsewhere, or links to a page that it lacks: `make docs` does.
 
     python scripts/site_check.py site
 
-Links that a reader may follow are fine. What a browser fetches by itself (scripts, styles, fonts, pictures, frames)
-must lie in the site.
+Links to other hosts are fine. What a browser fetches by itself (scripts, styles, fonts, pictures, frames) must lie in
+the site, and so must what a relative link leads to.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
@@ -41,16 +42,20 @@ DORMANT = {
 SCRIPT_URL = re.compile(r"https://(?:unpkg|api|cdn|fonts)[\w.@/-]+")
 
 
-class Fetches(HTMLParser):
-    """Collects what a page makes a browser fetch from another host."""
+class Addresses(HTMLParser):
+    """Collects what a page makes a browser fetch from another host, and the relative links that a reader may follow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.foreign: list[str] = []
+        self.links: list[str] = []
 
     @override
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
+        link = urlsplit(values.get("href") or "")
+        if tag == "a" and link.path and not link.scheme and not link.netloc:
+            self.links.append(unquote(link.path))
         if tag == "link" and set((values.get("rel") or "").split()) <= LINKED_ONLY:
             return
         for name in FETCHED.get(tag, ()):
@@ -68,7 +73,7 @@ def foreign_fetches(site: Path) -> Iterator[str]:
     """Everything in the site that would be fetched from elsewhere, each with its file."""
     pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
     for path, text in pages.items():
-        parser = Fetches()
+        parser = Addresses()
         parser.feed(text)
         in_styles = re.findall(r"<style.*?</style>", text, re.DOTALL)
         addresses = [*parser.foreign, *STYLE_URL.findall("".join(in_styles))]
@@ -83,14 +88,29 @@ def foreign_fetches(site: Path) -> Iterator[str]:
                 yield f"{path.relative_to(site)}: {address}"
 
 
+def dead_links(site: Path) -> Iterator[str]:
+    """Every relative link of the site that leads to no file in it, each with its page."""
+    for path in site.rglob("*.html"):
+        parser = Addresses()
+        parser.feed(path.read_text(encoding="utf-8"))
+        for link in parser.links:
+            # A link from the root, as 404.html has, is resolved there.
+            place = site / link.lstrip("/") if link.startswith("/") else path.parent / link
+            if not (place / "index.html" if place.is_dir() else place).is_file():
+                yield f"{path.relative_to(site)}: {link} is not there"
+
+
 def main(site: Path) -> int:
-    """Print everything that is fetched from another host. Returns the number."""
+    """Print everything that is fetched from another host, and every dead link. Returns how many there are of both."""
     if not (site / "index.html").is_file():
         sys.exit(f"{site} is no built site")
     foreign = list(foreign_fetches(site))
-    print(*foreign, sep="\n", end="\n" if foreign else "")
-    print(f"{len(list(site.rglob('*.html')))} pages, {len(foreign)} fetches from elsewhere.")
-    return len(foreign)
+    dead = list(dead_links(site))
+    for line in foreign + dead:
+        print(line)
+    pages = len(list(site.rglob("*.html")))
+    print(f"{pages} pages, {len(foreign)} fetches from elsewhere, {len(dead)} dead links.")
+    return len(foreign) + len(dead)
 
 
 if __name__ == "__main__":

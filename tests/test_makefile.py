@@ -1,5 +1,6 @@
 """The Makefile's own sentences, where what it needs is not there."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -54,3 +55,16 @@ def test_the_demos_packages_are_those_that_the_tests_run_with():
     versions = {line.partition(" ;")[0] for line in pins("demo.txt")}
     assert versions <= {line.partition(" ;")[0] for line in pins("dev.txt")}
     assert names.isdisjoint({"llama-index-core", "numpy", "pytest", "sqlalchemy"})
+
+
+def test_clean_removes_what_the_ignored_names_say_it_does(tmp_path):
+    """The first part of .gitignore says so: "`make clean` removes it"."""
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").partition("# Keys")[0]
+    names = [line.strip("/").replace("*", "x") for line in ignored.splitlines()[1:]]
+    assert "site" in names
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)  # noqa: S607
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["Makefile", "examples"]

@@ -56,6 +56,14 @@ def test_the_readme_is_short():
     assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 90
 
 
+LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
+LINKING = [
+    page
+    for page in [*ROOT.glob("*.md"), *PAGES[1:], ROOT / "examples/README.md"]
+    if LINK.search(page.read_text(encoding="utf-8"))
+]
+"""The pages that link to files beside them. On the site, scripts/site_check.py looks."""
+
 SHOWN = re.findall(
     r"^```python\n(.*?)^```\n\n```text\n(.*?)^```",
     PAGES[0].read_text(encoding="utf-8"),
@@ -69,7 +77,8 @@ def test_the_readme_shows_what_its_programs_print(number, lunar_sandbox, run_pyt
     assert run_python("-c", program, sandbox=lunar_sandbox) == shown
 
 
-def test_the_readmes_links_lead_to_files():
-    links = re.findall(r"\]\(([^)#:]+)\)", PAGES[0].read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_links_of_a_page_lead_to_files_of_a_checkout(page):
+    links = LINK.findall(page.read_text(encoding="utf-8"))
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -1,4 +1,4 @@
-"""scripts/site_check.py sees whatever a browser would fetch from elsewhere, and nothing else."""
+"""scripts/site_check.py sees what a browser would fetch from elsewhere and each link that is dead, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from tests.docs.conftest import ROOT
 
-CHECK = runpy.run_path(str(ROOT / "scripts/site_check.py"))["foreign_fetches"]
+SCRIPT = runpy.run_path(str(ROOT / "scripts/site_check.py"))
+CHECK = SCRIPT["foreign_fetches"]
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,20 @@ def test_links_are_no_fetches_and_what_lies_in_the_site_is_not_foreign(tmp_path)
     )
     (tmp_path / "a.js").write_text('load("https://unpkg.com/mermaid@11/dist/mermaid.min.js")')
     assert list(CHECK(tmp_path)) == []
+
+
+def test_a_relative_link_to_a_file_that_the_site_lacks_is_dead(tmp_path):
+    (tmp_path / "index.html").write_text('<a href="notebooks/x.ipynb">x</a>', encoding="utf-8")
+    assert list(SCRIPT["dead_links"](tmp_path)) == ["index.html: notebooks/x.ipynb is not there"]
+
+
+def test_links_to_files_of_the_site_to_places_in_them_and_to_other_hosts_are_not_dead(tmp_path):
+    (tmp_path / "howto").mkdir()
+    (tmp_path / "howto/index.html").write_text(
+        '<a href="../a%20b.html#top">a</a><a href="#here">b</a><a href="..">c</a><a href="/">d</a>'
+        '<a href="https://x.example/y">e</a><a href="//x.example">f</a><a href="mailto:x@y.example">g</a>',
+        encoding="utf-8",
+    )
+    (tmp_path / "a b.html").write_text("<a name='no link'>", encoding="utf-8")
+    (tmp_path / "index.html").write_text("", encoding="utf-8")
+    assert list(SCRIPT["dead_links"](tmp_path)) == []
