@@ -30,6 +30,10 @@ PRIVATE_NAMES = {
         "_serialized",
     ),
     "langchain_core.language_models.llms.BaseLLM": ("_get_ls_params", "_serialized"),
+    "langchain_core.output_parsers.transform.BaseCumulativeTransformOutputParser": (
+        "_atransform",
+        "_transform",
+    ),
     "langchain_core.runnables.base.Runnable": (
         "_acall_with_config",
         "_atransform_stream_with_config",
@@ -37,7 +41,7 @@ PRIVATE_NAMES = {
         "_transform_stream_with_config",
     ),
 }
-"""The private names that are called or overridden, by their place."""
+"""The private names that are called or overridden, by their place. Not what langchain-core has its subclasses write."""
 
 
 def allow_loading(cls: type[Serializable]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
+import pkgutil
 import subprocess
 import sys
 import typing
@@ -44,6 +46,47 @@ def find(path):
 )
 def test_a_private_name_that_is_used_is_there(owner, name):
     assert hasattr(find(owner), name)
+
+
+OWN_HOOKS = {
+    *("_agenerate", "_astream", "_generate", "_stream"),
+    *("_identifying_params", "_llm_type", "_type"),
+}
+"""What langchain-core has its subclasses write."""
+
+
+def is_of_langchain(cls):
+    return cls.__module__.partition(".")[0] in {"langchain", "langchain_core"}
+
+
+MODULES = [
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(langchain_lunar.__path__, "langchain_lunar.")
+]
+OF_LANGCHAINS = {
+    cls
+    for module in MODULES
+    for _, cls in inspect.getmembers(module, inspect.isclass)
+    if cls.__module__ == module.__name__ and any(is_of_langchain(base) for base in cls.__mro__)
+}
+
+
+@pytest.mark.parametrize("cls", sorted(OF_LANGCHAINS, key=str), ids=lambda cls: cls.__name__)
+def test_no_other_private_name_of_langchains_is_called_or_overridden(cls):
+    bases = [base for base in cls.__mro__ if is_of_langchain(base)]
+    theirs = {name for base in bases for name in vars(base)} - {"_abc_impl"}  # Python's own
+    tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
+    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    private = {
+        name
+        for name in theirs & (read | vars(cls).keys())
+        if name.startswith("_") and not name.startswith("__")
+    }
+    assert private - OWN_HOOKS <= {name for names in PRIVATE_NAMES.values() for name in names}
+
+
+def test_there_are_classes_to_look_at():
+    assert {ChatLunar, langchain_lunar.LunarLLM, langchain_lunar.LunarRouterChain} <= OF_LANGCHAINS
 
 
 def test_importing_and_making_a_model_changes_nothing_of_langchains():
