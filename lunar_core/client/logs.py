@@ -3,8 +3,8 @@
 They do not show the service's messages or a route's reasoning either, which may quote a prompt: they show the status,
 the error's class and the score.
 
-DEBUG has one line for each attempt. INFO has one for each retry and fallback, with its wait, one for each route, and
-one for each call that has ended, with its model and its billed USD.
+DEBUG has one line for each attempt. INFO has one for each retry and fallback, with its wait, one for each route, one
+for each wait over a second for a connection, and one for each call that has ended, with its model and its billed USD.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lunar_core.wire.headers import read_request_id
 logger = logging.getLogger("lunar_core")
 
 _LONGEST_NAME = 120
+_LONG_WAIT = 1.0  # seconds
 _LEVELS = {"info": logging.INFO, "debug": logging.DEBUG}
 
 
@@ -71,6 +72,12 @@ def log_next(call_id: str, reply: Reply[Any], send: Send) -> None:
     if former != model:
         change = f"fallback from {_printable(former)} to {_printable(model)}"
     logger.info("%s: %s after %s, waiting %.2f s", call_id, change, _result(reply), send.after)
+
+
+def log_wait(seconds: float) -> None:
+    """Log that a request has waited ``seconds`` for a connection, if that was long."""
+    if seconds > _LONG_WAIT:
+        logger.info("waited %.2f s for a connection: max_connections were in use", seconds)
 
 
 def log_route(call_id: str, route: RoutingDecision) -> None:

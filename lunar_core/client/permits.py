@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 import httpcore
+
+from lunar_core.client.logs import log_wait
 
 _PORTS = 65_536  # no machine can have more connections to one service
 
@@ -22,6 +25,7 @@ class Permits:
             self._free.put(None)
 
     def acquire(self, seconds: float | None) -> None:
+        started = time.monotonic()
         try:
             self._free.get(timeout=seconds)
         except Empty:
@@ -29,6 +33,7 @@ class Permits:
         if self._is_closed:
             self._free.put(None)  # wakes the next waiting thread, too
             raise closed()
+        log_wait(time.monotonic() - started)
 
     def release(self) -> None:
         self._free.put(None)
@@ -59,6 +64,7 @@ class AsyncPermits:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
+        started = time.monotonic()
         timer = None if seconds is None else loop.call_later(seconds, _fail, turn, _none_came_free)
         try:
             await turn
@@ -69,6 +75,7 @@ class AsyncPermits:
         finally:
             if timer is not None:
                 timer.cancel()
+        log_wait(time.monotonic() - started)
 
     def release(self) -> None:
         while self._waiting:

@@ -1,8 +1,11 @@
 """What the logger ``lunar_core`` says: why a call took the way it took, and never a key, a prompt or an answer."""
 
+import asyncio
 import logging
+import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -51,6 +54,36 @@ def test_a_retry_and_a_fallback_say_why_and_how_long(client, lines, lunar_sandbo
     retry, fallback, _ = [text for level, text in lines() if level == "INFO"]
     assert "retry of gpt-4o-mini!503 after InternalServerError 503, waiting " in retry
     assert "fallback from gpt-4o-mini!503 to gpt-4o after InternalServerError 503" in fallback
+
+
+def waits(lines):
+    return [text for level, text in lines() if level == "INFO" and "waited" in text]
+
+
+def test_a_wait_over_a_second_for_a_connection_says_why_and_how_long(lunar_sandbox, lines):
+    with Lunar(lunar_sandbox.api_key, base_url=lunar_sandbox.url, max_connections=1) as client:
+        ask = client.chat.completions.create
+        for seconds in (0.1, 1.1):
+            held = ask(model="gpt-4o-mini", messages=HELLO, stream=True)
+            threading.Timer(seconds, held.close).start()
+            ask(model="gpt-4o-mini", messages=HELLO)
+    (wait,) = waits(lines)
+    assert re.fullmatch(r"waited [1-9]\.\d\d s for a connection: max_connections were in use", wait)
+
+
+async def test_so_does_one_of_the_async_client(lunar_sandbox, lines):
+    async with AsyncLunar(
+        lunar_sandbox.api_key, base_url=lunar_sandbox.url, max_connections=1
+    ) as client:
+        ask = client.chat.completions.create
+        for seconds in (0.1, 1.1):
+            held = await ask(model="gpt-4o-mini", messages=HELLO, stream=True)
+            waiting = asyncio.create_task(ask(model="gpt-4o-mini", messages=HELLO))
+            await asyncio.sleep(seconds)
+            await held.aclose()
+            await waiting
+    (wait,) = waits(lines)
+    assert wait.endswith("max_connections were in use")
 
 
 ROUTED = {
