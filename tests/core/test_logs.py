@@ -138,7 +138,7 @@ def test_no_level_tells_a_key_a_prompt_an_answer_or_the_services_words(
     client, lines, lunar_sandbox
 ):
     answers = [client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)]
-    with pytest.raises(BadRequestError, match="400"):
+    with pytest.raises(BadRequestError) as refusal:
         client.chat.completions.create(model="gpt-4o-mini!400", messages=HELLO)
     answers.append(client.chat.completions.create(model="router", messages=HELLO, stop=["END"]))
     text = "\n".join(text for _, text in lines())
@@ -147,6 +147,10 @@ def test_no_level_tells_a_key_a_prompt_an_answer_or_the_services_words(
         assert answer.choices[0].message.content not in text
     assert SECRET_WORDS not in text
     assert lunar_sandbox.api_key not in text
+    assert "BadRequestError 400" in text
+    words = refusal.value.body["detail"]
+    assert words in str(refusal.value)
+    assert words not in text
 
 
 def test_a_models_name_cannot_begin_a_line_of_its_own(client, lines):

@@ -24,6 +24,7 @@ from lunar_core import (
 from lunar_core.observers import within_span
 from lunar_core.otel import LunarTelemetry
 from lunar_core.wire.catalogue import Model
+from tests.faults_steps import completion, reply
 
 SECRET = "the-words-of-this-test"
 HELLO = [{"role": "user", "content": f"Say hello to {SECRET}"}]
@@ -98,6 +99,17 @@ def test_a_call_is_one_client_span_with_its_tokens_and_its_bill(recorder, new_cl
         "lunar.call_id": answer.call.call_id,
     }
     assert expected.items() <= dict(span.attributes).items()
+
+
+def test_what_is_unknown_is_absent(recorder, fault_server):
+    usage = {"prompt_tokens": 3, "total_cost_usd": None, "completion_tokens_details": {}}
+    fault_server.always(reply(json=completion(usage=usage)))
+    client = Lunar("pk_test_1234", base_url=fault_server.origin, observers=[recorder.telemetry])
+    client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    names = recorder.span().attributes.keys()
+    stated = {name for name in names if name.startswith(("gen_ai.usage.", "llm.cost.", "lunar."))}
+    assert stated == {"gen_ai.usage.input_tokens", "lunar.call_id"}
+    assert "lunar.client.cost" not in recorder.metrics()
 
 
 def test_no_text_is_recorded_unless_asked(new_client):
@@ -291,9 +303,10 @@ class LockedProcessor(SpanProcessor):
 
     def __init__(self, drop):
         self._lock, self._drop = threading.Lock(), drop
-        self.had_to_wait = []
+        self.had_to_wait, self.threads = [], []
 
     def on_end(self, span):
+        self.threads.append(threading.current_thread().name)
         is_free = self._lock.acquire(timeout=5)
         self.had_to_wait.append(not is_free)
         if is_free:
@@ -324,6 +337,7 @@ def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(n
     streamed = [span.attributes["gen_ai.request.stream"] for span in recorder.spans()]
     assert sorted(streamed) == [False, True]
     assert processor.had_to_wait == [False, False]
+    assert processor.threads == [threading.current_thread().name, "lunar-telemetry"]
 
 
 def test_what_cannot_work_is_refused_by_name():

@@ -1,36 +1,46 @@
-"""What people patch themselves: httpx's MockTransport, and `Client.send`."""
+"""What people patch themselves: httpx's MockTransport, `Client.send`, and the transports below it."""
 
 import httpx
-from answers import ANSWER, atext_of, new_async_client, new_client, text_of
+from answers import SETTINGS
+
+from lunar_core import Lunar
 
 
-def answer(_request):
-    return httpx.Response(200, json=ANSWER)
+def new_answer(question):
+    """A function that answers requests."""
+    head = {"content-type": question.content_type}
+    return lambda _request: httpx.Response(200, content=question.body, headers=head)
 
 
-def test_a_mock_transport_answers():
-    client = new_client(http_client=httpx.Client(transport=httpx.MockTransport(answer)))
-    assert text_of(client) == "from the mock"
+def patch(monkeypatch, owner, name, answer):
+    """Put a method that answers in place of one that takes a request and whatever else."""
 
-
-async def test_a_mock_transport_answers_the_async_client():
-    client = new_async_client(http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
-    assert await atext_of(client) == "from the mock"
-
-
-def test_a_patched_send_answers(monkeypatch):
-    monkeypatch.setattr(httpx.Client, "send", lambda _client, request, **_: answer(request))
-    assert text_of(new_client()) == "from the mock"
-
-
-async def test_a_patched_send_answers_the_async_client(monkeypatch):
-    async def send(_client, request, **_options):
+    async def answer_async(_self, request, **_options):
         return answer(request)
 
-    monkeypatch.setattr(httpx.AsyncClient, "send", send)
-    assert await atext_of(new_async_client()) == "from the mock"
+    def answer_sync(_self, request, **_options):
+        return answer(request)
+
+    is_async = owner in {httpx.AsyncClient, httpx.AsyncHTTPTransport}
+    monkeypatch.setattr(owner, name, answer_async if is_async else answer_sync)
 
 
-def test_a_patched_transport_answers(monkeypatch):
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: answer(request))
-    assert text_of(new_client()) == "from the mock"
+def test_a_mock_transport_answers(question):
+    client = httpx.Client if isinstance(question.client, Lunar) else httpx.AsyncClient
+    transport = httpx.MockTransport(new_answer(question))
+    question.client = type(question.client)(**SETTINGS, http_client=client(transport=transport))
+    assert question.ask() == "from the mock"
+
+
+def test_a_patched_send_answers(question, monkeypatch):
+    answer = new_answer(question)
+    patch(monkeypatch, httpx.Client, "send", answer)
+    patch(monkeypatch, httpx.AsyncClient, "send", answer)
+    assert question.ask() == "from the mock"
+
+
+def test_a_patched_transport_answers(question, monkeypatch):
+    answer = new_answer(question)
+    patch(monkeypatch, httpx.HTTPTransport, "handle_request", answer)
+    patch(monkeypatch, httpx.AsyncHTTPTransport, "handle_async_request", answer)
+    assert question.ask() == "from the mock"
