@@ -7,27 +7,27 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Generator,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from typing import Any, Literal, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import ensure_config, patch_config
+from langchain_core.runnables.config import ensure_config
 from pydantic import BaseModel, ConfigDict, PrivateAttr
+from typing_extensions import override
 
 from langchain_lunar.chat_models import ChatLunar
 from langchain_lunar.compat import FIELD_DESCRIPTIONS, allow_loading, without_functions_in
 from langchain_lunar.parsers import make_parser
 from langchain_lunar.router.chooser import RouteChooser
-from langchain_lunar.router.route import TAG, Model, adispatch_decision, dispatch_decision
+from langchain_lunar.router.route import Model
+from langchain_lunar.router.runs import RouteRuns
 from langchain_lunar.tools import (
     Method,
     Schema,
@@ -37,7 +37,7 @@ from langchain_lunar.tools import (
     with_parser,
     without_none,
 )
-from lunar_core import ConfigurationError, LunarError, RoutingDecision, bridge
+from lunar_core import ConfigurationError, RoutingDecision, bridge
 from lunar_core.wire.api_requests import ROUTER
 
 
@@ -140,7 +140,11 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     ) -> AIMessage:
         """The answer of the model that Lunar chose. Keywords are the model's, for this call; ``model=`` pins it."""
         return self._call_with_config(
-            self._invoke, input, self._configured(config), run_type="chain", **kwargs
+            RouteRuns(self.chooser).invoke,
+            input,
+            self._configured(config),
+            run_type="chain",
+            **kwargs,
         )
 
     async def ainvoke(
@@ -148,7 +152,11 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     ) -> AIMessage:
         """The answer of the model that Lunar chose. Keywords are the model's, for this call; ``model=`` pins it."""
         return await self._acall_with_config(
-            self._ainvoke, input, self._configured(config), run_type="chain", **kwargs
+            RouteRuns(self.chooser).ainvoke,
+            input,
+            self._configured(config),
+            run_type="chain",
+            **kwargs,
         )
 
     def stream(
@@ -156,7 +164,11 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     ) -> Iterator[AIMessage]:
         """The same in chunks, as they come. The decision is on one of them, mostly the first."""
         return self._transform_stream_with_config(
-            iter([input]), self._stream, self._configured(config), run_type="chain", **kwargs
+            iter([input]),
+            RouteRuns(self.chooser).stream,
+            self._configured(config),
+            run_type="chain",
+            **kwargs,
         )
 
     async def astream(
@@ -168,7 +180,11 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
             yield input
 
         chunks = self._atransform_stream_with_config(
-            inputs(), self._astream, self._configured(config), run_type="chain", **kwargs
+            inputs(),
+            RouteRuns(self.chooser).astream,
+            self._configured(config),
+            run_type="chain",
+            **kwargs,
         )
         async with aclosing(cast("AsyncGenerator[AIMessage, None]", chunks)) as open_chunks:
             async for chunk in open_chunks:
@@ -184,7 +200,13 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         >>> decisions = RunnableLambda(chain.decide).batch(prompts)  # all at once
         """
         call = cast("Callable[..., RoutingDecision]", self._call_with_config)
-        return call(self._decide, input, self._configured(config), run_type="chain", **kwargs)
+        return call(
+            RouteRuns(self.chooser).decide,
+            input,
+            self._configured(config),
+            run_type="chain",
+            **kwargs,
+        )
 
     async def adecide(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -192,7 +214,11 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         """Which model Lunar would choose, and why. Nothing is generated. ``models``, ``cost_weight``: for this call."""
         call = cast("Callable[..., Awaitable[RoutingDecision]]", self._acall_with_config)
         return await call(
-            self._adecide, input, self._configured(config), run_type="chain", **kwargs
+            RouteRuns(self.chooser).adecide,
+            input,
+            self._configured(config),
+            run_type="chain",
+            **kwargs,
         )
 
     def _configured(self, config: RunnableConfig | None) -> RunnableConfig:
@@ -200,132 +226,6 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         config = ensure_config(config)
         metadata = {**self.chooser.settings_metadata(), **(config.get("metadata") or {})}
         return {**config, "metadata": metadata}
-
-    # What a run does, sync and async --------------------------------------------------------------
-
-    def _decide(
-        self,
-        input_: LanguageModelInput,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> RoutingDecision:
-        config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        decision = self.chooser.decide(input_, kwargs)
-        dispatch_decision(bridge.routing_dict(decision) or {}, config)
-        return decision
-
-    async def _adecide(
-        self,
-        input_: LanguageModelInput,
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> RoutingDecision:
-        config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        decision = await self.chooser.adecide(input_, kwargs)
-        await adispatch_decision(bridge.routing_dict(decision) or {}, config)
-        return decision
-
-    def _invoke(
-        self,
-        input_: LanguageModelInput,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> AIMessage:
-        config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        chooser = self.chooser
-        route = chooser.route(input_, config, kwargs)
-        while True:
-            try:
-                answer: AIMessage = route.model.invoke(input_, config, **route.kwargs)
-            except LunarError as error:
-                if not chooser.may_replace(error, route):
-                    raise
-                route = chooser.route_after(error, kwargs)
-                dispatch_decision(route.decision, config)
-            else:
-                dispatch_decision(route.decision_in(answer), config)
-                return route.annotate(answer)
-
-    async def _ainvoke(
-        self,
-        input_: LanguageModelInput,
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> AIMessage:
-        config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        chooser = self.chooser
-        route = await chooser.aroute(input_, config, kwargs)
-        while True:
-            try:
-                answer: AIMessage = await route.model.ainvoke(input_, config, **route.kwargs)
-            except LunarError as error:
-                if not chooser.may_replace(error, route):
-                    raise
-                route = chooser.route_after(error, kwargs)
-                await adispatch_decision(route.decision, config)
-            else:
-                await adispatch_decision(route.decision_in(answer), config)
-                return route.annotate(answer)
-
-    def _stream(
-        self,
-        inputs: Iterator[LanguageModelInput],
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> Iterator[AIMessage]:
-        config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        input_ = next(inputs)
-        chooser = self.chooser
-        route = chooser.route(input_, config, kwargs)
-        while True:
-            has_begun = False
-            chunks = route.model.stream(input_, config, **route.kwargs)
-            try:
-                with closing(cast("Generator[AIMessage, None, None]", chunks)):
-                    for chunk in chunks:
-                        dispatch_decision(route.decision_in(chunk), config)
-                        yield chunk if has_begun else route.annotate(chunk)
-                        has_begun = True
-            except LunarError as error:
-                if has_begun or not chooser.may_replace(error, route):
-                    raise
-                route = chooser.route_after(error, kwargs)
-                dispatch_decision(route.decision, config)
-            else:
-                return
-
-    async def _astream(
-        self,
-        inputs: AsyncIterator[LanguageModelInput],
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> AsyncIterator[AIMessage]:
-        config = patch_config(config, callbacks=run_manager.get_child(TAG))
-        input_ = await anext(inputs)
-        chooser = self.chooser
-        route = await chooser.aroute(input_, config, kwargs)
-        while True:
-            has_begun = False
-            chunks = route.model.astream(input_, config, **route.kwargs)
-            try:
-                async with aclosing(cast("AsyncGenerator[AIMessage, None]", chunks)):
-                    async for chunk in chunks:
-                        await adispatch_decision(route.decision_in(chunk), config)
-                        yield chunk if has_begun else route.annotate(chunk)
-                        has_begun = True
-            except LunarError as error:
-                if has_begun or not chooser.may_replace(error, route):
-                    raise
-                route = chooser.route_after(error, kwargs)
-                await adispatch_decision(route.decision, config)
-            else:
-                return
 
     # Tools and structured output ---------------------------------------------------------------
 
@@ -384,12 +284,14 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
     # LangChain's interface of a Runnable -------------------------------------------------------
 
     @property
-    def InputType(self) -> Any:  # noqa: N802  # LangChain's name
+    @override
+    def InputType(self) -> Any:
         """What a chat model takes: a string, messages or a prompt value."""
         return self.router.InputType
 
     @property
-    def OutputType(self) -> Any:  # noqa: N802  # LangChain's name
+    @override
+    def OutputType(self) -> Any:
         """A message."""
         return self.router.OutputType
 
