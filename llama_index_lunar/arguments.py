@@ -6,9 +6,12 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from llama_index_lunar.requests import merge_kwargs
+from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
+from lunar_core.wire.api_requests import check_values
 
 JSONObject = dict[str, Any]
 
@@ -23,7 +26,31 @@ _WITHOUT_MEANING = (
 )
 
 
-def split_additional(
+def make_fields(arguments: Mapping[str, Any], llm_class: type[BaseModel]) -> JSONObject:
+    """The fields of an LLM of ``llm_class``, made of its constructor's arguments.
+
+    Raises ConfigurationError for an argument that is no field, and for a value that cannot work.
+    """
+    fields = dict(arguments)
+    if "max_new_tokens" in fields:  # OpenAILike's other name
+        fields["max_tokens"] = fields.pop("max_new_tokens")
+    additional = fields["additional_kwargs"] or {}
+    if extra_body := fields.pop("extra_body"):
+        additional = merge_kwargs(additional, {"extra_body": extra_body})
+    additional, headers = _split_headers(additional, fields["default_headers"])
+    fields |= {"additional_kwargs": additional, "default_headers": headers}
+    if isinstance(fields["stop"], str):
+        fields["stop"] = [fields["stop"]]
+    if isinstance(fields["timeout"], list):
+        fields["timeout"] = tuple(fields["timeout"])
+    fields = _drop_meaningless(fields)
+    _check_names(fields, llm_class)
+    bridge.check_keywords(additional, "additional_kwargs")
+    check_values({**fields, **additional})
+    return fields
+
+
+def _split_headers(
     additional_kwargs: Mapping[str, Any], default_headers: Mapping[str, str] | None
 ) -> tuple[JSONObject, dict[str, str] | None]:
     """Split the headers off ``additional_kwargs``: headers may hold secrets, and are never shown."""
@@ -33,19 +60,18 @@ def split_additional(
     return additional, headers or None
 
 
-def drop_meaningless(arguments: JSONObject) -> JSONObject:
+def _drop_meaningless(arguments: JSONObject) -> JSONObject:
     """``arguments`` without those that mean nothing for Lunar. Warns about each one that has a value."""
     for name in _WITHOUT_MEANING:
         _warn_of(name, arguments.get(name))
     return {name: value for name, value in arguments.items() if name not in _WITHOUT_MEANING}
 
 
-def check_names(arguments: Iterable[str], fields: Iterable[str], class_name: str) -> None:
-    """Raise ConfigurationError for an argument that is no field."""
-    unknown = sorted(set(arguments) - set(fields))
+def _check_names(arguments: Iterable[str], llm_class: type[BaseModel]) -> None:
+    unknown = sorted(set(arguments) - set(llm_class.model_fields))
     if unknown:
         raise ConfigurationError(
-            f"{class_name}: unknown argument {', '.join(unknown)}. "
+            f"{llm_class.__name__}: unknown argument {', '.join(unknown)}. "
             "Fields of the API that have no argument go into additional_kwargs={...}"
         )
 
@@ -59,5 +85,5 @@ def refused_field(error: ValidationError) -> ConfigurationError:
 
 def _warn_of(name: str, value: object) -> None:
     if value is not None:
-        # 4: this function, its caller here, the constructor, the caller's own line.
-        warnings.warn(f"{name} has no meaning for Lunar: dropped", stacklevel=4)
+        # 5: this function, its caller, make_fields, the constructor, the caller's own line.
+        warnings.warn(f"{name} has no meaning for Lunar: dropped", stacklevel=5)

@@ -37,27 +37,19 @@ from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 from typing_extensions import Self
 
 from llama_index_lunar import tools as toolbox
-from llama_index_lunar.arguments import (
-    check_names,
-    drop_meaningless,
-    refused_field,
-    split_additional,
-)
-from llama_index_lunar.attribution import attributed
-from llama_index_lunar.client_call import ClientCall
+from llama_index_lunar.arguments import make_fields, refused_field
+from llama_index_lunar.calls import Calls
 from llama_index_lunar.compat import FIELD_DESCRIPTIONS
 from llama_index_lunar.endpoints import (
     aclosing_stream,
     chat_events,
-    close_at_end,
     closing_stream,
     completion_events,
 )
 from llama_index_lunar.errors import explain_missing_call
 from llama_index_lunar.messages import ReplayReasoning, to_message
 from llama_index_lunar.reporter import Reporter
-from llama_index_lunar.requests import Requests, merge_kwargs
-from llama_index_lunar.responses import Responses
+from llama_index_lunar.requests import Requests
 from llama_index_lunar.routes import Routes
 from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
 from lunar_core import bridge
@@ -68,7 +60,7 @@ from lunar_core.observers import Observer, checked_observers
 from lunar_core.routing import Sticky
 from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout, hidden
 from lunar_core.types.completions import RoutingDecision
-from lunar_core.wire.api_requests import ROUTER, check_values
+from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.model_facts import ROUTED, context_window
 
 JSONObject = dict[str, Any]
@@ -242,48 +234,40 @@ class LunarLLM(FunctionCallingLLM):
         **kwargs: Any,
     ) -> None:
         api_key, jwt = hidden(api_key), hidden(jwt)
-        if "max_new_tokens" in kwargs:  # OpenAILike accepts this name
-            max_tokens = kwargs.pop("max_new_tokens")
-        if extra_body:
-            additional_kwargs = merge_kwargs(additional_kwargs or {}, {"extra_body": extra_body})
-        additional, headers = split_additional(additional_kwargs or {}, default_headers)
-        arguments = {
-            **kwargs,
-            "openai_client": openai_client,
-            "async_openai_client": async_openai_client,
-        }
-        arguments = drop_meaningless(arguments)
-        check_names(arguments, type(self).model_fields, type(self).__name__)
-        bridge.check_keywords(additional, "additional_kwargs")
-        fields: JSONObject = dict(
-            model=model,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            additional_kwargs=additional,
-            max_retries=max_retries,
-            timeout=tuple(timeout) if isinstance(timeout, list) else timeout,
-            reuse_client=reuse_client,
-            api_key=api_key,
-            jwt=jwt,
-            api_base=base_url if api_base is None else api_base,
-            api_version=api_version,
-            callback_manager=callback_manager or CallbackManager([]),
-            default_headers=headers,
-            system_prompt=system_prompt,
-            messages_to_prompt=messages_to_prompt,
-            completion_to_prompt=completion_to_prompt,
-            pydantic_program_mode=pydantic_program_mode,
-            output_parser=output_parser,
-            strict=strict,
-            reasoning_effort=reasoning_effort,
-            modalities=modalities,
-            audio_config=audio_config,
-            stop=[stop] if isinstance(stop, str) else stop,
-            models=models,
-            fallbacks=fallbacks,
-            **arguments,
+        fields = make_fields(
+            dict(
+                model=model,
+                temperature=temperature,
+                max_tokens=max_tokens,
+                additional_kwargs=additional_kwargs,
+                max_retries=max_retries,
+                timeout=timeout,
+                reuse_client=reuse_client,
+                api_key=api_key,
+                jwt=jwt,
+                api_base=base_url if api_base is None else api_base,
+                api_version=api_version,
+                callback_manager=callback_manager or CallbackManager([]),
+                default_headers=default_headers,
+                openai_client=openai_client,
+                async_openai_client=async_openai_client,
+                system_prompt=system_prompt,
+                messages_to_prompt=messages_to_prompt,
+                completion_to_prompt=completion_to_prompt,
+                pydantic_program_mode=pydantic_program_mode,
+                output_parser=output_parser,
+                strict=strict,
+                reasoning_effort=reasoning_effort,
+                modalities=modalities,
+                audio_config=audio_config,
+                extra_body=extra_body,
+                stop=stop,
+                models=models,
+                fallbacks=fallbacks,
+                **kwargs,
+            ),
+            type(self),
         )
-        check_values({**fields, **additional})
         refusal: ConfigurationError | None = None
         try:
             super().__init__(**fields)
@@ -306,18 +290,18 @@ class LunarLLM(FunctionCallingLLM):
     @chat_events
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Send ``messages``, and return the whole answer."""
-        return self._answer(Requests(self).for_chat(messages, kwargs))
+        return self._calls().answer(Requests(self).for_chat(messages, kwargs))
 
     @chat_events
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Send ``messages``, and return the whole answer."""
-        return await self._aanswer(Requests(self).for_chat(messages, kwargs))
+        return await self._calls().aanswer(Requests(self).for_chat(messages, kwargs))
 
     @closing_stream
     @chat_events
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Send ``messages``, and yield the answer as it comes. The request is sent at once, not at the first read."""
-        return self._stream(Requests(self).for_chat(messages, kwargs, stream=True))
+        return self._calls().stream(Requests(self).for_chat(messages, kwargs, stream=True))
 
     @aclosing_stream
     @chat_events
@@ -325,19 +309,21 @@ class LunarLLM(FunctionCallingLLM):
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Send ``messages``, and yield the answer as it comes. The request is sent at once, not at the first read."""
-        return await self._astream(Requests(self).for_chat(messages, kwargs, stream=True))
+        return await self._calls().astream(Requests(self).for_chat(messages, kwargs, stream=True))
 
     @completion_events
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a text: a chat's answer to it, or with ``is_chat_model=False`` its continuation."""
-        return self._answer(Requests(self).for_completion(prompt, kwargs, formatted=formatted))
+        return self._calls().answer(
+            Requests(self).for_completion(prompt, kwargs, formatted=formatted)
+        )
 
     @completion_events
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
         """Complete a text: a chat's answer to it, or with ``is_chat_model=False`` its continuation."""
-        return await self._aanswer(
+        return await self._calls().aanswer(
             Requests(self).for_completion(prompt, kwargs, formatted=formatted)
         )
 
@@ -347,7 +333,7 @@ class LunarLLM(FunctionCallingLLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
         """Complete a text, and yield it as it comes. The request is sent at once, not at the first read."""
-        return self._stream(
+        return self._calls().stream(
             Requests(self).for_completion(prompt, kwargs, formatted=formatted, stream=True)
         )
 
@@ -357,53 +343,14 @@ class LunarLLM(FunctionCallingLLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Complete a text, and yield it as it comes. The request is sent at once, not at the first read."""
-        return await self._astream(
+        return await self._calls().astream(
             Requests(self).for_completion(prompt, kwargs, formatted=formatted, stream=True)
         )
 
-    # How the endpoints make their calls
-
-    def _answer(self, call: ClientCall[A]) -> A:
-        responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager, self.tags):
-            client = self._current_clients().sync
-            answer = call.resource(client).create(**call.params)
-        return responses.whole(answer)
-
-    async def _aanswer(self, call: ClientCall[A]) -> A:
-        responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager, self.tags):
-            client = self._current_clients().asynchronous
-            answer = await call.resource(client).create(**call.params)
-        return responses.whole(answer)
-
-    def _stream(self, call: ClientCall[A]) -> Generator[A, None, None]:
-        responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager, self.tags):
-            client = self._current_clients().sync
-            stream = close_at_end(call.resource(client).create(stream=True, **call.params))
-
-        def read() -> Generator[A, None, None]:
-            for chunk in stream.plain_chunks():
-                for response in responses.feed(chunk):  # noqa: UP028  # as its async twin
-                    yield response
-            yield responses.last(stream)
-
-        return read()
-
-    async def _astream(self, call: ClientCall[A]) -> AsyncGenerator[A, None]:
-        responses = Responses(call, self._remember_route)
-        with attributed(self.callback_manager, self.tags):
-            client = self._current_clients().asynchronous
-            stream = close_at_end(await call.resource(client).create(stream=True, **call.params))
-
-        async def read() -> AsyncGenerator[A, None]:
-            async for chunk in stream.plain_chunks():
-                for response in responses.feed(chunk):  # as its async twin
-                    yield response
-            yield responses.last(stream)
-
-        return read()
+    def _calls(self) -> Calls:
+        return Calls(
+            self._current_clients(), self.callback_manager, self.tags, self._remember_route
+        )
 
     @field_serializer("timeout")
     def _timeout_as_json(self, timeout: object) -> object:
@@ -584,15 +531,11 @@ class LunarLLM(FunctionCallingLLM):
         >>> LunarLLM(model="router", models=["gpt-4o", "gpt-4o-mini"]).route("Prove that 2 is even").selected_model
         'gpt-4o'
         """
-        with attributed(self.callback_manager, self.tags):
-            client = self._current_clients().sync
-            return client.router.decide(**Requests(self).for_decision(messages, kwargs))
+        return self._calls().decide(Requests(self).for_decision(messages, kwargs))
 
     async def aroute(self, messages: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingDecision:
         """The same for asyncio."""
-        with attributed(self.callback_manager, self.tags):
-            client = self._current_clients().asynchronous
-            return await client.router.decide(**Requests(self).for_decision(messages, kwargs))
+        return await self._calls().adecide(Requests(self).for_decision(messages, kwargs))
 
     def find_route(self, messages: Sequence[Mapping[str, Any]]) -> JSONObject | None:
         """The earlier decision that a conversation in the form of the API keeps to (``sticky``); None without."""
