@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from anyio.from_thread import start_blocking_portal
 
 T = TypeVar("T")
 
@@ -15,28 +15,15 @@ def run_to_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``work()`` and return its result, or raise its exception.
 
     If a loop already runs in this thread, as in a notebook, the work runs in a thread of its own, with this thread's
-    tags and observers, and the loop waits for it.
+    tags and observers, and the loop waits for it. An interrupt (Ctrl-C) cancels the work.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work())
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def run_and_keep_result() -> None:
-        try:
-            results.append(asyncio.run(work()))
-        except BaseException as failure:  # noqa: BLE001  # raised again in the caller's thread
-            failures.append(failure)
-
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(run_and_keep_result,), name="lunar-batch")
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]
+    with start_blocking_portal() as portal:
+        result: T = portal.call(work)
+    return result
 
 
 async def run_workers(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:

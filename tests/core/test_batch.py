@@ -226,6 +226,37 @@ async def test_it_runs_where_an_event_loop_runs_already(lunar_sandbox, out, monk
     await asyncio.sleep(0)
 
 
+IN_A_NOTEBOOK = """
+import asyncio, sys
+from lunar_core.batch import run
+
+async def cell():
+    slowly = {"x-sandbox-fault": "slow=0.05"}
+    rows = [{"id": number, "prompt": "Say hello", "extra_headers": slowly} for number in range(200)]
+    run(rows, sys.argv[1], model="gpt-4o-mini", concurrency=2)
+
+try:
+    asyncio.new_event_loop().run_until_complete(cell())  # asyncio.run() would take the signal for itself
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.stdin.read()  # as a notebook, which lives on after a cell was interrupted
+"""
+
+
+def test_an_interrupt_ends_a_batch_within_an_event_loop(lunar_sandbox, out, monkeypatch):
+    monkeypatch.setenv("LUNAR_BASE_URL", lunar_sandbox.url)
+    monkeypatch.setenv("LUNAR_API_KEY", lunar_sandbox.api_key)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", IN_A_NOTEBOOK, out], **pipes) as notebook:
+        lunar_sandbox.billed(at_least=4)
+        notebook.send_signal(signal.SIGINT)
+        assert notebook.stdout.readline() == "interrupted\n"
+        asked = len(lunar_sandbox.requests())
+        time.sleep(0.3)
+        assert len(lunar_sandbox.requests()) == asked < 200
+        notebook.stdin.close()
+
+
 def test_somebody_may_watch(lunar, out):
     counts = []
     run(rows_of(4), out, client=lunar, on_answer=lambda result: counts.append(result.answered))
