@@ -24,7 +24,7 @@ from langchain_lunar.errors import model_error
 from langchain_lunar.messages import ReplayReasoning, to_countable
 from langchain_lunar.metadata import added_up
 from langchain_lunar.parsers import make_parser
-from langchain_lunar.profiles import KEYS, profile_of
+from langchain_lunar.profiles import profile_of
 from langchain_lunar.requests import SENT_FIELDS, make_request
 from langchain_lunar.tools import (
     PARSED_AS,
@@ -140,12 +140,6 @@ class ChatLunar(LunarConnection, BaseChatModel):
     def _set_lunar_version(self) -> Self:
         self._add_version("lunar-integrations", __version__)
         return self
-
-    @model_validator(mode="after")
-    def _check_profile_keys(self) -> Self:
-        # langchain-core would inspect its own class again for every model that is made.
-        ours = self.profile is None or self.profile.keys() <= KEYS
-        return self if ours else super()._check_profile_keys()  # type: ignore[operator]  # mypy sees the decorator
 
     # Calls -------------------------------------------------------------------------------------
 
@@ -410,5 +404,5 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
 
 # langchain-core inspects these signatures with every call; a stored one takes a fifth of the time.
-for _method in (ChatLunar._generate, ChatLunar._agenerate):
-    setattr(_method, "__signature__", inspect.signature(_method))  # noqa: B010  # no attribute that types know
+for _method in (vars(ChatLunar)["_generate"], vars(ChatLunar)["_agenerate"]):
+    _method.__signature__ = inspect.signature(_method)

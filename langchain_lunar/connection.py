@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.load.serializable import (
     Serializable,
@@ -245,8 +245,8 @@ class LunarConnection(Serializable):
     def configurable_fields(self, **fields: AnyConfigurableField) -> RunnableSerializable[Any, Any]:
         """As in langchain-core. Fields may have their alternative names too (``model_name``)."""
         named = {as_field(name): field for name, field in fields.items()}
-        configurable: RunnableSerializable[Any, Any] = super().configurable_fields(**named)  # type: ignore[misc]  # of the Runnable beside this
-        return configurable
+        # Of the Runnable that each model inherits from beside this class.
+        return cast("RunnableSerializable[Any, Any]", super()).configurable_fields(**named)
 
 
 def check_parameter_names(

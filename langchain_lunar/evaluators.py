@@ -84,7 +84,7 @@ class Judging:
         for contest in self.contests:
             try:
                 results.append(self.judge.compare(*contest))
-            except Exception as error:  # noqa: BLE001  # an evaluator's; the answers are paid for
+            except Exception as error:  # noqa: BLE001  # the caller's function: its error is this pair's result
                 results.append(error)
         return results
 
@@ -96,7 +96,7 @@ class Judging:
             async with permits:
                 try:
                     return await self.judge.acompare(*contest)
-                except Exception as error:  # noqa: BLE001  # an evaluator's; the answers are paid for
+                except Exception as error:  # noqa: BLE001  # the caller's function: its error is this pair's result
                     return error
 
         return await asyncio.gather(*map(judge, self.contests))

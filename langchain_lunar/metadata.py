@@ -131,7 +131,9 @@ def usage_metadata(usage: Usage | None, *, cost: bool = False) -> UsageMetadata 
     if written:
         counts["output_token_details"] = written
     if cost:
-        counts.update(_costs(usage))  # type: ignore[typeddict-item]  # LangSmith's keys, beside core's
+        cast("dict[str, Any]", counts).update(
+            _costs(usage)
+        )  # LangSmith's keys, which core's type lacks
     return counts
 
 

@@ -78,8 +78,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
         chunks: list[str | BaseMessage] = []
-        for output in super()._transform(_keep(input, chunks)):  # noqa: UP028  # the async twin has no ``yield from``
-            yield output
+        yield from super()._transform(_keep(input, chunks))
         self._parse_end(chunks)
 
     async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:

@@ -58,8 +58,7 @@ def closing_stream(method: F) -> F:
 
         def read() -> Generator[Any, None, None]:
             with closing(stream), closing(responses):
-                for response in responses:  # noqa: UP028  # as its async twin
-                    yield response
+                yield from responses
 
         return read()
 

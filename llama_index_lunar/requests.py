@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -79,15 +80,16 @@ class Requests:
         """The call for a conversation. Raises ConfigurationError for content that the API cannot carry."""
         if self._goes_to_chat(kwargs):
             return self._chat(messages, kwargs, as_chat, stream=stream)
-        prompt = self.fields.messages_to_prompt(messages)  # type: ignore[misc]  # never None: validators set it
+        to_prompt = self.fields.messages_to_prompt or messages_to_prompt  # LlamaIndex's own
+        prompt = to_prompt(messages)
         return self._text(prompt, kwargs, as_chat, stream=stream)
 
     def for_completion(
         self, prompt: str, kwargs: JSONObject, *, formatted: bool, stream: bool = False
     ) -> ClientCall[CompletionResponse]:
         """The call for a text. ``formatted``: the prompt already has the model's format."""
-        if not formatted:
-            prompt = self.fields.completion_to_prompt(prompt)  # type: ignore[misc]  # as above
+        if not formatted and self.fields.completion_to_prompt is not None:
+            prompt = self.fields.completion_to_prompt(prompt)
         if self._goes_to_chat(kwargs):
             return self._chat(user_message(prompt), kwargs, as_completion, stream=stream)
         return self._text(prompt, kwargs, as_completion, stream=stream)

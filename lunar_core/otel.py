@@ -355,7 +355,8 @@ def _message_of(choice: object) -> Mapping[str, object]:
     message = getattr(choice, "message", None)
     if message is None:
         return {"role": "assistant", "content": getattr(choice, "text", "")}
-    return message.model_dump(exclude_none=True)  # type: ignore[no-any-return]  # pydantic's dump is a dict
+    fields: dict[str, object] = message.model_dump(exclude_none=True)
+    return fields
 
 
 def _message(message: object) -> dict[str, object]:

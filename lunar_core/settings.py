@@ -143,7 +143,7 @@ def _secret_source(secret: Secret, name: str) -> SecretStr | Callable[[], str]:
 def _answer_of(source: Callable[[], str], name: str) -> SecretStr:
     try:
         answer = hidden(source())
-    except Exception as error:  # noqa: BLE001  # the caller's function; its text may hold the secret
+    except Exception as error:  # noqa: BLE001  # the caller's function: its error's text may hold the secret
         failure = type(error).__name__
     else:
         return _checked_secret(answer, name)

@@ -107,7 +107,14 @@ class WithoutAwait(ast.NodeTransformer):
         return node
 
     def visit_AsyncFor(self, node):
-        return ast.For(**dict(ast.iter_fields(self.generic_visit(node))))
+        return self.visit_For(ast.For(**dict(ast.iter_fields(node))))
+
+    def visit_For(self, node):
+        """``for item in items: yield item`` is ``yield from items``, which async code does not have."""
+        node = self.generic_visit(node)
+        if ast.unparse(node.body) == f"yield {ast.unparse(node.target)}":
+            return ast.Expr(ast.YieldFrom(node.iter))
+        return node
 
     def visit_AsyncWith(self, node):
         return ast.With(**dict(ast.iter_fields(self.generic_visit(node))))

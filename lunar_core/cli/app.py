@@ -44,7 +44,7 @@ Store = Annotated[
 ]
 
 
-def _version(is_requested: bool) -> None:  # noqa: FBT001  # typer hands it over so
+def _version(*, is_requested: bool) -> None:
     if is_requested:
         typer.echo(__version__)
         raise typer.Exit

@@ -135,7 +135,7 @@ def find_addresses(origin: Origin, seconds: float | None, interrupt: Interrupt) 
     def look_up() -> None:
         try:
             answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except BaseException as error:  # noqa: BLE001  # raised again below, in the thread that asked
+        except BaseException as error:  # noqa: BLE001  # raised below, in the waiting thread
             answer.put(error)
 
     try:
@@ -217,7 +217,7 @@ def _open(
 async def _async_open(origin: Origin, address: Address, seconds: float | None) -> socket.socket:
     sock = _socket(origin, address)
     try:
-        sock.setblocking(False)  # noqa: FBT003  # positional alone
+        sock.settimeout(0)  # not blocking, as ``sock_connect`` requires
         # asyncio.wait_for would lose a cancellation, or a connection, that comes with the answer.
         with anyio.fail_after(seconds):
             await asyncio.get_running_loop().sock_connect(sock, address[4])

@@ -203,7 +203,7 @@ class AsyncLunar:
         try:
             response = await self._connections.send(self._requests, request, call)
             answer = await self._answer(call, request, response)
-        except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore, ssl or the system raise
+        except Exception as exc:  # noqa: BLE001  # whatever a client, a hook or the system raises: explain() names it
             error = complete_error(
                 self._connections.explain(exc),
                 call,
@@ -211,7 +211,7 @@ class AsyncLunar:
                 settings=self._settings,
                 headers=None if response is None else response.headers,
             )
-        except BaseException as exc:  # noqa: BLE001  # raised again, without the frames that hold the key
+        except BaseException as exc:  # noqa: BLE001  # cancelled or interrupted: raised below, without frames that hold the key
             call.policy.record_interrupted(request, exc, call.runtime.clock() - started)
             if response is not None:
                 await response.aclose()

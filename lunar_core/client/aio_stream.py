@@ -118,7 +118,7 @@ class AsyncStream(Generic[C]):
                     else:
                         await self._read()
                 error = stream_state.find_fault()
-            except Exception as exc:  # noqa: BLE001  # what is no LunarError yet is a bug, and says so
+            except Exception as exc:  # noqa: BLE001  # as_error() makes a LunarError of a bug, so that partial output is kept
                 error = as_error(exc)
             except BaseException:
                 await self.aclose()
@@ -144,7 +144,7 @@ class AsyncStream(Generic[C]):
                 self._state.end()
             else:
                 self._state.take(piece)
-        except Exception as exc:  # noqa: BLE001  # whatever httpx, httpcore or ssl raise
+        except Exception as exc:  # noqa: BLE001  # whatever a client or the system raises, kept until the chunks before it are read
             self._state.fail(strip_frames(as_error(exc)))
 
     async def _finish(self, error: LunarError | None) -> None:

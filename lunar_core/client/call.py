@@ -268,5 +268,5 @@ class Call:
         for observer in self.observers:
             try:
                 observer.after(outcome)
-            except Exception as failure:  # noqa: BLE001  # whatever fails in it: the caller gets the answer, which was paid for
+            except Exception as failure:  # noqa: BLE001  # an observer's bug is logged: the caller gets the answer, which was paid for
                 log_observer_failure(self.call_id, failure)

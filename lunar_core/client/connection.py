@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpcore
@@ -32,7 +32,7 @@ class Connection(httpcore.ConnectionInterface):
         """Write the request and read the head of the response. Raises httpcore's errors."""
         timeout = request.extensions.get("timeout", {})
         self.deadline.at = request.extensions.get("deadline")
-        body = b"".join(request.stream)  # type: ignore[arg-type]  # a sync one's
+        body = b"".join(cast("Iterable[bytes]", request.stream))
         self._exchange = exchange = Exchange()
         pieces = exchange.encode(_as_written(request, body, self._origin))
         stream = self._stream
@@ -99,7 +99,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         """Write the request and read the head of the response. Raises httpcore's errors."""
         timeout = request.extensions.get("timeout", {})
         self.deadline.at = request.extensions.get("deadline")
-        body = b"".join([part async for part in request.stream])  # type: ignore[union-attr]  # an async one's
+        body = b"".join([part async for part in cast("AsyncIterable[bytes]", request.stream)])
         self._exchange = exchange = Exchange()
         pieces = exchange.encode(_as_written(request, body, self._origin))
         stream = self._stream

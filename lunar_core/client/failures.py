@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from lunar_core.client.advice import advise
 from lunar_core.client.call import Call
@@ -126,12 +126,10 @@ def _redact(error: LunarError, secret: str) -> LunarError:
 
 def _without_secret(value: T, secret: str) -> T:
     if isinstance(value, str):
-        return value.replace(secret, "[redacted]")  # type: ignore[return-value]  # a str for a str
+        return cast("T", value.replace(secret, "[redacted]"))
     if isinstance(value, list):
-        return [_without_secret(item, secret) for item in value]  # type: ignore[return-value]  # a list for a list
+        return cast("T", [_without_secret(item, secret) for item in value])
     if isinstance(value, dict):
-        return {
-            _without_secret(key, secret): _without_secret(item, secret)
-            for key, item in value.items()
-        }  # type: ignore[return-value]  # a dict for a dict
+        items = value.items()
+        return cast("T", {_without_secret(k, secret): _without_secret(v, secret) for k, v in items})
     return value

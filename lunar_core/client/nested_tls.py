@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import httpcore
@@ -36,7 +37,7 @@ class NestedTLSStream(httpcore.NetworkStream):
     def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
         """The bytes that have come, or else the next ones; b"" at the end of the connection."""
         try:
-            return self._carry_out(lambda: self._inner.tls.read(max_bytes), timeout)
+            return self._carry_out(partial(self._inner.tls.read, max_bytes), timeout)
         except _ENDS:
             return b""
         except OSError as error:
@@ -46,7 +47,7 @@ class NestedTLSStream(httpcore.NetworkStream):
         rest = memoryview(buffer)
         try:
             while rest:
-                rest = rest[self._carry_out(lambda: self._inner.tls.write(rest), timeout) :]  # noqa: B023  # called at once
+                rest = rest[self._carry_out(partial(self._inner.tls.write, rest), timeout) :]
         except OSError as error:
             raise httpcore.WriteError(_broken(error)) from None
 
@@ -99,7 +100,7 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
         """The bytes that have come, or else the next ones; b"" at the end of the connection."""
         try:
-            return await self._carry_out(lambda: self._inner.tls.read(max_bytes), timeout)
+            return await self._carry_out(partial(self._inner.tls.read, max_bytes), timeout)
         except _ENDS:
             return b""
         except OSError as error:
@@ -109,7 +110,7 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
         rest = memoryview(buffer)
         try:
             while rest:
-                rest = rest[await self._carry_out(lambda: self._inner.tls.write(rest), timeout) :]  # noqa: B023  # called at once
+                rest = rest[await self._carry_out(partial(self._inner.tls.write, rest), timeout) :]
         except OSError as error:
             raise httpcore.WriteError(_broken(error)) from None
 

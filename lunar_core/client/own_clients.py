@@ -27,7 +27,7 @@ class OwnClient(httpx.Client):
         mounts = {} if proxy is None else {"all://": _proxied(Transport, proxy, limits)}
         super().__init__(transport=Transport(limits=limits), mounts=mounts, trust_env=False)
 
-    @property  # type: ignore[misc]  # nobody sets any
+    @property  # type: ignore[misc]  # httpx's has a setter, too
     def cookies(self) -> httpx.Cookies:
         """A jar that stays empty."""
         return _NO_COOKIES
@@ -43,7 +43,7 @@ class OwnAsyncClient(httpx.AsyncClient):
         self._transports = [AsyncTransport(limits=limits), *mounts.values()]
         super().__init__(transport=self._transports[0], mounts=mounts, trust_env=False)
 
-    @property  # type: ignore[misc]  # nobody sets any
+    @property  # type: ignore[misc]  # httpx's has a setter, too
     def cookies(self) -> httpx.Cookies:
         """A jar that stays empty."""
         return _NO_COOKIES

@@ -14,9 +14,9 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpcore
 
@@ -213,7 +213,7 @@ class Lease:
         self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._response.stream)  # type: ignore[arg-type]  # a sync one's
+        return iter(cast("Iterable[bytes]", self._response.stream))
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -381,7 +381,7 @@ class AsyncLease:
         self._response = response
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._response.stream)  # type: ignore[arg-type]  # an async one's
+        return aiter(cast("AsyncIterable[bytes]", self._response.stream))
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None

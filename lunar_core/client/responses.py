@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -95,7 +95,7 @@ class Response:
         self._explain = explain
         self._lease = answer.extensions.get("lunar_lease")
         self._ends = None if self._lease is not None else ends
-        self._pieces: Iterator[bytes] = pieces_of(answer) or answer.iter_raw()
+        self._pieces: Generator[bytes, None, None] = pieces_of(answer) or answer.iter_raw()
         self._is_closed = False
         self.is_inherited = False
         self._alarm = None if self._ends is None else _Alarm(answer, self._ends)
@@ -105,7 +105,7 @@ class Response:
         """The next piece of the body, still encoded, or None at its end. Raises LunarError."""
         try:
             piece = self._take()
-        except Exception as error:  # noqa: BLE001  # whatever httpx, httpcore, ssl or a wrapper raise
+        except Exception as error:  # noqa: BLE001  # whatever a client, a wrapper or the system raises: _explain() names it
             failure = self._explain(error)
         else:
             if self._ends is None or time.monotonic() < self._ends:
@@ -143,7 +143,7 @@ class Response:
         if self._alarm is not None:
             self._alarm.cancel()
         try:
-            self._pieces.close()  # type: ignore[attr-defined]  # a generator
+            self._pieces.close()
         except ValueError:  # it runs, in another thread
             if is_http11(self._answer) and (sock := socket_of(self._answer)) is not None:
                 shut_down(sock)
@@ -192,7 +192,7 @@ class AsyncResponse:
                 return await self._take()
             with bounded(self._ends):
                 return await self._take()
-        except Exception as error:  # noqa: BLE001  # whatever httpx, httpcore, ssl or a wrapper raise
+        except Exception as error:  # noqa: BLE001  # whatever a client, a wrapper or the system raises: _explain() names it
             raise self._explain(error) from None
 
     async def drain(self) -> None:
@@ -257,7 +257,7 @@ def plain_headers(answer: Any) -> Mapping[str, str]:
     return headers
 
 
-def pieces_of(answer: Any) -> Iterator[bytes] | None:
+def pieces_of(answer: Any) -> Generator[bytes, None, None] | None:
     """The body, if httpx has read and decoded it already: MockTransport's, or one that a hook has read."""
     return (piece for piece in (answer.content,)) if answer.is_stream_consumed else None
 

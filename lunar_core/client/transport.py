@@ -61,7 +61,7 @@ class Transport(httpx.HTTPTransport):
 
     def __init__(
         self,
-        verify: object = True,  # noqa: FBT002  # httpx's
+        verify: object = True,  # noqa: FBT002  # positional in httpx.HTTPTransport
         **options: Unpack[TransportOptions],
     ) -> None:
         self._options = _checked(verify, **options)
@@ -105,14 +105,14 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
 
     def __init__(
         self,
-        verify: object = True,  # noqa: FBT002  # httpx's
+        verify: object = True,  # noqa: FBT002  # positional in httpx.HTTPTransport
         **options: Unpack[TransportOptions],
     ) -> None:
         self._options = _checked(verify, **options)
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = WeakKeyDictionary()
 
     @property
-    def _pool(self) -> AsyncPool:  # type: ignore[override]  # and here each event loop
+    def _pool(self) -> AsyncPool:  # type: ignore[override]  # httpx sets it once; here each event loop has its own
         """The connections of this event loop: what httpx hands each request to."""
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)

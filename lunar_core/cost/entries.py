@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
+from typing import Any
 
 from lunar_core.cost.amounts import checked_amount, exact_sum
 from lunar_core.errors import ConfigurationError
@@ -146,7 +147,7 @@ class Entry:
             cost_weight=outcome.cost_weight,
             streamed=outcome.streamed,
             error=None if outcome.error is None else type(outcome.error).__name__,
-            **fields_of_usage,  # type: ignore[arg-type]  # each name with its own type
+            **fields_of_usage,
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -285,7 +286,7 @@ def _costs_of_failures(
     ]
 
 
-def _usage_fields(usage: Usage | None) -> dict[str, object]:
+def _usage_fields(usage: Usage | None) -> dict[str, Any]:  # each name with its own type
     if usage is None:
         return {}
     prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0

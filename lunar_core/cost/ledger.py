@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -347,7 +348,8 @@ class Ledger(LedgerView):
 
     def __reduce__(self) -> tuple[Callable[..., Ledger], tuple[object, ...]]:
         if self._stored is not None:
-            return _reopen, self._stored.address()
+            where, options = self._stored.address()
+            return partial(Ledger.open, where, **options), ()
         return _rebuild, (self._memory,)
 
     def __repr__(self) -> str:
@@ -359,10 +361,6 @@ class Ledger(LedgerView):
         if self._memory is None:
             raise TypeError("a ledger is in memory or stored")
         return self._memory
-
-
-def _reopen(where: str, prices: Prices | None, flush_seconds: float, read_only: bool) -> Ledger:  # noqa: FBT001  # pickle's
-    return Ledger.open(where, prices=prices, flush_seconds=flush_seconds, read_only=read_only)
 
 
 def _rebuild(book: MemoryBook) -> Ledger:

@@ -79,7 +79,7 @@ class AnswerPlan:
             raise ConfigurationError(
                 "report: it has no prompts: make it with RouteReport.measure()"
             )
-        chance = random.Random(seed)  # noqa: S311  # a sample, and the same at each run
+        chance = random.Random(seed)  # noqa: S311  # a sample, not a secret
         sample = chance.sample(decisions, min(count, len(decisions)))
         controls = shuffled([decision.model for decision in sample], seed)
         plan = cls(
@@ -254,7 +254,7 @@ class _Run:
                 prompt = block[number].prompt
                 try:
                     results[number, model] = judge.compare(prompt, candidate, reference)
-                except Exception as error:  # noqa: BLE001  # a function of the caller's; the answers are paid for
+                except Exception as error:  # noqa: BLE001  # the caller's function: its error is this row's failure
                     self._failures.setdefault(prompt.id, f"{type(error).__name__}: {error}")
             return results
         asks: dict[tuple[int, str], tuple[Any, str, int]] = {}

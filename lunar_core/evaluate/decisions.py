@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from lunar_core.batch.rows import RowId
 from lunar_core.batch.running import run_workers
@@ -79,11 +80,11 @@ async def ask_decisions(
     waiting = deque((prompt, weight) for prompt in prompts for weight in weights)
 
     async def decide(prompt: Prompt, weight: float) -> None:
-        choices = {} if models is None else {"models": list(models)}
+        choices: dict[str, Any] = {} if models is None else {"models": list(models)}
         decision = await client.router.decide(
             messages=prompt.messages,
             cost_weight=weight,
-            **choices,  # type: ignore[arg-type]  # its one key is "models"
+            **choices,
         )
         decisions.append(_decision(prompt, weight, decision, output_tokens))
 

@@ -48,7 +48,7 @@ def bootstrap_interval(differences: Sequence[float], seed: int = 0) -> Interval 
     if len(differences) < 2:
         return None
     values = [*differences, -FURTHEST, FURTHEST]
-    chance = random.Random(seed)  # noqa: S311  # statistics, and the same at each run
+    chance = random.Random(seed)  # noqa: S311  # statistics, not a secret
     means = sorted(
         sum(chance.choices(values, k=len(values))) / len(values) for _ in range(RESAMPLES)
     )
@@ -62,7 +62,7 @@ def shuffled(choices: Sequence[T], seed: int = 0) -> list[T]:
     ['a', 'a', 'b']
     """
     control = list(choices)
-    random.Random(seed).shuffle(control)  # noqa: S311  # statistics, and the same at each run
+    random.Random(seed).shuffle(control)  # noqa: S311  # statistics, not a secret
     return control
 
 

@@ -55,7 +55,7 @@ def read_prompts(path: str | os.PathLike[str]) -> list[Prompt]:
     )
 
 
-def checked_prompts(prompts: Iterable[str | Mapping[str, Any]]) -> list[Prompt]:
+def checked_prompts(prompts: Iterable[object]) -> list[Prompt]:
     """Make prompts of texts, or of rows as in a file. Raises RowError that names the first wrong one.
 
     >>> checked_prompts(["Say hello."])[0].text

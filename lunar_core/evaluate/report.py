@@ -234,7 +234,7 @@ def as_prompts(prompts: Iterable[str | Mapping[str, Any]] | Sequence[Prompt]) ->
         if not prompts:
             raise ConfigurationError("prompts: there are none")
         return list(prompts)
-    return checked_prompts(prompts)  # type: ignore[arg-type]  # what is no row is refused there
+    return checked_prompts(prompts)
 
 
 async def service_prices(client: AsyncLunar) -> Prices:

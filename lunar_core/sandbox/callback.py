@@ -60,6 +60,6 @@ def _answer(function: AnswerFunction, body: bytes) -> tuple[int, Any]:
     """Call the function. Its error becomes the reply, because it is raised in no test."""
     try:
         reply = function(json.loads(body))
-    except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
+    except Exception as error:  # noqa: BLE001  # whatever the caller's function raises is the answer, a 500
         return 500, f"{type(error).__name__}: {error}"
     return 200, {"say": reply} if isinstance(reply, str) else reply

@@ -38,7 +38,7 @@ class Protocol(H11Protocol):
     """uvicorn's HTTP/1.1, which also records its open connections."""
 
     @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         if self.client:
             _OPEN[self.client] = _Connection(transport)

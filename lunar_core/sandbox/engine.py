@@ -172,7 +172,7 @@ def _spawn(package: Path, weights: Path, port: int) -> Iterator[subprocess.Popen
     variables = {
         name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ
     }
-    process = subprocess.Popen(  # noqa: S603 - the package's own binary
+    process = subprocess.Popen(  # noqa: S603  # the binary in the engine's own wheel
         command,
         env={**variables, "HOME": str(weights), "ONNXRUNTIME_LIB_PATH": str(library)},
         stdin=subprocess.DEVNULL,

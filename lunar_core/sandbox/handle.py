@@ -217,7 +217,7 @@ def run(
     command += ["--upstream-model", upstream_model] if upstream_model else []
     callbacks: dict[str, CallbackServer] = {}
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(  # noqa: S603 - this package's own command
+        process = subprocess.Popen(  # noqa: S603  # sys.executable and this package's own module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         try:

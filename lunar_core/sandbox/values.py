@@ -19,10 +19,10 @@ from typing import Any
 from lunar_core.sandbox.prompt import PromptValues
 
 try:  # They moved in Python 3.11.
-    from re import _compiler, _parser  # type: ignore[attr-defined, unused-ignore]
+    from re import _compiler, _parser  # type: ignore[attr-defined, unused-ignore]  # typeshed lacks both
 except ImportError:
-    import sre_compile as _compiler  # type: ignore[no-redef, unused-ignore]
-    import sre_parse as _parser  # type: ignore[no-redef, unused-ignore]
+    import sre_compile as _compiler  # type: ignore[no-redef, unused-ignore]  # Python 3.10
+    import sre_parse as _parser  # type: ignore[no-redef, unused-ignore]  # Python 3.10
 
 _DEEPEST, _BOTTOM, _MOST = 8, 50, 3_000
 """Levels that optional fields have at most; levels, and values, of a schema that demands itself."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 def _no_truth(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("true is no number")  # noqa: TRY004  # pydantic takes ValueErrors alone
+        raise ValueError("true is no number")  # noqa: TRY004  # pydantic makes a ValidationError of a ValueError, and of no TypeError
     return value
 
 

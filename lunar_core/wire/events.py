@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
@@ -63,8 +63,8 @@ def plain_chunk(payload: bytes) -> JSONObject | None:
     """
     try:
         chunk: JSONObject = from_json(payload)
-        choices = chunk["choices"]
-        first = choices[0]  # type: ignore[index]  # the except below handles any other type
+        choices: Any = chunk["choices"]
+        first = choices[0]  # of any other type: see the except below
         if (
             (type(first.get("delta")) is dict or type(first.get("text")) is str)
             and payload.rfind(b'"error"') < 0
@@ -142,7 +142,7 @@ def _unusual(
         data["choices"] = [empty]
     _take_messages_for_deltas(data["choices"])
     try:
-        return parsing.validate_leniently(kind, data)  # type: ignore[return-value]  # T is the chunk class of the caller
+        return cast("T", parsing.validate_leniently(kind, data))
     except ValueError as error:
         raise make_malformed_error(payload, str(error)) from None
 

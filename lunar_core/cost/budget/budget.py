@@ -158,7 +158,7 @@ class Budget:
         refused = counters.run(partial(self._reserve, call), undo)
         if refused is not None:
             is_sent = self._passes(refused)
-            counters.run(partial(self._conclude, refused.hold, is_sent), undo)
+            counters.run(partial(self._conclude, refused.hold, is_sent=is_sent), undo)
             if not is_sent:
                 raise refused.error
 
@@ -170,7 +170,7 @@ class Budget:
         refused = await counters.arun(partial(self._reserve, call), undo)
         if refused is not None:
             is_sent = self._passes(refused)
-            await counters.arun(partial(self._conclude, refused.hold, is_sent), undo)
+            await counters.arun(partial(self._conclude, refused.hold, is_sent=is_sent), undo)
             if not is_sent:
                 raise refused.error
 
@@ -208,7 +208,7 @@ class Budget:
             return True
         return callable(self._on_exceed) and self._on_exceed(refused.error) is True
 
-    def _conclude(self, hold: Hold, is_sent: bool) -> None:  # noqa: FBT001  # what _passes said
+    def _conclude(self, hold: Hold, *, is_sent: bool) -> None:
         """Hold the amount although it does not fit, or count the call as refused."""
         if is_sent:
             self._counters.reserve(hold, None)

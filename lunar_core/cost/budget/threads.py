@@ -81,7 +81,7 @@ class BoundedThread:
     """
 
     def __init__(self) -> None:
-        self._waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -90,7 +90,7 @@ class BoundedThread:
         future = self._submit(work)
         try:
             return future.result(PATIENCE)
-        except BaseException as error:  # noqa: BLE001  # raised again
+        except BaseException as error:  # noqa: BLE001  # _left() returns it to be raised
             raise _left(future, undo, error) from None
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
@@ -101,7 +101,7 @@ class BoundedThread:
             # Not asyncio.wait_for, which loses a cancellation that comes with the answer.
             await asyncio.wait([answer], timeout=PATIENCE)
             return answer.result()
-        except BaseException as error:  # noqa: BLE001  # raised again
+        except BaseException as error:  # noqa: BLE001  # _left() returns it to be raised
             answer.cancel()
             raise _left(future, undo, error) from None
 
@@ -112,7 +112,7 @@ class BoundedThread:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
-                except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                except BaseException as error:  # noqa: BLE001  # raised by future.result()
                     future.set_exception(error)
 
         if self._thread is None:
@@ -122,7 +122,7 @@ class BoundedThread:
                         target=_work_off, args=(self._waiting,), name="lunar-budget", daemon=True
                     )
                     self._thread.start()
-                    weakref.finalize(self, self._waiting.put, _stop)
+                    weakref.finalize(self, self._waiting.put, None)
         self._waiting.put(answer)
         return future
 
@@ -139,15 +139,7 @@ def _left(future: Future[T], undo: Callable[[], None], error: BaseException) -> 
 _TIMEOUTS = (FutureTimeoutError, asyncio.InvalidStateError)
 
 
-class _Stop(Exception):  # noqa: N818  # an end, not an error
-    """Ends the thread: its owner is gone."""
-
-
-def _stop() -> None:
-    raise _Stop
-
-
-def _work_off(waiting: SimpleQueue[Callable[[], None]]) -> None:
-    with contextlib.suppress(_Stop):
-        while True:
-            waiting.get()()
+def _work_off(waiting: SimpleQueue[Callable[[], None] | None]) -> None:
+    """Run what is put into the queue, until None is."""
+    while (work := waiting.get()) is not None:
+        work()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta, timezone, tzinfo
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lunar_core.errors import ConfigurationError
@@ -140,9 +140,8 @@ def _checked_period(window: object) -> Calendar | float | None:
         if window <= timedelta(0):
             raise ConfigurationError("window: expected a timedelta of more than 0")
         return window.total_seconds()
-    for word in get_args(Calendar):
-        if window == word:
-            return word  # type: ignore[no-any-return]  # one of these words
+    if window in get_args(Calendar):
+        return cast("Calendar", window)
     if window is None:
         return None
     raise ConfigurationError(

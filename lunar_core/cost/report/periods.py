@@ -24,7 +24,7 @@ def periods_of(hours: Mapping[str, Sums]) -> tuple[str, list[tuple[str, Sums]]]:
     undated: list[Sums] = []
     for name, sums in hours.items():
         try:
-            dated[datetime.strptime(name, "%Y-%m-%dT%H")] = sums  # noqa: DTZ007  # all are UTC
+            dated[datetime.strptime(f"{name}+0000", "%Y-%m-%dT%H%z")] = sums
         except ValueError:
             undated.append(sums)
     lead = [("time unknown", add_up(undated))] if undated else []
@@ -73,6 +73,6 @@ def _start_of(hour: datetime, unit: str) -> datetime:
 
 def _name_of(start: datetime, unit: str) -> str:
     if unit == "hour":
-        return start.isoformat(" ", "minutes")
+        return start.strftime("%Y-%m-%d %H:%M")
     day = start.date().isoformat()
     return day.rpartition("-")[0] if unit == "month" else day

@@ -61,7 +61,7 @@ def _rows(
         if isinstance(item, Recorded):
             try:
                 rows.append(row_of(item.entry))
-            except Exception as error:  # noqa: BLE001  # an entry may hold anything: it holds up no other
+            except Exception as error:  # noqa: BLE001  # an entry may hold any object: it is logged and counted as lost
                 _log_failure(database, f"the entry of call {item.call_id}", error)
                 lost += 1
     return rows, lost
@@ -109,15 +109,15 @@ def _insert(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
     """
     names = ", ".join(rows[0])  # each row has the same, in the same order
     if connection.dialect.name == "postgresql":
-        source = f"SELECT {names} FROM json_populate_recordset(NULL::lunar_entries, %s)"  # noqa: S608  # our own names
-        values: object = (encode(rows),)
+        source = f"SELECT {names} FROM json_populate_recordset(NULL::lunar_entries, %s)"  # noqa: S608  # column names of row_of()
+        values: tuple[str] | list[tuple[object, ...]] = (encode(rows),)
     else:
         source = f"VALUES ({', '.join('?' * len(rows[0]))})"
         values = [tuple(row.values()) for row in rows]
     statement = (
         f"INSERT INTO lunar_entries ({names}) {source} ON CONFLICT (call_id) DO NOTHING"  # as above
     )
-    connection.exec_driver_sql(statement, values)  # type: ignore[arg-type]  # a tuple, or a list of tuples
+    connection.exec_driver_sql(statement, values)
 
 
 def _add_labels(connection: Connection, item: Labels) -> None:

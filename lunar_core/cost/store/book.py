@@ -65,14 +65,13 @@ class StoredBook:
     def lost(self) -> int:
         return self.writer.lost
 
-    def address(self) -> tuple[str, Prices | None, float, bool]:
-        """The arguments that open it again in another process."""
-        return (
-            self.database.address.text,
-            self.prices,
-            self._flush_seconds,
-            self.database.read_only,
-        )
+    def address(self) -> tuple[str, dict[str, Any]]:
+        """The argument and the keywords of ``Ledger.open`` that open it again in another process."""
+        return self.database.address.text, {
+            "prices": self.prices,
+            "flush_seconds": self._flush_seconds,
+            "read_only": self.database.read_only,
+        }
 
     def outlive(self, ledger: object) -> None:
         """Stop the writer's thread when ``ledger`` is garbage-collected. It first writes what waits."""
@@ -212,7 +211,7 @@ class _CallLookup:
             self._is_busy = True
             try:
                 return self._ask(call_id)
-            except Exception:  # noqa: BLE001  # a driver's own, whichever: it may work again with another connection
+            except Exception:  # noqa: BLE001  # sqlite3's or psycopg's: the next call opens another connection
                 self._drop()
                 return False
             finally:
@@ -222,7 +221,7 @@ class _CallLookup:
         with self._database.gate:
             if self._connection is None:
                 self._connection = self._database.connect_driver()
-            statement = f"SELECT 1 FROM lunar_entries WHERE call_id = {self._mark}"  # noqa: S608  # a mark of ours
+            statement = f"SELECT 1 FROM lunar_entries WHERE call_id = {self._mark}"  # noqa: S608  # _mark is ? or %s
             return self._connection.execute(statement, (call_id,)).fetchone() is not None
 
     def _drop(self) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -155,9 +155,9 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A snapshot: everything read in it is of one moment, whatever is written meanwhile. Raises LedgerError."""
+        options: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         with self.errors("read"), self.gate, self._engine.connect() as connection:
-            if not self.is_sqlite:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+            connection.execution_options(**options)
             with connection.begin():
                 yield connection
 
@@ -315,7 +315,9 @@ def _switch_to_wal(connection: Connection) -> None:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+            cast("sqlite3.Connection", connection.connection.driver_connection).execute(
+                "PRAGMA journal_mode=WAL"
+            )
         except sqlite3.OperationalError:
             if time.monotonic() > until:
                 raise

@@ -274,7 +274,7 @@ def _close_quietly(reference: weakref.ref[Writer]) -> None:
         try:
             writer.close()
         except LedgerError as error:
-            logger.error("%s", error)  # noqa: TRY400  # its own words are enough
+            logger.error("%s", error)  # noqa: TRY400  # a LedgerError names the store and the cause: no traceback
 
 
 _OPEN: weakref.WeakSet[Writer] = weakref.WeakSet()
