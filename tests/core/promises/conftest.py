@@ -78,6 +78,15 @@ EXCEPTIONS = [
         {"test_10_an_answer_that_drips_is_ended_by_the_total_timeout"},
         frozenset({"sync", "a head"}),
     ),
+    Left(  # these run on no road: each makes clients of its own, with our transport
+        "a foreign transport must handle forks and further event loops itself",
+        INJECTED,
+        {
+            "test_26_a_forked_child_never_uses_its_parents_connections",
+            "test_26_event_loops_one_after_another_share_a_client_without_a_lost_attempt",
+            "test_26_a_loop_that_ends_in_mid_stream_leaves_the_next_one_unharmed",
+        },
+    ),
     Left(
         "none of the product's: these bring an environment, or addresses, that are not those of the road",
         {"proxied"},

@@ -8,6 +8,14 @@ from tests.core.promises.conftest import EXCEPTIONS, ROADS
 HERE = Path(__file__).parent
 LIMITS = " ".join((HERE.parents[2] / "docs/limits.md").read_text(encoding="utf-8").split())
 
+FOREIGN = {
+    "a foreign transport must handle forks and further event loops itself": "that transport must handle forks and "
+    "further event loops itself",
+    "on a foreign transport, total_timeout does not bound a step of a sync call before the head": "`total_timeout` "
+    "does not bound a step of a sync call before the head of its answer has come",
+}
+"""What the list says of transports that are not ours, and in what words the page says it."""
+
 
 def test_each_exception_is_of_a_test_that_there_is_and_of_a_road():
     sources = "".join(path.read_text(encoding="utf-8") for path in HERE.glob("test_*.py"))
@@ -17,14 +25,14 @@ def test_each_exception_is_of_a_test_that_there_is_and_of_a_road():
         assert entry.roads <= set(ROADS)
 
 
-def test_the_page_of_limits_names_them():
-    for word in ("TLS", "proxies", "cookies", "connections", "closing"):
-        assert any(entry.reason.endswith(f"own {word}") for entry in EXCEPTIONS)
-    assert (
-        "An injected `http_client` has its own TLS, proxies, cookies, connections and closing."
-        in LIMITS
-    )
-    assert "`total_timeout` does not bound a step of a sync call before the head" in LIMITS
+def test_the_page_of_limits_has_the_same_list():
+    reasons = {entry.reason for entry in EXCEPTIONS if not entry.reason.startswith("none of")}
+    its_own = {reason.rpartition(" has its own ")[2] for reason in reasons if " own " in reason}
+    (named,) = re.findall(r"An injected `http_client` has its own ([^.]+)\.", LIMITS)
+    assert set(re.split(", | and ", named)) == its_own
+    (foreign,) = re.findall(r"If its transport is not `lunar_core.Transport`, ([^.]+)\.", LIMITS)
+    assert FOREIGN.keys() == {reason for reason in reasons if " own " not in reason}
+    assert foreign == ", and ".join(FOREIGN.values())
 
 
 def test_our_own_road_and_an_instrumented_one_have_none():
