@@ -28,6 +28,7 @@ from lunar_core.cli.app import (
     open_ledger,
     report_failures,
 )
+from lunar_core.cli.inputs import complete_model
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
 from lunar_core.cost.amounts import checked_amount
 from lunar_core.evaluate.report import service_prices
@@ -48,7 +49,10 @@ def costs(
         str, typer.Option(help="Names with commas: model, provider, day, month, tag:NAME, …")
     ] = "model",
     baseline: Annotated[
-        str | None, typer.Option(help="The model that routed calls are compared with.")
+        str | None,
+        typer.Option(
+            help="The model that routed calls are compared with.", autocompletion=complete_model
+        ),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -87,7 +91,12 @@ def batch(
     *,
     out: Annotated[Path, typer.Option(help="Where the answers go, one JSON line each.")],
     budget: Annotated[str | None, typer.Option(help="USD that this run may spend.")] = None,
-    model: Annotated[str, typer.Option(help="Of lines that name none.")] = "router",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Of lines that name none.", autocompletion=complete_model
+        ),
+    ] = "router",
     concurrency: Annotated[int, typer.Option(help="Calls at once.")] = 16,
     max_tokens: Annotated[int | None, typer.Option(help="Of lines that name none.")] = None,
     store: Store = None,

@@ -11,6 +11,7 @@ import typer
 from lunar_core import AsyncLunar, Budget, ConfigurationError
 from lunar_core.batch.running import run_to_end
 from lunar_core.cli.app import AsJson, BaseUrl, app, report_failures
+from lunar_core.cli.inputs import complete_model
 from lunar_core.cli.printing import print_answer, print_json, print_note
 from lunar_core.cost.amounts import checked_amount
 from lunar_core.cost.report.words import count_words
@@ -35,7 +36,9 @@ def route_report(
     ],
     *,
     weights: Annotated[str, typer.Option(help="Weights of cost to try.")] = "0,0.000001,5,20,100",
-    baseline: Annotated[str, typer.Option(help="The model to compare with.")] = "gpt-4o",
+    baseline: Annotated[
+        str, typer.Option(help="The model to compare with.", autocompletion=complete_model)
+    ] = "gpt-4o",
     models: Annotated[
         str | None, typer.Option(help="The candidates, with commas; default: all with a profile.")
     ] = None,

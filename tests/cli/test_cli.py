@@ -258,7 +258,13 @@ def test_a_missing_extra_is_named_without_a_traceback(missing):
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("lunar-llm comp", ["compare"]), ("lunar-llm chat -m gpt-4o", ["gpt-4o", "gpt-4o-mini"])],
+    [
+        ("lunar-llm comp", ["compare"]),
+        ("lunar-llm chat -m gpt-4o", ["gpt-4o", "gpt-4o-mini"]),
+        ("lunar-llm batch -m gpt-4o", ["gpt-4o", "gpt-4o-mini"]),
+        ("lunar-llm costs --baseline gpt-4o", ["gpt-4o", "gpt-4o-mini"]),
+        ("lunar-llm route-report --baseline gpt-4o", ["gpt-4o", "gpt-4o-mini"]),
+    ],
 )
 def test_a_shell_completes_commands_and_models_without_asking_anybody(line, words):
     done = subprocess.run(

@@ -201,7 +201,7 @@ def test_a_store_that_cannot_be_is_refused_before_anything_is_sent(lunar, tmp_pa
 
 
 def test_a_batch_answers_each_line_and_ends_with_0(lunar, prompts, out, lunar_sandbox, tmp_path):
-    arguments = ["--model", "gpt-4o-mini", "--concurrency", 3, "--max-tokens", 9]
+    arguments = ["-m", "gpt-4o-mini", "--concurrency", 3, "--max-tokens", 9]
     code, printed, err = lunar(
         "batch", prompts(8), "--out", out, *arguments, "--store", tmp_path / "l.db"
     )
