@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lunar_core import ConfigurationError, bridge
@@ -59,6 +59,7 @@ def test_a_model_is_the_same_by_any_of_its_names(name, other, same):
 
 
 @given(st.lists(st.text(max_size=80), max_size=8))
+@example(["a" * 65, "a" * 66, "é" * 65])
 def test_names_that_are_sent_fit_and_no_two_meet(names):
     sent = fit_names(names)
     assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in sent.values())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from llama_index.core import Document, Settings, SummaryIndex, VectorStoreIndex
 from llama_index.core.chat_engine import (
@@ -290,7 +293,29 @@ def span_handlers():
     return [type(handler).__name__ for handler in get_dispatcher().span_handlers]
 
 
-def test_constructing_and_calling_an_llm_installs_nothing(llm):
+CONSTRUCT = """
+import logging
+from llama_index_instrumentation import get_dispatcher
+logger = logging.getLogger("openinference.instrumentation.llama_index._handler")
+def state():
+    root = get_dispatcher()
+    return list(root.span_handlers), list(root.event_handlers), list(logger.filters)
+before = state()
+import llama_index_lunar
+[getattr(llama_index_lunar, name) for name in llama_index_lunar.__all__]
+llama_index_lunar.LunarLLM("gpt-4o", api_key="pk_test")
+print(state() == before)
+"""
+
+
+def test_importing_and_constructing_an_llm_installs_nothing():
+    done = subprocess.run(
+        [sys.executable, "-c", CONSTRUCT], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "True\n"
+
+
+def test_calling_an_llm_installs_nothing(llm):
     before = span_handlers()
     llm.complete("Say hi")
     assert span_handlers() == before
