@@ -115,6 +115,15 @@ def test_rows_that_are_answered_are_skipped_and_failed_ones_asked_again(lunar, o
     assert len(lunar_sandbox.requests()) == 5
 
 
+def test_the_last_line_of_an_id_counts(lunar, out, lunar_sandbox):
+    failed, answered = '{"id": %d, "error": "x"}\n', '{"id": %d, "text": "x"}\n'
+    out.write_text(failed % 0 + answered % 0 + answered % 1 + failed % 1, encoding="utf-8")
+    result = run(rows_of(2), out, client=lunar)
+    assert (result.skipped, result.answered) == (1, 2)
+    assert [line["id"] for line in lines_of(out)] == [0, 0, 1, 1, 1]
+    assert len(lunar_sandbox.requests()) == 1
+
+
 @pytest.mark.parametrize(
     ("torn", "asked"),
     [('{"id": 1, "te', 2), ('{"id":1,"te', 2), ('{"id": 1, "text": "x"}', 1)],
