@@ -95,10 +95,16 @@ class Response:
         self._explain = explain
         self._lease = answer.extensions.get("lunar_lease")
         self._ends = None if self._lease is not None else ends
-        self._pieces: Generator[bytes, None, None] = pieces_of(answer) or answer.iter_raw()
+        # Not iter_raw(): it gives the connection away at the end of the body, perhaps to another thread's call, while
+        # an alarm here may still shut that connection down.
+        self._pieces: Generator[bytes, None, None] = pieces_of(answer) or _iterate_stream(answer)
         self._is_closed = False
         self.is_inherited = False
-        self._alarm = None if self._ends is None else _Alarm(answer, self._ends)
+        sock = socket_of(answer) if is_http11(answer) else None
+        self._socket = None if sock is None else _SharedSocket(sock)
+        self._alarm: _Alarm | None = None
+        if self._socket is not None and self._ends is not None:
+            self._alarm = _Alarm(self._socket, self._ends)
         _open.add(self)
 
     def read(self) -> bytes | None:
@@ -122,8 +128,8 @@ class Response:
             if self._lease is not None:
                 self._lease.deadline.at = ends
                 self._take()
-            elif is_http11(self._answer):
-                alarm = _Alarm(self._answer, ends)
+            elif self._socket is not None:
+                alarm = _Alarm(self._socket, ends)
                 self._take()
                 alarm.cancel()
 
@@ -145,9 +151,11 @@ class Response:
         try:
             self._pieces.close()
         except ValueError:  # it runs, in another thread
-            if is_http11(self._answer) and (sock := socket_of(self._answer)) is not None:
-                shut_down(sock)
+            if self._socket is not None:
+                self._socket.shut_down()
         else:
+            if self._socket is not None:
+                self._socket.release()
             self._answer.close()
 
     def abandon(self) -> None:
@@ -262,6 +270,11 @@ def pieces_of(answer: Any) -> Generator[bytes, None, None] | None:
     return (piece for piece in (answer.content,)) if answer.is_stream_consumed else None
 
 
+def _iterate_stream(answer: Any) -> Generator[bytes, None, None]:
+    """The body as it comes, still encoded. At its end the connection still belongs to ``answer``."""
+    yield from answer.stream
+
+
 async def _iterate(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
@@ -288,23 +301,41 @@ def bounded(ends: float | None) -> AbstractContextManager[object]:
     return nullcontext() if ends is None else anyio.fail_after(ends - time.monotonic())
 
 
+class _SharedSocket:
+    """A response's socket, which other threads may shut down until the response gives its connection away.
+
+    Then it carries another call.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+
+    def shut_down(self) -> None:
+        """End the wait of the thread that reads from it."""
+        with self._lock:
+            if self._sock is not None:
+                shut_down(self._sock)
+
+    def release(self) -> None:
+        """Let nobody shut it down from now on."""
+        with self._lock:
+            self._sock = None
+
+
 class _Alarm:
     """A timer that shuts the socket down when the call's time is over: a foreign transport might read for longer.
 
     A finalizer must not cancel it, because a timer has a lock. It then shuts down a socket that is closed already.
     """
 
-    def __init__(self, answer: Any, ends: float) -> None:
-        sock = socket_of(answer) if is_http11(answer) else None
-        self._timer: threading.Timer | None = None
-        if sock is not None:
-            self._timer = threading.Timer(max(0.0, ends - time.monotonic()), shut_down, [sock])
-            self._timer.daemon = True
-            self._timer.start()
+    def __init__(self, sock: _SharedSocket, ends: float) -> None:
+        self._timer = threading.Timer(max(0.0, ends - time.monotonic()), sock.shut_down)
+        self._timer.daemon = True
+        self._timer.start()
 
     def cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
 
 def _time_is_over() -> APITimeoutError:

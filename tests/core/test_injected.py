@@ -1,9 +1,12 @@
 """A client of the caller's own, httpx's or httpx2's, carries the calls: what then holds, and what it is spared."""
 
 import asyncio
+import contextlib
 import inspect
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import httpx2
@@ -21,7 +24,18 @@ from lunar_core import (
     LunarError,
     RateLimitError,
 )
-from tests.faults_steps import chunk, completion, encode, gzipped, hang, reply, reset, spoken, sse
+from tests.faults_steps import (
+    chunk,
+    completion,
+    encode,
+    gzipped,
+    hang,
+    reply,
+    reset,
+    spoken,
+    sse,
+    wait,
+)
 
 LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 KEY = "pk_live_4e0b7a2c91d8"
@@ -217,6 +231,41 @@ def test_a_stream_that_breaks_keeps_what_it_had_said(library, through, fault_ser
     with pytest.raises(APIStreamError) as broken:
         lunar.streamed()
     assert broken.value.partial.choices[0].message.content == "Hel"
+
+
+@LIBRARIES
+@pytest.mark.parametrize("total_timeout", [None, 60], ids=["drain", "total_timeout"])
+def test_an_alarm_of_one_call_never_ends_the_next_one_on_its_connection(
+    total_timeout, library, fault_server, monkeypatch
+):
+    late = threading.Event()
+
+    class LateTimer:
+        """A timer that goes off at the worst moment: when it is cancelled, and another call is on its way."""
+
+        def __init__(self, _seconds, function):
+            self._function = function
+
+        def start(self):
+            pass
+
+        def cancel(self):
+            with contextlib.suppress(AssertionError):
+                fault_server.wait_until(lambda: len(fault_server.requests) == 2, within=0.3)
+            self._function()
+            late.set()
+
+    fault_server.script(sse(*spoken("Hi")), [wait(late), reply(json=completion())])
+    limits = library.Limits(max_connections=1)
+    with library.Client(limits=limits) as own, ThreadPoolExecutor(1) as pool:
+        client = Lunar(KEY, base_url=fault_server.origin, http_client=own, max_retries=0)
+        monkeypatch.setattr(threading, "Timer", LateTimer)
+        stream = client.chat.completions.create(
+            **QUESTION, stream=True, total_timeout=total_timeout
+        )
+        next_call = pool.submit(client.chat.completions.create, **QUESTION)
+        assert stream.get_final_completion().choices[0].message.content == "Hi"
+        assert next_call.result(10).choices[0].message.content == "Hello!"
 
 
 @LIBRARIES
