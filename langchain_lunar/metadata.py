@@ -82,14 +82,10 @@ def generation_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return info
 
 
-UNLIKELY = -9999.0
-"""The number that OpenAI writes for the log of a probability of 0."""
-
-
 def finite_logprobs(logprobs: Any) -> Any:
     """Log probabilities without -Infinity, which some upstreams write and databases and browsers refuse."""
     if isinstance(logprobs, float):
-        return logprobs if math.isfinite(logprobs) else UNLIKELY
+        return logprobs if math.isfinite(logprobs) else parsing.LEAST_LOGPROB
     if isinstance(logprobs, Mapping):
         return {key: finite_logprobs(value) for key, value in logprobs.items()}
     return [finite_logprobs(item) for item in logprobs] if isinstance(logprobs, list) else logprobs

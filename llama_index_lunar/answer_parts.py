@@ -19,14 +19,11 @@ from llama_index.core.base.llms.types import (
 
 from lunar_core import bridge
 from lunar_core.wire.finish_reasons import is_token_limit
+from lunar_core.wire.parsing import LEAST_LOGPROB
 from lunar_core.wire.replay import REASONING_FIELD, add_call_extra, read_call_extra
 from lunar_core.wire.tool_calls import ToolCallPart, as_text
 
 JSONObject = dict[str, Any]
-
-LEAST_LOGPROB = -9999.0
-"""The number that OpenAI writes for the log of a probability of 0. JSON has no infinity: the core reads it as None."""
-
 
 REPLAY = "lunar_replay"
 """The key of ``additional_kwargs`` with the fields that go back to the message's writer. Memories keep it there."""

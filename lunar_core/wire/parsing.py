@@ -29,11 +29,11 @@ _ESSENTIAL = {
 M = TypeVar("M", bound=BaseModel)
 
 
-_NUMBERS = {"-Infinity": -9999.0}
-"""Values for constants that JSON does not have.
+LEAST_LOGPROB = -9999.0
+"""The number that OpenAI writes for -Infinity, the log of a probability of 0: JSON has no infinity."""
 
--Infinity, the log of a probability of 0, becomes the number that OpenAI writes for it; NaN and Infinity become None.
-"""
+_NUMBERS = {"-Infinity": LEAST_LOGPROB}
+"""Values for constants that JSON does not have. NaN and Infinity become None."""
 
 
 def has_odd_numbers(payload: bytes) -> bool:
