@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from lunar_core import routing
 from lunar_core.routing import Sticky
+from lunar_core.wire.replay import is_version_of
 
 
 def find_sticky_model(messages: Sequence[BaseMessage], sticky: Sticky) -> str | None:
@@ -35,7 +35,9 @@ def writer_of(message: AIMessage) -> str | None:
         return None
     routing_ = metadata.get("routing") or {}
     requested = routing_.get("selected_model", metadata.get("requested_model"))
-    return (requested if _is_version_of(name, requested) else name) or None
+    if isinstance(requested, str) and is_version_of(name, requested):
+        return requested or None
+    return name or None
 
 
 def _turn(message: BaseMessage) -> dict[str, object]:
@@ -43,11 +45,3 @@ def _turn(message: BaseMessage) -> dict[str, object]:
     if isinstance(message, AIMessage):
         return {"role": "assistant", "tool_calls": message.tool_calls, "message": message}
     return {"role": "tool" if isinstance(message, ToolMessage) else "user"}
-
-
-def _is_version_of(name: str, model: object) -> bool:
-    """Whether ``name`` (``gpt-4o-2024-08-06``) is a version of the requested ``model`` (``gpt-4o``)."""
-    if not isinstance(model, str):
-        return False
-    bare = re.escape(model.rpartition("/")[2])
-    return re.fullmatch(rf"{bare}([-@:](\d[\d.-]*|latest|preview))?", name) is not None

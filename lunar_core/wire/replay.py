@@ -113,10 +113,17 @@ def is_same_model(name: str, other: str) -> bool:
     (True, False)
     """
     first, second = name.rpartition("/")[2], other.rpartition("/")[2]
-    return any(
-        re.fullmatch(rf"{re.escape(short)}([-@:](\d[\d.-]*|latest|preview))?", long)
-        for short, long in ((first, second), (second, first))
-    )
+    return is_version_of(first, second) or is_version_of(second, first)
+
+
+def is_version_of(name: str, model: str) -> bool:
+    """Whether ``name`` is ``model`` without its provider, or a version of it.
+
+    >>> is_version_of("gpt-4o-2024-08-06", "openai/gpt-4o"), is_version_of("gpt-4o-mini", "gpt-4o")
+    (True, False)
+    """
+    bare = re.escape(model.rpartition("/")[2])
+    return re.fullmatch(rf"{bare}([-@:](\d[\d.-]*|latest|preview))?", name) is not None
 
 
 def without_signed_fields(messages: object) -> object:
