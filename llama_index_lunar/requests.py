@@ -23,7 +23,7 @@ from llama_index_lunar.responses import as_chat, as_completion
 from llama_index_lunar.tools import chat_arguments, fit_tool_names
 from lunar_core import bridge
 from lunar_core.errors import ConfigurationError
-from lunar_core.routing import text_turns
+from lunar_core.routing import ROUTER_FIELDS, text_turns
 from lunar_core.wire.api_requests import ROUTER
 
 JSONObject = dict[str, Any]
@@ -126,8 +126,7 @@ class Requests:
     def for_decision(self, messages: str | Sequence[ChatMessage], kwargs: JSONObject) -> JSONObject:
         """The keywords of ``router.decide()``."""
         turns = user_message(messages) if isinstance(messages, str) else messages
-        fields = {"models": self.fields.models, "cost_weight": self.fields.cost_weight}
-        return {**fields, **kwargs, "messages": text_turns(to_wire(turns))}
+        return {**self._router_fields(), **kwargs, "messages": text_turns(to_wire(turns))}
 
     def _goes_to_chat(self, kwargs: JSONObject) -> bool:
         """Whether to call chat/completions.
@@ -202,10 +201,13 @@ class Requests:
         elif params.get("stream_options") == _WITH_USAGE:
             del params["stream_options"]  # ``stream_usage`` below asks for the same
         if params["model"] == ROUTER:
-            params = {"models": llm.models, "cost_weight": llm.cost_weight, **params}
+            params = {**self._router_fields(), **params}
         if stream:
             params.setdefault("stream_usage", True)
         return params
+
+    def _router_fields(self) -> JSONObject:
+        return {name: getattr(self.fields, name) for name in ROUTER_FIELDS}
 
 
 def user_message(prompt: str) -> list[ChatMessage]:

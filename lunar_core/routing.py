@@ -18,8 +18,10 @@ The service weighs USD per 1,000 tokens, and at weight 0 breaks ties by the orde
 more than half of its clusters tie. At this weight the dearest model's price counts for 0.00000002 of error.
 """
 
-_ROUTER_ONLY = {"models", "cost_weight"}
-_ROUTER_TAKES = {"model", "messages", "max_tokens", "temperature"} | _ROUTER_ONLY
+ROUTER_FIELDS = ("models", "cost_weight")
+"""The fields by which the router chooses. They are not sent to a named model."""
+
+_ROUTER_TAKES = {"model", "messages", "max_tokens", "temperature", *ROUTER_FIELDS}
 _TEXT_ROLES = {"system", "user", "assistant"}
 
 
@@ -28,8 +30,8 @@ def is_routed(params: Mapping[str, object]) -> bool:
 
 
 def without_router_fields(params: Mapping[str, object]) -> dict[str, object]:
-    """``params`` without ``models`` and ``cost_weight``, which are not sent to a named model."""
-    return {key: value for key, value in params.items() if key not in _ROUTER_ONLY}
+    """``params`` without ``ROUTER_FIELDS``."""
+    return {key: value for key, value in params.items() if key not in ROUTER_FIELDS}
 
 
 def takes_one_request(params: Mapping[str, object]) -> bool:
@@ -52,7 +54,7 @@ def execute_params(params: Mapping[str, object]) -> dict[str, object]:
 
 def decide_params(params: Mapping[str, object]) -> dict[str, object]:
     """The body of POST /v1/router for a decision alone, from the text of the call's messages."""
-    router = {key: params[key] for key in _ROUTER_ONLY if key in params}
+    router = {key: params[key] for key in ROUTER_FIELDS if key in params}
     return {"messages": text_turns(params.get("messages")), "execute": False, **router}
 
 

@@ -39,7 +39,6 @@ from lunar_core import (
 from lunar_core.bridge import CostWeight
 from lunar_core.wire.api_requests import OPTIONS, ROUTER, check_values
 
-_CHOICE = ("models", "cost_weight")
 _COMMON_FAILURES = (
     AuthenticationError,
     BudgetExceededError,
@@ -191,17 +190,19 @@ class RouteChooser:
         if self.candidates is None:
             decision = {DECISION: metadata["routing"]} if "routing" in metadata else {}
             return Route(self.llm, {**keywords, **decision, "model": model_id}, model_id, metadata)
-        own = {name: value for name, value in keywords.items() if name not in {*_CHOICE, "model"}}
+        own = routing.without_router_fields(keywords)
+        own.pop("model", None)
         return Route(self.candidate(model_id), own, model_id, metadata)
 
     def _decide_params(
         self, input_: LanguageModelInput, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
-        settings = {name: getattr(self.llm, name) for name in _CHOICE}
+        settings = {name: getattr(self.llm, name) for name in routing.ROUTER_FIELDS}
         choice = self.choice_settings()
         if self.candidates is not None:
             choice["models"] = profile_names(self.candidates)
-        own = {name: value for name, value in keywords.items() if name in {*_CHOICE, *OPTIONS}}
+        names = {*routing.ROUTER_FIELDS, *OPTIONS}
+        own = {name: value for name, value in keywords.items() if name in names}
         return {
             **settings,
             **choice,

@@ -81,11 +81,8 @@ class Planner:
         decides = params.get("execute") is False
         endpoint: Endpoint = "router.decide" if decides else "router"
         call, fallbacks = self._new_call(endpoint, request, options, request.params)
-        chat = {
-            key: value
-            for key, value in _with_stream_options(params, options).items()
-            if key not in ("models", "cost_weight", "execute")
-        }
+        chat = routing.without_router_fields(_with_stream_options(params, options))
+        chat.pop("execute", None)
         fallback_requests = (
             []
             if decides
