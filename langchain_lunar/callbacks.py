@@ -21,7 +21,7 @@ from langchain_core.outputs import Generation, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
 from langchain_lunar.connection import COST_TAGS
-from langchain_lunar.entries import Report, Run, was_sent
+from langchain_lunar.entries import OpenRun, RunReport, was_sent
 from lunar_core import Entry, Ledger, Totals, current_tags
 from lunar_core.cost.view import CostView
 
@@ -54,7 +54,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = Ledger() if ledger is None else ledger
         self._outer: LunarCostCallbackHandler | None = None
-        self._runs: _Recent[Run] = _Recent()
+        self._runs: _Recent[OpenRun] = _Recent()
         self._roots: _Recent[_Root] = _Recent()
         self._ended: _Recent[UUID] = _Recent()
 
@@ -166,7 +166,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Record the call."""
         self._ended.put(run_id, run_id)
-        self._settle(Report.of_answer(self._take(run_id), response))
+        self._settle(RunReport.of_answer(self._take(run_id), response))
 
     def on_llm_error(
         self,
@@ -181,7 +181,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
             return  # already recorded: if an event loop closes just then, LangChain reports both
         run = self._take(run_id)
         if was_sent(error):
-            self._settle(Report.of_error(run, error, response))
+            self._settle(RunReport.of_error(run, error, response))
 
     def _enter(self, run_id: UUID, parent_run_id: UUID | None, name: str | None) -> _Root:
         """Keep the outermost run around this one, and return it."""
@@ -211,13 +211,13 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
         }
         own_tags = metadata.get(COST_TAGS)
         tags = {**(own_tags if isinstance(own_tags, Mapping) else {}), **current_tags()}
-        self._runs.put(run_id, Run(endpoint, labels, tags))
+        self._runs.put(run_id, OpenRun(endpoint, labels, tags))
 
-    def _take(self, run_id: UUID) -> Run:
+    def _take(self, run_id: UUID) -> OpenRun:
         """Remove and return a run that has ended. A handler that joined later knows only its id."""
-        return self._runs.take(run_id) or Run("", {"run_id": str(run_id)}, {})
+        return self._runs.take(run_id) or OpenRun("", {"run_id": str(run_id)}, {})
 
-    def _settle(self, report: Report) -> None:
+    def _settle(self, report: RunReport) -> None:
         """Record a call, unless it is recorded already."""
         entry = report.entry
         if report.from_cache or not self.ledger.add(entry):

@@ -183,7 +183,7 @@ def _image_url(block: Block) -> Part:
 
 
 def _image(block: Block) -> Part:
-    source = _Source(block, "image/jpeg")
+    source = _MediaSource(block, "image/jpeg")
     if source.file_id:
         return {"type": "file", "file": {"file_id": source.file_id}}
     image: Part = {"url": source.link}
@@ -194,7 +194,7 @@ def _image(block: Block) -> Part:
 
 
 def _audio(block: Block) -> Part:
-    source = _Source(block, "audio/wav")
+    source = _MediaSource(block, "audio/wav")
     if source.data is None:
         raise ConfigurationError("audio: give it as base64; the API takes no links to audio")
     form = source.mime_type.partition(";")[0].partition("/")[2].strip().removeprefix("x-")
@@ -205,7 +205,7 @@ def _audio(block: Block) -> Part:
 def _file(block: Block) -> Part:
     if isinstance(block.get("file"), Mapping):
         return {"type": "file", "file": dict(block["file"])}
-    source = _Source(block, "application/pdf")
+    source = _MediaSource(block, "application/pdf")
     if source.text is not None:
         return {"type": "text", "text": source.text}
     if source.file_id:
@@ -230,7 +230,7 @@ def _filename(block: Block, mime_type: str) -> str:
 
 
 def _video(block: Block) -> Part:
-    return {"type": "video_url", "video_url": {"url": _Source(block, "video/mp4").link}}
+    return {"type": "video_url", "video_url": {"url": _MediaSource(block, "video/mp4").link}}
 
 
 def _non_standard(block: Block) -> Part | None:
@@ -253,7 +253,7 @@ _KINDS: dict[str, Callable[[Block], Part | None]] = {
 }
 
 
-class _Source:
+class _MediaSource:
     """The bytes of a media block, or where they are, from any of the known forms."""
 
     def __init__(self, block: Block, default_mime_type: str) -> None:

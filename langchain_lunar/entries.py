@@ -24,7 +24,7 @@ _Facts = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Run:
+class OpenRun:
     """A model's run that has not ended. ``labels`` has at least its ``run_id``."""
 
     endpoint: str
@@ -47,21 +47,21 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """How a run ended. ``from_cache``: LangChain reports that its cache gave the answer."""
 
     entry: Entry
     from_cache: bool = False
 
     @classmethod
-    def of_answer(cls, run: Run, response: LLMResult) -> Report:
+    def of_answer(cls, run: OpenRun, response: LLMResult) -> RunReport:
         info, usage = _facts(response)
         # langchain-core marks a hit by a cost of 0 beside the tokens, and changes nothing else.
         hit = usage.get("total_cost") == 0 and info.get("total_cost_usd") != 0
         return cls(_entry(run, "ok", info, usage), hit)
 
     @classmethod
-    def of_error(cls, run: Run, error: BaseException, response: LLMResult | None) -> Report:
+    def of_error(cls, run: OpenRun, error: BaseException, response: LLMResult | None) -> RunReport:
         info, usage = _facts(response)
         info, usage = {**run.metadata, **info}, usage or run.tokens
         if not isinstance(error, LunarError):
@@ -102,7 +102,7 @@ def was_sent(error: BaseException) -> bool:
 
 
 def _entry(
-    run: Run,
+    run: OpenRun,
     status: Status,
     info: Mapping[str, Any],
     usage: Mapping[str, Any],

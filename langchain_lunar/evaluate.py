@@ -161,7 +161,7 @@ def langsmith_examples(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _ChainBatch:
     """Inputs for a chain to run, each with a config whose handler records the cost."""
 
     chain: Chain
@@ -177,7 +177,7 @@ class _Batch:
         return await self.chain.abatch(self.inputs, self.configs, return_exceptions=True)
 
 
-Steps = Generator[_Batch | Judging, Any, None]
+Steps = Generator[_ChainBatch | Judging, Any, None]
 
 
 class _Comparing:
@@ -214,7 +214,7 @@ class _Comparing:
         self._refusal: str | None = None
 
     @staticmethod
-    def next_step(steps: Steps, result: Any) -> _Batch | Judging | None:
+    def next_step(steps: Steps, result: Any) -> _ChainBatch | Judging | None:
         """Send ``result``, that of the last step, and return the next step; None at the end."""
         try:
             return steps.send(result)
@@ -229,7 +229,7 @@ class _Comparing:
             if self._refusal is not None:
                 break
 
-    def _answer(self, numbers: Sequence[int]) -> Generator[_Batch, Any, dict[int, Answers]]:
+    def _answer(self, numbers: Sequence[int]) -> Generator[_ChainBatch, Any, dict[int, Answers]]:
         """For each row that was answered three times: the answers of baseline, choice and control."""
         choices = yield from self._run(self._routed, numbers)
         baselines = yield from self._run(self._with_model(self._baseline), list(choices))
@@ -290,10 +290,10 @@ class _Comparing:
 
     def _run(
         self, chain: Chain, numbers: Sequence[int]
-    ) -> Generator[_Batch, Any, dict[int, PairedAnswer]]:
+    ) -> Generator[_ChainBatch, Any, dict[int, PairedAnswer]]:
         """The answers, by the number of their row. A failure is counted; a call that a budget refused is missing."""
         handlers = [LunarCostCallbackHandler() for _ in numbers]
-        outputs = yield _Batch(
+        outputs = yield _ChainBatch(
             chain,
             [self._prompts[number].fields["inputs"] for number in numbers],
             [self._config(handler) for handler in handlers],

@@ -16,7 +16,7 @@ from langchain_lunar.callbacks import get_lunar_cost
 from lunar_core.cost.progress import Progress
 
 
-class _CallCounter(BaseCallbackHandler):
+class _RunCounter(BaseCallbackHandler):
     """Counts the models' runs that end. Not the outermost runs: a sequence's batch ends those all at once."""
 
     run_inline = True
@@ -33,7 +33,7 @@ class _CallCounter(BaseCallbackHandler):
         self._progress.advance(has_failed=True)
 
 
-_COUNTER: ContextVar[_CallCounter | None] = ContextVar("lunar_progress", default=None)
+_COUNTER: ContextVar[_RunCounter | None] = ContextVar("lunar_progress", default=None)
 # Once per process: every later run evaluates each hook.
 register_configure_hook(_COUNTER, inheritable=True)
 
@@ -54,7 +54,7 @@ def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> I
     """
     with get_lunar_cost() as cost:
         progress = Progress(total, cost.ledger, file=file)
-        token = _COUNTER.set(_CallCounter(progress))
+        token = _COUNTER.set(_RunCounter(progress))
         try:
             with progress.shown():
                 yield progress

@@ -153,7 +153,7 @@ class ChatChunks:
         return [replace(c, name=names.get(c.name, c.name)) for c in calls] if names else calls
 
 
-class TextChunks:
+class CompletionChunks:
     """Turns the chunks of one text completion into responses, each with the whole text so far."""
 
     def __init__(self) -> None:

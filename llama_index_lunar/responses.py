@@ -27,7 +27,7 @@ from llama_index_lunar.answer_parts import (
     split_calls,
     string,
 )
-from llama_index_lunar.chunks import ChatChunks, StreamFacts, TextChunks
+from llama_index_lunar.chunks import ChatChunks, CompletionChunks, StreamFacts
 from llama_index_lunar.client_call import ClientCall
 from llama_index_lunar.errors import is_in_words, make_ignored_error
 from llama_index_lunar.metadata import (
@@ -56,8 +56,10 @@ class Responses(Generic[A]):
     ) -> None:
         self._call = call
         self._remember = remember
-        self._chunks: ChatChunks | TextChunks
-        self._chunks = ChatChunks(call.route, call.own_names) if call.is_chat else TextChunks()
+        self._chunks: ChatChunks | CompletionChunks
+        self._chunks = (
+            ChatChunks(call.route, call.own_names) if call.is_chat else CompletionChunks()
+        )
 
     def whole(self, answer: ChatCompletion | Completion) -> A:
         """The response for a whole answer. Raises ToolChoiceIgnoredError if a forced tool call is missing."""

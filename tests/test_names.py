@@ -62,6 +62,12 @@ def bare_words(source):
     return {name.strip("_").lower() for name in bound_names(source)} & NO_NAMES.keys()
 
 
+ONE_NAME = {
+    "Chunks": "the sync and the async twin",
+    "LunarLLM": "public: each framework's text model",
+}
+"""Names that two classes may bear, and why."""
+
 FILES = {
     str(path.relative_to(ROOT)): path
     for folder in (*PACKAGES, *PROGRAMS)
@@ -73,6 +79,25 @@ FILES = {
 def test_no_name_is_a_bare_participle(name):
     words = bare_words(FILES[name].read_text(encoding="utf-8")) - PUBLIC.get(name, set())
     assert words == set(), {word: NO_NAMES[word] for word in words}
+
+
+def classes_by_name():
+    """The files of each class at the top of a module, by its name without underscores.
+
+    Not the sandbox's: it is the other side of the API, and has the API's names as the client has them.
+    """
+    classes = {}
+    for name, path in FILES.items():
+        if name.startswith(PACKAGES) and not name.startswith("lunar_core/sandbox/"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    classes.setdefault(node.name.lstrip("_"), []).append(name)
+    return classes
+
+
+def test_no_two_classes_have_one_name():
+    shared = {name: files for name, files in classes_by_name().items() if len(files) > 1}
+    assert shared.keys() == ONE_NAME.keys(), shared
 
 
 def test_no_file_is_named_by_a_mood():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lunar_core import routing
-from lunar_core.client.planner import CallOptions
+from lunar_core.client.planner import CallOverrides
 from lunar_core.errors import ConfigurationError
 from lunar_core.wire import api_requests
 from lunar_core.wire.keywords import check_no_settings
@@ -101,7 +101,7 @@ def _checked(row: object, model: str, max_tokens: int | None) -> Row:
 def _check_call(keywords: Mapping[str, Any]) -> None:
     """Make the checks that the call itself makes. Raises ConfigurationError."""
     check_no_settings(keywords)
-    CallOptions.parse(keywords)
+    CallOverrides.parse(keywords)
     params = api_requests.clean(
         {name: value for name, value in keywords.items() if name not in api_requests.OPTIONS}
     )

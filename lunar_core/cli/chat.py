@@ -97,7 +97,7 @@ def chat(
         if prompt is None and not as_json and is_on_a_terminal() and _can_be_typed():
             ledger = Ledger(prices=_prices_of(client))
             with observing(ledger):
-                Conversation(client, ledger, name, params, system).run()
+                ChatSession(client, ledger, name, params, system).run()
             return
         messages = messages_of(read_prompt("-" if prompt is None else prompt), system)
         if as_json:
@@ -127,7 +127,7 @@ def show_answer(
 
 
 @dataclass
-class Conversation:
+class ChatSession:
     """Questions from a terminal, and answers that know the earlier ones. ``ledger``: adds up their cost."""
 
     client: Lunar

@@ -26,7 +26,7 @@ MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelAnswer:
     """The result of asking one model: an answer, or an error."""
 
     model: str
@@ -120,18 +120,18 @@ def compare(
 
 def ask_all(
     client: Lunar, models: Sequence[str], messages: list[dict[str, object]], params: ChatParams
-) -> list[Answer]:
-    """Ask all models at once. Returns an Answer of each, in order. Raises ConfigurationError for wrong parameters."""
+) -> list[ModelAnswer]:
+    """Ask all models at once. Returns their answers in order. Raises ConfigurationError for wrong parameters."""
 
-    def ask(model: str) -> Answer:
+    def ask(model: str) -> ModelAnswer:
         # Not streamed: a stream's cost may be unknown.
         try:
             answer = client.chat.completions.create(model=model, messages=messages, **params)
         except ConfigurationError:
             raise
         except LunarError as error:
-            return Answer(model, error=error)
-        return Answer(model, answer)
+            return ModelAnswer(model, error=error)
+        return ModelAnswer(model, answer)
 
     with ThreadPoolExecutor(min(len(models), MOST_AT_ONCE)) as pool:
         futures = [pool.submit(ask, model) for model in models]
@@ -143,7 +143,7 @@ def ask_all(
             raise
 
 
-def _print_side_by_side(answers: Sequence[Answer]) -> None:
+def _print_side_by_side(answers: Sequence[ModelAnswer]) -> None:
     console = Console()
     if console.width < len(answers) * (NARROWEST + 2):
         console.print(Text("\n".join(map(_section, answers)).translate(STEERING)), end="")
@@ -158,7 +158,7 @@ def _print_side_by_side(answers: Sequence[Answer]) -> None:
     console.print(table)
 
 
-def _section(answer: Answer) -> str:
+def _section(answer: ModelAnswer) -> str:
     """One answer as text, for pipes and narrow terminals."""
     facts = " · ".join([answer.name, *filter(None, answer.facts)])
     return f"# {facts}\n{answer.text}\n"

@@ -26,7 +26,7 @@ from lunar_core.client.connections import AsyncConnections
 from lunar_core.client.failures import complete_error, strip_frames
 from lunar_core.client.logs import log_attempt, log_next, switch_on
 from lunar_core.client.planner import Planner, choose_reader
-from lunar_core.client.requests import Requests
+from lunar_core.client.requests import RequestBuilder
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import Limits, Secret, Settings, hidden, hide_secrets
 from lunar_core.wire import error_responses, events
@@ -93,7 +93,7 @@ class AsyncLunar:
         switch_on()
         self._settings = settings
         self._planner = Planner(settings, observers, runtime())
-        self._requests = Requests(settings)
+        self._requests = RequestBuilder(settings)
         self._connections = AsyncConnections(settings, http_client)
         self._sleep = sleep
         self._shares_connections = False

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from lunar_core.client import responses
 from lunar_core.client.call import Call
 from lunar_core.client.failures import as_error
-from lunar_core.client.requests import Requests, ends_of, within
+from lunar_core.client.requests import RequestBuilder, ends_of, within
 from lunar_core.client.responses import AsyncResponse, Response, bounded, home
 from lunar_core.errors import APIConnectionError, ConfigurationError, LunarError
 from lunar_core.settings import Settings
@@ -37,7 +37,7 @@ class Connections:
         self._own: list[OwnClient] = []
         self._is_closed = False
 
-    def send(self, requests: Requests, api_request: APIRequest, call: Call) -> Response:
+    def send(self, requests: RequestBuilder, api_request: APIRequest, call: Call) -> Response:
         """Send a request and return the response, its body unread. Raises what the client raises: see ``explain``."""
         responses.close_dropped()
         timeout = within(call.timeout, call.time_left())
@@ -81,7 +81,9 @@ class AsyncConnections:
         self._own: list[OwnAsyncClient] = []
         self._is_closed = False
 
-    async def send(self, requests: Requests, api_request: APIRequest, call: Call) -> AsyncResponse:
+    async def send(
+        self, requests: RequestBuilder, api_request: APIRequest, call: Call
+    ) -> AsyncResponse:
         """Send a request and return the response, its body unread. Raises what the client raises: see ``explain``."""
         await responses.async_close_dropped()
         client = self._client() if self._injected is None else self._injected

@@ -116,7 +116,7 @@ class Planner:
     ) -> tuple[Call, Sequence[str]]:
         """Make a Call and its fallbacks. ``routed_by``: the fields sent to the router, if it chooses the model."""
         settings, clock = self.settings, self.runtime.clock
-        overrides = CallOptions.parse(options)
+        overrides = CallOverrides.parse(options)
         total = overrides.total_timeout or settings.total_timeout
         fallbacks = settings.fallbacks if overrides.fallbacks is None else overrides.fallbacks
         retries = settings.max_retries if overrides.max_retries is None else overrides.max_retries
@@ -148,7 +148,7 @@ class Planner:
         return call, fallbacks
 
 
-class CallOptions(NamedTuple):
+class CallOverrides(NamedTuple):
     """The options of one call, checked. They are not sent. None: the client's own setting applies."""
 
     timeout: Timeout | None
@@ -158,7 +158,7 @@ class CallOptions(NamedTuple):
     headers: Mapping[str, str]
 
     @classmethod
-    def parse(cls, options: Mapping[str, object]) -> CallOptions:
+    def parse(cls, options: Mapping[str, object]) -> CallOverrides:
         """Read them from the keywords of ``create()``. Raises ConfigurationError that names the wrong one."""
         timeout, retries = options.get("timeout"), options.get("max_retries")
         fallbacks = options.get("fallbacks")

@@ -33,7 +33,7 @@ class MutableHeaders(Protocol):
     def __setitem__(self, name: str, value: str, /) -> None: ...
 
 
-class Requests:
+class RequestBuilder:
     """Builds the requests of one client. What is the same in all of them is made once."""
 
     def __init__(self, settings: Settings) -> None:

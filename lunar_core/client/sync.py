@@ -18,7 +18,7 @@ from lunar_core.client.connections import Connections
 from lunar_core.client.failures import complete_error, strip_frames
 from lunar_core.client.logs import log_attempt, log_next, switch_on
 from lunar_core.client.planner import Planner, choose_reader
-from lunar_core.client.requests import Requests
+from lunar_core.client.requests import RequestBuilder
 from lunar_core.client.sync_resources import (
     Chat,
     Completions,
@@ -93,7 +93,7 @@ class Lunar:
         switch_on()
         self._settings = settings
         self._planner = Planner(settings, observers, runtime())
-        self._requests = Requests(settings)
+        self._requests = RequestBuilder(settings)
         self._connections = Connections(settings, http_client)
         self._sleep = sleep
         self._shares_connections = False

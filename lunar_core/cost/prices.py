@@ -23,7 +23,7 @@ from lunar_core.wire.catalogue import Model, ModelPrices
 _PER_MILLION = Decimal("1e-6")
 
 
-class _Source(Protocol):
+class _PriceSource(Protocol):
     """One price list. ``name``: the ``source`` of its Estimates."""
 
     @property
@@ -39,7 +39,7 @@ class Prices:
     Decimal('0.00021000')
     """
 
-    def __init__(self, *sources: _Source) -> None:
+    def __init__(self, *sources: _PriceSource) -> None:
         self._sources = sources
 
     @classmethod

@@ -168,7 +168,7 @@ async def acompare_answers(
     if client is None:
         async with AsyncLunar(max_connections=concurrency) as own:
             return await acompare_answers(plan, budget, client=own, concurrency=concurrency)
-    run = _Run(plan, budget, client, concurrency)
+    run = _AnswerRun(plan, budget, client, concurrency)
     for start in range(0, len(plan.assignments), _BLOCK):
         await run.take(plan.assignments[start : start + _BLOCK])
         if run.refusal is not None:
@@ -176,7 +176,7 @@ async def acompare_answers(
     return run.comparison()
 
 
-class _Run:
+class _AnswerRun:
     """One comparison that runs."""
 
     def __init__(

@@ -66,7 +66,7 @@ class Admission:
         self._dialect = dialect
         self._log = log
         self._any_model = any_model
-        self._counters = faults.Counters()
+        self._counters = faults.FaultCounters()
 
     async def read_body(self, request: Request, kind: str) -> tuple[bytes, dict[str, Any]]:
         """Read and check a body. Returns its bytes and its decoded JSON."""

@@ -102,7 +102,7 @@ def make_app(
             HTTPException: http_error,
         },
     )
-    return Recorded(app, log, show)
+    return RequestRecorder(app, log, show)
 
 
 class _Own:
@@ -154,7 +154,7 @@ class _Own:
         return await self._log.read(kind, session, at_least=at_least, timeout=timeout)
 
 
-class Recorded:
+class RequestRecorder:
     """Records every request to ``/v1``, and keeps sessions apart by the path's prefix."""
 
     def __init__(self, app: ASGIApp, log: Log, show: Callable[[str], None] | None) -> None:

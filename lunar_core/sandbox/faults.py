@@ -139,7 +139,7 @@ def split_fault(model: str) -> tuple[str, str | None]:
     return base, spec if mark else None
 
 
-class Counters:
+class FaultCounters:
     """Counts the failures of 'fail N times, then work'."""
 
     def __init__(self, size: int = 100_000) -> None:

@@ -26,7 +26,9 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
-class _Closed(BaseModel):
+class ClosedBody(BaseModel):
+    """No field but those that are named."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -112,7 +114,7 @@ class Message(_Body):
         return self
 
 
-class TextMessage(_Closed):
+class TextMessage(ClosedBody):
     """A message of the reference's own kind: a role and a text."""
 
     role: Literal["system", "user", "assistant"]
@@ -225,7 +227,7 @@ class TextRequest(_Sampling):
     prompt: str
 
 
-class RouterRequest(_Closed):
+class RouterRequest(ClosedBody):
     """``POST /v1/router``: exactly the reference's table."""
 
     messages: Annotated[list[TextMessage], Field(min_length=1)]

@@ -20,11 +20,12 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from lunar_core.sandbox.answers import Draft
 from lunar_core.sandbox.errors import ServiceError
 from lunar_core.sandbox.faults import parse
+from lunar_core.sandbox.requests import ClosedBody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,15 +37,11 @@ MAX_STEPS = 10_000
 _ANSWER_SECONDS = 60.0
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ScriptedCall(_Closed):
+class ScriptedCall(ClosedBody):
     """One tool call."""
 
     name: str
-    arguments: dict[str, Any] | str = {}
+    arguments: dict[str, Any] | str = Field(default_factory=dict)
 
     def as_text(self) -> str:
         """Write the arguments as a model does: as JSON text."""
@@ -53,7 +50,7 @@ class ScriptedCall(_Closed):
         return json.dumps(self.arguments, ensure_ascii=False)
 
 
-class Step(_Closed):
+class Step(ClosedBody):
     """The outcome of one request: a text, tool calls or a fault."""
 
     say: str | None = None
@@ -77,10 +74,10 @@ class Step(_Closed):
         return None if self.say is None else Draft(self.say)
 
 
-class ScriptRequest(_Closed):
+class ScriptRequest(ClosedBody):
     """The body of ``POST /sandbox/script``."""
 
-    steps: list[Step] = []
+    steps: list[Step] = Field(default_factory=list)
     answer_url: Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d+/")] | None = None
 
 

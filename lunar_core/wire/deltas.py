@@ -16,7 +16,7 @@ _LOT = 64
 """How many payloads are compared at once: chunks of two alternating forms cost this many comparisons at most."""
 
 
-class _Choice:
+class _ChoiceAssembly:
     def __init__(self) -> None:
         self.texts: dict[str, list[str]] = {}
         self.fields: dict[str, object] = {}
@@ -107,7 +107,7 @@ class Assembly:
         self._kind = kind
         self._alike = TextChunks()
         self._tape: list[bytes] = []
-        self._choices: dict[int, _Choice] = {}
+        self._choices: dict[int, _ChoiceAssembly] = {}
         self._fields: dict[str, object] = {}
 
     def feed(self, payload: bytes) -> None:
@@ -121,7 +121,9 @@ class Assembly:
                 self._fields[key] = _settled(key, self._fields.get(key), value)
         for choice in _mappings(chunk.get("choices")):
             index = choice.get("index")
-            self._choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(choice)
+            self._choices.setdefault(index if isinstance(index, int) else 0, _ChoiceAssembly()).add(
+                choice
+            )
 
     def get(self, field: str, coming: Iterable[bytes] = ()) -> object:
         """A top-level field of the chunks so far (``usage``, ``routing``, ``model``, ``id``), or None.

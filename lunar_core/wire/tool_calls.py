@@ -95,11 +95,11 @@ class ToolCallAssembler:
     """
 
     def __init__(self) -> None:
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _PartialCall] = {}
         self._by_index: dict[
-            int | str, _Call
+            int | str, _PartialCall
         ] = {}  # the upstream's index: the call that it means now
-        self._last: _Call | None = None
+        self._last: _PartialCall | None = None
 
     def feed(self, pieces: object) -> list[ToolCallPart]:
         """What ``pieces``, the ``tool_calls`` of a delta, add to the calls. Anything that is no piece is skipped."""
@@ -128,10 +128,10 @@ class ToolCallAssembler:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def _in_order(self) -> list[_Call]:
+    def _in_order(self) -> list[_PartialCall]:
         return [call for _, call in sorted(self._calls.items())]
 
-    def _call_of(self, marks: _Marks, named: set[int]) -> _Call:
+    def _call_of(self, marks: _Marks, named: set[int]) -> _PartialCall:
         call = self._candidate(marks)
         if call is None:
             call = self._open(marks.index)
@@ -143,7 +143,7 @@ class ToolCallAssembler:
         self._last = call
         return call
 
-    def _candidate(self, marks: _Marks) -> _Call | None:
+    def _candidate(self, marks: _Marks) -> _PartialCall | None:
         if marks.index is not None:
             return self._by_index.get(marks.index)
         if marks.id:
@@ -154,11 +154,11 @@ class ToolCallAssembler:
                 return None  # a new id without an index begins a new call
         return self._last
 
-    def _open(self, index: int | str | None, name: str = "") -> _Call:
+    def _open(self, index: int | str | None, name: str = "") -> _PartialCall:
         number = index if isinstance(index, int) and index not in self._calls else None
         if number is None:
             number = max(self._calls, default=-1) + 1
-        call = self._calls[number] = _Call(number, name)
+        call = self._calls[number] = _PartialCall(number, name)
         return call
 
 
@@ -186,7 +186,7 @@ class _Marks:
         )
 
 
-class _Call:
+class _PartialCall:
     """One tool call, as much of it as has come."""
 
     def __init__(self, number: int, name: str) -> None:

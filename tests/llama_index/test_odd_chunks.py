@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_lunar.chunks import ChatChunks, TextChunks
+from llama_index_lunar.chunks import ChatChunks, CompletionChunks
 from lunar_core.types.completions import CallInfo
 from tests.faults_steps import DONE, chunk, completion, reply, sse
 from tests.llama_index.support import ask
@@ -66,7 +66,7 @@ def test_no_chunk_breaks_a_chat(stream):
 
 @given(st.lists(chunks, max_size=6))
 def test_no_chunk_breaks_a_text(stream):
-    converter = TextChunks()
+    converter = CompletionChunks()
     said = [response for each in stream for response in converter.feed(each)]
     said.append(converter.last(Ended()))
     assert "".join(response.delta for response in said) == said[-1].text

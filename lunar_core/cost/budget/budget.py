@@ -24,10 +24,10 @@ from lunar_core.cost.budget.amounts import (
 from lunar_core.cost.budget.calls import CallsUnderWay
 from lunar_core.cost.budget.counters import (
     Counters,
+    CounterSums,
     Hold,
     MemoryCounters,
     Settlement,
-    Sums,
     no_undo,
 )
 from lunar_core.cost.budget.weight import BudgetWeight, checked_share
@@ -290,13 +290,13 @@ class Budget:
 
         return self._counters.run(settle_and_look, no_undo)
 
-    def _share(self, sums: Sums) -> float:
+    def _share(self, sums: CounterSums) -> float:
         return (sums.spent + sums.held) / self._limit if self._limit else 1.0
 
     def _key(self, tags: Mapping[str, str]) -> str | None:
         return None if self.per is None else tags.get(self.per)
 
-    def _state(self, key: str | None, sums: Sums, now: float) -> BudgetState:
+    def _state(self, key: str | None, sums: CounterSums, now: float) -> BudgetState:
         self._warn_of_share(Hold("", key, self._windows.start(now), 0, now), sums)
         starts_at, resets_at = self._windows.bounds(now, sums.oldest)
         return BudgetState(
@@ -315,7 +315,7 @@ class Budget:
         )
 
     def _refusal(
-        self, hold: Hold, call: CallStart, amount: int | None, sums: Sums
+        self, hold: Hold, call: CallStart, amount: int | None, sums: CounterSums
     ) -> BudgetExceededError:
         state = self._state(hold.key, sums, hold.at)
         amount_asked = None if amount is None else shown(amount, self.unit)
@@ -331,7 +331,7 @@ class Budget:
             resets_at=state.resets_at,
         )
 
-    def _warn_of_share(self, hold: Hold, sums: Sums) -> None:
+    def _warn_of_share(self, hold: Hold, sums: CounterSums) -> None:
         if self._warn_at is not None and self._share(sums) >= self._warn_at:
             used = shown(sums.spent + sums.held, self.unit)
             which = title(self.name, self.per, hold.key)

@@ -40,7 +40,7 @@ class Settlement:
 
 
 @dataclass
-class Sums:
+class CounterSums:
     """The sums of one counter, or of those in a window. ``oldest``: the start of the first counter in use."""
 
     spent: int = 0
@@ -50,7 +50,7 @@ class Sums:
     refused: int = 0
     oldest: float | None = None
 
-    def add(self, other: Sums) -> None:
+    def add(self, other: CounterSums) -> None:
         self.spent += other.spent
         self.assumed += other.assumed
         self.held += other.held
@@ -61,7 +61,7 @@ class Sums:
 class Counters(Protocol):
     """Each method is one atomic step. ``now`` selects the window. ``limit`` None lets any call through."""
 
-    def reserve(self, hold: Hold, limit: int | None, /) -> tuple[bool, Sums]:
+    def reserve(self, hold: Hold, limit: int | None, /) -> tuple[bool, CounterSums]:
         """Hold the amount if it fits the limit. Returns whether it did, and the sums after that."""
 
     def settle(self, settlements: Iterable[Settlement], /) -> None:
@@ -73,11 +73,11 @@ class Counters(Protocol):
     def write_settled(self) -> None:
         """Write the settlements of this process, so that everybody can read them."""
 
-    def last_seen(self, key: str | None, now: float, /) -> Sums:
+    def last_seen(self, key: str | None, now: float, /) -> CounterSums:
         """The sums as this process last read them, perhaps a little old. Only the first call waits."""
 
-    def sums(self, key: str | None, now: float, /) -> Sums: ...
-    def all_sums(self, now: float, /) -> dict[str | None, Sums]: ...
+    def sums(self, key: str | None, now: float, /) -> CounterSums: ...
+    def all_sums(self, now: float, /) -> dict[str | None, CounterSums]: ...
 
     def release(self, key: str | None, before: float, /) -> int:
         """Release the holds of the key's calls that began ``before``. Returns how many."""
@@ -104,12 +104,12 @@ class MemoryCounters:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._keys: dict[str | None, dict[float, Sums]] = {}
+        self._keys: dict[str | None, dict[float, CounterSums]] = {}
         self._most_keys = _KEYS
         self._holds: dict[str, Hold] = {}
         self._lock = threading.Lock()
 
-    def reserve(self, hold: Hold, limit: int | None) -> tuple[bool, Sums]:
+    def reserve(self, hold: Hold, limit: int | None) -> tuple[bool, CounterSums]:
         with self._lock:
             sums = self._sums(hold.key, hold.at)
             if limit is not None and sums.spent + sums.held + hold.amount > limit:
@@ -137,11 +137,11 @@ class MemoryCounters:
         with self._lock:
             self._counter(hold).refused += 1
 
-    def sums(self, key: str | None, now: float) -> Sums:
+    def sums(self, key: str | None, now: float) -> CounterSums:
         with self._lock:
             return self._sums(key, now)
 
-    def all_sums(self, now: float) -> dict[str | None, Sums]:
+    def all_sums(self, now: float) -> dict[str | None, CounterSums]:
         with self._lock:
             sums = {key: self._sums(key, now) for key in self._keys}
             return {key: key_sums for key, key_sums in sums.items() if key_sums.oldest is not None}
@@ -159,7 +159,7 @@ class MemoryCounters:
     def write_settled(self) -> None:
         """Do nothing: only this object reads them."""
 
-    def last_seen(self, key: str | None, now: float) -> Sums:
+    def last_seen(self, key: str | None, now: float) -> CounterSums:
         return self.sums(key, now)
 
     def run(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
@@ -179,10 +179,10 @@ class MemoryCounters:
             for counter in counters.values():
                 counter.held = 0
 
-    def _sums(self, key: str | None, now: float) -> Sums:
+    def _sums(self, key: str | None, now: float) -> CounterSums:
         first, last = self._windows.span(now)
         counters = self._keys.get(key, {})
-        total = Sums()
+        total = CounterSums()
         for start, counter in counters.items():
             if first < start < last:
                 total.add(counter)
@@ -190,13 +190,13 @@ class MemoryCounters:
                     total.oldest = start
         return total
 
-    def _counter(self, hold: Hold) -> Sums:
+    def _counter(self, hold: Hold) -> CounterSums:
         counters = self._keys.get(hold.key)
         if counters is None:
             self._drop_old_keys(hold.start)
             counters = self._keys[hold.key] = {}
         if hold.start not in counters:
-            counters[hold.start] = Sums()
+            counters[hold.start] = CounterSums()
             kept = self._windows.kept
             for old in sorted(counters.keys() - {hold.start})[: 0 if kept is None else -kept]:
                 del counters[old]

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from typing import Any
 
 from lunar_core.cost.budget.amounts import MOST
-from lunar_core.cost.budget.counters import Sums
+from lunar_core.cost.budget.counters import CounterSums
 
 Row = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ class SQLiteSQL:
         """Run a statement, and return the driver's cursor."""
         return connection.execute(statement.replace("least(", "min("), values)
 
-    def reserve(self, connection: Any, row: Row) -> tuple[bool, Sums]:
+    def reserve(self, connection: Any, row: Row) -> tuple[bool, CounterSums]:
         """Hold ``amount`` if everything together is at most ``at_most``. Returns whether it is held, and the sums."""
         with self.transaction(connection):
             sums = read_sums(self, connection, row)
@@ -114,7 +114,7 @@ class PostgresSQL:
         """Run a statement, and return the driver's cursor."""
         return connection.execute(_translate(statement), values)
 
-    def reserve(self, connection: Any, row: Row) -> tuple[bool, Sums]:
+    def reserve(self, connection: Any, row: Row) -> tuple[bool, CounterSums]:
         """Hold ``amount`` if everything together is at most ``at_most``. Returns whether it is held, and the sums."""
         try:
             counter = self._reserve(connection, row)
@@ -124,7 +124,7 @@ class PostgresSQL:
             return True, read_sums(self, connection, row)  # it is held already
         if counter is None:
             return False, read_sums(self, connection, row)
-        sums = Sums(*counter)
+        sums = CounterSums(*counter)
         if row["is_rolling"]:
             _add(sums, row)
         return True, sums
@@ -181,15 +181,16 @@ def refuse(sql: SQL, connection: Any, row: Row) -> None:
         sql.execute(connection, _REFUSE, row)
 
 
-def read_sums(sql: SQL, connection: Any, span: Row) -> Sums:
+def read_sums(sql: SQL, connection: Any, span: Row) -> CounterSums:
     """The sums over the counters of one key and window."""
-    return Sums(*sql.execute(connection, _READ, span).fetchone())
+    return CounterSums(*sql.execute(connection, _READ, span).fetchone())
 
 
-def read_all_sums(sql: SQL, connection: Any, span: Row) -> list[tuple[str, Sums]]:
+def read_all_sums(sql: SQL, connection: Any, span: Row) -> list[tuple[str, CounterSums]]:
     """The same for every key that has counters."""
     return [
-        (key, Sums(*sums)) for key, *sums in sql.execute(connection, _READ_ALL, span).fetchall()
+        (key, CounterSums(*sums))
+        for key, *sums in sql.execute(connection, _READ_ALL, span).fetchall()
     ]
 
 
@@ -225,7 +226,7 @@ def drop_long_past(sql: SQL, connection: Any, values: Row) -> None:
             )
 
 
-def _add(sums: Sums, row: Row) -> None:
+def _add(sums: CounterSums, row: Row) -> None:
     sums.held += row["amount"]
     sums.calls += row["calls"]
     sums.oldest = row["starts_at"] if sums.oldest is None else min(sums.oldest, row["starts_at"])

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from lunar_core.cost.budget import sql
-from lunar_core.cost.budget.counters import Hold, Settlement, Sums, no_undo
+from lunar_core.cost.budget.counters import CounterSums, Hold, Settlement, no_undo
 from lunar_core.cost.budget.threads import BoundedThread, DriverConnection
 from lunar_core.cost.budget.windows import Windows
 from lunar_core.cost.entries import plain_text
@@ -74,7 +74,7 @@ class StoredCounters:
         self._is_queued = False  # with the ledger's writer
         self._pending: dict[str, Settlement] = {}
         self._writing: list[Settlement] = []  # by the writer's thread alone
-        self._seen: OrderedDict[str | None, tuple[float, Sums]] = OrderedDict()
+        self._seen: OrderedDict[str | None, tuple[float, CounterSums]] = OrderedDict()
         self._seeing = threading.Lock()
         self._has_met = self._has_swept = False
 
@@ -95,7 +95,7 @@ class StoredCounters:
                 )
             self._has_met = True
 
-    def reserve(self, hold: Hold, limit: int | None) -> tuple[bool, Sums]:
+    def reserve(self, hold: Hold, limit: int | None) -> tuple[bool, CounterSums]:
         self.meet()
         self._book.wake()
         row = self._row(hold) | {"at_most": _ANYTHING if limit is None else limit}
@@ -109,7 +109,7 @@ class StoredCounters:
             hold = settlement.hold
             self._pending[hold.call_id] = settlement
             with self._seeing:
-                start, sums = self._seen.get(hold.key, (math.nan, Sums()))
+                start, sums = self._seen.get(hold.key, (math.nan, CounterSums()))
                 if start == hold.start:
                     sums.held -= hold.amount
                     sums.spent += settlement.spent
@@ -123,25 +123,25 @@ class StoredCounters:
     def refuse(self, hold: Hold) -> None:
         self._connection.use(lambda c: sql.refuse(self._sql, c, self._row(hold)))
 
-    def sums(self, key: str | None, now: float) -> Sums:
+    def sums(self, key: str | None, now: float) -> CounterSums:
         self.meet()
         span = self._span(key, now)
         sums = self._connection.use(lambda c: sql.read_sums(self._sql, c, span))
         self._see(key, self._windows.start(now), sums)
         return sums
 
-    def all_sums(self, now: float) -> dict[str | None, Sums]:
+    def all_sums(self, now: float) -> dict[str | None, CounterSums]:
         self.meet()
         span = self._span(None, now)
         rows = self._connection.use(lambda c: sql.read_all_sums(self._sql, c, span))
         return {_key_of(text): sums for text, sums in rows}
 
-    def last_seen(self, key: str | None, now: float) -> Sums:
+    def last_seen(self, key: str | None, now: float) -> CounterSums:
         start = self._windows.start(now)
         with self._seeing:
             seen = self._seen.get(key)
             if seen is not None:
-                return replace(seen[1]) if seen[0] == start else Sums()
+                return replace(seen[1]) if seen[0] == start else CounterSums()
         return self.run(lambda: self.sums(key, now), no_undo)
 
     def release(self, key: str | None, before: float) -> int:
@@ -229,7 +229,7 @@ class StoredCounters:
                 long_past = {"name": self._name, "before": hold.start - _LONG_PAST}
                 self._connection.use(lambda c: sql.drop_long_past(self._sql, c, long_past))
 
-    def _see(self, key: str | None, start: float, sums: Sums) -> bool:
+    def _see(self, key: str | None, start: float, sums: CounterSums) -> bool:
         """Keep the sums of a key. Returns whether they are the first of their window in this process."""
         with self._seeing:
             is_new = key not in self._seen or self._seen[key][0] != start
