@@ -25,6 +25,7 @@ from langchain_lunar.metadata import added_up, metadata_of, token_usage
 from langchain_lunar.migration import as_parameter
 from langchain_lunar.tracing import within_run
 from lunar_core import Completion, LunarError, bridge
+from lunar_core.cost.amounts import exact_sum
 from lunar_core.types.completions import TextChoice
 from lunar_core.version import __version__
 from lunar_core.wire import tokens
@@ -341,9 +342,8 @@ def _result(answers: Sequence[Completion]) -> LLMResult:
         "model_name": answers[0].model,
     }
     costs = [answer.cost for answer in answers]
-    stated = [cost for cost in costs if cost is not None]
-    if len(stated) == len(costs):
-        output["total_cost_usd"] = float(sum(stated))
+    if None not in costs:
+        output["total_cost_usd"] = float(exact_sum(costs))
     return LLMResult(generations=[_generations(answer) for answer in answers], llm_output=output)
 
 

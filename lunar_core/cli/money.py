@@ -64,7 +64,7 @@ def costs(
             raise ConfigurationError("--csv, --json, --html: one at a time")
         if not store:
             raise ConfigurationError("--store, or LUNAR_LEDGER, must name a ledger")
-        first, end = _moment(since, "--since"), _moment(until, "--until")
+        first, end = _bounds(since, until)
         names = [name.strip() for name in by.split(",")]
         with Ledger.open(store, read_only=True) as ledger:
             report = ledger.where(since=first, until=end).report(by=names, baseline=baseline)
@@ -183,14 +183,25 @@ def _summary(result: BatchResult) -> str:
     return " · ".join(facts)
 
 
-def _moment(text: str | None, name: str) -> datetime | timedelta | None:
+def _bounds(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """The moments that ``--since`` and ``--until`` name. Raises ConfigurationError, also if no time is between them."""
+    now = datetime.now(timezone.utc)
+    first, end = _moment(since, "--since", now), _moment(until, "--until", now)
+    if first is not None and end is not None and first >= end:
+        raise ConfigurationError(
+            f"--since, --until: {since} is not before {until}, so that no call could be between them"
+        )
+    return first, end
+
+
+def _moment(text: str | None, name: str, now: datetime) -> datetime | None:
     """An age such as ``7d``, or an ISO date or time, in UTC where it names no zone. Raises ConfigurationError."""
     if text is None:
         return None
     age = re.fullmatch(r"(\d+)([hdw])", text)
     try:
         if age is not None:
-            return int(age[1]) * _AGES[age[2]]
+            return now - int(age[1]) * _AGES[age[2]]
         moment = datetime.fromisoformat(re.sub("Z$", "+00:00", text))
     except (ValueError, OverflowError):
         raise ConfigurationError(

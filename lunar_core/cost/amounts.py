@@ -9,6 +9,8 @@ from lunar_core.errors import ConfigurationError
 
 # Wide enough for the sum of any floats: no digit that the service wrote is ever rounded away.
 EXACT = Context(prec=1_200, Emax=MAX_EMAX, Emin=MIN_EMIN)
+QUOTIENTS = Context(prec=28, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""For divisions, whose digits may have no end. The caller's own decimal context may round to two."""
 
 
 def checked_amount(value: object, name: str) -> Decimal:

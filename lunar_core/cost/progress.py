@@ -78,7 +78,7 @@ class Progress(CostView):
         if self._share is None or self.unpriced:
             return None
         whole = EXACT.multiply(self.total_cost, Decimal(self.total or 0))
-        return _FOUR_DIGITS.divide(whole, Decimal(self.done)).normalize()
+        return _FOUR_DIGITS.normalize(_FOUR_DIGITS.divide(whole, Decimal(self.done)))
 
     @property
     def seconds_left(self) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 from lunar_core.batch.rows import RowId
 from lunar_core.batch.running import run_workers
 from lunar_core.client.aio import AsyncLunar
+from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.entries import model_name
 from lunar_core.cost.ledger import Ledger
 from lunar_core.errors import LunarError
@@ -110,7 +111,7 @@ async def ask_decisions(
             )
         ),
         failures,
-        sum(stated, Decimal(0)) if stated else None,
+        exact_sum(stated) if stated else None,
     )
 
 

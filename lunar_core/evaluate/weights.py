@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from lunar_core.batch.rows import RowId
-from lunar_core.cost.amounts import exact_sum
+from lunar_core.cost.amounts import EXACT, QUOTIENTS, exact_sum
 from lunar_core.cost.prices import Prices
 from lunar_core.evaluate.decisions import Decision
 from lunar_core.evaluate.intervals import expected_error_at_random, shares_of
@@ -62,7 +62,7 @@ def weight_result(
         weight=decisions[0].weight,
         prompts=len(decisions),
         cost_per_1000=cost,
-        saved=None if cost is None or not alone else float(1 - cost / alone),
+        saved=None if cost is None or not alone else 1 - float(QUOTIENTS.divide(cost, alone)),
         expected_error=sum(expected) / len(expected) if len(expected) == len(decisions) else None,
         shuffled_error=expected_error_at_random(shares, scores) if complete else None,
         shares=shares,
@@ -86,4 +86,5 @@ def cost_per_1000(
     ]
     if None in costs:
         return None
-    return exact_sum(costs) * 1000 / len(decisions)
+    whole = EXACT.multiply(exact_sum(costs), Decimal(1000))
+    return QUOTIENTS.divide(whole, Decimal(len(decisions)))

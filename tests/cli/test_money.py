@@ -161,6 +161,10 @@ def test_a_store_that_is_not_there_is_an_error_and_is_not_made(lunar, tmp_path):
         (["--by", "user"], "by: "),
         (["--by", ""], "by: "),
         (["--baseline", ""], "baseline: "),
+        (["--since", "2026-11-01", "--until", "2026-10-01"], "--since, --until: 2026-11-01"),
+        (["--since", "2026-11-01", "--until", "2026-11-01"], "--since, --until: 2026-11-01"),
+        (["--since", "7d", "--until", "1w"], "--since, --until: 7d"),
+        (["--since", "2026-10-01", "--until", "99999d"], "--since, --until: 2026-10-01"),
     ],
 )
 def test_what_cannot_work_is_named(wrong, name, lunar, store):

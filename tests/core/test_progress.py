@@ -3,7 +3,7 @@
 import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 import pytest
 
@@ -46,6 +46,13 @@ def test_it_says_what_is_done_what_it_cost_what_it_will_and_how_long_it_takes():
     assert str(work.progress) == "50 of 200 calls · $12.50 · about $50 in all · 2 min 30 s left"
     assert work.progress.projected_cost == Decimal(50)
     assert work.progress.seconds_left == pytest.approx(150)
+
+
+def test_a_projected_cost_has_four_digits_whatever_the_callers_decimal_context():
+    work = Work(3)
+    work.do(1, cost="0.41234")
+    with localcontext(Context(prec=1)):
+        assert work.progress.projected_cost == Decimal("1.237")
 
 
 def test_in_the_end_nothing_is_projected_any_more():

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, localcontext
 from html.parser import HTMLParser
 
 import pytest
@@ -90,6 +90,24 @@ def test_what_cost_most_comes_first_and_no_name_last():
 def test_a_view_has_a_report_of_its_own():
     ledger = ledger_of(BILLED, {"cost": "1", "tags": {"user": "u9"}})
     assert ledger.where(tags={"user": "u1"}).report().total.cost == Decimal("0.25")
+
+
+@pytest.mark.parametrize("form", ["__str__", "to_csv", "to_json", "to_html"])
+def test_no_form_rounds_to_the_callers_decimal_context(form):
+    cost = Decimal("0.123456789012345678901234567890123")
+    ledger = ledger_of(
+        {"cost": cost, "saved": cost, "routing": {}, "prompt_tokens": 7, "at": OCTOBER},
+        {"cost": 3 * cost, "model": "gpt-4o-mini", "at": OCTOBER + DAY},
+        {"estimate": estimate("0.333"), "model": "gpt-4-turbo"},
+    )
+
+    def read():
+        return re.sub("As of .*", "", getattr(ledger.report(by=["model", "day"]), form)())
+
+    with localcontext(Context(prec=2, traps=[Inexact])):
+        text = read()
+    assert text == read()
+    assert str(cost) in text
 
 
 def test_calls_that_are_in_the_total_alone_are_told_of():

@@ -103,7 +103,7 @@ def _order(row: tuple[Key, Totals]) -> tuple[Any, ...]:
     """The sort key: the highest cost first, then by name, rows without a name last."""
     key, totals = row
     names = tuple((name is None, name or "") for name in key)
-    return (-totals.cost, -totals.estimated, -totals.calls, names)
+    return (totals.cost.copy_negate(), totals.estimated.copy_negate(), -totals.calls, names)
 
 
 def _write(text: str, path: Place) -> str:

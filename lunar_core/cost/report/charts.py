@@ -12,6 +12,8 @@ from decimal import Decimal
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape, quoteattr
 
+from lunar_core.cost.amounts import QUOTIENTS
+
 _COLUMNS_HEIGHT, _SCALE_HEIGHT = 140, 22
 _BAR_HEIGHT, _BAR_PITCH = 12, 38
 _LONGEST_NAME, _LONGEST_LINE = 28, 44
@@ -87,7 +89,9 @@ def _fit(text: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def _share(mark: Mark, highest: Mark) -> float:
-    return float(max(mark.value, Decimal(0)) / highest.value) if highest.value > 0 else 0.0
+    if highest.value <= 0:
+        return 0.0
+    return float(QUOTIENTS.divide(max(mark.value, Decimal(0)), highest.value))
 
 
 def _rectangle(mark: Mark, *, x: str, y: str, width: str, height: str) -> str:

@@ -126,7 +126,7 @@ def _by_name(report: Contents, index: int) -> Section:
         sums = Sums.of(totals)
         grouped[key[index]] = grouped[key[index]].plus(sums) if key[index] in grouped else sums
     rows = [((value,), sums.totals()) for value, sums in grouped.items()]
-    rows.sort(key=lambda row: (-row[1].cost, -row[1].calls, row[0][0] or ""))
+    rows.sort(key=lambda row: (row[1].cost.copy_negate(), -row[1].calls, row[0][0] or ""))
     section = Section(f"By {name}")
     if report.total.cost:
         marks = [

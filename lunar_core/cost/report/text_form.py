@@ -84,7 +84,7 @@ def savings_words(savings: Savings) -> list[str]:
     comparison = f"{usd(savings.actual)} in place of {usd(savings.baseline_cost)}"
     calls = count_words(savings.calls, "routed call")
     return [
-        f"Routing {verb} {usd(abs(savings.saved))}: {calls} for {comparison}.{left_out}",
+        f"Routing {verb} {usd(savings.saved.copy_abs())}: {calls} for {comparison}.{left_out}",
         savings.assumption,
     ]
 

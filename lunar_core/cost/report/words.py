@@ -38,7 +38,8 @@ def usd(amount: Decimal) -> str:
     >>> usd(Decimal("4.5e-5")), usd(Decimal("-1")), usd(Decimal("0.0022350"))
     ('$0.000045', '-$1', '$0.002235')
     """
-    whole, point, fraction = f"{abs(amount):f}".partition(".")
+    # copy_abs() and not abs(), which rounds to the digits of the caller's decimal context.
+    whole, point, fraction = f"{amount.copy_abs():f}".partition(".")
     digits = fraction[:2] + fraction[2:].rstrip("0")
     return cut(f"{'-' if amount < 0 else ''}${whole}{point}{digits}")
 
