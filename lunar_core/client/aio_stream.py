@@ -173,10 +173,10 @@ class AsyncStream(Generic[C]):
     def leave(self) -> None:
         """Notify the observers, once, that nobody reads on. The connection is still to be released."""
         if not self._over:
-            self._over = True
             self._error = self._call.identify(
                 APIStreamError("the stream was closed before its end")
             )
+            self._over = True  # last: a thread that reads on must not take it for a good end
             self._state.conclude("aborted")
 
     async def release(self) -> None:

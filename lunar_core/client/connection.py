@@ -31,7 +31,8 @@ class Connection(httpcore.ConnectionInterface):
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         """Write the request and read the head of the response. Raises httpcore's errors."""
         timeout = request.extensions.get("timeout", {})
-        self.deadline.at = request.extensions.get("deadline")
+        # A new one: whoever still holds the one of the call before changes nothing here.
+        self.deadline = Deadline(request.extensions.get("deadline"))
         body = b"".join(cast("Iterable[bytes]", request.stream))
         self._exchange = exchange = Exchange()
         pieces = exchange.encode(_as_written(request, body, self._origin))
@@ -41,6 +42,7 @@ class Connection(httpcore.ConnectionInterface):
                 self._origin, self.deadline, self._interrupt, timeout.get("connect")
             )
             self._stream = stream
+        stream.deadline = self.deadline
         try:
             for piece in pieces:
                 stream.write(piece, timeout.get("write"))
@@ -98,7 +100,8 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Write the request and read the head of the response. Raises httpcore's errors."""
         timeout = request.extensions.get("timeout", {})
-        self.deadline.at = request.extensions.get("deadline")
+        # A new one: whoever still holds the one of the call before changes nothing here.
+        self.deadline = Deadline(request.extensions.get("deadline"))
         body = b"".join([part async for part in cast("AsyncIterable[bytes]", request.stream)])
         self._exchange = exchange = Exchange()
         pieces = exchange.encode(_as_written(request, body, self._origin))
@@ -110,6 +113,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
                 )
             if stream is None or self._opening.cancel_called:
                 raise closed()
+        stream.deadline = self.deadline
         try:
             for piece in pieces:
                 await stream.write(piece, timeout.get("write"))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import httpcore
 
-from lunar_core.client.sockets import AsyncioStream, SocketStream
+from lunar_core.client.sockets import AsyncioStream, Deadline, SocketStream
 
 T = TypeVar("T")
 
@@ -26,6 +26,15 @@ class NestedTLSStream(httpcore.NetworkStream):
     def __init__(self, outer: SocketStream, context: ssl.SSLContext, name: str) -> None:
         self._outer = outer
         self._inner = _Inner(context, name)
+
+    @property
+    def deadline(self) -> Deadline:
+        """The deadline of the call that has the connection."""
+        return self._outer.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        self._outer.deadline = deadline
 
     def shake_hands(self, timeout: float | None) -> None:
         """Do the TLS handshake. To be called once, before anything is read or written."""
@@ -89,6 +98,15 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
     def __init__(self, outer: AsyncioStream, context: ssl.SSLContext, name: str) -> None:
         self._outer = outer
         self._inner = _Inner(context, name)
+
+    @property
+    def deadline(self) -> Deadline:
+        """The deadline of the call that has the connection."""
+        return self._outer.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        self._outer.deadline = deadline
 
     async def shake_hands(self, timeout: float | None) -> None:
         """Do the TLS handshake. To be called once, before anything is read or written."""

@@ -181,8 +181,9 @@ class AsyncResponse:
         self._lease = answer.extensions.get("lunar_lease")
         self._ends = None if self._lease is not None else ends
         whole = pieces_of(answer)
+        # Not aiter_raw(), for the same reason: another task may close the connection.
         self._pieces: AsyncIterator[bytes] = (
-            answer.aiter_raw() if whole is None else _iterate(whole)
+            _async_iterate_stream(answer) if whole is None else _iterate(whole)
         )
         self._is_closed = False
         self.is_inherited = False
@@ -273,6 +274,11 @@ def pieces_of(answer: Any) -> Generator[bytes, None, None] | None:
 def _iterate_stream(answer: Any) -> Generator[bytes, None, None]:
     """The body as it comes, still encoded. At its end the connection still belongs to ``answer``."""
     yield from answer.stream
+
+
+async def _async_iterate_stream(answer: Any) -> AsyncIterator[bytes]:
+    async for piece in answer.stream:
+        yield piece
 
 
 async def _iterate(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -47,7 +47,7 @@ class SocketStream(httpcore.NetworkStream):
     def __init__(
         self, origin: Origin, deadline: Deadline, interrupt: Interrupt, timeout: float | None
     ) -> None:
-        self._deadline = deadline
+        self.deadline = deadline
         try:
             sock = connect(origin, deadline.bounded(timeout), interrupt)
         except TimeoutError:
@@ -104,7 +104,7 @@ class SocketStream(httpcore.NetworkStream):
             raise httpcore.WriteError(_broken(error)) from None
 
     def _settimeout(self, timeout: float | None) -> None:
-        seconds = self._deadline.bounded(timeout)
+        seconds = self.deadline.bounded(timeout)
         if seconds == 0:  # to a socket, 0 means "do not block"
             raise TimeoutError
         if seconds != self._socket.gettimeout():
@@ -138,7 +138,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     """An asyncio protocol that is read from. At most one read and one write wait at a time."""
 
     def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
+        self.deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None  # asyncio types start_tls's transport otherwise on each version
         self._pieces: deque[bytes] = deque()
@@ -172,7 +172,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Do the TLS handshake; everything after it is encrypted."""
         before = self._transport
         try:
-            with anyio.fail_after(self._deadline.bounded(timeout)):
+            with anyio.fail_after(self.deadline.bounded(timeout)):
                 self._transport = await self._loop.start_tls(
                     before, self, ssl_context, server_hostname=server_hostname
                 )
@@ -263,7 +263,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         timeout: float | None,
         expired: Callable[[], Exception],
     ) -> None:
-        seconds = self._deadline.bounded(timeout)
+        seconds = self.deadline.bounded(timeout)
         if seconds is None:
             return await waiter
         timer = self._loop.call_later(seconds, _expire, waiter, expired)

@@ -25,6 +25,7 @@ from lunar_core import (
     RateLimitError,
 )
 from tests.faults_steps import (
+    body_of,
     chunk,
     completion,
     encode,
@@ -266,6 +267,54 @@ def test_an_alarm_of_one_call_never_ends_the_next_one_on_its_connection(
         next_call = pool.submit(client.chat.completions.create, **QUESTION)
         assert stream.get_final_completion().choices[0].message.content == "Hi"
         assert next_call.result(10).choices[0].message.content == "Hello!"
+
+
+@LIBRARIES
+def test_nor_does_closing_its_stream_while_the_end_of_it_is_still_being_read(library, fault_server):
+    may_answer = threading.Event()
+    whole = reply(200, body_of(*spoken("Hi")), ["content-type: text/event-stream"])
+    fault_server.script(whole, [wait(may_answer), reply(json=completion())])
+
+    class SlowToReturn(library.AsyncByteStream):
+        """A body that gives its connection away before it says that it is closed."""
+
+        def __init__(self, body):
+            self._body = body
+
+        async def __aiter__(self):
+            async for piece in self._body:
+                yield piece
+
+        async def aclose(self):
+            await self._body.aclose()
+            given_away.set()
+            await asyncio.sleep(0.1)
+
+    class Transport(library.AsyncHTTPTransport):
+        async def handle_async_request(self, request):
+            answer = await super().handle_async_request(request)
+            answer.stream = SlowToReturn(answer.stream)
+            return answer
+
+    async def main():
+        limits = library.Limits(max_connections=1)
+        async with library.AsyncClient(transport=Transport(limits=limits)) as own:
+            client = AsyncLunar(KEY, base_url=fault_server.origin, http_client=own, max_retries=0)
+            stream = await client.chat.completions.create(**QUESTION, stream=True)
+            reading = asyncio.create_task(stream.get_final_completion())
+            await given_away.wait()
+            next_call = asyncio.create_task(client.chat.completions.create(**QUESTION))
+            await asyncio.to_thread(
+                fault_server.wait_until, lambda: len(fault_server.requests) == 2
+            )
+            await stream.aclose()
+            may_answer.set()
+            return await reading, await next_call
+
+    given_away = asyncio.Event()
+    former, following = asyncio.run(main())
+    assert former.choices[0].message.content == "Hi"
+    assert following.choices[0].message.content == "Hello!"
 
 
 @LIBRARIES

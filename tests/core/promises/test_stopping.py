@@ -1,14 +1,17 @@
 """Promise 24, a stop button's case: a stream is closed by another thread or task than the one that waits for it."""
 
 import asyncio
+import concurrent.futures
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lunar_core import APIStreamError, Ledger
+from lunar_core import APIStreamError, Ledger, Lunar
+from lunar_core.client.responses import DRAIN_SECONDS
 from tests.core.conftest import AsyncSide
-from tests.faults_steps import chunk, completion, hang, reply, sse
+from tests.faults_steps import body_of, chunk, completion, hang, reply, spoken, sse, wait
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -57,3 +60,36 @@ def test_24_closing_a_stream_elsewhere_ends_the_wait_for_it(connect, fault_serve
     connect.wait_until(lambda: fault_server.open == 0, within=2)
     assert client.chat.completions.create(**QUESTION).choices[0].message.content == "next"
     assert [entry.status for entry in ledger] == ["aborted", "ok"]
+
+
+def test_24_closing_a_stream_elsewhere_at_its_end_leaves_the_next_call_on_its_connection_alone(
+    key, fault_server
+):
+    may_answer = threading.Event()
+    whole = reply(200, body_of(*spoken("Hi")), ["content-type: text/event-stream"])
+    fault_server.script(whole, [wait(may_answer), reply(json=completion("the next answer"))])
+
+    class Stop:
+        """Where the stream has ended: closes it in another thread, and sends the next call on its connection."""
+
+        def before(self, call):
+            pass
+
+        def after(self, outcome):
+            if outcome.streamed:
+                threads.submit(stream.close).result(10)
+                answers.append(threads.submit(client.chat.completions.create, **QUESTION))
+                fault_server.wait_until(lambda: len(fault_server.requests) == 2, within=10)
+
+    answers = []
+    with (
+        ThreadPoolExecutor() as threads,
+        Lunar(key, base_url=fault_server.origin, observers=[Stop()], max_retries=0) as client,
+    ):
+        stream = client.chat.completions.create(**QUESTION, stream=True)
+        assert stream.get_final_completion().choices[0].message.content == "Hi"
+        longer_than_a_drain = 3 * DRAIN_SECONDS
+        assert not concurrent.futures.wait(answers, longer_than_a_drain).done
+        may_answer.set()
+        assert answers[0].result(10).choices[0].message.content == "the next answer"
+    assert fault_server.total == 1
