@@ -133,6 +133,11 @@ def hidden(secret: T) -> T | SecretStr:
     return SecretStr(secret) if isinstance(secret, str) else secret
 
 
+def without_secret(text: str, secret: SecretStr) -> str:
+    """``text`` with ``secret`` redacted. One of less than eight characters might be a common word, and stays."""
+    return text if len(secret) < 8 else text.replace(secret.get_secret_value(), "[redacted]")
+
+
 def _secret_source(secret: Secret, name: str) -> SecretStr | Callable[[], str]:
     secret = hidden(secret)
     if callable(secret) and not isinstance(secret, SecretStr):

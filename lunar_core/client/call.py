@@ -158,7 +158,7 @@ class Call:
             stream=False,
             call_id=f"{self.call_id}.route",
         )
-        log_route(self.call_id, route)
+        log_route(self, route)
         info = CallInfo(part.call_id, api_requests.ROUTER, tuple(self.policy.attempts))
         part.report("ok", info, route.selected_model, usage=answer.usage, route=route)
         return route.selected_model
@@ -263,8 +263,8 @@ class Call:
 
     def _notify_observers(self, outcome: Outcome) -> None:
         if outcome.routing is not None and self.decision is None:  # otherwise logged on arrival
-            log_route(self.call_id, outcome.routing)
-        log_outcome(outcome)
+            log_route(self, outcome.routing)
+        log_outcome(self, outcome)
         for observer in self.observers:
             try:
                 observer.after(outcome)

@@ -186,11 +186,8 @@ def _response(
     content: Iterable[bytes] | AsyncIterable[bytes],
     stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream,
 ) -> httpcore.Response:
-    extensions: dict[str, Any] = {
-        "http_version": head.http_version,
-        "reason_phrase": head.reason,
-        "network_stream": stream,
-    }
+    # No reason phrase: httpx logs it at INFO, and a service may quote there what it was sent. httpx has the usual ones.
+    extensions: dict[str, Any] = {"http_version": head.http_version, "network_stream": stream}
     return httpcore.Response(
         head.status, headers=head.headers, content=content, extensions=extensions
     )

@@ -49,7 +49,7 @@ class Connections:
             request = client.build_request(**requests.keywords(api_request, timeout, call))
         authorizer = requests.authorizer(call)
         answer = client.send(request, stream=True, auth=authorizer, follow_redirects=False)
-        return Response(answer, ends_of(call), self.explain)
+        return Response(answer, ends_of(call), call.secret, self.explain)
 
     def explain(self, error: Exception) -> LunarError:
         """Turn what the client raised into a LunarError."""
@@ -101,7 +101,7 @@ class AsyncConnections:
             answer = await client.send(
                 request, stream=True, auth=authorizer, follow_redirects=False
             )
-        return AsyncResponse(answer, ends, self.explain)
+        return AsyncResponse(answer, ends, call.secret, self.explain)
 
     def explain(self, error: Exception) -> LunarError:
         """Turn what the client raised into a LunarError."""

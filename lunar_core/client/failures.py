@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar, cast
 
+from pydantic import SecretStr
+
 from lunar_core.client.advice import advise
 from lunar_core.client.call import Call
 from lunar_core.errors import (
@@ -18,7 +20,7 @@ from lunar_core.errors import (
     LunarError,
     unsent,
 )
-from lunar_core.settings import Settings
+from lunar_core.settings import Settings, without_secret
 from lunar_core.wire.api_requests import APIRequest
 from lunar_core.wire.headers import read_request_id
 
@@ -112,11 +114,12 @@ def complete_error(
     if request is not None and settings is not None:
         advise(error, request, settings, call)
     # A service may echo the key.
-    return error if call.secret is None else _redact(error, call.secret.get_secret_value())
+    return error if call.secret is None else _redact(error, call.secret)
 
 
-def _redact(error: LunarError, secret: str) -> LunarError:
-    if len(secret) >= 8 and secret in f"{error.message} {error.request_id} {error.body!r}":
+def _redact(error: LunarError, secret: SecretStr) -> LunarError:
+    shown = f"{error.message} {error.request_id} {error.body!r}"
+    if without_secret(shown, secret) != shown:
         error.request_id = _without_secret(error.request_id, secret)
         error.message = _without_secret(error.message, secret)
         error.args = (error.message,)
@@ -124,9 +127,9 @@ def _redact(error: LunarError, secret: str) -> LunarError:
     return error
 
 
-def _without_secret(value: T, secret: str) -> T:
+def _without_secret(value: T, secret: SecretStr) -> T:
     if isinstance(value, str):
-        return cast("T", value.replace(secret, "[redacted]"))
+        return cast("T", without_secret(value, secret))
     if isinstance(value, list):
         return cast("T", [_without_secret(item, secret) for item in value])
     if isinstance(value, dict):

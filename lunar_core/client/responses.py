@@ -18,9 +18,11 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import anyio
+from pydantic import SecretStr
 
 from lunar_core.client.addresses import shut_down
 from lunar_core.errors import APIStreamError, APITimeoutError, LunarError
+from lunar_core.settings import without_secret
 
 DRAIN_SECONDS = 0.1
 """How long a reader may wait for the end of a body behind its last event: more than a delayed ACK takes (40 ms)."""
@@ -84,13 +86,16 @@ if hasattr(os, "register_at_fork"):
 class Response:
     """A response of httpx or httpx2. ``ends``: when its call must be over (``time.monotonic``), or None.
 
-    ``explain`` turns what is raised below into a LunarError.
+    ``secret``: the key that was sent, to redact it if a header repeats it. ``explain`` turns what is raised below into
+    a LunarError.
     """
 
-    def __init__(self, answer: Any, ends: float | None, explain: Explain) -> None:
+    def __init__(
+        self, answer: Any, ends: float | None, secret: SecretStr | None, explain: Explain
+    ) -> None:
         self.home = home()
         self.status_code: int = answer.status_code
-        self.headers = plain_headers(answer)
+        self.headers = plain_headers(answer, secret)
         self._answer = answer
         self._explain = explain
         self._lease = answer.extensions.get("lunar_lease")
@@ -172,10 +177,12 @@ class Response:
 class AsyncResponse:
     """The same for asyncio."""
 
-    def __init__(self, answer: Any, ends: float | None, explain: Explain) -> None:
+    def __init__(
+        self, answer: Any, ends: float | None, secret: SecretStr | None, explain: Explain
+    ) -> None:
         self.home = home()
         self.status_code: int = answer.status_code
-        self.headers = plain_headers(answer)
+        self.headers = plain_headers(answer, secret)
         self._answer = answer
         self._explain = explain
         self._lease = answer.extensions.get("lunar_lease")
@@ -255,11 +262,13 @@ class AsyncResponse:
             _open.discard(self)  # its connection went with the loop
 
 
-def plain_headers(answer: Any) -> Mapping[str, str]:
-    """The headers by lower-case name; repeated ones are joined."""
+def plain_headers(answer: Any, secret: SecretStr | None) -> Mapping[str, str]:
+    """The headers by lower-case name; repeated ones are joined. ``secret`` is redacted."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in answer.headers.raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if secret is not None:
+            value = without_secret(value, secret)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     if answer.is_stream_consumed:
         headers.pop("content-encoding", None)

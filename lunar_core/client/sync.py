@@ -16,7 +16,7 @@ from lunar_core.client.body_buffer import BodyBuffer
 from lunar_core.client.call import Call, runtime
 from lunar_core.client.connections import Connections
 from lunar_core.client.failures import complete_error, strip_frames
-from lunar_core.client.logs import log_attempt, log_next, switch_on
+from lunar_core.client.logs import log_attempt, log_interrupted, log_next, switch_on
 from lunar_core.client.planner import Planner, choose_reader
 from lunar_core.client.requests import RequestBuilder
 from lunar_core.client.sync_resources import (
@@ -176,13 +176,13 @@ class Lunar:
                 if send.after > 0:
                     self._sleep(send.after)
                 reply = self._send(call, send.request)
-                log_attempt(call.call_id, reply)
+                log_attempt(call, reply)
                 try:
                     send = plan.send(reply)
                 except StopIteration as stop:
                     reply = stop.value
                     break
-                log_next(call.call_id, reply, send)
+                log_next(call, reply, send)
         except BaseException:  # cancelled, or interrupted: never retried
             call.abort()
             raise
@@ -210,7 +210,9 @@ class Lunar:
                 headers=None if response is None else response.headers,
             )
         except BaseException as exc:  # noqa: BLE001  # cancelled or interrupted: raised below, without frames that hold the key
-            call.policy.record_interrupted(request, exc, call.runtime.clock() - started)
+            seconds = call.runtime.clock() - started
+            call.policy.record_interrupted(request, exc, seconds)
+            log_interrupted(call, request, exc, seconds)
             if response is not None:
                 response.close()
             raise exc.with_traceback(None)  # noqa: B904  # it is the same exception

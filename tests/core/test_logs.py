@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
 
 from lunar_core import AsyncLunar, BadRequestError, ConfigurationError, Lunar, NotFoundError
@@ -54,6 +55,50 @@ def test_a_retry_and_a_fallback_say_why_and_how_long(client, lines, lunar_sandbo
     retry, fallback, _ = [text for level, text in lines() if level == "INFO"]
     assert "retry of gpt-4o-mini!503 after InternalServerError 503, waiting " in retry
     assert "fallback from gpt-4o-mini!503 to gpt-4o after InternalServerError 503" in fallback
+
+
+def test_an_attempt_that_is_interrupted_has_its_line_too(lines):
+    def interrupt(_request):
+        raise KeyboardInterrupt
+
+    transport = httpx.MockTransport(interrupt)
+    client = Lunar("pk_live_5d1c0e77", http_client=httpx.Client(transport=transport))
+    with pytest.raises(KeyboardInterrupt):
+        client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    (_, attempt), (_, ended) = lines()
+    assert "POST /v1/chat/completions model=gpt-4o-mini KeyboardInterrupt in " in attempt
+    assert " aborted model=gpt-4o-mini cost=unknown after 1 attempt" in ended
+
+
+async def test_so_does_one_that_is_cancelled(lines):
+    async def cancel(_request):
+        raise asyncio.CancelledError
+
+    http_client = httpx.AsyncClient(transport=httpx.MockTransport(cancel))
+    client = AsyncLunar("pk_live_5d1c0e77", http_client=http_client)
+    with pytest.raises(asyncio.CancelledError):
+        await client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    (_, attempt), (_, ended) = lines()
+    assert "POST /v1/chat/completions model=gpt-4o-mini CancelledError in " in attempt
+    assert " aborted model=gpt-4o-mini cost=unknown after 1 attempt" in ended
+
+
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [("req_1", "req_1"), ("req_1, req_2", "req_1, req_2"), (f"for {SECRET_WORDS}", "unknown")],
+)
+def test_a_request_id_of_several_words_is_not_told_for_it_may_quote_the_prompt(
+    header, shown, lines
+):
+    def answer(_request):
+        return httpx.Response(404, headers={"x-request-id": header})
+
+    http_client = httpx.Client(transport=httpx.MockTransport(answer))
+    client = Lunar("pk_live_5d1c0e77", http_client=http_client)
+    with pytest.raises(NotFoundError):
+        client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    attempt = lines()[0][1]
+    assert attempt.endswith(f"request id {shown}")
 
 
 def waits(lines):
@@ -181,6 +226,22 @@ def test_the_environment_switches_the_lines_on(word, levels):
     )
     ours = [line.split()[3] for line in run.stderr.splitlines() if " lunar_core " in line]
     assert set(ours) == levels, run.stderr
+
+
+def test_a_program_that_configures_logging_later_sees_each_line_once():
+    configured = SCRIPT.replace(
+        "as client:\n", "as client:\n    import logging; logging.basicConfig()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", configured],
+        env={"LUNAR_LOG": "info", "PYTHONPATH": ".", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    (line,) = [line for line in run.stderr.splitlines() if "lunar_core" in line]
+    assert line.startswith("INFO:lunar_core:call_")
 
 
 def test_another_word_is_refused_by_the_variables_name(monkeypatch):

@@ -20,7 +20,7 @@ from lunar_core import (
 )
 from tests.core.conftest import SIDES
 from tests.faults import nobody_listens
-from tests.faults_steps import chunk, close, completion, hang, reply, reset, spoken, sse
+from tests.faults_steps import chunk, close, completion, hang, head, reply, reset, spoken, sse
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -271,23 +271,48 @@ def test_19_debug_logs_of_everything_underneath_do_not_show_it(
     assert not [record for record in caplog.records if key in repr(vars(record))]
 
 
+HEADS = {
+    "a header": lambda key: reply(400, headers=[f"x-request-id: {key}", f"x-echo: {key}"]),
+    "the reason phrase": lambda key: head(400, ["content-length: 0"], reason=f"bad {key}"),
+}
+
+
+@pytest.mark.parametrize("echo", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize("by_proxy", [False, True], ids=["straight", "by a proxy"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_19_a_header_that_repeats_it_is_in_no_log_of_our_own_connections(
-    kind, by_proxy, way, key, fault_server, caplog, monkeypatch
+def test_19_a_head_that_repeats_it_is_in_no_log_of_our_own_connections(
+    kind, by_proxy, echo, way, key, fault_server, caplog, monkeypatch
 ):
     caplog.set_level(logging.DEBUG)
     origin = fault_server.origin
     if by_proxy:
         monkeypatch.setenv("http_proxy", origin)
         origin = "http://lunar.test"
-    fault_server.always(reply(400, headers=[f"x-request-id: {key}", f"x-echo: {key}"]))
+    fault_server.always(echo(key))
     side = SIDES[kind]()
     with contextlib.closing(side), pytest.raises(LunarError):
         way.ask(side(origin, max_retries=1, allow_http=True))
     assert len(fault_server.requests) == 1
     assert [record for record in caplog.records if record.name.startswith("lunar_core")]
     assert not [record for record in caplog.records if key in repr(vars(record))]
+
+
+def test_19_an_answer_that_repeats_it_shows_it_neither_in_our_log_nor_in_what_is_known_of_the_call(
+    connect, way, key, fault_server, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    echoes = [f"x-request-id: {key}", f"x-echo: {key}"]
+    if way.streamed:
+        words = [chunk("Hel", model=key), chunk("lo", model=key, finish="stop"), "data: [DONE]\n\n"]
+        fault_server.script(sse(*words, headers=echoes))
+    else:
+        fault_server.script(reply(json=completion("Hello", model=key), headers=echoes))
+    answer = way.ask(connect(fault_server))
+    assert answer.call.request_id == "[redacted]"
+    assert key not in "".join(shown_by(answer.call))
+    lines = [record for record in caplog.records if record.name == "lunar_core"]
+    assert [record.levelname for record in lines] == ["DEBUG", "INFO"]
+    assert not [record for record in lines if key in repr(vars(record))]
 
 
 ECHOES = {
