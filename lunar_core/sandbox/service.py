@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -29,12 +29,25 @@ if TYPE_CHECKING:
     from lunar_core.sandbox.dialects import Documented, Head
     from lunar_core.sandbox.log import Log
     from lunar_core.sandbox.router import Route, Router
-    from lunar_core.sandbox.script import Scripts, Step
+    from lunar_core.sandbox.script import Scripts
     from lunar_core.sandbox.usage import Tokens
 
 USAGE_STYLES = ("last", "closing", "every", "none")
 T = TypeVar("T")
 _HALVED = ("hang-mid", "hangup-mid", "reset-mid", "cut-mid", "truncated", "malformed")
+
+
+@dataclass(frozen=True)
+class _Generation:
+    """One request that generates, and everything that its answer is made of."""
+
+    request: Request
+    target: Target
+    task: Task
+    source: Source
+    head: Head
+    route: Route | None
+    fault: faults.Fault | None
 
 
 class Service:
@@ -225,55 +238,84 @@ class Service:
         route: Route | None = None,
     ) -> Response:
         """Generate, bill and answer, whole or streamed, with the fault if there is one."""
-        record, dialect = request.state.record, self._dialect
-        script: Draft | None = None
-        if fault is None and (step := await self._next_step(request)):
-            script = step.draft()
-            if step.fail:
-                fault, record["fault"] = faults.parse(step.fail), step.fail
-                await self._admission.strike(fault, kind, target.requested_name, stream=stream)
+        script, fault = await self._take_script(request, kind, target, fault, stream=stream)
         source = self._built_in if script else self._source
-        head = dialect.head(kind, target.requested_name, route)
         model = target.model
-        if model and not dialect.tells_reasoning:
+        if model and not self._dialect.tells_reasoning:
             model = replace(model, reasons=False)
-        task = Task(kind, target.name, model, messages, options, record["session"], script)
+        session = request.state.record["session"]
+        task = Task(kind, target.name, model, messages, options, session, script)
         if source is self._built_in:  # An upstream has windows of its own.
             self._check_window(task, target.requested_name)
-        tags = [tag for tag, true in (("streamed", stream), ("routed", route)) if true]
+        head = self._dialect.head(kind, target.requested_name, route)
+        generation = _Generation(request, target, task, source, head, route, fault)
+        return await (self._streamed(generation) if stream else self._whole(generation))
 
-        def bill(tokens: Tokens) -> Bill:
-            started = request.state.started
-            new_bill = Bill(
-                self._log, record, head, target, tokens=tokens, started=started, tags=tags
-            )
-            request.state.bill = new_bill
-            return new_bill
+    async def _take_script(
+        self,
+        request: Request,
+        kind: str,
+        target: Target,
+        fault: faults.Fault | None,
+        *,
+        stream: bool,
+    ) -> tuple[Draft | None, faults.Fault | None]:
+        """Take the next scripted answer, and the fault: the request's own, or the script's."""
+        record = request.state.record
+        if fault is not None:
+            return None, fault
+        step = await self._scripts.take(record["session"], request.state.payload)
+        if step is None:
+            return None, None
+        if step.fail:
+            fault, record["fault"] = faults.parse(step.fail), step.fail
+            await self._admission.strike(fault, kind, target.requested_name, stream=stream)
+        return step.draft(), fault
 
-        if not stream:
-            answer = await self._generated(head, source.answer(task))
-            charged = bill(answer.tokens)
-            lost = fault is not None and fault.name in _HALVED
-            charged.close(usage_sent=not lost, aborted=lost)
-            return _json_response(dialect.completion(head, answer, charged.usage(dialect)), fault)
+    async def _whole(self, generation: _Generation) -> Response:
+        """Answer in one JSON document."""
+        dialect, head, fault = self._dialect, generation.head, generation.fault
+        answer = await self._generated(head, generation.source.answer(generation.task))
+        bill = self._open_bill(generation, answer.tokens)
+        is_lost = fault is not None and fault.name in _HALVED
+        bill.close(usage_sent=not is_lost, aborted=is_lost)
+        return _json_response(dialect.completion(head, answer, bill.usage(dialect)), fault)
+
+    async def _streamed(self, generation: _Generation) -> Response:
+        """Answer as a stream of events."""
+        dialect, request, head = self._dialect, generation.request, generation.head
+        options, fault, route = generation.task.options, generation.fault, generation.route
         style = request.headers.get("x-sandbox-usage") or dialect.usage_style(options)
         if style not in USAGE_STYLES:
             raise ServiceError(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
         delay = self._delay_of(request)
-        tokens, pieces = await self._generated(head, source.stream(task))
+        tokens, pieces = await self._generated(head, generation.source.stream(generation.task))
         flow = events(
             dialect,
             head,
             pieces,
             choices=options.get("n") or 1,
             style=style,
-            bill=bill(tokens),
+            bill=self._open_bill(generation, tokens, "streamed"),
         )
         if fault:
             error = dialect.error_event(head, fault.reason(head.model))
             flow = interrupt(fault, flow, error, done_after_error=dialect.done_after_error)
         headers = route.as_headers() if route and dialect.route_in_headers else {}
         return EventStream(flow, delay=delay, headers=headers)
+
+    def _open_bill(self, generation: _Generation, tokens: Tokens, *tags: str) -> Bill:
+        state = generation.request.state
+        bill = state.bill = Bill(
+            self._log,
+            state.record,
+            generation.head,
+            generation.target,
+            tokens=tokens,
+            started=state.started,
+            tags=[*tags, *(("routed",) if generation.route else ())],
+        )
+        return bill
 
     def _check_window(self, task: Task, requested_name: str) -> None:
         """Refuse a prompt that doesn't fit into the model's window together with its answer.
@@ -290,9 +332,6 @@ class Service:
         if prompt + completion > task.model.window:
             sentence = context_exceeded(task.model.window, prompt, completion, is_text=is_text)
             raise self._dialect.context_exceeded(requested_name, sentence, task.kind)
-
-    async def _next_step(self, request: Request) -> Step | None:
-        return await self._scripts.take(request.state.record["session"], request.state.payload)
 
     async def _generated(self, head: Head, generating: Awaitable[T]) -> T:
         """Wait for a source. Its failures, also an upstream's rate limits, become the service's 502."""
