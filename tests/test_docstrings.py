@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def examples():
 
 
 EXAMPLES = {example.name: example for example in examples()}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_are_sentences_without_sections_or_roles(package):
+    """Parameters, results and errors are told in sentences, everywhere alike."""
+    other_style = re.compile(
+        r"^ +(?:Args|Attributes|Examples?|Raises|Returns|Yields):$|:\w+:`", re.MULTILINE
+    )
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / package).rglob("*.py")}
+    assert {str(path) for path, text in texts.items() if other_style.search(text)} == set()
 
 
 def public_names(of_package):

@@ -1,4 +1,4 @@
-"""The ``lunar-llm`` command; needs the extra ``cli``. Its commands are in :mod:`lunar_core.cli.commands`."""
+"""The ``lunar-llm`` command; needs the extra ``cli``. Its commands are in ``lunar_core.cli.commands``."""
 
 from __future__ import annotations
 

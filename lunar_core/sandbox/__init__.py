@@ -1,11 +1,9 @@
 """The Lunar API on this machine, for development and tests.
 
-``python -m lunar_core.sandbox`` serves it on 127.0.0.1; :func:`run` does so for the length of a
-``with`` block; :mod:`lunar_core.sandbox.pytest_plugin` gives the fixture ``lunar_sandbox``.
-It shares no code with the client that it checks. Answers are scripted, or made up, by stated rules:
-:mod:`~lunar_core.sandbox.generate`, :mod:`~lunar_core.sandbox.values`,
-:mod:`~lunar_core.sandbox.forms`, :mod:`~lunar_core.sandbox.usage`,
-:mod:`~lunar_core.sandbox.router`, :mod:`~lunar_core.sandbox.faults`.
+``python -m lunar_core.sandbox`` serves it on 127.0.0.1; ``run`` does so for the length of a ``with`` block;
+``lunar_core.sandbox.pytest_plugin`` gives the fixture ``lunar_sandbox``. It shares no code with the client that it
+checks. Answers are scripted, or made up, by stated rules: ``generate``, ``values``, ``forms``, ``usage``, ``router``,
+``faults``.
 
 Where things are, along the way of a request:
 

@@ -60,7 +60,7 @@ class FaultError(Exception):
 
 
 class Admission:
-    """Lets requests in, or ends them with :class:`ServiceError` or :class:`FaultError`."""
+    """Lets requests in, or ends them with ``ServiceError`` or ``FaultError``."""
 
     def __init__(self, dialect: Documented, log: Log, *, any_model: bool) -> None:
         self._dialect = dialect
@@ -171,8 +171,7 @@ class Admission:
 def check_conversation(payload: Mapping[str, Any]) -> None:
     """Refuse what OpenAI refuses: tool results without their calls, choices without their tools.
 
-    Raises:
-        ServiceError: 400.
+    Raises ServiceError: 400.
     """
     open_calls: set[str] = set()
     for number, message in enumerate(payload["messages"]):

@@ -1,8 +1,8 @@
 """The sandbox as an ASGI application: the contract's endpoints, and its own under ``/sandbox``.
 
-Headers read on every request: ``x-sandbox-fault`` (:mod:`lunar_core.sandbox.faults`),
+Headers read on every request: ``x-sandbox-fault`` (``lunar_core.sandbox.faults``),
 ``x-sandbox-delay`` (seconds between streamed words), ``x-sandbox-session``
-(:mod:`lunar_core.sandbox.log`), ``x-sandbox-usage`` (:mod:`lunar_core.sandbox.dialects`).
+(``lunar_core.sandbox.log``), ``x-sandbox-usage`` (``lunar_core.sandbox.dialects``).
 """
 
 from __future__ import annotations
@@ -50,12 +50,8 @@ def make_app(
 ) -> ASGIApp:
     """Build the application; its state is its own.
 
-    Args:
-        dialect: how it speaks.
-        router: who chooses among models.
-        upstream: who answers instead of the built-in models.
-        delay: seconds between streamed words.
-        show: is given a line for each request that isn't the sandbox's own.
+    ``upstream``: answers in place of the built-in models. ``delay``: seconds between streamed words. ``show``: is given
+    a line for each request that isn't the sandbox's own.
     """
     log = Log()
     scripts = Scripts()

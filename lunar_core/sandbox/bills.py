@@ -19,14 +19,9 @@ if TYPE_CHECKING:
 class Bill:
     """One call's tokens and cost so far.
 
-    Args:
-        log: where the closed bill goes.
-        request: the log's record of the request.
-        head: the answer's.
-        target: the model, whose prices count.
-        tokens: what is known at the start: all of an answer, or a stream's prompt.
-        started: when the request came (``time.perf_counter()``).
-        tags: what to say about the call.
+    ``log``: takes the closed bill. ``request``: the log's record of the request. ``head``: the answer's. ``target``:
+    the model, whose prices count. ``tokens``: those known at the start: all of an answer, or a stream's prompt.
+    ``started``: when the request came (``time.perf_counter()``). ``tags``: words about the call for the log.
     """
 
     def __init__(

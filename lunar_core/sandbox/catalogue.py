@@ -2,7 +2,7 @@
 
 Prices are USD per million tokens and made to resemble the providers' lists; they are
 the sandbox's own and bill nobody. A profile says how often a model errs on each topic
-(:data:`TOPICS`); the six models that have one are the candidates of ``/v1/router``. As in the
+(``TOPICS``); the six models that have one are the candidates of ``/v1/router``. As in the
 service's profiles, models tie (on small talk, medicine and haikus), and cost weights between 0 and
 100 change the choice: ``gpt-4o`` gives way to a cheaper model on medicine from a weight of 20.5,
 on law from 23.9, on proofs from 62.3. A window is how many tokens a model holds, prompt and answer
@@ -51,7 +51,7 @@ class Model:
     """Tokens that a prompt and its answer may have together."""
     backups: tuple[str, ...] = ()
     profile: tuple[float, ...] | None = None
-    """Expected error per topic, in the order of :data:`TOPICS`; None: no routing profile."""
+    """Expected error per topic, in the order of ``TOPICS``; None: no routing profile."""
     chat: bool = True
     """False: no chat template, so only ``/v1/completions`` takes it."""
     reasons: bool = False

@@ -1,7 +1,7 @@
 """The two dialects of the service: the forms of its answers and errors.
 
-:class:`Documented` is the reference, read literally, plus OpenAI's pass-through fields on
-``/v1/chat/completions``. :class:`Observed` is the hosted backend as it was observed: it ignores
+``Documented`` is the reference, read literally, plus OpenAI's pass-through fields on
+``/v1/chat/completions``. ``Observed`` is the hosted backend as it was observed: it ignores
 most parameters and states no usage, cost or route in streams. Only this file builds answers, as
 dicts.
 
@@ -185,11 +185,7 @@ class Documented:
     # Catalogue
 
     def providers(self, name: str) -> Any:
-        """Form the list of a model's providers.
-
-        Raises:
-            ServiceError: 404, for a model that doesn't exist.
-        """
+        """Form the list of a model's providers. Raises ServiceError: 404, for a model that doesn't exist."""
         model = MODELS.get(split_provider(name)[1])
         if model is None:
             raise ServiceError(404, self.model_missing(name))

@@ -10,7 +10,7 @@ What differs from the package's own ``GoEngine``, and why:
 - Its output is read all the time, so that it never blocks on a full pipe.
 - It gets no environment: no provider's key, no home.
 - It breaks ties at random, and ties are common. Here the first of the tied candidates wins, as in
-  the service (see :mod:`lunar_core.sandbox.router`).
+  the service (see ``lunar_core.sandbox.router``).
 - It ends with this process. On Linux the kernel ensures that even after a SIGKILL; on other
   systems, a sandbox that is killed by SIGKILL leaves it running.
 """
@@ -60,7 +60,7 @@ class EngineError(RuntimeError):
 
 
 class EngineRouter:
-    """Routes by a running engine; see :func:`running_engine`."""
+    """Routes by a running engine; see ``running_engine``."""
 
     name = "engine"
 
@@ -71,8 +71,7 @@ class EngineRouter:
     async def route(self, prompt: str, models: Sequence[Model], cost_weight: float) -> Route:
         """Choose among ``models``.
 
-        Raises:
-            ServiceError: 503, when the engine doesn't answer: no other router steps in.
+        Raises ServiceError: 503, when the engine doesn't answer: no other router steps in.
         """
         names = [model.id for model in models]
         answer = await self._ask(prompt, names, cost_weight)
@@ -117,10 +116,8 @@ def _mark_selected(reasoning: str, selected: str) -> str:
 def running_engine() -> Iterator[EngineRouter]:
     """Run the engine for the length of a ``with`` block.
 
-    Call it from the main thread: Linux ties the engine's life to the thread that starts it.
-
-    Raises:
-        EngineError: it isn't installed, or doesn't start.
+    Call it from the main thread: Linux ties the engine's life to the thread that starts it. Raises EngineError if it
+    isn't installed, or doesn't start.
     """
     package, version = _package()
     port = _free_port()

@@ -16,11 +16,7 @@ class ServiceError(Exception):
 
 
 def seconds(text: str) -> float:
-    """Read a duration.
-
-    Raises:
-        ValueError: it is no number of seconds, or one without end.
-    """
+    """Read a number of seconds. Raises ValueError if ``text`` is none, or one without end."""
     value = float(text)
     if not 0 <= value < math.inf:
         raise ValueError(text)

@@ -10,7 +10,7 @@ A fault is asked for by the header ``x-sandbox-fault: FAULT``, by a suffix of th
 unless said, and at least one; an answer that isn't streamed breaks off at half its bytes);
 ``503*2`` fails the first two times and then works, and starts over after that. Times are counted
 per session, fault and ``idempotency-key`` header; without that header, per body, since the
-attempts of one call send the same bytes. ``GET /sandbox/faults`` lists :data:`FAULTS`.
+attempts of one call send the same bytes. ``GET /sandbox/faults`` lists ``FAULTS``.
 """
 
 from __future__ import annotations
@@ -113,11 +113,7 @@ class ErrorResponse:
 
 
 def parse(spec: str) -> Fault:
-    """Read a fault.
-
-    Raises:
-        ServiceError: 400, for a fault that isn't in the list.
-    """
+    """Read a fault. Raises ServiceError: 400, for a fault that isn't in the list."""
     match = _SPEC.fullmatch("503*2" if spec == "fail-twice" else spec)
     if match is None or not _exists(match[1]):
         raise ServiceError(400, f"No fault {spec!r} in this sandbox; see GET /sandbox/faults")
@@ -163,9 +159,7 @@ class FaultCounters:
 def error_response(fault: Fault, detail: Any) -> ErrorResponse | None:
     """Form the answer of a fault that is a whole answer; None for the others.
 
-    Args:
-        fault: which.
-        detail: what the dialect says with this status.
+    ``detail``: the dialect's words for this status.
     """
     if status := fault.status:
         form = fault.name.partition("-")[2]

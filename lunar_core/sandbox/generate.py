@@ -6,9 +6,9 @@ One rule: the first valid answer, the prompt's quoted words, names and numbers b
   one (``parallel_tool_calls: false``), none again before the next user message. ``tool_choice``
   *required* always calls: what fits and is new, else what is new, else the first. Nothing is called
   a third time with the same arguments, since that has no end.
-- **JSON**, by a schema or as the prompt shows it, is filled: :mod:`~lunar_core.sandbox.values`.
+- **JSON**, by a schema or as the prompt shows it, is filled: ``values``.
 - **Texts**: ``Say X``: ``X``. ``N words``, ``count to N``: N words. Else a sentence with the tools'
-  results, one of :data:`_SAYINGS`, or one that quotes the prompt.
+  results, one of ``_SAYINGS``, or one that quotes the prompt.
 """
 
 from __future__ import annotations

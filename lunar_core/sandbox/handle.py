@@ -32,7 +32,7 @@ class Sandbox:
     """A running sandbox, or one session of it.
 
     ``url`` is the base URL for a client, ``api_key`` a key that it accepts. A handle made by
-    :meth:`session` shares the server and sees only its own requests and bills.
+    ``session`` shares the server and sees only its own requests and bills.
     """
 
     url: str
@@ -75,17 +75,15 @@ class Sandbox:
     def say(self, text: str) -> Sandbox:
         """Script a text as the model's answer to a coming request.
 
-        Each request that generates takes the next step, in order, whichever model it names. After
-        the last step, the model's own rules answer. Steps belong to this session.
+        Returns the same handle, so that steps may be chained.
 
-        Returns:
-            The same handle, so that steps may be chained.
+        Each request that generates takes the next step, in order, whichever model it names. After the last step, the
+        model's own rules answer. Steps belong to this session.
 
-        Example:
-            >>> with run() as sandbox:
-            ...     handle = sandbox.call_tool("weather", {"city": "Oslo"}).say("Snow.").fail(503)
-            ...     [list(step) for step in handle.script()]
-            [['call_tools'], ['say'], ['fail']]
+        >>> with run() as sandbox:
+        ...     handle = sandbox.call_tool("weather", {"city": "Oslo"}).say("Snow.").fail(503)
+        ...     [list(step) for step in handle.script()]
+        [['call_tools'], ['say'], ['fail']]
         """
         return self._add_step({"say": text})
 
@@ -101,22 +99,19 @@ class Sandbox:
     def fail(self, fault: int | str) -> Sandbox:
         """Script a failure: a status, or a fault by its name, ``"429-header=0.2"``, ``"503*2"``.
 
-        Raises:
-            SandboxError: ``GET /sandbox/faults`` doesn't list it.
+        Raises SandboxError for a fault that ``GET /sandbox/faults`` doesn't list.
         """
         return self._add_step({"fail": str(fault)})
 
     def answer(self, function: AnswerFunction) -> None:
         """Let a function answer whenever no step of the script is left.
 
-        It is called in a thread of this process with each request's body, and returns a text, a
-        step (``{"say": …}``, ``{"call_tools": [{"name": …, "arguments": {…}}]}``,
-        ``{"fail": "503"}``), or None to let the model's own rules answer. Its error becomes a 500
-        with the error's text. It applies to this session until :meth:`reset`.
+        It is called in a thread of this process with each request's body, and returns a text, a step (``{"say": …}``,
+        ``{"call_tools": [{"name": …, "arguments": {…}}]}``, ``{"fail": "503"}``), or None to let the model's own rules
+        answer. Its error becomes a 500 with the error's text. It applies to this session until ``reset``.
 
-        Example:
-            >>> with run() as sandbox:
-            ...     sandbox.answer(lambda request: request["messages"][-1]["content"].upper())
+        >>> with run() as sandbox:
+        ...     sandbox.answer(lambda request: request["messages"][-1]["content"].upper())
         """
         self._close_callback()
         server = self._callbacks[self.url] = CallbackServer(function)
@@ -154,13 +149,10 @@ class Sandbox:
         return list(json.loads(content))
 
     def _call(self, method: str, path: str, *, body: object = None, timeout: float = 10.0) -> bytes:
-        """Send one request of the sandbox's own, and return the body of its answer.
+        """Send one request of the sandbox's own, and return the body of its answer. Raises SandboxError for an error.
 
-        It goes over a plain socket: tools that record HTTP (vcrpy, pytest-recording) replace the
-        classes of http.client, and would record these requests too.
-
-        Raises:
-            SandboxError: the answer is an error.
+        It goes over a plain socket: tools that record HTTP (vcrpy, pytest-recording) replace the classes of
+        http.client, and would record these requests too.
         """
         content = b"" if body is None else json.dumps(body).encode()
         path = urlsplit(self.url).path + path
@@ -191,24 +183,16 @@ def run(
 ) -> Iterator[Sandbox]:
     """Run a sandbox for the length of a ``with`` block.
 
-    It ends with the block, and with this process, however that ends.
+    It ends with the block, and with this process, however that ends. ``port``: 0 takes a free one. ``dialect``:
+    ``documented`` (the reference) or ``observed`` (the backend as it was seen). ``router``: ``table``, or ``engine``
+    for the vendor's own (needs ``opentracy``). ``upstream``: the URL of an OpenAI-compatible server that generates the
+    answers. ``upstream_model``: the model to ask there, whichever was named. ``delay``: seconds between streamed words.
+    ``start_timeout``: seconds to wait until it is ready. Raises SandboxError, which says what it printed, if it didn't
+    start.
 
-    Args:
-        port: 0 takes a free one.
-        dialect: ``documented`` (the reference) or ``observed`` (the backend as it was seen).
-        router: ``table``, or ``engine`` for the vendor's own (needs ``opentracy``).
-        upstream: URL of an OpenAI-compatible server that generates the answers.
-        upstream_model: the model to ask there, whichever was named.
-        delay: seconds between streamed words.
-        start_timeout: seconds to wait until it is ready.
-
-    Raises:
-        SandboxError: it didn't start; the message says what it printed.
-
-    Example:
-        >>> with run() as sandbox:
-        ...     sandbox.about()["router"]
-        'table'
+    >>> with run() as sandbox:
+    ...     sandbox.about()["router"]
+    'table'
     """
     command = [sys.executable, "-m", "lunar_core.sandbox", "--json", "--until-stdin-closes"]
     command += ["--port", str(port), "--dialect", dialect, "--router", router]

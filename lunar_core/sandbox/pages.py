@@ -110,12 +110,7 @@ def _parameter(name: str, place: str) -> Json:
 
 
 class Pages:
-    """What a browser finds.
-
-    Args:
-        dialect: whose endpoints are entry.
-        facts: what the sandbox tells about itself.
-    """
+    """What a browser finds. ``dialect``: whose endpoints are listed. ``facts``: what the sandbox tells about itself."""
 
     def __init__(self, dialect: Documented, facts: Mapping[str, Any]) -> None:
         self._description = describe(dialect)

@@ -32,10 +32,8 @@ KINDS = ("rate-limit", "context", "bad-request", "policy", "auth")
 def provider_error(kind: str, requested_name: str, *, too_long: str | None = None) -> str:
     """Write what a provider says: ``openai error: litellm.RateLimitError: …``.
 
-    Args:
-        kind: one of :data:`KINDS`, ``no-model`` or ``failure``.
-        requested_name: the model as the request names it.
-        too_long: for ``context``: the provider's own sentence, if it isn't to be made up.
+    ``kind``: one of ``KINDS``, ``no-model`` or ``failure``. ``requested_name``: the model as the request names it.
+    ``too_long``: for ``context``: the provider's own sentence, if it isn't to be made up.
     """
     provider, name = _provider_and_model(requested_name)
     words = _WORDS[kind].format(
@@ -58,11 +56,8 @@ def context_exceeded(
 ) -> str:
     """Write what OpenAI says of a prompt that is too long.
 
-    Args:
-        window: how many tokens the model holds.
-        prompt: how many tokens the prompt has.
-        completion: how many the answer may have, where the request says so.
-        is_text: of a text completion's prompt, not of messages.
+    ``window``: how many tokens the model holds. ``prompt``: how many the prompt has. ``completion``: how many the
+    answer may have, where the request says so. ``is_text``: of a text completion's prompt, not of messages.
     """
     limit, total = f"This model's maximum context length is {window} tokens", prompt + completion
     if is_text:

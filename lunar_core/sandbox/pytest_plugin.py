@@ -33,7 +33,7 @@ __all__ = ["SandboxFactory", "lunar_sandbox", "lunar_sandbox_env", "lunar_sandbo
 
 
 class SandboxFactory(Protocol):
-    """Gives sandboxes; takes the arguments of :func:`lunar_core.sandbox.run`."""
+    """Gives sandboxes; takes the arguments of ``lunar_core.sandbox.run``."""
 
     def __call__(self, **options: Any) -> Sandbox: ...
 

@@ -278,8 +278,7 @@ class ObservedRouterRequest(_Body):
 def check(kind: type[BaseModel], raw: bytes) -> dict[str, Any]:
     """Check a body, and return it as it came: with the fields that the reference doesn't name.
 
-    Raises:
-        ServiceError: 422 with FastAPI's list.
+    Raises ServiceError: 422 with FastAPI's list.
     """
     try:
         payload = json.loads(raw)

@@ -2,7 +2,7 @@
 
 The table's rule, in full. The prompt is the text of the last user message.
 
-1. Its **cluster** is the topic of :data:`~lunar_core.sandbox.catalogue.TOPICS` whose words it has
+1. Its **cluster** is the topic of ``TOPICS`` whose words it has
    most of, the first among equals; ``general`` when it has none. ``cluster_id`` is its number.
 2. A model's **expected_error** is its profile's entry for that topic.
 3. **cost_adjusted_score** = ``expected_error + cost_weight * price``, where ``price`` is the

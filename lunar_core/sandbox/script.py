@@ -5,7 +5,7 @@ A step is a JSON object with one of three keys:
 - ``{"say": "Hello."}``: a text;
 - ``{"call_tools": [{"name": "weather", "arguments": {"city": "Oslo"}}]}``: tool calls. Arguments
   may also be a string, which is sent as it is;
-- ``{"fail": "503"}``: a fault (:mod:`lunar_core.sandbox.faults`).
+- ``{"fail": "503"}``: a fault (``lunar_core.sandbox.faults``).
 
 ``POST /sandbox/script`` takes ``{"steps": [...]}`` and appends them, ``GET`` lists those that are
 left, ``DELETE`` forgets them. Each request that generates takes the next step, whichever model and
@@ -90,10 +90,9 @@ class Scripts:
         self._client: httpx.AsyncClient | None = None
 
     def add(self, session: str, body: Mapping[str, Any]) -> None:
-        """Append the steps of a checked :class:`ScriptRequest`, or name the function that answers.
+        """Append the steps of a checked ScriptRequest, or name the function that answers.
 
-        Raises:
-            ServiceError: 400, for a fault that isn't in the list, or for too many steps.
+        Raises ServiceError: 400, for a fault that isn't in the list, or for too many steps.
         """
         script = ScriptRequest.model_validate(body)
         steps = [once for step in script.steps for once in _repeat(step)]
@@ -119,8 +118,7 @@ class Scripts:
     async def take(self, session: str, payload: Mapping[str, Any]) -> Step | None:
         """Take the next step for a request; None if the model's own rules answer.
 
-        Raises:
-            ServiceError: 500, where the session's function gives no step.
+        Raises ServiceError: 500, where the session's function gives no step.
         """
         if steps := self._steps.get(session):
             return steps.popleft()

@@ -38,14 +38,10 @@ def listen(port: int) -> socket.socket:
 def serve(
     app: ASGIApp, sock: socket.socket, *, ready: Callable[[], None], until_stdin_closes: bool
 ) -> None:
-    """Serve until SIGINT or SIGTERM, or until stdin ends.
+    """Serve ``app`` on a socket of ``listen`` until SIGINT or SIGTERM, or until stdin ends.
 
-    Args:
-        app: what is served.
-        sock: where; from :func:`listen`.
-        ready: is called once requests are accepted.
-        until_stdin_closes: end when stdin does, which it does when the parent process is gone,
-            however it went.
+    ``ready``: is called once requests are accepted. ``until_stdin_closes``: end when stdin does, which it does when the
+    parent process is gone, however it went.
     """
     _allow_many_sockets()
     logging.getLogger("uvicorn.error").addFilter(_no_farewell)

@@ -144,11 +144,8 @@ class Service:
     def _candidates(self, names: Sequence[str] | None) -> list[tuple[str, Model]]:
         """Find the router's candidates, in the request's order or the price list's.
 
-        A name is compared without the fault that it asks for, and without its provider where the
-        dialect allows one.
-
-        Raises:
-            ServiceError: 400, for names without a routing profile.
+        A name is compared without the fault that it asks for, and without its provider where the dialect allows one.
+        Raises ServiceError: 400, for names without a routing profile.
         """
         profiled = {model.id: model for model in PROFILED}
         bases = {name: faults.split_fault(name)[0] for name in names or profiled}
@@ -194,8 +191,7 @@ class Service:
     def refuse_stranger(self, request: Request) -> None:
         """Refuse a request without a key to an unknown path, if the dialect does so.
 
-        Raises:
-            ServiceError: 401 or 403.
+        Raises ServiceError: 401 or 403.
         """
         if self._dialect.guards_unknown_paths:
             self._admission.authenticate(request, router=True)
@@ -320,8 +316,7 @@ class Service:
     def _check_window(self, task: Task, requested_name: str) -> None:
         """Refuse a prompt that doesn't fit into the model's window together with its answer.
 
-        Raises:
-            ServiceError: as the dialect says it.
+        Raises ServiceError as the dialect says it.
         """
         if task.model is None:
             return

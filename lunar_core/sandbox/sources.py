@@ -66,7 +66,7 @@ class BuiltIn:
         self._cache = PrefixCache()
 
     async def answer(self, task: Task) -> Answer:
-        """Generate by the rule of :mod:`lunar_core.sandbox.generate`."""
+        """Generate by the rule of ``lunar_core.sandbox.generate``."""
         if task.model is None and task.script is None:
             raise LookupError(task.name)
         options = task.options

@@ -51,16 +51,10 @@ async def events(
 ) -> AsyncGenerator[Event, None]:
     """Form the events of a stream, and bill them.
 
-    The bill is closed before the last piece leaves, or when the stream is closed before that.
-
-    Args:
-        dialect: how the events look.
-        head: what they share.
-        pieces: what is generated; the last of them has the last ``finish_reason``.
-        choices: how many answers are given at once, each with a ``finish_reason``.
-        style: where usage goes: on the ``last`` chunk with choices, on a ``closing`` chunk without
-            any, on ``every`` chunk, or ``none``.
-        bill: counts the pieces.
+    The bill is closed before the last piece leaves, or when the stream is closed before that. ``pieces``: what is
+    generated; the last of them has the last ``finish_reason``. ``choices``: how many answers are given at once, each
+    with a ``finish_reason``. ``style``: where usage goes: on the ``last`` chunk with choices, on a ``closing`` chunk
+    without any, on ``every`` chunk, or ``none``.
     """
     unfinished = choices
     try:
@@ -96,10 +90,8 @@ async def interrupt(
 ) -> AsyncGenerator[Event, None]:
     """Pass a stream on up to its fault, then apply the fault.
 
-    A stream that fails at its first event is never begun, and costs nothing.
-
-    Raises:
-        HangUpError: the connection is to be closed.
+    A stream that fails at its first event is never begun, and costs nothing. Raises HangUpError where the connection is
+    to be closed.
     """
     kind, _, place = fault.name.rpartition("-")
     if place != "first":

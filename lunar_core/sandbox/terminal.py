@@ -30,13 +30,9 @@ def request_line(
 ) -> str:
     """Write the line of a request.
 
-    Args:
-        method: its HTTP method.
-        path: its path, without the session's prefix and without a query.
-        status: the answer's; None where the connection ended before any.
-        seconds: how long it took, to the end of a stream.
-        record: the log's record of it, for the model and the fault.
-        bill: what was charged, if anything was.
+    ``path``: without the session's prefix and without a query. ``status``: the answer's; None where the connection
+    ended before any. ``seconds``: how long it took, to the end of a stream. ``record``: the log's record of it, for the
+    model and the fault. ``bill``: what was charged, if anything was.
     """
     words = [f"{_printable(method)} {_printable(path)}"]
     if model := record.get("model"):

@@ -6,7 +6,7 @@ routing. It removes the provider's prefix and the fault's suffix from a model's 
 may replace all names (``--upstream-model``), so that the router has six to choose from even if the
 upstream has one.
 
-The upstream's key, if it needs one, is read from :data:`KEY_VARIABLE`.
+The upstream's key, if it needs one, is read from ``KEY_VARIABLE``.
 """
 
 from __future__ import annotations
@@ -32,12 +32,9 @@ _OURS = frozenset(
 class Upstream:
     """Forwards generation to an OpenAI-compatible server.
 
-    Args:
-        url: its base URL, with or without ``/v1``.
-        key: its key, if it needs one.
-        model: the model to request, whichever the caller named.
-        empty_is_text: whether an answer without choices or text is an empty text, as the hosted
-            backend has it, and not a failure.
+    ``url``: its base URL, with or without ``/v1``. ``key``: its key, if it needs one. ``model``: the model to request,
+    whichever the caller named. ``empty_is_text``: whether an answer without choices or text is an empty text, as the
+    hosted backend has it, and not a failure.
     """
 
     def __init__(
@@ -164,8 +161,7 @@ def _tokens(usage: Any) -> Tokens | None:
 async def _pieces(task: Task, response: httpx.Response) -> AsyncGenerator[Piece, None]:
     """Read the upstream's stream. Finishing pieces wait for its usage, which comes last.
 
-    Raises:
-        SourceError: it failed after it had begun, or ended early.
+    Raises SourceError if it failed after it had begun, or ended early.
     """
     ends: dict[int, str] = {}
     counted: Tokens | None = None

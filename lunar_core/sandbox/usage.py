@@ -2,7 +2,7 @@
 
 **One word is one token**: a text has as many tokens as it has runs of characters without
 whitespace. So a reader can check every bill by counting words. Each message adds
-:data:`PER_MESSAGE`; an image, a file and a sound count as stated in :data:`PER_PART`.
+``PER_MESSAGE``; an image, a file and a sound count as stated in ``PER_PART``.
 """
 
 from __future__ import annotations
