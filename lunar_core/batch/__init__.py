@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lunar_core.batch.answering import Batch, BatchResult, answer_rows
+from lunar_core.batch.answering import Batch, BatchResult
 from lunar_core.batch.answers_file import AnswersFile
 from lunar_core.batch.rows import RowError, checked_rows, read_rows
 from lunar_core.batch.running import run_to_end
@@ -49,10 +50,11 @@ def run(
     at a time may write ``out``. ``concurrency``: simultaneous calls, of each worker.
 
     ``budget`` and ``ledger``: observers of every call. When the budget refuses a call and no call under way can release
-    any of its hold, the batch ends; the rest counts as ``unsent``. ``scheduler``: a ``distributed.Client`` whose
-    workers make the calls (extra ``dask``). Workers take the key from their own environment, and share a budget and a
-    ledger only on PostgreSQL. ``client``: makes the calls without a scheduler (default: ``AsyncLunar()``); it is left
-    open. ``on_answer``: called with the result so far after each line.
+    any of its hold, the batch ends; the rest counts as ``unsent``. A row that it refuses because no price of the model
+    is known fails by itself. ``scheduler``: a ``distributed.Client`` whose workers make the calls (extra ``dask``).
+    Workers take the key from their own environment, and share a budget and a ledger only on PostgreSQL. ``client``:
+    makes the calls without a scheduler (default: ``AsyncLunar()``); it is left open. ``on_answer``: called with the
+    result so far after each line.
 
     Raises RowError (a ConfigurationError) that names the first wrong row, and ConfigurationError for an ``out`` that
     holds something else or is being written, before anything is sent; OSError if ``out`` cannot be written any more.
@@ -62,14 +64,8 @@ def run(
         raise ConfigurationError("budget: expected a Budget or None")
     if ledger is not None and not isinstance(ledger, Ledger):
         raise ConfigurationError("ledger: expected a Ledger or None")
-    if isinstance(rows, (str, os.PathLike)):
-        places: Mapping[str, object] = read_rows(rows)
-    else:
-        places = {f"row {number}": row for number, row in enumerate(rows, 1)}
-    checked = checked_rows(places, model=model, max_tokens=max_tokens)
     observers = tuple(observer for observer in (budget, ledger) if observer is not None)
-    with AnswersFile(Path(out)) as answers:
-        batch = Batch(answers, checked, on_answer)
+    with open_batch(rows, out, model=model, max_tokens=max_tokens, on_answer=on_answer) as batch:
         if scheduler is not None:
             from lunar_core.batch.on_dask import answer_on_workers
 
@@ -79,22 +75,34 @@ def run(
                 )
             answer_on_workers(scheduler, batch, observers, concurrency)
         else:
-            _run_to_end(batch, client, observers, concurrency)
+            run_to_end(lambda: _answer_here(batch, client, observers, concurrency))
         return batch.result
 
 
-def _run_to_end(
-    batch: Batch, client: AsyncLunar | None, observers: tuple[Observer, ...], concurrency: int
-) -> None:
-    async def answer_all() -> None:
-        if client is not None:
-            batch.refusal = await answer_rows(
-                client, batch.pending, observers, concurrency, batch.take
-            )
-            return
-        async with AsyncLunar(max_connections=concurrency) as own:
-            batch.refusal = await answer_rows(
-                own, batch.pending, observers, concurrency, batch.take
-            )
+@contextmanager
+def open_batch(
+    rows: Iterable[Mapping[str, Any]] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    model: str,
+    max_tokens: int | None,
+    on_answer: Callable[[BatchResult], None] | None,
+) -> Iterator[Batch]:
+    """A context with the batch of ``rows``, all checked, whose ``out`` is open. The arguments are those of ``run``."""
+    if isinstance(rows, (str, os.PathLike)):
+        places: Mapping[str, object] = read_rows(rows)
+    else:
+        places = {f"row {number}": row for number, row in enumerate(rows, 1)}
+    checked = checked_rows(places, model=model, max_tokens=max_tokens)
+    with AnswersFile(Path(out)) as answers:
+        yield Batch(answers, checked, on_answer)
 
-    run_to_end(answer_all)
+
+async def _answer_here(
+    batch: Batch, client: AsyncLunar | None, observers: Sequence[Observer], concurrency: int
+) -> None:
+    if client is not None:
+        await batch.answer_pending(client, observers, concurrency)
+        return
+    async with AsyncLunar(max_connections=concurrency) as own:
+        await batch.answer_pending(own, observers, concurrency)

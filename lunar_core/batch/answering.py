@@ -22,7 +22,7 @@ from lunar_core.types.usage import exact_usd
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The result of a batch. ``cost``: USD billed in this run, a lower bound if ``unpriced`` is not 0.
+    """The result of a batch. ``cost``: USD billed for the answers of this run, a lower bound if ``unpriced`` is not 0.
 
     ``answered``: rows with an answer in ``out``. ``skipped``: those that had one before this run. ``refusal``: the
     budget's message, if it ended the batch.
@@ -57,12 +57,18 @@ class Batch:
         self.pending = [row for row in rows if row.id not in answers.answered]
         skipped = len(rows) - len(self.pending)
         self.refusal: str | None = None
-        """What a budget said, where it ended the batch."""
+        """The budget's message, if it ended the batch."""
         self._result = BatchResult(rows=len(rows), answered=skipped, skipped=skipped)
 
     @property
     def result(self) -> BatchResult:
         return replace(self._result, refusal=self.refusal)
+
+    async def answer_pending(
+        self, client: AsyncLunar, observers: Sequence[Observer], concurrency: int
+    ) -> None:
+        """Ask the pending rows, ``concurrency`` at once."""
+        self.refusal = await answer_rows(client, self.pending, observers, concurrency, self.take)
 
     def take(self, answer: Mapping[str, Any]) -> None:
         """Write one answer. A second answer to the same row, from a worker that seemed dead, is ignored."""
@@ -95,11 +101,14 @@ async def answer_rows(
     observers: Sequence[Observer],
     concurrency: int,
     take: Callable[[Mapping[str, Any]], None],
+    *,
+    unpriced_fail: bool = True,
 ) -> str | None:
     """Ask ``rows``, ``concurrency`` at once, and pass each answer to ``take``. Returns a budget's refusal, or None.
 
     A row that the budget refuses waits for calls under way, which may release a part of their holds. Without any, the
-    batch ends.
+    batch ends. ``unpriced_fail``: a row whose cost the budget cannot foresee, because its model has no known price,
+    fails by itself: it would be refused again, and the others can be answered.
     """
     waiting, under_way = deque(rows), 0
     refusal: str | None = None
@@ -113,7 +122,9 @@ async def answer_rows(
             error = await _ask(client, row, take)
             under_way -= 1
             async with changed:
-                if error is not None:
+                if error is not None and unpriced_fail and _is_unpriced(error):
+                    take({"id": row.id, "error": _described(error)})
+                elif error is not None:
                     waiting.appendleft(row)
                     if under_way:
                         await changed.wait()
@@ -135,17 +146,26 @@ async def _ask(
     except BudgetExceededError as refusal:
         return refusal
     except LunarError as error:
-        take({"id": row.id, "error": f"{type(error).__name__}: {error}"})
+        take({"id": row.id, "error": _described(error)})
     else:
         take(_line(row.id, answer))
     return None
+
+
+def _is_unpriced(refusal: BudgetExceededError) -> bool:
+    """Whether a Budget refused the call because it cannot tell what the call may take."""
+    return refusal.budget is not None and refusal.asked is None
+
+
+def _described(error: LunarError) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _line(row_id: RowId, answer: ChatCompletion) -> dict[str, Any]:
     usage, message = answer.usage, answer.choices[0].message
     line: dict[str, Any] = {
         "id": row_id,
-        "text": message.content or "",
+        "text": message.content or message.refusal or "",
         "model": answer.model,
         "cost_usd": None if usage is None else usage.total_cost_usd,
         "usage": None if usage is None else usage.model_dump(mode="json", exclude_none=True),

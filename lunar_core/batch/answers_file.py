@@ -13,6 +13,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from lunar_core.batch.json_lines import json_line
 from lunar_core.batch.rows import RowId
 from lunar_core.errors import ConfigurationError
 
@@ -106,7 +107,7 @@ class AnswersFile:
 
     def write(self, answer: Mapping[str, Any]) -> None:
         """Append one line, in one system call. Raises OSError that names the file, if the disk is full, say."""
-        line = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        line = json_line(answer).encode()
         try:
             while line:
                 line = line[os.write(self._file, line) :]

@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger, Prices
-from lunar_core.batch import BatchResult
-from lunar_core.batch import run as run_batch
+from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger, Observer
+from lunar_core.batch import BatchResult, open_batch
+from lunar_core.batch.answering import Batch
 from lunar_core.batch.running import run_to_end
 from lunar_core.cli.app import (
     FAILED,
@@ -113,18 +113,13 @@ def batch(
     with report_failures(), open_ledger(store) as ledger:
         amount = None if budget is None else checked_amount(budget, "--budget")
         connections = checked_count(concurrency, "--concurrency", least=1)
-        with _progress() as show:
-            result = run_batch(
-                rows,
-                out,
-                model=model,
-                budget=None if amount is None else _budget_at_the_services_prices(amount, base_url),
-                ledger=ledger,
-                concurrency=concurrency,
-                max_tokens=max_tokens,
-                client=AsyncLunar(base_url=base_url, max_connections=connections),
-                on_answer=show,
-            )
+        client = AsyncLunar(base_url=base_url, max_connections=connections)
+        with (
+            _progress() as show,
+            open_batch(rows, out, model=model, max_tokens=max_tokens, on_answer=show) as job,
+        ):
+            run_to_end(lambda: _answer(job, client, amount, ledger, concurrency))
+        result = job.result
     print_note(_summary(result))
     if result.failed:
         print_note(f'Why a line failed is its "error" in {out}; the same command asks it again.')
@@ -135,14 +130,16 @@ def batch(
         raise typer.Exit(FAILED)
 
 
-def _budget_at_the_services_prices(amount: Decimal, base_url: str | None) -> Budget:
-    """A budget that can tell what a call may take, also where the extra ``prices`` is not installed."""
-
-    async def ask() -> Prices:
-        async with AsyncLunar(base_url=base_url, max_retries=0, timeout=5) as client:
-            return await service_prices(client)
-
-    return Budget(usd=amount, prices=run_to_end(ask), warn_at=None)
+async def _answer(
+    job: Batch, client: AsyncLunar, amount: Decimal | None, ledger: Ledger | None, concurrency: int
+) -> None:
+    """Answer the pending rows, and close the client. ``amount``: USD of the budget, at the service's own prices."""
+    async with client:
+        observers: list[Observer] = [] if ledger is None else [ledger]
+        if amount is not None and job.pending:
+            prices = await service_prices(client.with_options(max_retries=0, timeout=5))
+            observers.insert(0, Budget(usd=amount, prices=prices, warn_at=None))
+        await job.answer_pending(client, observers, concurrency)
 
 
 @contextmanager

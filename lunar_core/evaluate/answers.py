@@ -298,7 +298,13 @@ class _AnswerRun:
             lines[keys[_number(line["id"])]] = line
 
         self.refusal = await answer_rows(
-            self._client, rows, self._observers, self._concurrency, keep
+            self._client,
+            rows,
+            self._observers,
+            self._concurrency,
+            keep,
+            # An unpriced model ends the comparison: its pairs could never be complete.
+            unpriced_fail=False,
         )
         return lines
 

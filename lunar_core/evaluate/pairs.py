@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from lunar_core.batch.json_lines import json_line
 from lunar_core.batch.rows import RowId
 from lunar_core.cost.report.words import count_words
 from lunar_core.evaluate.intervals import Interval, bootstrap_interval, wilson_interval
@@ -204,8 +204,8 @@ class Comparison:
 
     def write_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Write the pairs, one JSON line each."""
-        lines = [json.dumps(pair.to_dict(), ensure_ascii=False) + "\n" for pair in self.pairs]
-        Path(path).write_text("".join(lines), encoding="utf-8")
+        lines = [json_line(pair.to_dict()) for pair in self.pairs]
+        Path(path).write_text("".join(lines), encoding="utf-8", newline="")
 
     def __str__(self) -> str:
         lines = [

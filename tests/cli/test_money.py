@@ -271,15 +271,25 @@ def test_a_budgets_prices_are_the_services_own_so_that_a_batch_needs_no_other_ex
     assert len(lines_of(out)) == 3
 
 
-def test_a_batch_whose_budget_knows_no_price_of_a_model_names_it(lunar, prompts, out, monkeypatch):
+def test_a_line_whose_price_nobody_knows_fails_by_its_name_and_the_others_are_answered(
+    lunar, prompts, out, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "genai_prices", None)
-    code, _printed, err = lunar(
-        "batch", prompts(1, model="no-such-model"), "--out", out, "--budget", "5"
+    path = prompts(3, model="gpt-4o-mini")
+    path.write_text(
+        '{"id": "x", "prompt": "hi", "model": "no-such-model"}\n'
+        + path.read_text(encoding="utf-8"),
+        encoding="utf-8",
     )
-    assert code == 3
-    assert "no price is known of no-such-model" in err.replace("\n", " ")
+    code, _printed, err = lunar("batch", path, "--out", out, "--budget", "5", "--concurrency", 1)
+    assert code == 1
+    assert "3 of 4 answered · 1 failed" in err
+    (failed, *answered) = lines_of(out)
+    assert (failed["id"], len(answered)) == ("x", 3)
+    assert "no price is known of no-such-model" in failed["error"]
 
 
+@pytest.mark.parametrize("options", [[], ["--budget", "5"]], ids=["", "with a budget"])
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
@@ -290,14 +300,30 @@ def test_a_batch_whose_budget_knows_no_price_of_a_model_names_it(lunar, prompts,
     ],
 )
 def test_a_line_at_fault_is_named_and_nothing_is_sent(
-    lines, words, lunar, tmp_path, out, lunar_sandbox
+    lines, words, options, lunar, tmp_path, out, lunar_sandbox
 ):
     path = tmp_path / "in.jsonl"
     path.write_text(lines, encoding="utf-8")
-    code, _printed, err = lunar("batch", path, "--out", out)
+    code, _printed, err = lunar("batch", path, "--out", out, *options)
     assert code == 2
     assert f"Error: {words}" in err
     assert lunar_sandbox.requests() == []
+
+
+def test_a_batch_that_has_ended_asks_nothing_not_even_prices(lunar, prompts, out, lunar_sandbox):
+    arguments = ["batch", prompts(2, model="gpt-4o-mini"), "--out", out, "--budget", "5"]
+    assert lunar(*arguments)[0] == 0
+    sent = len(lunar_sandbox.requests())
+    assert (lunar(*arguments)[0], len(lunar_sandbox.requests())) == (0, sent)
+
+
+def test_of_a_file_of_something_else_a_batch_with_a_budget_asks_no_prices(
+    lunar, prompts, out, lunar_sandbox
+):
+    out.write_text("my notes\n", encoding="utf-8")
+    code, _printed, err = lunar("batch", prompts(1), "--out", out, "--budget", "5")
+    assert (code, lunar_sandbox.requests()) == (2, [])
+    assert "is no answer of a batch" in err
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,18 @@ import time
 
 import pytest
 
-from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger
+from lunar_core import (
+    AsyncLunar,
+    Budget,
+    BudgetExceededError,
+    ConfigurationError,
+    Ledger,
+    Model,
+    Prices,
+    observing,
+)
 from lunar_core.batch import RowError, read_rows, run
+from tests.faults_steps import completion, reply
 
 
 @pytest.fixture
@@ -60,6 +70,25 @@ def test_calls_of_tools_are_part_of_an_answer(lunar, out):
     run(rows, out, client=lunar, model="gpt-4o-mini")
     (line,) = lines_of(out)
     assert [call["function"]["name"] for call in line["tool_calls"]] == ["add"]
+
+
+def test_the_words_of_a_model_that_refuses_are_its_text(lunar, out, fault_server):
+    message = {"role": "assistant", "content": None, "refusal": "I would rather not."}
+    fault_server.always(reply(json=completion(choices=[{"index": 0, "message": message}])))
+    client = AsyncLunar("pk_test_1234", base_url=fault_server.origin)
+    run(rows_of(1), out, client=client)
+    assert lines_of(out)[0]["text"] == "I would rather not."
+
+
+@pytest.mark.parametrize("odd", ["\ud83d", "a\u2028b\u2029c\x85d", "日本 🙂", "\x1e\n"], ids=ascii)
+def test_any_text_is_one_line_and_known_again(odd, lunar, out, lunar_sandbox):
+    lunar_sandbox.answer(lambda request: odd.replace("\ud83d", "x"))
+    rows = [{"id": odd, "prompt": "Hi", "model": "gpt-4o-mini"}]
+    run(rows, out, client=lunar)
+    (line,) = lines_of(out)
+    assert (line["id"], line["text"]) == (odd, odd.replace("\ud83d", "x"))
+    assert run(rows, out, client=lunar).skipped == 1
+    assert len(lunar_sandbox.requests()) == 1
 
 
 WRONG = {
@@ -211,6 +240,34 @@ def test_a_budget_ends_the_batch_and_what_was_not_sent_is_counted(lunar, out, lu
     assert (result.answered, result.failed, result.unsent) == (10, 0, 15)
     assert "budget" in result.refusal
     assert len(lunar_sandbox.requests()) == 10
+
+
+def test_a_row_whose_price_nobody_knows_fails_by_itself_and_ends_no_batch(
+    lunar, out, lunar_sandbox
+):
+    prices = Prices.of([Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6)])
+    rows = [{"id": "x", "prompt": "Hi", "model": "gpt-4o"}, *rows_of(5, max_tokens=20)]
+    budget = Budget(usd="5", reserve="worst", prices=prices)
+    result = run(rows, out, client=lunar, budget=budget, concurrency=2)
+    assert (result.answered, result.failed, result.unsent, result.refusal) == (5, 1, 0, None)
+    (failed,) = [line for line in lines_of(out) if "error" in line]
+    assert failed["id"] == "x"
+    assert "no price is known of gpt-4o" in failed["error"]
+    assert len(lunar_sandbox.requests()) == 5
+    assert run(rows, out, client=lunar).answered == 6
+
+
+def test_what_another_observer_refuses_ends_the_batch(lunar, out):
+    class Refusing:
+        def before(self, call):
+            raise BudgetExceededError("no more")
+
+        def after(self, outcome):
+            raise AssertionError("nothing was sent")
+
+    with observing(Refusing()):
+        result = run(rows_of(3), out, client=lunar)
+    assert (result.unsent, result.failed, result.refusal) == (3, 0, "no more")
 
 
 def test_calls_under_way_may_give_back_what_they_hold(lunar, out):

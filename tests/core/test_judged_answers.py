@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from lunar_core import AsyncLunar, Budget, ConfigurationError
+from lunar_core import AsyncLunar, Budget, ConfigurationError, Model, Prices
 from lunar_core.evaluate import (
     AnswerPlan,
     Comparison,
@@ -138,6 +138,17 @@ def test_a_budget_ends_it_with_whole_pairs_and_says_so(report, client, sandbox):
     assert f"ended early, {len(comparison.pairs)} of 30" in str(comparison)
 
 
+def test_a_model_whose_price_nobody_knows_ends_it_by_name(report, client, sandbox):
+    plan = AnswerPlan.draw(report, 30, judge="exact:answer")
+    prices = Prices.of([Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6)])
+    budget = Budget(usd="1", reserve="worst", prices=prices)
+    sandbox.reset()
+    comparison = compare_answers(plan, budget, client=client)
+    assert (comparison.pairs, comparison.failed) == ((), 0)
+    assert "no price is known of gpt-4o" in comparison.refusal
+    assert len(sandbox.billed()) <= 8  # the calls at once, and no more
+
+
 def test_what_fails_is_left_out_and_counted(report, client, sandbox):
     answer_by(sandbox, lambda model, prompt: {"fail": "400"} if "haiku" in prompt else "fine")
     plan = AnswerPlan.draw(report, 30, judge="exact:answer")
@@ -243,3 +254,11 @@ def test_pairs_are_exported_as_json_lines(tmp_path):
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [(line["result"], line["control_result"]) for line in lines] == [(1, 0), (0, -1)]
     assert lines[0]["choice"] == {"model": "choice", "text": "y", "cost_usd": None}
+
+
+def test_any_text_is_one_line_of_an_export(tmp_path):
+    path, odd = tmp_path / "pairs.jsonl", "\ud83d\u2028"
+    pair = Pair("1", odd, PairedAnswer("base", "x"), PairedAnswer("choice", "y"), 1)
+    Comparison((pair,), "judge", "base").write_jsonl(path)
+    (line,) = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["prompt"] == odd
