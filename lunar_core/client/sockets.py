@@ -40,6 +40,10 @@ class Deadline:
         left = max(0.0, self.at - time.monotonic())
         return left if timeout is None else min(left, timeout)
 
+    @property
+    def is_over(self) -> bool:
+        return self.at is not None and time.monotonic() >= self.at
+
 
 class SocketStream(httpcore.NetworkStream):
     """A connection of the sync client. ``timeout``: seconds for one step, or None."""
@@ -222,6 +226,8 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """The bytes that have come, or else the next ones; b"" at the end of the connection."""
         if self._pieces:  # a reader that never has to wait would keep all other tasks waiting
             await asyncio.sleep(0)
+        if self.deadline.is_over:  # nor would it ever see that the time is over
+            raise _nothing_came()
         while not self._pieces:
             if self._error is not None:
                 raise httpcore.ReadError(_broken(self._error))
@@ -244,6 +250,8 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._refuse_closed()
+        if self.deadline.is_over:
+            raise _nothing_taken()
         self._transport.write(buffer)
         while not self._writable:
             self._writer = self._loop.create_future()

@@ -16,7 +16,7 @@ from lunar_core import (
     Timeout,
 )
 from tests.faults import nobody_accepts, nobody_listens
-from tests.faults_steps import body_of, chunk, deaf, drip, hang, head, reply, spoken, sse
+from tests.faults_steps import body_of, chunk, deaf, drip, endless, hang, head, reply, spoken, sse
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 LONG_PROMPT = [{"role": "user", "content": "x" * (24 << 20)}]  # more than any socket buffers
@@ -289,6 +289,15 @@ def test_10_text_that_never_ends_is_ended_too(connect, fault_server):
         for part in client.chat.completions.create(**QUESTION, stream=True):
             text += part.choices[0].delta.content or ""
     assert 1 < len(text) <= 60
+
+
+def test_10_so_is_text_that_comes_faster_than_it_is_read(connect, fault_server):
+    events = b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'
+    fault_server.script(sse(endless(events * 1_000, limit=16 << 20)))
+    client = connect(fault_server, total_timeout=0.4)
+    with within(0.4), pytest.raises(APITimeoutError):  # noqa: PT012  # it may fail anywhere in here
+        for _chunk in client.chat.completions.create(**QUESTION, stream=True):
+            pass
 
 
 def test_10_retries_end_with_the_total_timeout(bounded, fault_server):
