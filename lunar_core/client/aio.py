@@ -25,6 +25,7 @@ from lunar_core.client.call import Call, runtime
 from lunar_core.client.connections import AsyncConnections
 from lunar_core.client.failures import complete_error, strip_frames
 from lunar_core.client.logs import log_attempt, log_interrupted, log_next, switch_on
+from lunar_core.client.notices import CostNotice
 from lunar_core.client.planner import Planner, choose_reader
 from lunar_core.client.requests import RequestBuilder
 from lunar_core.observers import Observer, checked_observers
@@ -87,12 +88,31 @@ class AsyncLunar:
             allow_http=allow_http,
             tags=tags,
         )
-        self._start(settings, checked_observers(observers), http_client)
+        self._start(settings, checked_observers(observers), http_client, CostNotice())
 
-    def _start(self, settings: Settings, observers: tuple[Observer, ...], http_client: Any) -> None:
+    @classmethod
+    def _from_settings(
+        cls,
+        settings: Settings,
+        observers: tuple[Observer, ...],
+        http_client: Any,  # see __init__
+        cost_notice: CostNotice,
+    ) -> Self:
+        """A client with checked settings. ``cost_notice``: shared with the clients of one user, who is warned once."""
+        client = cls.__new__(cls)
+        client._start(settings, observers, http_client, cost_notice)
+        return client
+
+    def _start(
+        self,
+        settings: Settings,
+        observers: tuple[Observer, ...],
+        http_client: Any,
+        cost_notice: CostNotice,
+    ) -> None:
         switch_on()
         self._settings = settings
-        self._planner = Planner(settings, observers, runtime())
+        self._planner = Planner(settings, observers, runtime(), cost_notice)
         self._requests = RequestBuilder(settings)
         self._connections = AsyncConnections(settings, http_client)
         self._sleep = sleep
@@ -128,10 +148,13 @@ class AsyncLunar:
         """
         settings = hide_secrets(settings)
         observers = settings.pop("observers", self._planner.observers)
-        twin = type(self).__new__(type(self))
-        twin._start(self._settings.replaced(settings), checked_observers(observers), None)
+        twin = self._from_settings(
+            self._settings.replaced(settings),
+            checked_observers(observers),
+            None,
+            self._planner.cost_notice,
+        )
         twin._connections = self._connections
-        twin._planner.cost_notice = self._planner.cost_notice
         twin._sleep = self._sleep
         twin._shares_connections = True
         return twin
@@ -163,7 +186,7 @@ class AsyncLunar:
         return {"settings": self._settings, "observers": self._planner.observers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._start(state["settings"], state["observers"], None)
+        self._start(state["settings"], state["observers"], None, CostNotice())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AsyncLunar:
         twin = type(self).__new__(type(self))

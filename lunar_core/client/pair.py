@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lunar_core.client.notices import CostNotice
-from lunar_core.observers import Observer
+from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,25 +80,8 @@ class ClientPair:
             await self._clients["async"].aclose()
 
     def _make(self, kind: type[C], http_client: Any) -> C:
-        settings, credential = self.settings, self.settings.credential
-        secret = {credential.kind: credential.source or credential.from_environment}
-        client = kind(
-            **secret,
-            base_url=settings.base_url,
-            timeout=settings.timeout,
-            max_retries=settings.max_retries,
-            total_timeout=settings.total_timeout,
-            max_connections=settings.max_connections,
-            fallbacks=settings.fallbacks,
-            default_headers=settings.default_headers,
-            limits=settings.limits,
-            tags=settings.tags,
-            allow_http=True,  # base_url was checked when the settings were made
-            http_client=http_client,
-            observers=self.observers,
-        )
-        client._planner.cost_notice = self._cost_notice
-        return client
+        observers = checked_observers(self.observers)
+        return kind._from_settings(self.settings, observers, http_client, self._cost_notice)
 
     def __getstate__(self) -> dict[str, object]:
         return {"settings": self.settings, "observers": self.observers}

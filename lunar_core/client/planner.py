@@ -33,11 +33,17 @@ from lunar_core.wire.keywords import check_no_settings
 class Planner:
     """Turns keywords into Calls and their plans, for one client."""
 
-    def __init__(self, settings: Settings, observers: Sequence[Observer], runtime: Runtime) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observers: Sequence[Observer],
+        runtime: Runtime,
+        cost_notice: CostNotice,
+    ) -> None:
         self.settings = settings
         self.observers = tuple(observers)
         self.runtime = runtime
-        self.cost_notice = CostNotice()
+        self.cost_notice = cost_notice
 
     def chat(self, keywords: Mapping[str, object]) -> tuple[Call, Plan[object]]:
         options, params = _split(keywords)

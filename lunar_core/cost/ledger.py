@@ -209,11 +209,13 @@ class Ledger(LedgerView):
     """
 
     def __init__(self, keep: int = 100_000, prices: Prices | None = None) -> None:
-        book = MemoryBook(checked_count(keep, "keep"), checked_prices(prices))
+        self._keep_in(MemoryBook(checked_count(keep, "keep"), checked_prices(prices)))
+
+    def _keep_in(self, book: MemoryBook | StoredBook) -> None:
         super().__init__(book, EVERYTHING)
-        self._memory: MemoryBook | None = book
-        self._stored: StoredBook | None = None
-        # Stored, because the client calls it for each outcome.
+        self._memory: MemoryBook | None = book if isinstance(book, MemoryBook) else None
+        self._stored: StoredBook | None = None if isinstance(book, MemoryBook) else book
+        # An attribute, because the client calls it for each outcome.
         self._record = book.record
 
     @classmethod
@@ -250,8 +252,7 @@ class Ledger(LedgerView):
 
         ledger = cls.__new__(cls)
         book = open_book(where, checked_prices(prices), flush_seconds, read_only=read_only)
-        LedgerView.__init__(ledger, book, EVERYTHING)
-        ledger._memory, ledger._stored, ledger._record = None, book, book.record
+        ledger._keep_in(book)
         book.outlive(ledger)
         return ledger
 
@@ -346,11 +347,14 @@ class Ledger(LedgerView):
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[..., Ledger], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[object, ...]:
         if self._stored is not None:
             where, options = self._stored.address()
             return partial(Ledger.open, where, **options), ()
-        return _rebuild, (self._memory,)
+        return Ledger, (), self._memory
+
+    def __setstate__(self, book: MemoryBook) -> None:
+        self._keep_in(book)
 
     def __repr__(self) -> str:
         return (
@@ -361,10 +365,3 @@ class Ledger(LedgerView):
         if self._memory is None:
             raise TypeError("a ledger is in memory or stored")
         return self._memory
-
-
-def _rebuild(book: MemoryBook) -> Ledger:
-    ledger = Ledger()
-    ledger._book = ledger._memory = book
-    ledger._record = book.record
-    return ledger

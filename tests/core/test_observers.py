@@ -23,6 +23,7 @@ from lunar_core import (
     tags,
 )
 from lunar_core.client.call import Runtime
+from lunar_core.client.notices import CostNotice
 from lunar_core.client.planner import Planner
 from lunar_core.settings import Settings
 from lunar_core.types.completions import RoutedCompletion
@@ -113,10 +114,9 @@ class Failing(Watching):
 
 
 def begun(*observers, clock=lambda: 0.0, **params):
-    """A job, as it is when its call begins."""
-    planner = Planner(
-        Settings.resolve(api_key="pk_live_5d1c0e77"), observers, Runtime(clock, clock, lambda: 0.0)
-    )
+    """A call that has begun."""
+    settings = Settings.resolve(api_key="pk_live_5d1c0e77")
+    planner = Planner(settings, observers, Runtime(clock, clock, lambda: 0.0), CostNotice())
     call, _plan = planner.chat({"model": "gpt-4o-mini", "messages": HELLO} | params)
     call.begin()
     return call

@@ -8,6 +8,7 @@ from lunar_core import ConfigurationError, RoutingDecision
 from lunar_core import routing as rules
 from lunar_core.client.attempts import Reply
 from lunar_core.client.call import Runtime
+from lunar_core.client.notices import CostNotice
 from lunar_core.client.planner import Planner
 from lunar_core.errors import APIConnectionError
 from lunar_core.settings import Settings
@@ -22,7 +23,7 @@ ROUTE = {"selected_model": "gpt-4o", "selected_provider": "openai", "cluster_id"
 @pytest.fixture
 def planner():
     settings = Settings.resolve(api_key="pk_live_5d1c0e77", fallbacks=[])
-    return Planner(settings, (), Runtime(lambda: 0.0, lambda: 0.0, lambda: 0.0))
+    return Planner(settings, (), Runtime(lambda: 0.0, lambda: 0.0, lambda: 0.0), CostNotice())
 
 
 def requests(job_and_plan, *outcomes):
