@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,17 @@ LONGER_FILES = {
     "llama_index_lunar/llm.py": "one class: LunarLLM with its fields, its constructor and its eight endpoints",
 }
 """Files that may be longer, each with the one thing that it is."""
+
+FRIENDS = {
+    "langchain_lunar/callbacks.py: self._outer._settle": "another handler of the same class",
+    "langchain_lunar/compat.py: handler._run_span_mapping[str(run_id)].span": "a tracer's, which has no other way",
+    "langchain_lunar/llms.py: self._with(kwargs)._stream_params": "a copy of the model itself",
+    "lunar_core/client/aio_stream.py: self._stream._next": "a stream's iterator is part of it",
+    "lunar_core/client/aio_stream.py: self._stream._over": "the same",
+    "lunar_core/client/sync_stream.py: self._stream._next": "the same",
+    "lunar_core/client/sync_stream.py: self._stream._over": "the same",
+}
+"""Where something reaches through two objects' private names, or through another object's, and why."""
 
 BLOCKER = """
 import sys
@@ -145,6 +158,32 @@ def test_packages_say_that_they_are_typed(package: str) -> None:
 def test_no_file_grows_too_long(path: Path) -> None:
     is_long = len(path.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE
     assert is_long == (path.relative_to(ROOT).as_posix() in LONGER_FILES)
+
+
+def is_private(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr) is not None
+
+
+def reaches(path: Path) -> Iterator[str]:
+    """Each ``other._a.b`` and each ``self._a._b`` of a file: what only a private name leads to."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Attribute):
+            continue
+        way = node.value
+        while isinstance(way, (ast.Subscript, ast.Call)):
+            way = way.value if isinstance(way, ast.Subscript) else way.func
+        if not is_private(way):
+            continue
+        is_own = ast.unparse(way.value) in {"self", "cls", "super()"}
+        if is_private(node) or not is_own:
+            yield ast.unparse(node)
+
+
+def test_nothing_reaches_through_two_objects_privates() -> None:
+    places = {
+        f"{path.relative_to(ROOT).as_posix()}: {text}" for path in SOURCES for text in reaches(path)
+    }
+    assert places == FRIENDS.keys()
 
 
 def test_no_file_tells_where_it_was_written() -> None:

@@ -179,6 +179,12 @@ class AsyncStream(Generic[C]):
             self._over = True  # last: a thread that reads on must not take it for a good end
             self._state.conclude("aborted")
 
+    def abandon(self) -> None:
+        """Leave the stream in the garbage collector. Closes the socket; the next call closes the rest."""
+        self._call.is_finalized = True
+        self.leave()
+        self._response.abandon()
+
     async def release(self) -> None:
         """Release the connection, once."""
         if not self._released:
@@ -201,7 +207,7 @@ class AsyncStream(Generic[C]):
 
     def __del__(self) -> None:
         if not getattr(self, "_over", True):
-            let_go(self)
+            let_go(self, self._response)
 
 
 class _Chunks(AsyncIterator[T]):
@@ -209,7 +215,7 @@ class _Chunks(AsyncIterator[T]):
 
     def __init__(self, stream: AsyncStream[Any], parse: Callable[[bytes], T | None]) -> None:
         self._stream = stream
-        self._state = stream._state
+        self._response = stream._response
         self._parse = parse
 
     async def __anext__(self) -> T:
@@ -217,4 +223,4 @@ class _Chunks(AsyncIterator[T]):
 
     def __del__(self) -> None:
         if not self._stream._over:
-            let_go(self._stream)
+            let_go(self._stream, self._response)

@@ -7,43 +7,35 @@ import os
 from collections.abc import Coroutine
 from typing import Protocol
 
-from lunar_core.client.call import Call
 from lunar_core.client.responses import AsyncResponse, Response, start_in_loop
 
 
 class SyncCloser(Protocol):
-    _call: Call
-    _response: Response
+    """What a finalizer needs of a stream."""
 
-    def leave(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 class AsyncCloser(Protocol):
-    _call: Call
-    _response: AsyncResponse
-
+    def abandon(self) -> None: ...
     def leave(self) -> None: ...
     def release(self) -> Coroutine[object, object, None]: ...
 
 
-def close_now(stream: SyncCloser) -> None:
-    """Close the socket of a stream that its reader has dropped. The next call closes the rest."""
+def close_now(stream: SyncCloser, response: Response) -> None:
+    """Abandon a stream that its reader has dropped. The next call closes the rest."""
     # A forked child must leave its parent's streams alone.
-    if stream._response.home[0] == os.getpid():
-        stream._call.is_finalized = True
-        stream.leave()
-        stream._response.abandon()
+    if response.home[0] == os.getpid():
+        stream.abandon()
 
 
-def close_soon(stream: AsyncCloser) -> None:
+def close_soon(stream: AsyncCloser, response: AsyncResponse) -> None:
     """The same for an async stream: in its own event loop, since the garbage collector runs in any thread."""
-    pid, loop = stream._response.home
+    pid, loop = response.home
     if pid != os.getpid():
         return
     if loop is None or loop.is_closed():
-        stream._call.is_finalized = True
-        stream.leave()
-        stream._response.abandon()
+        stream.abandon()
     else:
         loop.call_soon_threadsafe(_close_in_loop, loop, stream)
 

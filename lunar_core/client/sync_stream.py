@@ -177,6 +177,12 @@ class Stream(Generic[C]):
             self._over = True  # last: a thread that reads on must not take it for a good end
             self._state.conclude("aborted")
 
+    def abandon(self) -> None:
+        """Leave the stream in the garbage collector. Closes the socket; the next call closes the rest."""
+        self._call.is_finalized = True
+        self.leave()
+        self._response.abandon()
+
     def release(self) -> None:
         """Release the connection, once."""
         if not self._released:
@@ -199,7 +205,7 @@ class Stream(Generic[C]):
 
     def __del__(self) -> None:
         if not getattr(self, "_over", True):
-            let_go(self)
+            let_go(self, self._response)
 
 
 class _Chunks(Iterator[T]):
@@ -207,7 +213,7 @@ class _Chunks(Iterator[T]):
 
     def __init__(self, stream: Stream[Any], parse: Callable[[bytes], T | None]) -> None:
         self._stream = stream
-        self._state = stream._state
+        self._response = stream._response
         self._parse = parse
 
     def __next__(self) -> T:
@@ -215,4 +221,4 @@ class _Chunks(Iterator[T]):
 
     def __del__(self) -> None:
         if not self._stream._over:
-            let_go(self._stream)
+            let_go(self._stream, self._response)

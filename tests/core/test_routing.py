@@ -26,9 +26,9 @@ def planner():
     return Planner(settings, (), Runtime(lambda: 0.0, lambda: 0.0, lambda: 0.0), CostNotice())
 
 
-def requests(job_and_plan, *outcomes):
+def requests(call_and_plan, *outcomes):
     """The requests of a plan whose attempts end so, as (path, body)."""
-    _job, plan = job_and_plan
+    _call, plan = call_and_plan
     send, outcomes, made = next(plan), iter(outcomes), []
     while True:
         made.append((send.request.path, json.loads(send.request.body)))
