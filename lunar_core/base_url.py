@@ -70,7 +70,7 @@ def _service(url: str, *, allow_http: bool) -> str:
 
 
 _ENDPOINT = re.compile(
-    r"/v1/(chat(/completions)?|completions|router(/profiles)?|models|providers|pricing(/models)?)$"
+    r"/v1/(chat|completions|router(/profiles)?|models|providers|pricing(/models)?)$|(/v1)?/chat/completions$"
 )
 
 

@@ -173,6 +173,8 @@ def _secret_fault(text: str) -> str | None:
         return "is empty; give your key, or leave it out to have that of the environment"
     if text[0] in _QUOTES and text[-1] in _QUOTES:
         return "is in quotes; give it without them"
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        return "begins or ends with a quotation mark; give it without"
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         return "has a character that no HTTP header may carry (a space, a line break, or one outside ASCII)"
     return None

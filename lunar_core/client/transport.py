@@ -11,7 +11,7 @@ import asyncio
 import math
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 from weakref import WeakKeyDictionary
 
@@ -19,8 +19,9 @@ import httpcore
 import httpx
 from typing_extensions import Unpack
 
-from lunar_core.client.pool import KEEPALIVE_SECONDS, AsyncPool, Options, Pool
+from lunar_core.client.pool import AsyncPool, Options, Pool
 from lunar_core.errors import ConfigurationError
+from lunar_core.settings import checked_count
 
 _REFUSED = {
     "cert": "put it into the ssl.SSLContext that verify= takes",
@@ -147,24 +148,60 @@ def _checked(
     for name in unknown:
         why = _REFUSED.get(name, "there is no such option")
         raise ConfigurationError(f"{name}: does not apply to Lunar's transport: {why}")
+    for name, address in (("local_address", local_address), ("uds", uds)):
+        if address is not None and not (isinstance(address, str) and address):
+            raise ConfigurationError(f"{name}: expected a string that is not empty")
     if uds is not None and proxy is not None:
         raise ConfigurationError("uds: does not apply beside proxy=, which has an address")
-    bounds = httpx.Limits() if limits is None else limits
-    most, idle, expiry = (
-        bounds.max_connections,
-        bounds.max_keepalive_connections,
-        bounds.keepalive_expiry,
-    )
+    if uds is not None and local_address is not None:
+        raise ConfigurationError(
+            "local_address: does not apply beside uds=, which has no such address"
+        )
     return Options(
         verify=_context(verify),
-        max_connections=Options.max_connections if most is None else most,
-        max_idle=Options.max_idle if idle is None else idle,
-        keepalive=KEEPALIVE_SECONDS if limits is None else math.inf if expiry is None else expiry,
+        **_bounds(limits),
         proxy=None if proxy is None else _proxy(proxy),
         local_address=local_address,
         uds=uds,
-        socket_options=tuple(socket_options or ()),
+        socket_options=_socket_options(socket_options),
     )
+
+
+def _bounds(limits: httpx.Limits | None) -> dict[str, Any]:
+    """The fields of Options that ``limits`` sets."""
+    if limits is None:
+        return {}
+    if not isinstance(limits, httpx.Limits):
+        raise ConfigurationError("limits: expected httpx.Limits")
+    most, idle, expiry = (
+        limits.max_connections,
+        limits.max_keepalive_connections,
+        limits.keepalive_expiry,
+    )
+    bounds: dict[str, Any] = {"keepalive": math.inf}
+    if most is not None:
+        bounds["max_connections"] = checked_count(most, "limits.max_connections", least=1)
+    if idle is not None:
+        bounds["max_idle"] = checked_count(idle, "limits.max_keepalive_connections")
+    if expiry is not None:
+        if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or not expiry >= 0:
+            raise ConfigurationError("limits.keepalive_expiry: expected seconds, 0 or more")
+        bounds["keepalive"] = expiry
+    return bounds
+
+
+def _socket_options(options: Sequence[Any] | None) -> tuple[Any, ...]:
+    """``options``, if each can be given to ``socket.setsockopt``: (level, option, value), or with a length behind."""
+    if options is None:
+        return ()
+    if not isinstance(options, Iterable):
+        raise ConfigurationError("socket_options: expected a list of tuples")
+    checked = tuple(options)
+    if not all(isinstance(option, tuple) and len(option) in (3, 4) for option in checked):
+        raise ConfigurationError(
+            "socket_options: expected tuples of three or four, as setsockopt takes them"
+        )
+    return checked
 
 
 def _context(verify: object) -> ssl.SSLContext | None:
@@ -182,9 +219,11 @@ def _context(verify: object) -> ssl.SSLContext | None:
 def _proxy(proxy: httpx.Proxy | httpx.URL | str) -> httpcore.Proxy:
     try:
         named = proxy if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
-    except (ValueError, httpx.InvalidURL) as error:
+    except (ValueError, TypeError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"proxy: cannot be used: {error}") from None
     url = named.url
+    if not url.host:
+        raise ConfigurationError("proxy: cannot be used: it names no host")
     return httpcore.Proxy(
         httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
         auth=named.raw_auth,

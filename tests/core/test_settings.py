@@ -308,6 +308,18 @@ def test_a_base_url_that_ends_in_an_endpoint_is_refused_with_the_right_one_named
         resolve(base_url=f"https://gateway.example/eu/v1/{endpoint}")
 
 
+def test_so_is_one_that_ends_in_it_without_its_version():
+    with pytest.raises(ConfigurationError, match=r"base_url: .*give https://gateway\.example/eu$"):
+        resolve(base_url="https://gateway.example/eu/chat/completions")
+
+
+@pytest.mark.parametrize("torn", [f'"{KEY}', f"{KEY}'"])
+def test_a_key_with_one_quotation_mark_left_of_two_is_refused_too(torn):
+    with pytest.raises(ConfigurationError, match="quotation mark") as caught:
+        resolve(api_key=torn)
+    assert KEY not in str(caught.value)
+
+
 def test_a_path_that_only_looks_like_an_endpoints_is_kept():
     assert resolve(base_url="https://a.example/models/v1").base_url == "https://a.example/models"
     assert resolve(base_url="https://a.example/router").base_url == "https://a.example/router"

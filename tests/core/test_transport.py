@@ -71,13 +71,42 @@ def test_what_tools_patch_is_inherited(kind):
         {"colour": "blue"},
         {"proxy": "ftp://127.0.0.1"},
         {"proxy": "http://[::1"},
+        {"proxy": "http://"},
+        {"proxy": 8080},
         {"uds": "/run/lunar", "proxy": "http://127.0.0.1"},
+        {"uds": ""},
+        {"uds": 5},
+        {"local_address": "127.0.0.1", "uds": "/run/lunar"},
+        {"local_address": ""},
+        {"local_address": 5},
+        {"limits": 5},
+        {"socket_options": 5},
+        {"socket_options": "x"},
+        {"socket_options": [(socket.SOL_SOCKET, socket.SO_RCVBUF)]},
     ],
     ids=repr,
 )
 def test_what_does_not_apply_is_refused_by_name(option, kind):
     with pytest.raises(ConfigurationError, match=rf"^{next(iter(option))}: "):
         kind(**option)
+
+
+@TRANSPORTS
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_connections": 0},
+        {"max_connections": "ten"},
+        {"max_keepalive_connections": -1},
+        {"keepalive_expiry": -1},
+        {"keepalive_expiry": float("nan")},
+        {"keepalive_expiry": "5"},
+    ],
+    ids=repr,
+)
+def test_a_limit_that_can_be_none_is_refused_by_name(limit, kind):
+    with pytest.raises(ConfigurationError, match=rf"^limits\.{next(iter(limit))}: expected "):
+        kind(limits=httpx.Limits(**limit))
 
 
 COPIES = {

@@ -5,14 +5,17 @@ import inspect
 import pytest
 
 from lunar_core import (
+    APITimeoutError,
     AsyncLunar,
     ConfigurationError,
     InternalServerError,
     Ledger,
+    Limits,
     Lunar,
     LunarError,
+    ResponseTooLargeError,
 )
-from tests.faults_steps import reply
+from tests.faults_steps import hang, reply
 
 HELLO = [{"role": "user", "content": "Say hello"}]
 CLIENTS = [Lunar, AsyncLunar]
@@ -81,6 +84,20 @@ async def test_observers_key_and_headers_may_be_others(kind, settings, lunar_san
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
+async def test_so_may_the_whole_time_the_bounds_and_the_tags(kind, fault_server):
+    fault_server.script(hang, reply(json=ANSWER), reply(json=ANSWER))
+    ledger = Ledger()
+    client = kind("pk_test_1234", base_url=fault_server.origin, max_retries=0, observers=[ledger])
+    with pytest.raises(APITimeoutError, match=r"total_timeout ran out, 0\.1 s"):
+        await ask(client.with_options(total_timeout=0.1))
+    with pytest.raises(ResponseTooLargeError, match="20 bytes"):
+        await ask(client.with_options(limits=Limits(body=20)))
+    await ask(client.with_options(tags={"team": "search"}))
+    assert [entry.tags for entry in ledger] == [{}, {}, {"team": "search"}]
+    await close(client)
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
@@ -91,6 +108,11 @@ async def test_observers_key_and_headers_may_be_others(kind, settings, lunar_san
         ("max_retires", 5, r"no setting of a client; perhaps max_retries\?"),
         ("max_retries", -1, "whole number"),
         ("timeout", "soon", "expected seconds"),
+        ("total_timeout", 0, "more than 0"),
+        ("fallbacks", "gpt-4o", "list of model names"),
+        ("default_headers", {"x-api-key": "pk"}, "set by the client"),
+        ("limits", 5, "expected lunar_core.Limits"),
+        ("tags", "search", "expected a dict"),
         ("observers", [7], "before"),
         ("api_key", "", "empty"),
     ],
