@@ -25,9 +25,8 @@ def main() -> None:
     """Trace a program that asks two questions, and show its spans."""
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
-    telemetry = LunarTelemetry(tracers)
     with (
-        Lunar(observers=[telemetry]) as client,
+        Lunar(observers=[LunarTelemetry(tracers)]) as client,
         tracers.get_tracer("example").start_as_current_span("answer both"),
     ):
         for question in QUESTIONS:
@@ -36,7 +35,6 @@ def main() -> None:
                 cost_weight=BREAK_TIES,
                 messages=[{"role": "user", "content": question}],
             )
-    telemetry.flush()
     for span in exporter.get_finished_spans():
         attributes = dict(span.attributes or {})
         place = "  in the program's own" if span.parent is not None else ""

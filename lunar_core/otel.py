@@ -7,12 +7,8 @@ have none for cost yet, so those names are OpenInference's. The tables below hol
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
-import weakref
-from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from lunar_core.cost.entries import Entry
@@ -48,16 +44,21 @@ OPERATIONS: Mapping[Endpoint, str] = {
 }
 """``gen_ai.operation.name`` by endpoint. A decision alone generates nothing; the conventions have no word for it."""
 
-PARAMETERS = {
+WHOLE_NUMBERS = {
+    "max_completion_tokens": "gen_ai.request.max_tokens",
     "max_tokens": "gen_ai.request.max_tokens",
+    "seed": "gen_ai.request.seed",
+    "n": "gen_ai.request.choice.count",
+}
+NUMBERS = {
     "temperature": "gen_ai.request.temperature",
     "top_p": "gen_ai.request.top_p",
     "frequency_penalty": "gen_ai.request.frequency_penalty",
     "presence_penalty": "gen_ai.request.presence_penalty",
-    "stop": "gen_ai.request.stop_sequences",
-    "seed": "gen_ai.request.seed",
-    "n": "gen_ai.request.choice.count",
 }
+TEXTS = {"stop": "gen_ai.request.stop_sequences"}
+"""By the parameter of the call. A backend keeps one type for each: a temperature of 1 is 1.0."""
+
 TOKEN_COUNTS = {
     "prompt_tokens": "gen_ai.usage.input_tokens",
     "completion_tokens": "gen_ai.usage.output_tokens",
@@ -95,7 +96,8 @@ class LunarTelemetry:
     ``tracer_provider``, ``meter_provider``: default the global ones. ``record_content=True``: put prompts and answers
     on the spans; otherwise no text is recorded. ``prices``: for estimates of answers without a stated cost. If the call
     already has an LLM span (the current one, or that of a framework's tracer such as OpenInference or OpenLLMetry),
-    that gets cost and route, and no second span is made. Safe to share between clients, threads and event loops.
+    that gets cost and route, and no second span is made. Name it first among ``observers``: it learns nothing of a call
+    that one before it refuses. Safe to share between clients, threads and event loops.
 
     Raises ConfigurationError that names a wrong argument, ModuleNotFoundError without the extra ``otel``.
 
@@ -118,29 +120,20 @@ class LunarTelemetry:
         self._record_content = record_content
         self._prices = checked_prices(prices)
         self._beginnings: dict[str, _Beginning] = {}
-        self._late = _LateOutcomes()
 
     def before(self, call: CallStart, /) -> None:
         """Keep the current span."""
-        self._late.start()
         self._beginnings[call.call_id] = _Beginning(get_current(), _find_host(), time.time_ns())
 
     def after(self, outcome: Outcome, /) -> None:
-        """Make the span. For a finalizer another thread does it: this one may hold a lock of OpenTelemetry's."""
+        """Make the span.
+
+        OpenTelemetry's locks do not re-enter: the client calls this for a dropped stream in a thread of its own.
+        """
         beginning = self._beginnings.pop(outcome.call.call_id, None)
         if beginning is None:
             return  # the decision inside a call, or a call that another observer refused before
         ended = time.time_ns()
-        if outcome.from_finalizer:
-            self._late.put(lambda: self._record(outcome, beginning, ended))
-        else:
-            self._record(outcome, beginning, ended)
-
-    def flush(self) -> None:
-        """Wait until the spans of dropped streams are made."""
-        self._late.flush()
-
-    def _record(self, outcome: Outcome, beginning: _Beginning, ended: int) -> None:
         operation = OPERATIONS[outcome.endpoint]
         money_and_route = _cost_and_route(outcome, self._prices)
         if beginning.host is not None:
@@ -200,7 +193,8 @@ class _Instruments:
             "gen_ai.request.model": outcome.call.requested_model,
         }
         if outcome.error is None:
-            names["gen_ai.response.model"] = outcome.model
+            if outcome.status == "ok" or outcome.call.ttft_ms is not None:  # else no model answered
+                names["gen_ai.response.model"] = outcome.model
             self._seconds.record(seconds, names)
         else:
             self._seconds.record(seconds, {**names, "error.type": type(outcome.error).__name__})
@@ -215,37 +209,6 @@ class _Instruments:
             self._tokens.record(usage.completion_tokens, {**names, "gen_ai.token.type": "output"})
         if usage.total_cost_usd is not None:
             self._cost.add(usage.total_cost_usd, names)
-
-
-class _LateOutcomes:
-    """Runs the work of finalizers in a thread of its own, one in each process."""
-
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._pid: int | None = None
-        weakref.finalize(self, self._queue.put, None)
-
-    def start(self) -> None:
-        """Start the thread. Not in ``put``: starting takes a lock, which a finalizer must not wait for."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            threading.Thread(
-                target=_carry_out, args=(self._queue,), name="lunar-telemetry", daemon=True
-            ).start()
-
-    def put(self, work: Callable[[], None]) -> None:
-        self._queue.put(work)
-
-    def flush(self) -> None:
-        if self._pid == os.getpid():
-            reached = threading.Event()
-            self._queue.put(reached.set)
-            reached.wait(10)
-
-
-def _carry_out(queue: SimpleQueue[Callable[[], None] | None]) -> None:
-    while (work := queue.get()) is not None:
-        work()
 
 
 def _find_host() -> Span | None:
@@ -275,12 +238,16 @@ def _request_attributes(outcome: Outcome, operation: str) -> dict[str, Value]:
         "gen_ai.request.model": outcome.call.requested_model,
         "gen_ai.request.stream": outcome.streamed,
     }
-    for name, attribute in PARAMETERS.items():
-        value = outcome.params.get(name)
-        if isinstance(value, (int, float)):
-            attributes[attribute] = value
-        elif isinstance(value, list):
-            attributes[attribute] = [str(item) for item in value]
+    params = outcome.params
+    for name, attribute in WHOLE_NUMBERS.items():
+        if isinstance(count := params.get(name), int):
+            attributes[attribute] = count
+    for name, attribute in NUMBERS.items():
+        if isinstance(number := params.get(name), (int, float)):
+            attributes[attribute] = float(number)
+    for name, attribute in TEXTS.items():
+        if isinstance(texts := params.get(name), list):
+            attributes[attribute] = [str(text) for text in texts]
     return attributes
 
 
@@ -323,7 +290,7 @@ def _cost_and_route(outcome: Outcome, prices: Prices | None) -> dict[str, Value]
         if route.expected_error is not None:
             attributes["lunar.routing.expected_error"] = route.expected_error
     if outcome.cost_weight is not None:
-        attributes["lunar.cost_weight"] = outcome.cost_weight
+        attributes["lunar.cost_weight"] = float(outcome.cost_weight)
     return attributes
 
 

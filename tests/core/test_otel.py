@@ -1,8 +1,10 @@
 """Spans and metrics of OpenTelemetry: one span a call, with its tokens, its cost and its route, and no text unasked."""
 
+import asyncio
 import gc
 import json
 import threading
+import time
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -21,6 +23,7 @@ from lunar_core import (
     LunarError,
     Prices,
 )
+from lunar_core.client import own_thread
 from lunar_core.observers import within_span
 from lunar_core.otel import LunarTelemetry
 from lunar_core.wire.catalogue import Model
@@ -41,22 +44,25 @@ class Recorder:
         self.telemetry = LunarTelemetry(self.tracers, meters, **settings)
 
     def spans(self):
-        self.telemetry.flush()
         return self._exporter.get_finished_spans()
 
     def span(self):
         (span,) = self.spans()
         return span
 
-    def metrics(self):
-        """Each metric's points, by name."""
+    def instruments(self):
+        """Each metric, by name."""
         data = self._reader.get_metrics_data()
         return {
-            metric.name: list(metric.data.data_points)
+            metric.name: metric
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
         }
+
+    def metrics(self):
+        """Each metric's points, by name."""
+        return {name: list(metric.data.data_points) for name, metric in self.instruments().items()}
 
 
 @pytest.fixture
@@ -99,6 +105,32 @@ def test_a_call_is_one_client_span_with_its_tokens_and_its_bill(recorder, new_cl
         "lunar.call_id": answer.call.call_id,
     }
     assert expected.items() <= dict(span.attributes).items()
+
+
+def test_a_parameters_type_is_the_conventions_whatever_the_callers(recorder, new_client):
+    new_client(recorder.telemetry).chat.completions.create(
+        model="router",
+        messages=HELLO,
+        cost_weight=5,
+        temperature=1,
+        top_p=1,
+        max_completion_tokens=20,
+        seed=3,
+        stop="END",
+    )
+    attributes = recorder.span().attributes
+    values = {
+        "gen_ai.request.temperature": 1.0,
+        "gen_ai.request.top_p": 1.0,
+        "gen_ai.request.max_tokens": 20,
+        "gen_ai.request.seed": 3,
+        "gen_ai.request.stop_sequences": ("END",),
+        "lunar.cost_weight": 5.0,
+    }
+    assert values.items() <= dict(attributes).items()
+    assert {name: type(attributes[name]) for name in values} == {
+        name: type(value) for name, value in values.items()
+    }
 
 
 def test_what_is_unknown_is_absent(recorder, fault_server):
@@ -286,6 +318,47 @@ def test_metrics_add_up_tokens_time_and_cost(recorder, new_client):
     assert duration.count == 3
 
 
+def test_metrics_have_the_conventions_units_and_buckets(recorder, new_client):
+    stream = new_client(recorder.telemetry).chat.completions.create(
+        model="gpt-4o-mini", messages=HELLO, stream=True, stream_usage=True
+    )
+    stream.get_final_completion()
+    instruments = recorder.instruments()
+    assert {name: metric.unit for name, metric in instruments.items()} == {
+        "gen_ai.client.token.usage": "{token}",
+        "gen_ai.client.operation.duration": "s",
+        "gen_ai.client.operation.time_to_first_chunk": "s",
+        "lunar.client.cost": "{USD}",
+    }
+    bounds = {
+        name: list(points[0].explicit_bounds)
+        for name, points in recorder.metrics().items()
+        if name != "lunar.client.cost"
+    }
+    tokens = bounds.pop("gen_ai.client.token.usage")
+    assert (tokens[:4], tokens[-1], len(tokens)) == ([1, 4, 16, 64], 67_108_864, 14)
+    for seconds in bounds.values():
+        assert (seconds[0], seconds[-1], len(seconds)) == (0.01, 81.92, 14)
+        assert seconds[1:] == pytest.approx([2 * bound for bound in seconds[:-1]])
+    assert instruments["lunar.client.cost"].data.is_monotonic
+
+
+async def test_a_call_that_was_cancelled_names_no_model_that_answered(recorder, lunar_sandbox):
+    async with AsyncLunar(
+        lunar_sandbox.api_key, base_url=lunar_sandbox.url, observers=[recorder.telemetry]
+    ) as client:
+        call = asyncio.create_task(
+            client.chat.completions.create(model="gpt-4o-mini!slow=5", messages=HELLO)
+        )
+        await asyncio.sleep(0.1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert "gen_ai.response.model" not in recorder.span().attributes
+    (duration,) = recorder.metrics()["gen_ai.client.operation.duration"]
+    assert "gen_ai.response.model" not in duration.attributes
+
+
 def test_an_estimate_is_told_apart_from_a_bill(lunar_sandbox_factory):
     prices = Prices.of([Model(id="gpt-4o-mini", input_per_million=0.15, output_per_million=0.6)])
     recorder = Recorder(prices=prices)
@@ -298,24 +371,45 @@ def test_an_estimate_is_told_apart_from_a_bill(lunar_sandbox_factory):
     assert "llm.cost.total" not in attributes
 
 
+def drop(stream):
+    """Leave a stream to the garbage collector, in a cycle as tracebacks make them."""
+    cycle = [stream]
+    cycle.append(cycle)
+
+
+def test_a_dropped_stream_has_its_span_when_the_collector_has_ended(recorder, new_client):
+    stream = new_client(recorder.telemetry).chat.completions.create(
+        model="gpt-4o-mini", messages=HELLO, stream=True
+    )
+    next(stream)
+    drop(stream)
+    del stream
+    gc.collect()
+    span = recorder.span()
+    assert span.attributes["gen_ai.request.stream"] is True
+    assert "error.type" not in span.attributes
+
+
 class LockedProcessor(SpanProcessor):
     """Drops a stream inside OpenTelemetry's own code, with a lock held as its processors and readers hold theirs."""
 
     def __init__(self, drop):
         self._lock, self._drop = threading.Lock(), drop
-        self.had_to_wait, self.threads = [], []
+        self.is_locked_out, self.threads = [], []
 
     def on_end(self, span):
-        self.threads.append(threading.current_thread().name)
+        self.threads.append(threading.get_ident())
         is_free = self._lock.acquire(timeout=5)
-        self.had_to_wait.append(not is_free)
+        self.is_locked_out.append(not is_free)
         if is_free:
             self._drop()
             self._lock.release()
 
 
-def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(new_client):
-    recorder = Recorder()
+def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(
+    recorder, new_client, monkeypatch
+):
+    monkeypatch.setattr(own_thread, "WAIT_SECONDS", 0.1)
     held = []
 
     def drop():
@@ -334,10 +428,14 @@ def test_a_stream_that_the_collector_finds_inside_opentelemetry_is_told_of_too(n
     held.append(cycle)
     del stream, cycle
     client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    until = time.monotonic() + 10
+    while len(processor.is_locked_out) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
     streamed = [span.attributes["gen_ai.request.stream"] for span in recorder.spans()]
     assert sorted(streamed) == [False, True]
-    assert processor.had_to_wait == [False, False]
-    assert processor.threads == [threading.current_thread().name, "lunar-telemetry"]
+    assert processor.is_locked_out == [False, False]
+    own, other = processor.threads
+    assert own == threading.get_ident() != other
 
 
 def test_what_cannot_work_is_refused_by_name():

@@ -42,7 +42,6 @@ async def main():
     for way, ask in globals()[f"ways_of_{sys.argv[1]}"]().items():
         exporter.clear()
         await ask()
-        telemetry.flush()
         shown[way] = [
             {
                 "cost": span.attributes["llm.cost.total"],
