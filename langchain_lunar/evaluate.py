@@ -30,19 +30,15 @@ from langchain_lunar.evaluators import Judging, find_evaluator
 from lunar_core import Budget, BudgetExceededError, ConfigurationError, LunarError, observing
 from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.entries import model_name
-from lunar_core.evaluate import Comparison, Pair, PairedAnswer, RouteReport
+from lunar_core.evaluate import Comparison, PairedAnswer, RouteReport
 from lunar_core.evaluate.intervals import shuffled
+from lunar_core.evaluate.pairing import Answers, Pairing, contests_of
 from lunar_core.evaluate.prompts import Prompt
 
 __all__ = ["acompare_runs", "compare_runs", "langsmith_examples", "report_runs"]
 
 Chain = Runnable[Any, Any]  # whatever it takes and returns
 Row = Mapping[str, Any]  # LangSmith's examples are JSON
-Answers = tuple[PairedAnswer, PairedAnswer, PairedAnswer]
-"""The baseline's, the choice's and the control's."""
-
-_BLOCK = 16
-"""Rows that are run and judged together, so that a budget that ends leaves whole pairs behind."""
 
 
 def report_runs(
@@ -83,7 +79,7 @@ def compare_runs(
     """
     if inspect.iscoroutinefunction(evaluator):
         raise ConfigurationError("evaluator: is async: give it to acompare_runs()")
-    comparing = _Comparing(
+    comparing = _ChainComparison(
         rows,
         routed=routed,
         with_model=with_model,
@@ -118,7 +114,7 @@ async def acompare_runs(
     ...         rows, routed=chain, with_model=make_chain, evaluator=judge, budget=budget
     ...     )
     """
-    comparing = _Comparing(
+    comparing = _ChainComparison(
         rows,
         routed=routed,
         with_model=with_model,
@@ -180,7 +176,7 @@ class _ChainBatch:
 Steps = Generator[_ChainBatch | Judging, Any, None]
 
 
-class _Comparing:
+class _ChainComparison:
     """The steps of a comparison (chains to run, answers to judge) and its results. Does no I/O itself.
 
     ``steps()`` yields each step and is sent its result, so that sync and async code share them.
@@ -207,11 +203,9 @@ class _Comparing:
         self._baseline = model_name(baseline)
         self._seed = seed
         self._max_concurrency = max_concurrency
-        self._pairs: list[Pair] = []
-        self._failures: dict[int, str] = {}
+        self._pairing = Pairing(self._judge.name, self._baseline, len(self._prompts))
         self._costs: list[Decimal | None] = []
         self._unpriced = 0
-        self._refusal: str | None = None
 
     @staticmethod
     def next_step(steps: Steps, result: Any) -> _ChainBatch | Judging | None:
@@ -223,14 +217,14 @@ class _Comparing:
 
     def steps(self) -> Steps:
         """The whole comparison, block by block."""
-        for start in range(0, len(self._prompts), _BLOCK):
-            numbers = range(start, min(start + _BLOCK, len(self._prompts)))
-            yield from self._judge_rows((yield from self._answer(numbers)))
-            if self._refusal is not None:
-                break
+        for numbers in self._pairing.blocks(range(len(self._prompts))):
+            answers = yield from self._answer(numbers)
+            contests = contests_of(answers)
+            results = yield Judging(self._judge, contests, self._max_concurrency)
+            self._pairing.add(answers, results)
 
-    def _answer(self, numbers: Sequence[int]) -> Generator[_ChainBatch, Any, dict[int, Answers]]:
-        """For each row that was answered three times: the answers of baseline, choice and control."""
+    def _answer(self, numbers: Sequence[int]) -> Generator[_ChainBatch, Any, list[Answers]]:
+        """The answers to each row that was answered three times: by baseline, choice and control."""
         choices = yield from self._run(self._routed, numbers)
         baselines = yield from self._run(self._with_model(self._baseline), list(choices))
         models = shuffled([answer.model for answer in choices.values()], self._seed)
@@ -248,45 +242,10 @@ class _Comparing:
                 waiting.setdefault(model, []).append(number)
         for model, rows in waiting.items():
             controls |= yield from self._run(self._with_model(model), rows)
-        return {
-            number: (baselines[number], choices[number], controls[number])
+        return [
+            Answers(self._prompts[number], baselines[number], choices[number], controls[number])
             for number in sorted(controls)
-        }
-
-    def _judge_rows(self, rows: Mapping[int, Answers]) -> Generator[Judging, Any, None]:
-        """Judge the answers of ``rows``, and keep a pair for each row that could be judged."""
-        contests = {
-            (number, answer.model): (self._prompts[number], answer.text, baseline.text)
-            for number, (baseline, choice, control) in rows.items()
-            for answer in (choice, control)
-            if answer.model != baseline.model
-        }
-        results = yield Judging(self._judge, list(contests.values()), self._max_concurrency)
-        judgments = dict(zip(contests, results, strict=True))
-        for number, (baseline, choice, control) in rows.items():
-            result = judgments.get((number, choice.model), 0)
-            control_result = judgments.get((number, control.model), 0)
-            failure = next(
-                (item for item in (result, control_result) if isinstance(item, Exception)), None
-            )
-            if (
-                failure is not None
-            ):  # the evaluator failed: this row is left out, the others are kept
-                self._failures[number] = f"{type(failure).__name__}: {failure}"
-                continue
-            prompt = self._prompts[number]
-            self._pairs.append(
-                Pair(
-                    id=prompt.id,
-                    prompt=prompt.text,
-                    baseline=baseline,
-                    choice=choice,
-                    result=result,
-                    control=control,
-                    control_result=control_result,
-                    fields=prompt.fields,
-                )
-            )
+        ]
 
     def _run(
         self, chain: Chain, numbers: Sequence[int]
@@ -314,10 +273,10 @@ class _Comparing:
         self._costs += [entry.cost for entry in entries]
         self._unpriced += handler.unpriced
         if isinstance(output, BudgetExceededError):
-            self._refusal = str(output)
+            self._pairing.refusal = str(output)
             return None
         if isinstance(output, LunarError):
-            self._failures[number] = f"{type(output).__name__}: {output}"
+            self._pairing.note_failure(self._prompts[number], f"{type(output).__name__}: {output}")
             return None
         if isinstance(output, BaseException):
             raise output  # a mistake in the chain, not in an answer
@@ -332,17 +291,7 @@ class _Comparing:
 
     def comparison(self) -> Comparison:
         """The result so far."""
-        return Comparison(
-            pairs=tuple(self._pairs),
-            judge=self._judge.name,
-            baseline=self._baseline,
-            planned=len(self._prompts),
-            failed=len(self._failures),
-            first_failure=next(iter(self._failures.values()), None),
-            spent=exact_sum(self._costs),
-            unpriced=self._unpriced,
-            refusal=self._refusal,
-        )
+        return self._pairing.comparison(spent=exact_sum(self._costs), unpriced=self._unpriced)
 
 
 def _prompts_of(rows: Iterable[object]) -> list[Prompt]:

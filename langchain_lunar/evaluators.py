@@ -10,10 +10,9 @@ from typing import Any
 
 from lunar_core import ConfigurationError
 from lunar_core.evaluate.judges import better, checked_mark
+from lunar_core.evaluate.pairing import Contest, judge_contest
 from lunar_core.evaluate.prompts import Prompt
 
-Contest = tuple[Prompt, str, str]
-"""A prompt, an answer to it, and the baseline's."""
 Fields = Mapping[str, Any]  # a row's values are JSON
 
 
@@ -80,13 +79,7 @@ class Judging:
 
     def run(self) -> list[int | Exception]:
         """The results, in the order of the contests."""
-        results: list[int | Exception] = []
-        for contest in self.contests:
-            try:
-                results.append(self.judge.compare(*contest))
-            except Exception as error:  # noqa: BLE001  # the caller's function: its error is this pair's result
-                results.append(error)
-        return results
+        return [judge_contest(self.judge, contest) for contest in self.contests]
 
     async def arun(self) -> list[int | Exception]:
         """The same on a running event loop, ``max_concurrency`` at once."""

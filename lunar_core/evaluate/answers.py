@@ -20,15 +20,13 @@ from lunar_core.cost.report.words import count_words
 from lunar_core.errors import ConfigurationError
 from lunar_core.evaluate.intervals import shuffled
 from lunar_core.evaluate.judges import JUDGE_TOKENS, Judge, ModelJudge, find_judge
-from lunar_core.evaluate.pairs import Comparison, Pair, PairedAnswer
+from lunar_core.evaluate.pairing import Answers, Contest, Pairing, contests_of, judge_contest
+from lunar_core.evaluate.pairs import Comparison, PairedAnswer
 from lunar_core.evaluate.prompts import Prompt
 from lunar_core.evaluate.report import RouteReport
 from lunar_core.settings import checked_count
 from lunar_core.types.usage import exact_usd
 from lunar_core.wire import tokens
-
-_BLOCK = 16
-"""How many prompts are answered and then judged together: a budget that ends leaves complete pairs."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +167,13 @@ async def acompare_answers(
         async with AsyncLunar(max_connections=concurrency) as own:
             return await acompare_answers(plan, budget, client=own, concurrency=concurrency)
     run = _AnswerRun(plan, budget, client, concurrency)
-    for start in range(0, len(plan.assignments), _BLOCK):
-        await run.take(plan.assignments[start : start + _BLOCK])
-        if run.refusal is not None:
-            break
+    for block in run.pairing.blocks(plan.assignments):
+        await run.take(block)
     return run.comparison()
 
 
 class _AnswerRun:
-    """One comparison that runs."""
+    """One comparison that goes on: asks the models, and the judge if it is one."""
 
     def __init__(
         self, plan: AnswerPlan, budget: Budget, client: AsyncLunar, concurrency: int
@@ -187,105 +183,80 @@ class _AnswerRun:
         self._concurrency = concurrency
         self._ledger = Ledger()
         self._observers = (budget, self._ledger)
-        self._pairs: list[Pair] = []
-        self._failures: dict[RowId, str] = {}
         self._unreadable = 0
-        self.refusal: str | None = None
+        self.pairing = Pairing(plan.judge.name, plan.baseline, len(plan.assignments))
 
     async def take(self, block: Sequence[Assignment]) -> None:
         """Answer and judge the prompts of a block."""
+        answers = await self._answer(block)
+        contests, judge = contests_of(answers), self._plan.judge
+        results = (
+            await self._ask_judge(judge, contests)
+            if isinstance(judge, ModelJudge)
+            else [judge_contest(judge, contest) for contest in contests]
+        )
+        self.pairing.add(answers, results)
+
+    async def _answer(self, block: Sequence[Assignment]) -> list[Answers]:
+        """The answers to those prompts of a block that all their models answered."""
         baseline = self._plan.baseline
-        answers = await self._ask(
+        lines = await self._ask(
             {
                 (number, model): (row.prompt.messages, model, self._plan.max_tokens)
                 for number, row in enumerate(block)
                 for model in _models(row, baseline)
             }
         )
-        complete: list[int] = []
+        complete = []
         for number, row in enumerate(block):
-            lines = [answers.get((number, model)) for model in _models(row, baseline)]
-            if all(line is not None and "error" not in line for line in lines):
-                complete.append(number)
-            else:
-                self._note_failures(row.prompt, lines)
-        results = await self._judge(block, complete, answers)
-        for number in complete:
-            row = block[number]
-            result = 0 if row.choice == baseline else results.get((number, row.choice))
-            control = 0 if row.control == baseline else results.get((number, row.control))
-            if result is None or control is None:
-                continue
-
-            def answer(model: str, number: int = number) -> PairedAnswer:
-                line = answers[number, model]
-                return PairedAnswer(model, line["text"], exact_usd(line["cost_usd"]))
-
-            self._pairs.append(
-                Pair(
-                    id=row.prompt.id,
-                    prompt=row.prompt.text,
-                    baseline=answer(baseline),
-                    choice=answer(row.choice),
-                    result=result,
-                    control=answer(row.control),
-                    control_result=control,
-                    fields=row.prompt.fields,
+            models = _models(row, baseline)
+            answers = {
+                model: PairedAnswer(model, line["text"], exact_usd(line["cost_usd"]))
+                for model in models
+                if (line := lines.get((number, model))) is not None and "error" not in line
+            }
+            if len(answers) == len(models):
+                complete.append(
+                    Answers(
+                        row.prompt, answers[baseline], answers[row.choice], answers[row.control]
+                    )
                 )
-            )
+            else:
+                self._note_failures(row.prompt, [lines.get((number, model)) for model in models])
+        return complete
 
-    async def _judge(
-        self,
-        block: Sequence[Assignment],
-        complete: Sequence[int],
-        answers: Mapping[tuple[int, str], Mapping[str, Any]],
-    ) -> dict[tuple[int, str], int]:
-        """The results by prompt and model: each answer against the baseline's. Missing if it was not judged."""
-        judge, baseline = self._plan.judge, self._plan.baseline
-        contests = [
-            (number, model, answers[number, model]["text"], answers[number, baseline]["text"])
-            for number in complete
-            for model in _models(block[number], baseline)
-            if model != baseline
-        ]
-        if not isinstance(judge, ModelJudge):
-            results: dict[tuple[int, str], int] = {}
-            for number, model, candidate, reference in contests:
-                prompt = block[number].prompt
-                try:
-                    results[number, model] = judge.compare(prompt, candidate, reference)
-                except Exception as error:  # noqa: BLE001  # the caller's function: its error is this row's failure
-                    self._failures.setdefault(prompt.id, f"{type(error).__name__}: {error}")
-            return results
+    async def _ask_judge(self, judge: ModelJudge, contests: Sequence[Contest]) -> list[int | None]:
+        """The results of the contests, each asked in both orders. None for one that was not judged."""
         asks: dict[tuple[int, str], tuple[Any, str, int]] = {}
-        for number, model, candidate, reference in contests:
-            prompt = block[number].prompt
+        for number, (prompt, candidate, reference) in enumerate(contests):
             forward = judge.messages(prompt, candidate, reference)
             backward = judge.messages(prompt, reference, candidate)
-            asks[number, f"forward {model}"] = (forward, judge.model, JUDGE_TOKENS)
-            asks[number, f"backward {model}"] = (backward, judge.model, JUDGE_TOKENS)
+            asks[number, "forward"] = (forward, judge.model, JUDGE_TOKENS)
+            asks[number, "backward"] = (backward, judge.model, JUDGE_TOKENS)
         replies = await self._ask(asks)
-        judgments: dict[tuple[int, str], int] = {}
-        for number, model, _, _ in contests:
-            pair = [replies.get((number, f"{way} {model}")) for way in ("forward", "backward")]
-            self._note_failures(block[number].prompt, pair)
+        results: list[int | None] = []
+        for number, contest in enumerate(contests):
+            pair = [replies.get((number, order)) for order in ("forward", "backward")]
+            self._note_failures(contest.prompt, pair)
             texts = [line["text"] for line in pair if line is not None and "text" in line]
-            if len(texts) == 2:
-                result = judge.read(*texts)
-                self._unreadable += result is None
-                judgments[number, model] = result or 0
-        return judgments
+            if len(texts) < 2:
+                results.append(None)
+                continue
+            result = judge.read(*texts)
+            self._unreadable += result is None
+            results.append(result or 0)
+        return results
 
     def _note_failures(self, prompt: Prompt, lines: Iterable[Mapping[str, Any] | None]) -> None:
         for line in lines:
             if line is not None and "error" in line:
-                self._failures.setdefault(prompt.id, line["error"])
+                self.pairing.note_failure(prompt, line["error"])
 
     async def _ask(
         self, asks: Mapping[tuple[int, str], tuple[Any, str, int]]
     ) -> dict[tuple[int, str], Mapping[str, Any]]:
         """The answers' lines, by the keys of ``asks``. Missing if a budget refused the call."""
-        if self.refusal is not None:
+        if self.pairing.refusal is not None:
             return {}
         keys = dict(enumerate(asks))
         lines: dict[tuple[int, str], Mapping[str, Any]] = {}
@@ -297,7 +268,7 @@ class _AnswerRun:
         def keep(line: Mapping[str, Any]) -> None:
             lines[keys[_number(line["id"])]] = line
 
-        self.refusal = await answer_rows(
+        self.pairing.refusal = await answer_rows(
             self._client,
             rows,
             self._observers,
@@ -310,18 +281,11 @@ class _AnswerRun:
 
     def comparison(self) -> Comparison:
         """The result so far."""
-        return Comparison(
-            pairs=tuple(self._pairs),
-            judge=self._plan.judge.name,
-            baseline=self._plan.baseline,
-            weight=self._plan.weight,
-            planned=len(self._plan.assignments),
-            failed=len(self._failures),
-            first_failure=next(iter(self._failures.values()), None),
-            unreadable=self._unreadable,
+        return self.pairing.comparison(
             spent=self._ledger.total_cost,
             unpriced=self._ledger.unpriced,
-            refusal=self.refusal,
+            weight=self._plan.weight,
+            unreadable=self._unreadable,
         )
 
 
