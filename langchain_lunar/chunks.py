@@ -34,6 +34,7 @@ from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
 from lunar_core.wire import parsing
 from lunar_core.wire.content_parts import read_text
+from lunar_core.wire.deltas import read_usage
 from lunar_core.wire.replay import REASONING_FIELD, SIGNED_FIELDS, join_signed
 from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart, with_call_ids
 
@@ -86,7 +87,7 @@ class ChunkConverter:
             return ChatGenerationChunk(message=AIMessageChunk(content=text))
         for read_chunk in self._plain.unread(chunk):
             self._note(read_chunk)
-        usage = chunk.get("usage")
+        usage = read_usage(chunk)
         if isinstance(usage, dict):
             # A later chunk with tokens only must not remove the cost that an earlier one stated.
             self._usage.update({key: value for key, value in usage.items() if value is not None})

@@ -152,6 +152,26 @@ HABITS = {
             END,
         ]
     ),
+    "Kimi: usage in a choice": Habit(
+        [
+            piece(content="Hi you"),
+            {
+                **HEAD,
+                "choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": PAID}],
+            },
+        ]
+    ),
+    "Beats without a name, and empty ones": Habit(
+        [{"type": "ping"}, piece(content="Hi"), {}, piece(content=" you"), {"type": "ping"}, END]
+    ),
+    "An error beside the answer that says nothing": Habit(
+        [{**piece(content="Hi you"), "error": {"message": "", "code": None}}, END],
+        fields={"error": {"message": "", "type": "", "param": "", "code": None}},
+    ),
+    "Calls beside the words that are none": Habit(
+        [piece(content="Hi", tool_calls=[{}]), piece(content=" you", tool_calls={}), END],
+        {"content": "Hi you", "tool_calls": [{}, None, "none"]},
+    ),
     "Usage in strings": spoken(prompt_tokens="3", total_cost_usd="0.001"),
     "Usage with nulls": Habit(
         [piece(content="Hi you"), {**piece("stop"), "usage": {**PAID, "prompt_tokens": None}}],
@@ -185,6 +205,13 @@ HABITS = {
     "A call without a list": called(CALL),
     "Cloudflare: a function's fields beside the id": called([{"id": "c1", **FUNCTION}]),
     "An id that is a number": called([{**CALL, "id": 7}], call_id="7"),
+    "Arguments twice": called(
+        [{**CALL, "function": {"name": "f", "arguments": '{"a": 1}{"a":1}'}}]
+    ),
+    "An empty object before the arguments": called(
+        [{**CALL, "function": {"name": "f", "arguments": '{}{"a": 1}'}}]
+    ),
+    "An empty piece of another call": called([CALL, {"index": 1, "function": {"arguments": ""}}]),
     "A call's number as a string, its arguments in pieces": called(
         [CALL],
         [

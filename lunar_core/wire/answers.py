@@ -19,11 +19,11 @@ from lunar_core.wire.error_responses import find_failure, make_failure_error
 from lunar_core.wire.event_streams import is_event_stream, put_together
 from lunar_core.wire.finish_reasons import is_failure
 from lunar_core.wire.parsing import parse_as, parse_json, validate_leniently
-from lunar_core.wire.tool_calls import make_call_id
+from lunar_core.wire.tool_calls import make_call_id, settle_arguments
 
 
 def read_chat(payload: bytes) -> ChatCompletion:
-    return _with_call_ids(_read(ChatCompletion, payload))
+    return _with_settled_calls(_read(ChatCompletion, payload))
 
 
 def read_text(payload: bytes) -> Completion:
@@ -32,7 +32,7 @@ def read_text(payload: bytes) -> Completion:
 
 def read_routed(payload: bytes) -> RoutedCompletion:
     """The answer of POST /v1/router with a model's completion: it has choices."""
-    return _with_call_ids(_read(RoutedCompletion, payload))
+    return _with_settled_calls(_read(RoutedCompletion, payload))
 
 
 def read_decision(payload: bytes) -> RoutedCompletion:
@@ -92,21 +92,40 @@ def _is_answered(choice: Choice | TextChoice) -> bool:
 _Chat = TypeVar("_Chat", ChatCompletion, RoutedCompletion)
 
 
-def _with_call_ids(answer: _Chat) -> _Chat:
-    """``answer`` with an id on each tool call, since the result of a tool must name one."""
-    if not any(call.id in (None, "") for choice in answer.choices for call in _calls_of(choice)):
+def _with_settled_calls(answer: _Chat) -> _Chat:
+    """``answer`` with its tool calls as a stream of them would be put together, and an id on each.
+
+    The result of a tool must name its call.
+    """
+    if not any(map(_calls_of, answer.choices)):
         return answer
-    choices = [_with_ids_in(choice, answer.id) for choice in answer.choices]
+    choices = [_with_settled_calls_in(choice, answer.id) for choice in answer.choices]
     return answer.model_copy(update={"choices": choices})
 
 
-def _with_ids_in(choice: Choice, answer_id: str | None) -> Choice:
-    calls = [
+def _with_settled_calls_in(choice: Choice, answer_id: str | None) -> Choice:
+    calls = map(_settle, filter(_says_something, _calls_of(choice)))
+    named = [
         call if call.id else call.model_copy(update={"id": _call_id(call, place, answer_id)})
-        for place, call in enumerate(_calls_of(choice))
+        for place, call in enumerate(calls)
     ]
-    message = choice.message.model_copy(update={"tool_calls": calls}) if calls else choice.message
+    if named == _calls_of(choice):
+        return choice
+    message = choice.message.model_copy(update={"tool_calls": named})
     return choice.model_copy(update={"message": message})
+
+
+def _settle(call: ToolCall) -> ToolCall:
+    """``call`` with its arguments once, if they came twice."""
+    text = settle_arguments(call.function.arguments)
+    if call.custom is not None or text == call.function.arguments:
+        return call
+    function = call.function.model_copy(update={"arguments": text})
+    return call.model_copy(update={"function": function})
+
+
+def _says_something(call: ToolCall) -> bool:
+    return bool(call.id or call.custom or call.function.name or call.function.arguments)
 
 
 def _call_id(call: ToolCall, place: int, answer_id: str | None) -> str:

@@ -115,7 +115,7 @@ class Assembly:
 
     def add(self, chunk: Mapping[str, object]) -> None:
         """Add a chunk of decoded JSON."""
-        for key, value in chunk.items():
+        for key, value in {**chunk, "usage": read_usage(chunk)}.items():
             # "" is no value: chunks that Azure adds about its filters have an empty model and id.
             if value not in (None, "") and key not in ("choices", "object", "error", "detail"):
                 self._fields[key] = _settled(key, self._fields.get(key), value)
@@ -136,7 +136,7 @@ class Assembly:
         for payload in payloads if field in _SETTLED else reversed(payloads):
             if payload.rfind(name) >= 0:  # faster than "in", most of all in megabytes
                 chunk = _decoded(payload)
-                newer = chunk.get(field) if chunk is not None else None
+                newer = _field_of(chunk, field) if chunk is not None else None
                 if newer not in (None, ""):
                     value = _settled(field, value, newer)
                     if field not in _SETTLED:
@@ -189,6 +189,23 @@ def _decoded(payload: bytes) -> dict[str, object] | None:
     except ValueError:
         return None  # the reader of the stream gets the same payload, and raises
     return chunk if isinstance(chunk, dict) else None
+
+
+def read_usage(chunk: Mapping[str, object]) -> object:
+    """The ``usage`` of a chunk. Kimi states it in a choice.
+
+    >>> read_usage({"choices": [{"index": 0, "delta": {}, "usage": {"prompt_tokens": 3}}]})
+    {'prompt_tokens': 3}
+    """
+    usage = chunk.get("usage")
+    if usage is not None:
+        return usage
+    stated = (choice.get("usage") for choice in _mappings(chunk.get("choices")))
+    return next((usage for usage in stated if usage is not None), None)
+
+
+def _field_of(chunk: Mapping[str, object], field: str) -> object:
+    return read_usage(chunk) if field == "usage" else chunk.get(field)
 
 
 _SETTLED = ("usage", "routing")

@@ -90,21 +90,27 @@ def _stated_usage(decoded: object) -> ChatCompletion | None:
 def find_failure(data: object) -> Mapping[str, object] | None:
     """The failure that an answer or event states: at the top level, beside the choices or in a choice; else None.
 
-    ``detail`` counts as a failure only if there are no choices.
+    ``detail`` counts as a failure only if there are no choices. An ``error`` whose fields are all empty is none: some
+    gateways put one beside every answer.
     """
     if not isinstance(data, Mapping):
         return None
     choices = data.get("choices")
-    if data.get("error") or data.get("object") == "error" or ("detail" in data and not choices):
+    if _states_error(data) or data.get("object") == "error" or ("detail" in data and not choices):
         return data
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, Mapping):
-            if choice.get("error"):
+            if _states_error(choice):
                 return {"error": choice["error"]}
             reason = choice.get("finish_reason")
             if is_failure(reason):
                 return {"error": f"it gave no reason but finish_reason {reason!r}"}
     return None
+
+
+def _states_error(holder: Mapping[str, object]) -> bool:
+    error = holder.get("error")
+    return any(error.values()) if isinstance(error, Mapping) else bool(error)
 
 
 def make_failure_error(

@@ -17,6 +17,7 @@ from lunar_core.types.completions import (
 )
 from lunar_core.wire import error_responses, parsing
 from lunar_core.wire.finish_reasons import is_failure
+from lunar_core.wire.sse import BEATS
 
 JSONObject = dict[str, object]
 
@@ -132,6 +133,8 @@ def _unusual(
         data = parsing.parse_json(payload)
     except ValueError as error:
         raise make_malformed_error(payload, str(error)) from None
+    if data == {} or _is_beat(data):
+        return None
     if not isinstance(data, dict):
         raise make_malformed_error(payload, "not a JSON object")
     if error_responses.find_failure(data) is not None:
@@ -145,6 +148,11 @@ def _unusual(
         return cast("T", parsing.validate_leniently(kind, data))
     except ValueError as error:
         raise make_malformed_error(payload, str(error)) from None
+
+
+def _is_beat(data: object) -> bool:
+    """Whether an event only keeps the connection alive, though its ``event:`` line does not say so."""
+    return isinstance(data, dict) and data.keys() == {"type"} and data["type"] in BEATS
 
 
 def as_chunk(body: bytes) -> bytes:

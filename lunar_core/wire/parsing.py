@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import NoneType
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from lunar_core.wire.content_parts import read_text, read_thinking
 from lunar_core.wire.replay import THINKING_FIELD
 from lunar_core.wire.text import join_all_surrogates
-from lunar_core.wire.tool_calls import as_calls
+from lunar_core.wire.tool_calls import as_calls, as_text
 
 # Without these an answer is useless. Any other field in a wrong form is dropped, and becomes None.
 _ESSENTIAL = {
@@ -119,19 +118,25 @@ def _mend_message(message: dict[str, object]) -> None:
         message["content"] = read_text(content)
         if thinking := read_thinking(content):
             message.setdefault(THINKING_FIELD, thinking)
-    calls = message.get("tool_calls")
-    listed = [calls] if isinstance(calls, dict) else calls
-    if isinstance(listed, list) and all(isinstance(call, (dict, NoneType)) for call in listed):
-        message["tool_calls"] = as_calls(listed)
-        for call in as_calls(listed):
-            function = call.get("function")
-            if isinstance(function, dict):
-                _mend_function(function)
+    calls = as_calls(message.get("tool_calls"))
+    for call in calls:
+        _mend_body(call, "function", "arguments")
+        _mend_body(call, "custom", "input")
+    if calls:
+        message["tool_calls"] = calls
+    elif message.get("content"):  # else an odd value stays, and is refused: nothing was said
+        message.pop("tool_calls", None)
 
 
-def _mend_function(function: dict[str, object]) -> None:
-    for name in ("name", "arguments"):
-        if function.get(name) is None:
-            function.pop(name, None)
-    if isinstance(function.get("arguments"), (dict, list)):
-        function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
+def _mend_body(call: dict[str, object], holder: str, text: str) -> None:
+    """Put the function, or the custom call, of a tool call into the usual form. What is none is removed."""
+    body = call.get(holder)
+    if not isinstance(body, dict):
+        call.pop(holder, None)
+        return
+    if not isinstance(body.get("name"), (str, int)):
+        body.pop("name", None)
+    if body.get(text) is None:
+        body.pop(text, None)
+    else:
+        body[text] = as_text(body[text])

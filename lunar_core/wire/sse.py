@@ -12,8 +12,9 @@ _BOM = b"\xef\xbb\xbf"
 _NEXT_EVENT = b"\n\ndata: "
 _DONE = b"[DONE]"
 _CR = 0x0D
-_BEATS = {b"ping", b"heartbeat", b"keepalive", b"keep-alive"}
+BEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 """Names of events that only keep a connection alive, whatever their data."""
+_BEATS = {beat.encode() for beat in BEATS}
 
 
 def _is_one_event(data: bytes) -> bool:

@@ -61,16 +61,27 @@ def _call_id_of(call: Mapping[str, object], place: int, answer_id: object) -> st
     return make_call_id(stated, place, marks.name or "", marks.text)
 
 
+def settle_arguments(text: str) -> str:
+    """The arguments of a whole call, by the rule for pieces: not twice, and without {} before the real ones.
+
+    >>> settle_arguments('{}{"a": 1}'), settle_arguments('{"a": 1}{"a": 1}'), settle_arguments("null")
+    ('{"a": 1}', '{"a": 1}', '{}')
+    """
+    call = _Call(0, "")
+    call.take(text)
+    return call.arguments
+
+
 def as_calls(calls: object) -> list[dict[str, object]]:
     """Tool calls, or pieces of them, in the usual form: a list of dicts with a ``function`` dict in each.
 
-    Some upstreams send one call without a list, null beside the calls, or the function's fields beside the id.
+    Some upstreams send one call without a list, null or {} beside the calls, or the function's fields beside the id.
 
     >>> as_calls({"id": "c1", "name": "f", "arguments": "{}"})
     [{'id': 'c1', 'function': {'name': 'f', 'arguments': '{}'}}]
     """
     listed = calls if isinstance(calls, list) else [calls]
-    return [_with_function(call) for call in listed if isinstance(call, dict)]
+    return [_with_function(call) for call in listed if isinstance(call, dict) and call]
 
 
 def _with_function(call: dict[str, object]) -> dict[str, object]:
@@ -102,10 +113,15 @@ class ToolCallAssembler:
         self._last: _PartialCall | None = None
 
     def feed(self, pieces: object) -> list[ToolCallPart]:
-        """What ``pieces``, the ``tool_calls`` of a delta, add to the calls. Anything that is no piece is skipped."""
+        """What ``pieces``, the ``tool_calls`` of a delta, add to the calls.
+
+        Anything that is no piece is skipped, and a piece that says nothing begins no call.
+        """
         parts, named = [], set[int]()  # calls that this delta has named already
         for piece in as_calls(pieces):
             marks = _Marks.read(piece)
+            if marks.are_empty and self._candidate(marks) is None and not _extra_of(piece):
+                continue
             call = self._call_of(marks, named)
             if marks.name:
                 named.add(call.number)
@@ -185,6 +201,11 @@ class _Marks:
             as_text(holder.get("input" if isinstance(custom, Mapping) else "arguments")),
         )
 
+    @property
+    def are_empty(self) -> bool:
+        """Whether the piece has neither an id nor a name nor text."""
+        return self.id is None and self.name is None and not self.text
+
 
 class _PartialCall:
     """One tool call, as much of it as has come."""
@@ -231,7 +252,7 @@ class _PartialCall:
         if self._is_custom:
             self.type = "custom"
         holder = custom if isinstance(custom, Mapping) else function
-        extra = _fields_beside(piece, _FIELDS)
+        extra = _extra_of(piece)
         function_extra = _fields_beside(
             holder if isinstance(holder, Mapping) else {}, {"name", "arguments", "input"}
         )
@@ -242,18 +263,20 @@ class _PartialCall:
         name = self._unsaid_name or ("" if marks.name == self.name else marks.name or "")
         self._unsaid_name = ""
         self.name += name
-        arguments = self._take(marks.text) if marks.text else None
+        arguments = self.take(marks.text) if marks.text else None
         return ToolCallPart(
             self.number, self.type, call_id, name or None, arguments or None, extra, function_extra
         )
 
-    def _take(self, text: str) -> str:
+    def take(self, text: str) -> str:
         """Add ``text`` to the arguments. Returns the part that certainly belongs to them; the rest is held back."""
         if self._is_custom:
             self._arguments.append(text)
             return text
         if self._scan.is_whole:
             return self._take_surplus(text)
+        if text.strip() == "null" and not self._arguments:
+            text = "{}"  # no arguments: what LangChain reads leniently must be an object
         end = self._scan.feed(text)
         whole, surplus = (text, "") if end is None else (text[:end], text[end:])
         if end is not None and not self._arguments and not whole.strip()[1:-1].strip():
@@ -266,7 +289,7 @@ class _PartialCall:
         """Take text after a complete object: the real arguments after {}, or the same arguments again."""
         if self._is_empty and text.strip():
             self._is_empty, self._held, self._scan = False, "", _ObjectScan()
-            return self._take(text)
+            return self.take(text)
         if not self._is_empty:
             self._held += text
         return ""
@@ -337,6 +360,10 @@ def as_text(arguments: object) -> str:
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+
+
+def _extra_of(piece: Mapping[str, object]) -> dict[str, object]:
+    return _fields_beside(piece, _FIELDS)
 
 
 def _fields_beside(holder: Mapping[str, object], names: set[str]) -> dict[str, object]:

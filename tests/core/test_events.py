@@ -53,6 +53,14 @@ def test_a_detail_is_an_error_where_no_choice_is(read, choice):
 def test_the_word_error_is_none(read, choice):
     read(payload(choices=[choice], error=None))
     read(payload(choices=[choice], model='an "error"'))
+    read(
+        payload(choices=[{**choice, "error": {"message": ""}}], error={"message": "", "code": None})
+    )
+
+
+@pytest.mark.parametrize("beat", [b"", b"{}", b'{"type": "ping"}'])
+def test_an_event_that_says_nothing_is_no_chunk(beat, read, choice):
+    assert read(beat) is None
 
 
 def test_an_object_of_some_other_kind_is_no_chunk(read, choice):

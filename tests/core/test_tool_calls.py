@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lunar_core.wire import answers
-from lunar_core.wire.tool_calls import ToolCallAssembler
+from lunar_core.wire.tool_calls import ToolCallAssembler, settle_arguments
 
 NAMES = st.text("abcdefg_", min_size=1, max_size=8)
 ARGUMENTS = st.dictionaries(
@@ -178,6 +178,27 @@ def test_half_a_call_stays_half():
 def test_arguments_with_a_bracket_too_many_are_kept_as_they_are_so_that_nothing_runs_on_them():
     _, (call,) = put_together([[piece(0, "c1", "f", '{"a": 1}')], [piece(0, arguments="}")]])
     assert call["function"]["arguments"] == '{"a": 1}}'
+
+
+@pytest.mark.parametrize("arguments", ["null", "{}", "{}\n"])
+def test_no_arguments_are_an_empty_object_plain_and_streamed(arguments):
+    sums, (call,) = put_together([[piece(0, "c1", "f", arguments)]])
+    assert (call["function"]["arguments"], sums[0]["arguments"]) == ("{}", "{}")
+    assert settle_arguments(arguments) == "{}"
+
+
+def test_a_piece_that_says_nothing_begins_no_call():
+    _, calls = put_together([[piece(0, "c1", "f", "{}"), piece(1, arguments=""), {}]])
+    assert [call["id"] for call in calls] == ["c1"]
+
+
+@pytest.mark.parametrize("odd", [False, 5, ["a"]])
+def test_arguments_of_another_type_are_text_and_the_answer_around_them_stays(odd):
+    call = {"id": "c1", "function": {"name": "f", "arguments": odd}}
+    body = {"choices": [{"message": {"content": "Hi", "tool_calls": [call, "g"]}}]}
+    message = answers.read_chat(json.dumps(body).encode()).choices[0].message
+    assert message.content == "Hi"
+    assert [call.function.arguments for call in message.tool_calls] == [json.dumps(odd)]
 
 
 def test_a_repetition_that_is_written_otherwise_is_a_repetition():
