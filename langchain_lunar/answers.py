@@ -23,7 +23,7 @@ from langchain_lunar.metadata import (
 from lunar_core import bridge
 from lunar_core.types import completions as wire
 from lunar_core.wire.finish_reasons import is_token_limit
-from lunar_core.wire.output import is_cut_off
+from lunar_core.wire.output import is_cut_off, judge_calls
 from lunar_core.wire.replay import (
     REASONING_FIELD,
     REASONING_FIELDS,
@@ -75,34 +75,34 @@ def read_calls(
 
     The text of a custom call goes under LangChain's one argument.
     """
+    listed = list(calls)
     read = ReadCalls([], [], {})
-    for call in calls:
+    are_whole = judge_calls(listed, finish_reason=finish_reason)
+    for call, is_whole in zip(listed, are_whole, strict=True):
         call_id, custom, function = call.get("id"), call.get("custom"), call.get("function") or {}
         extra = read_call_extra(call)
+        text = (custom.get("input") if custom else function.get("arguments")) or ""
         if custom:
-            name, text = custom.get("name") or "", custom.get("input") or ""
-            arguments: dict[str, Any] | None = {CUSTOM_ARGUMENT: text}
             extra["type"] = "custom"
-        else:
-            name, text = function.get("name") or "", function.get("arguments") or ""
-            arguments = bridge.parse_arguments(text, finish_reason=finish_reason)
+        name = (custom or function).get("name") or ""
         name = own_names.get(name, name)
         if extra and call_id:
             read.extras[call_id] = extra
-        if arguments is None:
-            why = why_invalid(text, finish_reason)
+        if is_whole:
+            arguments = {CUSTOM_ARGUMENT: text} if custom else bridge.parse_arguments(text)
+            read.tool_calls.append(tool_call(name=name, args=arguments or {}, id=call_id))
+        else:
+            why = why_invalid(name, text, finish_reason)
             invalid = invalid_tool_call(name=name, args=text, id=call_id, error=why)
             read.invalid_tool_calls.append(invalid)
-        else:
-            read.tool_calls.append(tool_call(name=name, args=arguments, id=call_id))
     return read
 
 
-def why_invalid(text: str, finish_reason: str | None) -> str:
-    """What is wrong with the arguments of an invalid tool call."""
+def why_invalid(name: str, text: str, finish_reason: str | None) -> str:
+    """What is wrong with an invalid tool call."""
     if is_token_limit(finish_reason) or is_cut_off(text):
         return f"the arguments were cut off (finish_reason {finish_reason!r})"
-    return "the arguments are no JSON object"
+    return "the arguments are no JSON object" if name else "the call names no tool"
 
 
 _SPOKEN = frozenset({"role", "content", "tool_calls"})

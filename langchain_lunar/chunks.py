@@ -35,6 +35,7 @@ from lunar_core.types.usage import Usage
 from lunar_core.wire import parsing
 from lunar_core.wire.content_parts import read_text
 from lunar_core.wire.deltas import read_usage
+from lunar_core.wire.output import judge_calls
 from lunar_core.wire.replay import REASONING_FIELD, SIGNED_FIELDS, join_signed
 from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart, with_call_ids
 
@@ -193,26 +194,15 @@ class ChunkConverter:
             if (chunk := self._tool_call(part)) is not None
         ]
         calls = with_call_ids(self._calls.calls(), answer_id)
-        for number, call in zip(self._calls.numbers(), calls, strict=True):
+        are_whole = judge_calls(calls, finish_reason=self._finish_reason)
+        for number, call, is_whole in zip(self._calls.numbers(), calls, are_whole, strict=True):
             name = self._names.pop(number, None)
             own_name = self._own_names.get(name, name) if name else None
-            rest = self._rest_of_arguments(call)
+            rest = _rest_of_arguments(call, is_whole=is_whole)
             if own_name or rest:
                 chunks.append(self._tool_call_chunk(number, None, own_name, rest))
         read = read_calls(calls, self._finish_reason, self._own_names)
         return chunks, read
-
-    def _rest_of_arguments(self, call: Mapping[str, Any]) -> str | None:
-        """The text to append to the arguments of a finished call.
-
-        For a custom call all of its text as JSON; for incomplete arguments a wrong bracket; else None.
-        """
-        custom, function = call.get("custom"), call.get("function")
-        if custom:
-            return json.dumps({CUSTOM_ARGUMENT: custom["input"]}, ensure_ascii=False)
-        arguments = function["arguments"] if function else ""
-        is_whole = bridge.parse_arguments(arguments, finish_reason=self._finish_reason) is not None
-        return None if is_whole else find_wrong_bracket(arguments)
 
     @property
     def has_usage(self) -> bool:
@@ -257,6 +247,22 @@ class ChunkConverter:
             chunk_position="last" if is_whole else None,
         )
         return ChatGenerationChunk(message=message, generation_info=info)
+
+
+def _rest_of_arguments(call: Mapping[str, Any], *, is_whole: bool) -> str | None:
+    """The text to append to the arguments of a finished call.
+
+    For a custom call all of its text, as JSON; for an incomplete call a wrong bracket; else None.
+    """
+    custom, function = call.get("custom"), call.get("function") or {}
+    if is_whole:
+        return (
+            json.dumps({CUSTOM_ARGUMENT: custom["input"]}, ensure_ascii=False) if custom else None
+        )
+    if custom:
+        text: str = custom["input"]
+        return text + find_wrong_bracket(text)
+    return find_wrong_bracket(function.get("arguments") or "")
 
 
 def _text(value: object) -> str | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from langchain_core.utils.json import parse_partial_json
 
-from lunar_core.wire.output import is_cut_off
-
 _BRACKETS = ("]", "}", '"]', '"}', '\\"]', '\\"}')
 """Wherever the arguments end, even in a string or after a backslash, one of these is wrong there."""
 
@@ -25,7 +23,7 @@ def remove_wrong_bracket(arguments: str) -> str:
     """The arguments of an invalid call as they came, without such a bracket."""
     for bracket in sorted(_BRACKETS, key=len, reverse=True):
         half = arguments.removesuffix(bracket)
-        if half != arguments and (not half or is_cut_off(half)):
+        if half != arguments and find_wrong_bracket(half) == bracket:
             return half
     return arguments
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
 from langchain_core.messages import (
@@ -11,6 +12,7 @@ from langchain_core.messages import (
     ChatMessage,
     FunctionMessage,
     HumanMessage,
+    InvalidToolCall,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -30,6 +32,7 @@ from lunar_core.wire.replay import (
     find_open_tool_loop,
     is_same_model,
 )
+from lunar_core.wire.tool_results import match_results
 
 ReplayReasoning = Literal["tools", "never", "always"]
 
@@ -55,13 +58,14 @@ def to_wire(
     which assistant turns include their reasoning; "tools": those of the tool loop that is being answered.
     """
     loop_start = find_open_tool_loop([_role_of(message) for message in messages])
-    unsendable = {call["id"] or "" for call in _invalid_calls(messages) if not _can_be_sent(call)}
+    answered = frozenset(_answered_ids(messages))
+    unsendable = {call["id"] or "" for call in _calls_of(messages) if not _can_be_sent(call)}
     turns: list[Part] = []
     for place, message in enumerate(messages):
         if isinstance(message, ToolMessage) and message.tool_call_id in unsendable:
             continue
         try:
-            message_turns = list(_turns(message, f"messages[{place}]"))
+            message_turns = list(_turns(message, f"messages[{place}]", answered))
         except ConfigurationError as error:
             raise _with_place(error, f"messages[{place}]") from None
         if isinstance(message, AIMessage) and _is_for_writer(message, model):
@@ -70,7 +74,7 @@ def to_wire(
             )
             message_turns = [_signed(message, message_turns[0], has_reasoning=has_reasoning)]
         turns += message_turns
-    return turns
+    return match_results(turns)
 
 
 def to_countable(messages: Sequence[BaseMessage]) -> list[Part]:
@@ -82,13 +86,14 @@ def to_countable(messages: Sequence[BaseMessage]) -> list[Part]:
     return to_wire(countable, replay_reasoning="never")
 
 
-def _turns(message: BaseMessage, place: str) -> Iterator[Part]:
+def _turns(message: BaseMessage, place: str, answered: AbstractSet[str]) -> Iterator[Part]:
     """The turns of one message: mostly one.
 
-    A user message in Anthropic's style may hold results of tools, each a turn.
+    A user message in Anthropic's style may hold results of tools, each a turn. ``answered``: the ids of the tool calls
+    that have a result.
     """
     if isinstance(message, AIMessage):
-        yield _assistant(message, place)
+        yield _assistant(message, place, answered)
     elif isinstance(message, ToolMessage):
         yield _tool(message.tool_call_id, message.content)
     elif isinstance(message, HumanMessage):
@@ -127,12 +132,7 @@ def _tool(call_id: str, content: str | Sequence[str | Mapping[str, Any]]) -> Par
 
 
 def _user(message: HumanMessage) -> Iterator[Part]:
-    content = message.content
-    results = [
-        block
-        for block in (content if isinstance(content, list) else ())
-        if isinstance(block, dict) and block.get("type") == "tool_result"
-    ]
+    content, results = message.content, _results_in(message)
     if not results:
         yield _named(message, "user")
         return
@@ -143,7 +143,14 @@ def _user(message: HumanMessage) -> Iterator[Part]:
         yield _named(rest, "user")
 
 
-def _assistant(message: AIMessage, place: str) -> Part:
+def _results_in(message: HumanMessage) -> list[Mapping[str, Any]]:
+    """The results of tools in a user message of Anthropic's style."""
+    content = message.content if isinstance(message.content, list) else []
+    blocks = [block for block in content if isinstance(block, dict)]
+    return [block for block in blocks if block.get("type") == "tool_result"]
+
+
+def _assistant(message: AIMessage, place: str, answered: AbstractSet[str]) -> Part:
     turn: Part = {"role": "assistant", "content": to_assistant_content(message.content)}
     if message.name:
         turn["name"] = message.name
@@ -151,11 +158,13 @@ def _assistant(message: AIMessage, place: str) -> Part:
     calls = [
         _call(call, extras.get(call["id"] or "", {}), place)
         for call in message.tool_calls or _anthropic_calls(message.content)
+        if call["name"]
     ]
+    # Nothing ran on an invalid call. One that nobody answered is left out: services refuse calls without results.
     calls += [
-        _function_call(call["id"], call["name"], remove_wrong_bracket(call["args"] or ""))
+        _invalid_call(call, extras.get(call["id"] or "", {}))
         for call in message.invalid_tool_calls
-        if _can_be_sent(call)
+        if _can_be_sent(call) and call["id"] in answered
     ]
     if calls:
         turn["tool_calls"] = (
@@ -172,11 +181,19 @@ def _assistant(message: AIMessage, place: str) -> Part:
 
 def _call(call: ToolCall, extra: Mapping[str, Any], place: str) -> Part:
     if extra.get("type") == "custom":
-        text = str(call["args"].get(CUSTOM_ARGUMENT, ""))
-        custom = {"name": call["name"], "input": text}
-        return {"id": call["id"] or "", "type": "custom", "custom": custom}
+        return _custom_call(call["id"], call["name"], str(call["args"].get(CUSTOM_ARGUMENT, "")))
     where = f"{place}: tool call {call['name']}"
     return _function_call(call["id"], call["name"], bridge.write_arguments(call["args"], where))
+
+
+def _invalid_call(call: InvalidToolCall, extra: Mapping[str, Any]) -> Part:
+    make = _custom_call if extra.get("type") == "custom" else _function_call
+    return make(call["id"], call["name"], remove_wrong_bracket(call["args"] or ""))
+
+
+def _custom_call(call_id: str | None, name: str | None, text: str) -> Part:
+    custom = {"name": name or "", "input": text}
+    return {"id": call_id or "", "type": "custom", "custom": custom}
 
 
 def _function_call(call_id: str | None, name: str | None, arguments: str | None) -> Part:
@@ -193,15 +210,25 @@ def _anthropic_calls(content: str | Sequence[str | Mapping[str, Any]]) -> list[T
     ]
 
 
-def _invalid_calls(messages: Sequence[BaseMessage]) -> Iterator[Mapping[str, Any]]:
+def _answered_ids(messages: Sequence[BaseMessage]) -> Iterator[str]:
+    """The ids of the tool calls that have a result."""
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            yield message.tool_call_id
+        elif isinstance(message, HumanMessage):
+            yield from (str(result.get("tool_use_id")) for result in _results_in(message))
+
+
+def _calls_of(messages: Sequence[BaseMessage]) -> Iterator[ToolCall | InvalidToolCall]:
     for message in messages:
         if isinstance(message, AIMessage):
+            yield from message.tool_calls
             yield from message.invalid_tool_calls
 
 
-def _can_be_sent(call: Mapping[str, Any]) -> bool:
-    """Whether an invalid call has an id and a name. Without them no service takes it, or its result."""
-    return bool(call["id"] and call["name"])
+def _can_be_sent(call: ToolCall | InvalidToolCall) -> bool:
+    """Whether a call has a name and, if it is invalid, an id. Without them no service takes it, or its result."""
+    return bool(call["name"] and (call["id"] or call.get("type") == "tool_call"))
 
 
 # Fields that the model signed ------------------------------------------------------------------

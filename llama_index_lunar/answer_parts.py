@@ -18,7 +18,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from lunar_core import bridge
-from lunar_core.wire.finish_reasons import is_token_limit
+from lunar_core.wire.output import judge_calls
 from lunar_core.wire.parsing import LEAST_LOGPROB
 from lunar_core.wire.replay import REASONING_FIELD, add_call_extra, read_call_extra
 from lunar_core.wire.tool_calls import ToolCallPart, as_text
@@ -83,29 +83,15 @@ class AnswerToolCall:
         function = {"name": self.name, "arguments": self.arguments}
         return add_call_extra({"id": self.id, "type": "function", "function": function}, self.extra)
 
-    def is_whole(self, finish_reason: str | None) -> bool:
-        """Whether a finished call may be run: it has a name and complete arguments."""
-        if not self.name:
-            return False
-        if self.type == "custom":
-            return not is_token_limit(finish_reason)
-        return bridge.parse_arguments(self.arguments, finish_reason=finish_reason) is not None
-
 
 def split_calls(
     calls: Iterable[AnswerToolCall], finish_reason: str | None
 ) -> tuple[list[AnswerToolCall], list[AnswerToolCall]]:
-    """Split the calls of a finished answer into complete ones and ones that must not run.
-
-    If the token limit cut the answer off, only its last call can lack all arguments.
-    """
+    """Split the calls of a finished answer into complete ones and ones that must not run."""
     listed = list(calls)
-    whole = [
-        call
-        for place, call in enumerate(listed, 1)
-        if call.is_whole(finish_reason if place == len(listed) else None)
-    ]
-    return whole, [call for call in listed if call not in whole]
+    are_whole = judge_calls([call.to_wire() for call in listed], finish_reason=finish_reason)
+    judged = list(zip(listed, are_whole, strict=True))
+    return [call for call, whole in judged if whole], [call for call, whole in judged if not whole]
 
 
 def make_message(

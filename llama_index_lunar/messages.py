@@ -19,6 +19,7 @@ from lunar_core.wire.replay import (
     is_same_model,
     read_call_extra,
 )
+from lunar_core.wire.tool_results import match_results
 
 JSONObject = dict[str, Any]
 
@@ -51,7 +52,7 @@ class Conversation:
             for message, sent in zip(messages, wire, strict=True)
             if sent.get("tool_call_id") not in nameless
         ]
-        self.messages = _match_results([sent for _, sent in self._pairs])
+        self.messages = match_results([sent for _, sent in self._pairs])
 
     def for_model(self, model: str, replay_reasoning: ReplayReasoning) -> list[JSONObject]:
         """The messages as sent to ``model``: with its signed fields, and with its reasoning by ``replay_reasoning``.
@@ -201,33 +202,3 @@ def _with_signed_calls(message: ChatMessage, wire: JSONObject, *, is_ours: bool)
         return wire
     calls = [add_call_extra(call, extras.get(call["id"], {})) for call in wire["tool_calls"]]
     return {**wire, "tool_calls": calls}
-
-
-def _match_results(wire: list[JSONObject]) -> list[JSONObject]:
-    """Give ids to tool calls without one, and to each result the id of its call.
-
-    Some vendors use no ids: results follow in the order of the calls, or name the tool.
-    """
-    waiting: list[tuple[str, str]] = []  # id and name of the calls that have no result yet
-    for number, message in enumerate(wire):
-        if message.get("tool_calls"):
-            waiting = []
-            for position, call in enumerate(message["tool_calls"]):
-                call["id"] = call["id"] or f"call_{number}_{position}"
-                waiting.append((call["id"], (call.get("function") or call["custom"])["name"]))
-        elif message["role"] == "tool":
-            call_of_result = _match(waiting, message["tool_call_id"], message.get("name"))
-            if call_of_result is not None:
-                waiting.remove(call_of_result)
-                message["tool_call_id"] = call_of_result[0]
-    return wire
-
-
-def _match(
-    waiting: Sequence[tuple[str, str]], call_id: str, name: str | None
-) -> tuple[str, str] | None:
-    """The call of a result: the one with its id, else with its name, else the first that waits."""
-    by_id = [call for call in waiting if call[0] == call_id]
-    by_name = [call for call in waiting if call[1] in (call_id, name)]
-    in_order = [] if call_id else waiting
-    return next(iter([*by_id, *by_name, *in_order]), None)

@@ -7,6 +7,8 @@ not run with half its arguments, and a list that was cut off must not look compl
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -34,6 +36,32 @@ def parse_tool_arguments(
     if value is None:
         return {}
     return value if isinstance(value, dict) else None
+
+
+def judge_calls(
+    calls: Sequence[Mapping[str, Any]], *, finish_reason: str | None = None
+) -> list[bool]:
+    """Whether each tool call of a finished answer, in the form of the API, is complete. No other call may run.
+
+    A complete call has a name, and a JSON object as its arguments. If the token limit cut the answer off, only its last
+    call can lack all arguments, and the free text of its last call can be incomplete.
+
+    >>> call = {"type": "function", "function": {"name": "rm", "arguments": ""}}
+    >>> judge_calls([call, call], finish_reason="length")
+    [True, False]
+    """
+    reasons = [None] * (len(calls) - 1) + [finish_reason]
+    return [_is_whole(call, reason) for call, reason in zip(calls, reasons, strict=False)]
+
+
+def _is_whole(call: Mapping[str, Any], finish_reason: str | None) -> bool:
+    custom, function = call.get("custom"), call.get("function") or {}
+    if not (custom or function).get("name"):
+        return False
+    if custom:
+        return not is_token_limit(finish_reason)
+    text = function.get("arguments")
+    return parse_tool_arguments(text, finish_reason=finish_reason) is not None
 
 
 def parse_json_output(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lunar_core import OutputTruncatedError, bridge
-from lunar_core.wire.output import is_cut_off, make_truncated_error
+from lunar_core.wire.output import is_cut_off, judge_calls, make_truncated_error
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -79,3 +79,22 @@ def test_the_error_names_the_limit_the_reason_and_what_had_come():
     assert (error.token_limit, error.finish_reason) == (5, "length")
     assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
     assert len(str(make_truncated_error("x" * 9_999))) < 1_000
+
+
+def called(arguments, name="f"):
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def custom(text):
+    return {"type": "custom", "custom": {"name": "run", "input": text}}
+
+
+def test_a_call_may_run_if_it_names_a_tool_and_its_arguments_came_whole():
+    calls = [called("{}"), called(""), called("{"), called("{}", name=""), custom("ls")]
+    assert judge_calls(calls) == [True, True, False, False, True]
+    assert judge_calls([]) == []
+
+
+@pytest.mark.parametrize("last", [called(""), called(None), custom("l"), custom("")])
+def test_the_token_limit_cuts_off_the_last_call_alone(last):
+    assert judge_calls([last, last], finish_reason="length") == [True, False]

@@ -98,6 +98,36 @@ def test_invalid_calls_without_id_or_name_are_dropped_with_their_results():
     assert [turn["tool_call_id"] for turn in rest] == ["c2"]
 
 
+def test_calls_that_name_no_tool_are_dropped_with_their_results():
+    calls = [
+        {"name": name, "args": {}, "id": name or "c1", "type": "tool_call"} for name in ("", "f")
+    ]
+    results = [ToolMessage("r", tool_call_id=call_id) for call_id in ("c1", "f")]
+    assistant, result = to_wire([AIMessage("", tool_calls=calls), *results])
+    assert [call["function"]["name"] for call in assistant["tool_calls"]] == ["f"]
+    assert result["tool_call_id"] == "f"
+
+
+@pytest.mark.parametrize("call_id", [None, ""])
+def test_calls_without_ids_are_matched_with_their_results(call_id):
+    calls = [{"name": name, "args": {}, "id": call_id, "type": "tool_call"} for name in ("f", "g")]
+    results = [ToolMessage(name, tool_call_id="") for name in ("f", "g")]
+    assistant, *rest = to_wire([AIMessage("", tool_calls=calls), *results])
+    ids = [call["id"] for call in assistant["tool_calls"]]
+    assert len(set(ids)) == 2
+    assert all(ids)
+    assert [turn["tool_call_id"] for turn in rest] == ids
+
+
+def test_an_invalid_call_is_sent_where_a_result_of_anthropics_form_answers_it():
+    broken = {"name": "f", "args": "{", "id": "c1", "error": None, "type": "invalid_tool_call"}
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": "no JSON"}
+    history = [AIMessage("", invalid_tool_calls=[broken]), HumanMessage([result])]
+    assistant, tool = to_wire(history)
+    assert [call["id"] for call in assistant["tool_calls"]] == [tool["tool_call_id"]] == ["c1"]
+    assert "tool_calls" not in to_wire(history[:1])[0]
+
+
 class Point(BaseModel):
     x: int
 

@@ -82,7 +82,8 @@ def test_each_message_has_its_role(message, expected):
 
 def test_a_call_whose_arguments_were_no_json_goes_back_as_the_model_wrote_it():
     broken = {"name": "add", "args": '{"a": ', "id": "call_1", "error": "no JSON"}
-    (turn,) = to_wire([AIMessage("", invalid_tool_calls=[broken])])
+    result = ToolMessage("Error: no JSON.", tool_call_id="call_1")
+    turn, _ = to_wire([AIMessage("", invalid_tool_calls=[broken]), result])
     assert turn["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a": '}
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.exceptions import ModelError, OutputParserException
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -175,6 +175,48 @@ def test_a_whole_call_beside_a_half_one_stays_valid(scripted, fault_server, way,
     message = way.streamed(scripted(), "hi") if is_streamed else way.invoke(scripted(), "hi")
     assert [call["id"] for call in message.tool_calls] == ["c1"]
     assert [call["id"] for call in message.invalid_tool_calls] == ["c2"]
+
+
+def custom(text, call_id="c1"):
+    return {"id": call_id, "type": "custom", "custom": {"name": "run", "input": text}}
+
+
+@STREAMED
+@pytest.mark.parametrize("text", ["rm -rf /home/", '{"path": "/home/', '{"path": "/"}', ""])
+def test_the_free_text_of_a_custom_call_is_cut_off_by_the_token_limit_too(
+    scripted, fault_server, way, is_streamed, text
+):
+    calls = [custom("ls"), custom(text, "c2")]
+    fault_server.script(answer(is_streamed, "length", tool_calls=calls), plain("stop", content="k"))
+    message = way.streamed(scripted(), "hi") if is_streamed else way.invoke(scripted(), "hi")
+    assert [call["id"] for call in message.tool_calls] == ["c1"]
+    (call,) = message.invalid_tool_calls
+    assert (call["name"], call["args"].startswith(text)) == ("run", True)
+    results = [ToolMessage("r", tool_call_id=call_id) for call_id in ("c1", "c2")]
+    way.invoke(scripted(), [HumanMessage("hi"), message, *results])
+    assert fault_server.bodies[1]["messages"][1]["tool_calls"] == calls
+
+
+@STREAMED
+@pytest.mark.parametrize("arguments", ["", "{}", '{"x": 1}', '{"x": '])
+def test_a_call_that_names_no_tool_is_invalid(scripted, fault_server, way, is_streamed, arguments):
+    calls = [function("f", "{}"), function("", arguments, "c2")]
+    fault_server.script(answer(is_streamed, "tool_calls", tool_calls=calls))
+    message = way.streamed(scripted(), "hi") if is_streamed else way.invoke(scripted(), "hi")
+    assert [call["id"] for call in message.tool_calls] == ["c1"]
+    assert [call["id"] for call in message.invalid_tool_calls] == ["c2"]
+
+
+@STREAMED
+def test_a_conversation_goes_on_after_a_call_that_was_cut_off(
+    scripted, fault_server, way, is_streamed
+):
+    half = answer(is_streamed, "length", tool_calls=[function("rm", '{"path": "/home/u')])
+    fault_server.script(half, plain("stop", content="k"))
+    message = way.streamed(scripted(), "hi") if is_streamed else way.invoke(scripted(), "hi")
+    way.invoke(scripted(), [HumanMessage("hi"), message, HumanMessage("go on")])
+    # Services refuse a call without a result, and nothing ran on this one.
+    assert fault_server.bodies[1]["messages"][1] == {"role": "assistant", "content": ""}
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -53,6 +53,18 @@ async def test_of_several_calls_only_the_one_that_was_cut_off_is_kept_back(endpo
     assert names == ["f", "g"]
 
 
+@pytest.mark.parametrize("endpoint", CHATS)
+async def test_neither_a_custom_call_that_was_cut_off_nor_one_without_a_name_is_a_selection(
+    endpoint,
+):
+    custom = {"id": "c2", "type": "custom", "custom": {"name": "run", "input": "rm -rf /home/"}}
+    calls = [call("", "{}", "c1"), custom]
+    llm = Service(answer("length", content="", tool_calls=calls)).llm()
+    last = await last_of(llm, endpoint, user("x"))
+    assert llm.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
+    assert [each["id"] for each in last.additional_kwargs["invalid_tool_calls"]] == ["c1", "c2"]
+
+
 # LlamaIndex's agents look at each of their own attributes, pydantic's deprecated ones included.
 @pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecationWarning")
 async def test_no_agent_runs_a_tool_with_half_its_arguments():
