@@ -67,7 +67,7 @@ def settle_arguments(text: str) -> str:
     >>> settle_arguments('{}{"a": 1}'), settle_arguments('{"a": 1}{"a": 1}'), settle_arguments("null")
     ('{"a": 1}', '{"a": 1}', '{}')
     """
-    call = _Call(0, "")
+    call = _PartialCall(0, "")
     call.take(text)
     return call.arguments
 
