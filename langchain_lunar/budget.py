@@ -17,6 +17,7 @@ from typing_extensions import NotRequired
 
 from lunar_core import Budget, BudgetExceededError, ConfigurationError, observing
 from lunar_core.cost.amounts import checked_amount
+from lunar_core.errors import describe_unexpected
 from lunar_core.extras import install_command
 
 try:
@@ -77,7 +78,7 @@ class LunarBudgetMiddleware(AgentMiddleware[LunarBudgetState, Any, Any]):
         exit_behavior: Literal["end", "error"] = "end",
     ) -> None:
         if budget is not None and not isinstance(budget, Budget):
-            raise ConfigurationError("budget: expected a Budget or None")
+            raise ConfigurationError(f"budget: expected a Budget{describe_unexpected(budget)}")
         if exit_behavior not in ("end", "error"):
             raise ConfigurationError(
                 f"exit_behavior: expected 'end' or 'error', not {exit_behavior!r}"

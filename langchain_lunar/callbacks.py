@@ -23,6 +23,7 @@ from langchain_core.tracers.context import register_configure_hook
 from langchain_lunar.connection import COST_TAGS
 from langchain_lunar.entries import OpenRun, RunReport, was_sent
 from lunar_core import Entry, Ledger, Totals, current_tags
+from lunar_core.cost.ledger import checked_ledger
 from lunar_core.cost.view import CostView
 
 MAX_RUNS = 10_000
@@ -52,7 +53,7 @@ class LunarCostCallbackHandler(CostView, BaseCallbackHandler):
     run_inline = True
 
     def __init__(self, ledger: Ledger | None = None) -> None:
-        self.ledger = Ledger() if ledger is None else ledger
+        self.ledger = Ledger() if ledger is None else checked_ledger(ledger)
         self._outer: LunarCostCallbackHandler | None = None
         self._runs: _Recent[OpenRun] = _Recent()
         self._roots: _Recent[_Root] = _Recent()

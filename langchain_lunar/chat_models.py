@@ -133,7 +133,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
         check_parameter_names(self.model_kwargs, self.extra_body)
-        check_values({name: getattr(self, name) for name in SENT_FIELDS})
+        check_values({name: getattr(self, name) for name in ("model", *SENT_FIELDS)})
         return self
 
     @model_validator(mode="after")

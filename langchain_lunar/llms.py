@@ -100,7 +100,7 @@ class LunarLLM(LunarConnection, BaseLLM):
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
         check_parameter_names(self.model_kwargs, self.extra_body)
-        check_values({name: getattr(self, name) for name in _SENT})
+        check_values({name: getattr(self, name) for name in ("model", *_SENT)})
         return self
 
     @model_validator(mode="after")

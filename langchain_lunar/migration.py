@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from lunar_core.errors import ConfigurationError, describe_unexpected
+
 _BOTH = {
     "max_completion_tokens": "max_tokens",
     "model_name": "model",
@@ -144,7 +146,10 @@ def _with_parameters(
     values: dict[str, Any], parameters: Mapping[str, Any], *, has_streaming: bool
 ) -> dict[str, Any]:
     """``values`` with ``parameters`` in its ``model_kwargs``. ``stream`` becomes the field ``streaming``."""
-    kwargs = {**(values.get("model_kwargs") or {}), **parameters}
+    given = values.get("model_kwargs")
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigurationError(f"model_kwargs: expected a dict{describe_unexpected(given)}")
+    kwargs = {**(given or {}), **parameters}
     stream = kwargs.pop("stream", None)
     if stream is not None and has_streaming:
         values.setdefault("streaming", stream)

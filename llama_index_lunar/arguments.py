@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from llama_index_lunar.requests import merge_kwargs
 from lunar_core import bridge
-from lunar_core.errors import ConfigurationError
+from lunar_core.errors import ConfigurationError, describe_unexpected
 from lunar_core.wire.api_requests import check_values
 
 JSONObject = dict[str, Any]
@@ -35,6 +35,10 @@ def make_fields(arguments: Mapping[str, Any], llm_class: type[BaseModel]) -> JSO
     if "max_new_tokens" in fields:  # OpenAILike's other name
         fields["max_tokens"] = fields.pop("max_new_tokens")
     additional = fields["additional_kwargs"] or {}
+    if not isinstance(additional, Mapping):
+        raise ConfigurationError(
+            f"additional_kwargs: expected a dict{describe_unexpected(additional)}"
+        )
     if extra_body := fields.pop("extra_body"):
         additional = merge_kwargs(additional, {"extra_body": extra_body})
     additional, headers = _split_headers(additional, fields["default_headers"])

@@ -23,9 +23,10 @@ from llama_index_lunar.attribution import LEDGERS
 from llama_index_lunar.usage_event import LunarUsageEvent
 from lunar_core import observers
 from lunar_core.cost.entries import Entry, entry_from_metadata
-from lunar_core.cost.ledger import Ledger
+from lunar_core.cost.ledger import Ledger, checked_ledger
 from lunar_core.cost.totals import Totals
 from lunar_core.cost.view import CostView
+from lunar_core.settings import checked_tags
 
 
 class _AgentCosts(CostView):
@@ -106,7 +107,7 @@ class LunarCostCallback(_AgentCosts, BaseCallbackHandler):
         event_ends_to_ignore: Sequence[CBEventType] = (),
     ) -> None:
         super().__init__(list(event_starts_to_ignore), list(event_ends_to_ignore))
-        self.ledger = Ledger() if ledger is None else ledger
+        self.ledger = Ledger() if ledger is None else checked_ledger(ledger)
 
     def on_event_start(
         self,
@@ -167,8 +168,9 @@ def lunar_cost(
     >>> costs.total_cost, costs.by_tag("tenant")["acme"].calls
     (Decimal('0.000045'), 1)
     """
-    costs = LunarCosts(Ledger() if ledger is None else ledger)
-    named = {str(name): value for name, value in (tags or {}).items()}
+    costs = LunarCosts(Ledger() if ledger is None else checked_ledger(ledger))
+    checked_tags(tags)
+    named = dict(tags or {})
     token = LEDGERS.set((*LEDGERS.get(), costs.ledger))
     query_streams.IN_USE.add()
     try:

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from lunar_core.errors import ConfigurationError
+from lunar_core.errors import ConfigurationError, describe_unexpected
 
 DEFAULT_BASE_URL = "https://api.pureai-api.com"
 
@@ -27,7 +27,11 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
 def checked_base_url(url: object, *, allow_http: bool) -> str:
     """``url`` without a trailing slash or ``/v1``; any path before that is kept. Raises ConfigurationError."""
     if not isinstance(url, str):
-        raise ConfigurationError("base_url: expected a string")
+        raise ConfigurationError(f"base_url: expected a string{describe_unexpected(url)}")
+    if not url.strip():
+        raise ConfigurationError(
+            "base_url: is empty; give a URL, or leave it out for the hosted service's"
+        )
     return _service(url.strip(), allow_http=allow_http)
 
 
@@ -55,7 +59,7 @@ def _service(url: str, *, allow_http: bool) -> str:
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             "base_url: plain http would send the key unprotected. Use https, "
-            "or allow_http=True for a network you trust"
+            "or in a program allow_http=True for a network you trust"
         )
     path = parts.path.rstrip("/")
     endpoint = _ENDPOINT.search(path)

@@ -106,6 +106,22 @@ class ConfigurationError(LunarError, ValueError):
     was_sent = False
 
 
+def describe_unexpected(value: object) -> str:
+    """The end of a ConfigurationError's text: a number itself, of anything else its type alone.
+
+    A text may be a prompt or a key, and Python refuses to print an integer of thousands of digits.
+
+    >>> describe_unexpected(-1), describe_unexpected("pk_live"), describe_unexpected(None)
+    (', not -1', ', not a str', ', not None')
+    """
+    if isinstance(value, int) and value.bit_length() > 64:
+        return ""
+    if value is None or isinstance(value, (int, float)):
+        return f", not {value}"
+    name = type(value).__name__
+    return f", not {'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
 class APIConnectionError(LunarError):
     """The service could not be reached, or closed the connection before its answer was complete."""
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import SecretStr
 
 from lunar_core.base_url import resolve_base_url
-from lunar_core.errors import ConfigurationError
+from lunar_core.errors import ConfigurationError, describe_unexpected
 
 MIB = 1024 * 1024
 MOST_SECONDS = 2_000_000
@@ -215,7 +215,9 @@ class Settings:
         """Check and complete a client's settings. Raises ConfigurationError that names the first wrong one."""
         api_key, jwt = hidden(api_key), hidden(jwt)
         if not isinstance(allow_http, bool):
-            raise ConfigurationError("allow_http: expected True or False")
+            raise ConfigurationError(
+                f"allow_http: expected True or False{describe_unexpected(allow_http)}"
+            )
         return cls(
             base_url=resolve_base_url(base_url, allow_http=allow_http),
             credential=Credential.resolve(api_key, jwt),
@@ -257,10 +259,13 @@ def checked_seconds(value: object, name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigurationError(f"{name}: expected a number of seconds or None")
+        raise ConfigurationError(
+            f"{name}: expected a number of seconds or None{describe_unexpected(value)}"
+        )
     if not 0 < value <= MOST_SECONDS:
         raise ConfigurationError(
-            f"{name}: must be more than 0 and at most {MOST_SECONDS:,} seconds; None waits for ever"
+            f"{name}: must be more than 0 and at most {MOST_SECONDS:,} seconds{describe_unexpected(value)}; "
+            "None waits for ever"
         )
     return float(value)
 
@@ -287,13 +292,15 @@ def checked_timeout(value: object) -> Timeout:
             *(checked_seconds(getattr(value, step), f"timeout.{step}") for step in _STEPS)
         )
     raise ConfigurationError(
-        "timeout: expected seconds, (connect, read), lunar_core.Timeout or httpx.Timeout"
+        f"timeout: expected seconds, (connect, read), lunar_core.Timeout or httpx.Timeout{describe_unexpected(value)}"
     )
 
 
 def checked_count(value: object, name: str, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name}: expected a whole number, {least} or more")
+        raise ConfigurationError(
+            f"{name}: expected a whole number, {least} or more{describe_unexpected(value)}"
+        )
     return value
 
 
@@ -309,7 +316,7 @@ def checked_limits(value: object) -> Limits:
     if value is None:
         return Limits()
     if not isinstance(value, Limits):
-        raise ConfigurationError("limits: expected lunar_core.Limits")
+        raise ConfigurationError(f"limits: expected lunar_core.Limits{describe_unexpected(value)}")
     for name, bound in vars(value).items():
         checked_count(bound, f"limits.{name}", least=1)
     return value
@@ -322,7 +329,7 @@ def checked_fallbacks(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(
         isinstance(m, str) and m.strip() for m in value
     ):
-        raise ConfigurationError("fallbacks: expected a list of model names")
+        raise ConfigurationError('fallbacks: expected a list of model names, such as ["gpt-4o"]')
     return tuple(value)
 
 
@@ -341,7 +348,7 @@ def checked_headers(value: object, name: str) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{name}: expected a dict of strings")
+        raise ConfigurationError(f"{name}: expected a dict of strings{describe_unexpected(value)}")
     headers: dict[str, str] = {}
     for key, text in value.items():
         if not isinstance(key, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", key):
@@ -351,7 +358,9 @@ def checked_headers(value: object, name: str) -> dict[str, str]:
                 f"{name}: {key} is set by the client (api_key= or jwt= for the key)"
             )
         if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", text):
-            raise ConfigurationError(f"{name}: the value of {key} is no header value")
+            raise ConfigurationError(
+                f"{name}: the value of {key} is no string that a header may carry (without a line break, say)"
+            )
         headers[key] = text.strip(" \t")  # by HTTP, these are no part of the value
     return headers
 

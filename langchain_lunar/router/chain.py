@@ -102,7 +102,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         if llm is not None and models is not None:
             raise ConfigurationError("models: the llm has its own; give one of the two")
         if model is not None and settings:
-            raise ConfigurationError(f"{', '.join(sorted(settings))}: give them to the llm")
+            raise ConfigurationError(f"{', '.join(sorted(settings))}: set this on the llm instead")
         fields: dict[str, Any] = {
             "router": model or ChatLunar(**{**settings, "model": ROUTER}),
             "models": None if models is None else list(models),

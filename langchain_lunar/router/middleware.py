@@ -74,7 +74,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
             raise ConfigurationError(f"per: expected 'call' or 'run', not {per!r}")
         if chain is not None and settings:
             raise ConfigurationError(
-                f"{', '.join(sorted(settings))}: the chain has its own settings"
+                f"{', '.join(sorted(settings))}: set this on the chain instead"
             )
         self.per = per
         self.chain = chain or LunarRouterChain(**settings)

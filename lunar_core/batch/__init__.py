@@ -20,8 +20,8 @@ from lunar_core.batch.rows import RowError, checked_rows, read_rows
 from lunar_core.batch.running import run_to_end
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.budget import Budget
-from lunar_core.cost.ledger import Ledger
-from lunar_core.errors import ConfigurationError
+from lunar_core.cost.ledger import Ledger, checked_ledger
+from lunar_core.errors import ConfigurationError, describe_unexpected
 from lunar_core.observers import Observer
 from lunar_core.settings import checked_count
 
@@ -61,9 +61,9 @@ def run(
     """
     checked_count(concurrency, "concurrency", least=1)
     if budget is not None and not isinstance(budget, Budget):
-        raise ConfigurationError("budget: expected a Budget or None")
-    if ledger is not None and not isinstance(ledger, Ledger):
-        raise ConfigurationError("ledger: expected a Ledger or None")
+        raise ConfigurationError(f"budget: expected a Budget{describe_unexpected(budget)}")
+    if ledger is not None:
+        checked_ledger(ledger)
     observers = tuple(observer for observer in (budget, ledger) if observer is not None)
     with open_batch(rows, out, model=model, max_tokens=max_tokens, on_answer=on_answer) as batch:
         if scheduler is not None:

@@ -89,5 +89,13 @@ def open_ledger(store: str | None) -> Iterator[Ledger | None]:
     if not store:
         yield None
         return
-    with Ledger.open(store) as ledger:
+    with open_named(store) as ledger:
         yield ledger
+
+
+def open_named(store: str, *, read_only: bool = False) -> Ledger:
+    """The ledger that ``--store`` names. Raises ConfigurationError, which names the option."""
+    try:
+        return Ledger.open(store, read_only=read_only)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("where: ", "--store: ", 1)) from None

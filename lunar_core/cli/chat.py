@@ -30,6 +30,7 @@ from lunar_core.cli.inputs import (
     ROUTER,
     Candidates,
     CostWeight,
+    checked_candidates,
     complete_model,
     instructions_of,
     messages_of,
@@ -88,7 +89,7 @@ def chat(
         if route and model not in (None, ROUTER):
             raise ConfigurationError("--model, --route: give one of the two")
         params: ChatParams = {
-            "models": candidate or None,
+            "models": checked_candidates(candidate),
             "cost_weight": cost_weight,
             "max_tokens": max_tokens,
             "temperature": temperature,

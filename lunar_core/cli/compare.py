@@ -100,7 +100,7 @@ def compare(
     as_json: AsJson = False,
     base_url: BaseUrl = None,
 ) -> None:
-    """Ask several models the same at once, and show their answers side by side with USD and ms."""
+    """Ask several models the same prompt at once, and show their answers side by side with USD and ms."""
     with open_client(base_url, store, as_json=as_json) as client:
         if len(models) < 2:
             raise ConfigurationError("models: give at least two to compare")

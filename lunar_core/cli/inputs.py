@@ -39,8 +39,19 @@ def read_prompt(prompt: str) -> str:
     """
     text = _read_stdin() if prompt == "-" else prompt
     if not text.strip():
-        raise ConfigurationError("prompt: is empty, and its answer would be billed all the same")
+        raise ConfigurationError(
+            "prompt: is empty, and its answer would be billed all the same. Give a text, or - and one on stdin"
+        )
     return text
+
+
+def checked_candidates(names: list[str] | None) -> list[str] | None:
+    """The candidates, or None for all. Raises ConfigurationError, which names the option, for a single one."""
+    if names and len(names) == 1:
+        raise ConfigurationError(
+            "--candidate: a choice needs at least 2 models; give the option once for each"
+        )
+    return names or None
 
 
 def messages_of(prompt: str, system: str | None = None) -> list[dict[str, object]]:

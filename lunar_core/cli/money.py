@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger, Observer
+from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger, Observer, Report
 from lunar_core.batch import BatchResult, open_batch
 from lunar_core.batch.answering import Batch
 from lunar_core.batch.running import run_to_end
@@ -26,6 +26,7 @@ from lunar_core.cli.app import (
     Store,
     app,
     open_ledger,
+    open_named,
     report_failures,
 )
 from lunar_core.cli.inputs import complete_model
@@ -66,10 +67,10 @@ def costs(
             raise ConfigurationError("--store, or LUNAR_LEDGER, must name a ledger")
         first, end = _bounds(since, until)
         names = [name.strip() for name in by.split(",")]
-        with Ledger.open(store, read_only=True) as ledger:
+        with open_named(store, read_only=True) as ledger:
             report = ledger.where(since=first, until=end).report(by=names, baseline=baseline)
         if html is not None:
-            report.to_html(html)
+            _write_page(report, html)
             print_note(f"Wrote {html}")
         elif as_csv or as_json:
             print_answer(report.to_csv() if as_csv else report.to_json())
@@ -77,6 +78,13 @@ def costs(
             Console().print(report)
         else:
             print_answer(f"{report}\n")
+
+
+def _write_page(report: Report, path: Path) -> None:
+    try:
+        report.to_html(path)
+    except OSError as error:
+        raise ConfigurationError(f"--html: {path} cannot be written: {error.strerror}") from None
 
 
 @app.command()

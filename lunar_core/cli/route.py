@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from lunar_core import RoutingDecision
 from lunar_core.cli.app import AsJson, BaseUrl, Store, app, open_client
-from lunar_core.cli.inputs import Candidates, CostWeight, Prompt, messages_of, read_prompt
+from lunar_core.cli.inputs import (
+    Candidates,
+    CostWeight,
+    Prompt,
+    checked_candidates,
+    messages_of,
+    read_prompt,
+)
 from lunar_core.cli.printing import print_answer, print_json, print_note
 from lunar_core.types.decision_forms import facts_of
 
@@ -23,7 +30,7 @@ def route(
     with open_client(base_url, store, as_json=as_json) as client:
         decision = client.router.decide(
             messages=messages_of(read_prompt(prompt)),
-            models=candidate or None,
+            models=checked_candidates(candidate),
             cost_weight=cost_weight,
         )
     if as_json:

@@ -42,7 +42,9 @@ def as_error(exc: Exception) -> LunarError:
     if names & {"TimeoutException", "TimeoutError"}:
         error = APITimeoutError(f"the service did not answer in time ({text})")
     elif isinstance(exc, OSError) or _is_of_http(exc):
-        error = APIConnectionError(f"no whole answer from the service ({text})")
+        is_unsent = bool(names & _BEFORE_SENDING)
+        fault = "the service was not reached" if is_unsent else "no whole answer from the service"
+        error = APIConnectionError(f"{fault} ({text})")
     else:
         return _make_bug_error(exc, text)
     return unsent(error) if names & _BEFORE_SENDING else error

@@ -20,7 +20,7 @@ from lunar_core.cost.report import Report
 from lunar_core.cost.savings import Savings, SavingsTally
 from lunar_core.cost.selection import EVERYTHING, Selection, checked_groups
 from lunar_core.cost.totals import Sums, Totals
-from lunar_core.errors import ConfigurationError
+from lunar_core.errors import ConfigurationError, describe_unexpected
 from lunar_core.extras import install_command
 from lunar_core.observers import CallStart, Endpoint, Outcome, Status
 from lunar_core.settings import checked_count
@@ -365,3 +365,12 @@ class Ledger(LedgerView):
         if self._memory is None:
             raise TypeError("a ledger is in memory or stored")
         return self._memory
+
+
+def checked_ledger(value: object) -> Ledger:
+    """``value``, if it is a Ledger. Raises ConfigurationError."""
+    if isinstance(value, Ledger):
+        return value
+    raise ConfigurationError(
+        f"ledger: expected a Ledger{describe_unexpected(value)}; Ledger.open('costs.db') opens one that lasts"
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -15,7 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
-from lunar_core.errors import ConfigurationError
+from lunar_core.errors import ConfigurationError, describe_unexpected
 from lunar_core.wire.keywords import check_no_settings
 from lunar_core.wire.replay import without_signed_fields
 from lunar_core.wire.text import join_all_surrogates
@@ -110,7 +111,7 @@ def clean(params: Mapping[str, object]) -> dict[str, object]:
     extra = params.get("extra_body")
     if extra is not None:
         if not isinstance(extra, Mapping):
-            _refuse("extra_body", "expected a dict")
+            _refuse("extra_body", f"expected a dict{describe_unexpected(extra)}")
         if "stream" in extra and bool(extra["stream"]) is not bool(params.get("stream")):
             _refuse("extra_body", "stream is a keyword of the call, which says what it returns")
         check_no_settings(extra, "extra_body")
@@ -152,36 +153,31 @@ def _number(low: float, high: float = math.inf) -> Callable[[object, str], None]
 
     def check(value: object, name: str) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            _refuse(name, f"expected a number, {span}")
+            _refuse(name, f"expected a number, {span}{describe_unexpected(value)}")
         if not low <= value <= high:
-            _refuse(name, f"must be {span}{_not(value)}")
+            _refuse(name, f"must be {span}{describe_unexpected(value)}")
 
     return check
-
-
-def _not(value: float) -> str:
-    # Python refuses to print an integer of thousands of digits.
-    return "" if isinstance(value, int) and value.bit_length() > 64 else f", not {value}"
 
 
 def _whole_number(low: int) -> Callable[[object, str], None]:
     def check(value: object, name: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
-            _refuse(name, f"expected a whole number, {low} or more")
+            _refuse(name, f"expected a whole number, {low} or more{describe_unexpected(value)}")
         if value < low:
-            _refuse(name, f"must be {low} or more{_not(value)}")
+            _refuse(name, f"must be {low} or more{describe_unexpected(value)}")
 
     return check
 
 
 def _check_bool(value: object, name: str) -> None:
     if not isinstance(value, bool):
-        _refuse(name, "expected True or False")
+        _refuse(name, f"expected True or False{describe_unexpected(value)}")
 
 
 def _check_text(value: object, name: str) -> None:
     if not isinstance(value, str):
-        _refuse(name, "expected a string")
+        _refuse(name, f"expected a string{describe_unexpected(value)}")
 
 
 def _check_model(value: object, name: str) -> None:
@@ -231,7 +227,7 @@ def _check_content(content: object, where: str, *, required: bool) -> None:
         if required:
             _refuse(where, "is required")
     elif not isinstance(content, str):
-        _refuse(where, "expected a string or a list of parts")
+        _refuse(where, f"expected a string or a list of parts{describe_unexpected(content)}")
 
 
 _CHECKS: dict[str, Callable[[object, str], None]] = {
@@ -252,7 +248,9 @@ _CHECKS: dict[str, Callable[[object, str], None]] = {
     "cost_weight": _number(0),
     "tools": _check_objects,
     "response_format": lambda value, name: (
-        None if isinstance(value, Mapping) else _refuse(name, "expected a dict")
+        None
+        if isinstance(value, Mapping)
+        else _refuse(name, f"expected a dict{describe_unexpected(value)}")
     ),
 }
 
@@ -289,11 +287,15 @@ def _encode_without_surrogates(params: Mapping[str, object]) -> bytes:
 def _as_dict(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    raise ValueError(f"it holds a {type(value).__name__}")
+    raise ValueError(f"it holds an object of type {type(value).__name__}")
 
 
 def _as_dict_or_text(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_SERIALIZER_PREFIX = re.compile(r"^Error serializing to JSON: (ValueError: )?")
+"""What pydantic puts before the reason, and the message says already."""
 
 
 def _name_the_unencodable(params: Mapping[str, object]) -> NoReturn:
@@ -305,7 +307,7 @@ def _name_the_unencodable(params: Mapping[str, object]) -> NoReturn:
             except (PydanticSerializationError, ValueError, RecursionError) as error:
                 _refuse(
                     name if number is None else f"{name}[{number}]",
-                    f"cannot be written as JSON: {error}",
+                    f"cannot be written as JSON: {_SERIALIZER_PREFIX.sub('', str(error))}",
                 )
     _refuse("extra_body", "cannot be written as JSON")
 

@@ -201,6 +201,18 @@ def test_a_store_that_cannot_be_is_refused_before_anything_is_sent(lunar, tmp_pa
     assert lunar_sandbox.requests() == []
 
 
+def test_a_wrong_store_or_page_is_named_as_its_option(lunar, tmp_path):
+    code, _printed, err = lunar("costs", "--store", "mysql://host/costs")
+    assert (code, err.partition(" a ledger")[0]) == (2, "Error: --store:")
+    lunar("chat", "Hi", "--store", tmp_path / "costs.db")
+    page = tmp_path / "nowhere" / "costs.html"
+    code, _printed, err = lunar("costs", "--store", tmp_path / "costs.db", "--html", page)
+    assert (code, err) == (
+        2,
+        f"Error: --html: {page} cannot be written: No such file or directory\n",
+    )
+
+
 # batch
 
 

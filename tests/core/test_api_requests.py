@@ -266,6 +266,24 @@ def test_each_local_check_names_its_field(name, wrong):
     assert str(caught.value).startswith(f"{name}: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "told"),
+    [
+        ("temperature", 3, "not 3"),
+        ("temperature", "hot", "not a str"),
+        ("n", True, "not True"),
+        ("prompt", ["my secret"], "not a list"),
+        ("extra_body", ["my secret"], "not a list"),
+        ("x", {"y": object()}, "written as JSON: it holds an object of type object"),
+    ],
+)
+def test_it_tells_a_number_that_came_and_of_anything_else_the_type_alone(name, wrong, told):
+    with pytest.raises(ConfigurationError) as caught:
+        chat(**{name: wrong})
+    assert str(caught.value).endswith(told)
+    assert "my secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("missing", CHAT)
 def test_so_does_the_check_of_what_is_missing(missing):
     params = {name: value for name, value in CHAT.items() if name != missing}

@@ -33,7 +33,7 @@ def test_the_error_has_all_there_is_to_say_and_can_be_pickled():
         assert fields == ("team", "u1", "usd", Decimal("0.5"), Decimal("0.25"), Decimal("0.2"))
         assert (error.asked, error.resets_at) == (Decimal("0.2"), clock.now + 12 * 3600)
         assert str(error) == (
-            "budget 'team', user 'u1': this call may take 0.2 usd, and of 0.5 usd 0.25 are spent and 0.2 held "
+            "budget 'team', user 'u1': this call may take 0.2 USD; of 0.5 USD, 0.25 is spent and 0.2 held "
             "for calls under way; it resets at 2026-03-02 00:00:00 UTC"
         )
 

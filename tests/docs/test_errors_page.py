@@ -83,6 +83,9 @@ CAUSES = {
         client, "gpt-4o!502-context"
     ),
     "All providers failed for model": lambda client, observed: ask(client, "gpt-4o!503"),
+    "the service was not reached": lambda client, observed: ask(
+        Lunar("pk_x", base_url="https://nowhere.invalid", max_retries=0)
+    ),
     "nobody listens there; is the sandbox running?": lambda client, observed: ask(
         Lunar("pk_x", base_url="http://127.0.0.1:9", max_retries=0)
     ),

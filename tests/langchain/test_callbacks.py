@@ -18,7 +18,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import context
 
 from langchain_lunar import LunarCostCallbackHandler, LunarLLM, callbacks, get_lunar_cost
-from lunar_core import APIStreamError, Entry, Ledger, LunarError, tags
+from lunar_core import APIStreamError, ConfigurationError, Entry, Ledger, LunarError, tags
 from tests.faults_steps import chunk, reset, sse
 
 LONG = "Count to 200"
@@ -397,3 +397,12 @@ def test_a_handler_shows_itself_as_its_ledger_does():
     assert repr(handler) == "LunarCostCallbackHandler(calls=1, total_cost=0.000045, unpriced=0)"
     assert "$0.000045" in handler._repr_html_()
     assert handler.__rich__() is not None
+
+
+def test_a_ledger_that_is_none_is_named_and_an_empty_one_is_kept():
+    ledger = Ledger()
+    assert LunarCostCallbackHandler(ledger).ledger is ledger
+    with pytest.raises(ConfigurationError, match=r"^ledger: expected a Ledger, not 5"):
+        LunarCostCallbackHandler(5)
+    with pytest.raises(ConfigurationError, match=r"^ledger: "), get_lunar_cost(5):
+        pass

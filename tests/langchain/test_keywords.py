@@ -94,6 +94,8 @@ def test_options_of_streams_are_not_sent_with_plain_calls(fault_server, way, cls
 @pytest.mark.parametrize(
     ("cls", "settings", "name"),
     [
+        (ChatLunar, {"model": ""}, "model"),
+        (ChatLunar, {"model_kwargs": 5}, "model_kwargs"),
         (ChatLunar, {"cost_weight": -1}, "cost_weight"),
         (ChatLunar, {"models": ["gpt-4o"]}, "models"),
         (ChatLunar, {"temperature": 3}, "temperature"),
@@ -101,6 +103,8 @@ def test_options_of_streams_are_not_sent_with_plain_calls(fault_server, way, cls
         (ChatLunar, {"top_p": 2}, "top_p"),
         (ChatLunar, {"n": 0}, "n"),
         (ChatLunar, {"presence_penalty": 3}, "presence_penalty"),
+        (LunarLLM, {"model": ""}, "model"),
+        (LunarLLM, {"model_kwargs": 5}, "model_kwargs"),
         (LunarLLM, {"temperature": -1}, "temperature"),
         (LunarLLM, {"max_tokens": 0}, "max_tokens"),
         (LunarRouterChain, {"cost_weight": -1}, "cost_weight"),
@@ -111,7 +115,7 @@ def test_options_of_streams_are_not_sent_with_plain_calls(fault_server, way, cls
 def test_a_value_that_cannot_work_is_refused_when_the_model_is_made(cls, settings, name):
     keywords = {k: v for k, v in KEY.items() if cls is not LunarRouterChain or k != "model"}
     with pytest.raises(ConfigurationError, match=rf"^{name}: "):
-        cls(**keywords, **settings)
+        cls(**keywords | settings)
 
 
 @pytest.mark.parametrize(

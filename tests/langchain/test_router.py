@@ -153,7 +153,7 @@ def test_settings_that_cannot_work_name_what_is_wrong(chain, settings, named):
 
 
 def test_settings_belong_to_the_llm_if_there_is_one(chat):
-    with pytest.raises(ConfigurationError, match="temperature: give them to the llm"):
+    with pytest.raises(ConfigurationError, match="temperature: set this on the llm"):
         LunarRouterChain(chat("router"), temperature=0.5)
 
 

@@ -168,3 +168,9 @@ def test_they_are_plain_json_too():
         "left_out": 0,
         "assumption": "Compared with the same tokens on dear, at the prices of service.",
     }
+
+
+def test_where_nothing_could_be_compared_a_report_says_unknown_and_not_zero():
+    ledger = ledger_of(routed("a"), routed("b"))
+    assert "Routing saved" in str(ledger.report(baseline="dear"))
+    assert "What routing saved is unknown: 2 routed calls" in str(ledger.report(baseline="gpt-99"))

@@ -16,7 +16,7 @@ from llama_index_instrumentation.dispatcher import instrument_tags
 
 import lunar_core
 from llama_index_lunar import LunarCostCallback, LunarCostHandler, lunar_cost
-from lunar_core import BudgetExceededError, Entry, Ledger, LunarError
+from lunar_core import BudgetExceededError, ConfigurationError, Entry, Ledger, LunarError
 from tests.faults_steps import DONE, USAGE, chunk, completion, hang, reply, sse
 from tests.llama_index.support import ENDPOINTS, STREAMS, ask, until, user
 
@@ -331,3 +331,14 @@ def test_a_handler_shows_itself_as_its_ledger_does(kind):
     assert repr(handler) == f"{kind.__name__}(calls=1, total_cost=0.000045, unpriced=0)"
     assert "$0.000045" in handler._repr_html_()
     assert handler.__rich__() is not None
+
+
+def test_a_ledger_or_tags_that_cannot_be_are_named_and_an_empty_ledger_is_kept():
+    ledger = Ledger()
+    assert LunarCostCallback(ledger).ledger is ledger
+    with pytest.raises(ConfigurationError, match=r"^ledger: expected a Ledger, not 5"):
+        LunarCostCallback(5)
+    with pytest.raises(ConfigurationError, match=r"^ledger: "), lunar_cost(ledger=5):
+        pass
+    with pytest.raises(ConfigurationError, match=r"^tags: "), lunar_cost(tags=5):
+        pass

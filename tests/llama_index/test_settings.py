@@ -88,6 +88,7 @@ def test_an_unknown_argument_is_named_and_told_where_to_go():
         {"top_logprobs": 21},
         {"context_window": 0},
         {"tags": "x"},
+        {"additional_kwargs": 5},
     ],
     ids=",".join,
 )

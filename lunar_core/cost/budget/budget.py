@@ -33,7 +33,7 @@ from lunar_core.cost.budget.counters import (
 from lunar_core.cost.budget.weight import BudgetWeight, checked_share
 from lunar_core.cost.budget.windows import Calendar, Windows
 from lunar_core.cost.budget.words import BudgetState, Warnings, describe_refusal, title
-from lunar_core.cost.ledger import Ledger
+from lunar_core.cost.ledger import Ledger, checked_ledger
 from lunar_core.cost.prices import Prices, PricesAtHand, checked_prices
 from lunar_core.errors import BudgetExceededError, ConfigurationError
 from lunar_core.observers import CallStart, Outcome, current_tags
@@ -104,11 +104,7 @@ class Budget:
         if not callable(clock):
             raise ConfigurationError("clock: expected a function that returns epoch seconds")
         self._clock = clock
-        if ledger is not None and not isinstance(ledger, Ledger):
-            raise ConfigurationError(
-                "ledger: expected a Ledger or None, such as Ledger.open('costs.db')"
-            )
-        self.ledger = ledger
+        self.ledger = None if ledger is None else checked_ledger(ledger)
         own_prices = checked_prices(prices) or (None if ledger is None else ledger.prices)
         self._prices = PricesAtHand(own_prices, are_needed=self.unit == "usd")
         self._begin()

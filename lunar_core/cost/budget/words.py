@@ -54,7 +54,8 @@ def describe_refusal(
     state: BudgetState, per: str | None, amount: Decimal | int | None, model: str
 ) -> str:
     """Why a call to ``model`` was refused, and what can be done about it."""
-    which, unit = title(state.name, per, state.key), state.unit
+    which = title(state.name, per, state.key)
+    unit = "USD" if state.unit == "usd" else state.unit
     if amount is None:
         return (
             f"{which}: nobody can tell what this call may take: no price is known of {model}, or of a model that may "
@@ -62,17 +63,21 @@ def describe_refusal(
             "(of client.models.prices(), or by the extra 'prices') or unpriced='allow'"
         )
     text = (
-        f"{which}: this call may take {amount} {unit}, and of {state.limit} {unit} {state.spent} are spent "
-        f"and {state.held} held for calls under way"
+        f"{which}: this call may take {_digits(amount)} {unit}; of {_digits(state.limit)} {unit}, "
+        f"{_digits(state.spent)} is spent and {_digits(state.held)} held for calls under way"
     )
     if amount > state.limit:
         text += (
-            "; that is more than the whole budget: max_tokens= of the call, or reserve= of the budget, "
-            "may say that it takes less"
+            "; that is more than the whole budget: max_tokens= of the call, cheaper models=, "
+            "or reserve= of the budget, may say that it takes less"
         )
     if state.resets_at is None:
         return text
     return f"{text}; {_moment(state.resets_at)}"
+
+
+def _digits(amount: Decimal | int) -> str:
+    return f"{amount:f}" if isinstance(amount, Decimal) else f"{amount:,}"
 
 
 def _moment(seconds: float) -> str:
