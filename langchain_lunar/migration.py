@@ -146,10 +146,10 @@ def _with_parameters(
     values: dict[str, Any], parameters: Mapping[str, Any], *, has_streaming: bool
 ) -> dict[str, Any]:
     """``values`` with ``parameters`` in its ``model_kwargs``. ``stream`` becomes the field ``streaming``."""
-    given = values.get("model_kwargs")
-    if given is not None and not isinstance(given, Mapping):
-        raise ConfigurationError(f"model_kwargs: expected a dict{describe_unexpected(given)}")
-    kwargs = {**(given or {}), **parameters}
+    extra = values.get("model_kwargs")
+    if extra is not None and not isinstance(extra, Mapping):
+        raise ConfigurationError(f"model_kwargs: expected a dict{describe_unexpected(extra)}")
+    kwargs = {**(extra or {}), **parameters}
     stream = kwargs.pop("stream", None)
     if stream is not None and has_streaming:
         values.setdefault("streaming", stream)

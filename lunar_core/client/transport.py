@@ -148,7 +148,8 @@ def _checked(
     for name in unknown:
         why = _REFUSED.get(name, "there is no such option")
         raise ConfigurationError(f"{name}: does not apply to Lunar's transport: {why}")
-    for name, address in (("local_address", local_address), ("uds", uds)):
+    addresses: dict[str, object] = {"local_address": local_address, "uds": uds}
+    for name, address in addresses.items():
         if address is not None and not (isinstance(address, str) and address):
             raise ConfigurationError(f"{name}: expected a string that is not empty")
     if uds is not None and proxy is not None:
@@ -173,11 +174,8 @@ def _bounds(limits: httpx.Limits | None) -> dict[str, Any]:
         return {}
     if not isinstance(limits, httpx.Limits):
         raise ConfigurationError("limits: expected httpx.Limits")
-    most, idle, expiry = (
-        limits.max_connections,
-        limits.max_keepalive_connections,
-        limits.keepalive_expiry,
-    )
+    most, idle = limits.max_connections, limits.max_keepalive_connections
+    expiry: object = limits.keepalive_expiry
     bounds: dict[str, Any] = {"keepalive": math.inf}
     if most is not None:
         bounds["max_connections"] = checked_count(most, "limits.max_connections", least=1)
