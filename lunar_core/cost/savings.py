@@ -9,16 +9,14 @@ from typing import NamedTuple
 
 from lunar_core.cost.amounts import EXACT
 from lunar_core.cost.entries import Entry
-from lunar_core.cost.prices import Prices, PricesAtHand, checked_prices
+from lunar_core.cost.price_cache import PriceCache
+from lunar_core.cost.prices import Prices, checked_prices
 from lunar_core.errors import ConfigurationError
 from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.model_facts import ROUTED
 
 UNROUTED_ENDPOINTS = ("router.decide", "cache")
 """Endpoints whose entries are no routed answers."""
-
-_MANY = 10_000_000
-"""More tokens than any step of a price list with steps."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class SavingsTally:
         if baseline is not None and (not isinstance(baseline, str) or not baseline.strip()):
             raise ConfigurationError("baseline: expected the name of a model, or None")
         self._baseline = baseline
-        self._prices = _PriceList(checked_prices(prices) or own_prices)
+        self._prices = PriceCache(checked_prices(prices) or own_prices)
         self.models: dict[str, ModelSavings] = {}
 
     def add_entry(self, entry: Entry) -> None:
@@ -177,62 +175,3 @@ def is_routed_answer(entry: Entry) -> bool:
             or entry.requested_model == ROUTER
         )
     )
-
-
-class _PriceList:
-    """Looks prices up once for each model with a flat price per token, as nearly all have.
-
-    A look-up in the bundled list takes 0.1 ms; a multiplication a thousandth of that.
-    """
-
-    def __init__(self, prices: Prices | None) -> None:
-        self._at_hand = PricesAtHand(prices)
-        self._rates: dict[str, tuple[Decimal, Decimal, Decimal] | None] = {}
-        self._sources: set[str] = set()
-
-    def cost(self, model: str, prompt: int, completion: int, cached: int) -> Decimal | None:
-        """USD for so many tokens; None if a price is unknown."""
-        cached = min(cached, prompt)
-        if model not in self._rates:
-            self._rates[model] = self._flat_rates(model)
-        rates = self._rates[model]
-        if rates is None:
-            return self._ask(model, prompt, completion, cached)
-        fresh, written, from_cache = rates
-        cost = EXACT.add(
-            EXACT.multiply(fresh, prompt - cached), EXACT.multiply(written, completion)
-        )
-        return EXACT.add(cost, EXACT.multiply(from_cache, cached)) if cached else cost
-
-    def words(self) -> str:
-        """The source of the prices, in words."""
-        if self._sources:
-            return f"the prices of {', '.join(sorted(self._sources))}"
-        prices = self._at_hand.value
-        return "no known prices" if prices is None else f"the prices of {' | '.join(prices.names)}"
-
-    def _flat_rates(self, model: str) -> tuple[Decimal, Decimal, Decimal] | None:
-        """USD per token of prompt, answer and cache; None if they depend on the number of tokens."""
-        rates = (
-            self._ask(model, 1, 0, 0),
-            self._ask(model, 0, 1, 0),
-            self._ask(model, 1, 0, 1),
-        )
-        fresh, written, from_cache = rates
-        if fresh is None or written is None or from_cache is None:
-            return None
-        for prompt_rate, cached in ((fresh, 0), (from_cache, _MANY)):
-            many = EXACT.multiply(EXACT.add(prompt_rate, written), _MANY)
-            if self._ask(model, _MANY, _MANY, cached) != many:
-                return None
-        return fresh, written, from_cache
-
-    def _ask(self, model: str, prompt: int, completion: int, cached: int) -> Decimal | None:
-        if not self._at_hand.are_found:
-            self._at_hand.find()
-        prices = self._at_hand.value
-        estimate = None if prices is None else prices.estimate(model, prompt, completion, cached)
-        if estimate is None:
-            return None
-        self._sources.add(estimate.source)
-        return estimate.cost

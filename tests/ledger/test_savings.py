@@ -132,7 +132,7 @@ def test_a_price_list_without_steps_is_asked_a_few_times_only(monkeypatch):
 def test_the_assumption_names_the_baseline_and_whose_prices():
     ledger = ledger_of(routed("a"))
     assert ledger.savings("dear").assumption == (
-        "Compared with the same tokens on dear, at the prices of service."
+        "Compared with the same tokens on dear, at the prices of the service."
     )
     assert "the dearest of each call's candidates" in ledger.savings().assumption
     assert "genai-prices" in ledger.savings("gpt-4o", Prices.bundled()).assumption
@@ -166,7 +166,7 @@ def test_they_are_plain_json_too():
         "baseline_cost": "0.0130000",
         "saved": "0.0120000",
         "left_out": 0,
-        "assumption": "Compared with the same tokens on dear, at the prices of service.",
+        "assumption": "Compared with the same tokens on dear, at the prices of the service.",
     }
 
 
