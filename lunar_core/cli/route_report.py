@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from lunar_core import AsyncLunar, Budget, ConfigurationError
 from lunar_core.batch.running import run_to_end
-from lunar_core.cli.app import AsJson, BaseUrl, app, report_failures
+from lunar_core.cli.app import OUT_OF_BUDGET, AsJson, BaseUrl, app, report_failures
 from lunar_core.cli.inputs import complete_model
 from lunar_core.cli.printing import print_answer, print_json, print_note
 from lunar_core.cost.amounts import checked_amount
@@ -23,6 +24,7 @@ from lunar_core.evaluate import (
     find_judge,
     read_prompts,
 )
+from lunar_core.evaluate.answers import check_fields
 from lunar_core.evaluate.page import page
 from lunar_core.evaluate.report import OUTPUT_TOKENS
 
@@ -76,6 +78,12 @@ def route_report(
         amount = _checked_answers(answers, judge, budget)
         rows = read_prompts(prompts)
         numbers = _numbers(weights)
+        if judge is not None:
+            check_fields(find_judge(judge), rows)
+        if weight is not None and weight not in numbers:
+            raise ConfigurationError(f"--weight: {weight:g} is none of --weights")
+        for option, path in (("--html", html), ("--pairs", pairs)):
+            _check_can_be_written(option, path)
         candidates = None if models is None else [name.strip() for name in models.split(",")]
 
         async def run() -> tuple[RouteReport, Comparison | None]:
@@ -106,13 +114,15 @@ def route_report(
 
         report, comparison = run_to_end(run)
         _show(report, comparison, as_json=as_json)
-        if html is not None:
-            words = "" if comparison is None else str(comparison)
-            html.write_text(page(report, words), encoding="utf-8")
-            print_note(f"Wrote {html}")
         if pairs is not None and comparison is not None:
             comparison.write_jsonl(pairs)
             print_note(f"Wrote {pairs}")
+        if html is not None:
+            words = "" if comparison is None else str(comparison)
+            html.write_text(page(report, words), encoding="utf-8", errors="replace")
+            print_note(f"Wrote {html}")
+    if comparison is not None and comparison.refusal is not None:
+        raise typer.Exit(OUT_OF_BUDGET)
 
 
 def _show(report: RouteReport, comparison: Comparison | None, *, as_json: bool) -> None:
@@ -133,8 +143,16 @@ def _checked_answers(answers: int | None, judge: str | None, budget: str | None)
         raise ConfigurationError(f"--answers: expected 1 or more, not {answers}")
     if judge is None or budget is None:
         raise ConfigurationError("--answers costs money: it takes --judge and --budget too")
-    find_judge(judge)
     return checked_amount(budget, "--budget")
+
+
+def _check_can_be_written(option: str, path: Path | None) -> None:
+    """Check it before anything is paid for that would be written there. Raises ConfigurationError."""
+    if path is None:
+        return
+    place = path if path.exists() else path.parent
+    if path.is_dir() or not path.parent.is_dir() or not os.access(place, os.W_OK):
+        raise ConfigurationError(f"{option}: {path} cannot be written")
 
 
 def _numbers(weights: str) -> list[float]:

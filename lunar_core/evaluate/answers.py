@@ -91,7 +91,7 @@ class AnswerPlan:
             max_tokens,
             report.prices,
         )
-        _check_fields(plan)
+        check_fields(judge, [assignment.prompt for assignment in plan.assignments])
         return plan
 
     @property
@@ -308,13 +308,11 @@ def _weight_of(report: RouteReport, weight: float | None) -> float | None:
     return weight
 
 
-def _check_fields(plan: AnswerPlan) -> None:
-    """Check, before anything is paid for, that every prompt has the field that the judge reads."""
-    field = None if isinstance(plan.judge, ModelJudge) else plan.judge.field
+def check_fields(judge: Judge, prompts: Iterable[Prompt]) -> None:
+    """Check that every prompt has the field that the judge reads. Raises ConfigurationError."""
+    field = None if isinstance(judge, ModelJudge) else judge.field
     if field is None:
         return
-    for row in plan.assignments:
-        if field not in row.prompt.fields:
-            raise ConfigurationError(
-                f"judge: {plan.judge.name}: {row.prompt.id} has no field {field!r}"
-            )
+    for prompt in prompts:
+        if field not in prompt.fields:
+            raise ConfigurationError(f"judge: {judge.name}: {prompt.id} has no field {field!r}")

@@ -110,6 +110,7 @@ class RouteReport:
         checked_count(concurrency, "concurrency", least=1)
         checked_count(output_tokens, "output_tokens", least=1)
         checked_weights = _checked_weights(weights)
+        _check_comparison(baseline, within)
         rows = as_prompts(prompts)
         if client is None:
             async with AsyncLunar(max_connections=concurrency) as own:
@@ -155,8 +156,9 @@ class RouteReport:
         ``prices`` (default: the bundled ones) are for the baseline. The weights belong to different calls, so they
         cannot be compared with each other as those of ``measure`` can.
 
-        Raises ConfigurationError if the ledger holds no routed answer.
+        Raises ConfigurationError for a wrong argument, and if the ledger holds no routed answer.
         """
+        _check_comparison(baseline, within)
         decisions = tuple(
             _decision_of(entry)
             for entry in ledger
@@ -265,6 +267,13 @@ def _checked_weights(weights: object) -> tuple[float, ...]:
     return tuple(sorted({float(weight) for weight in weights}))
 
 
+def _check_comparison(baseline: object, within: object) -> None:
+    if not isinstance(baseline, str) or not baseline.strip():
+        raise ConfigurationError("baseline: expected the name of a model")
+    if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 <= within <= 1:
+        raise ConfigurationError(f"within: expected a number from 0 to 1, not {within!r}")
+
+
 def _decision_of(entry: Entry) -> Decision:
     route = entry.routing or {}
     error, cluster = route.get("expected_error"), route.get("cluster_id")
@@ -290,8 +299,6 @@ def _report(
     output_tokens: int | None,
     within: float,
 ) -> RouteReport:
-    if not 0 <= within <= 1:
-        raise ConfigurationError(f"within: expected a number from 0 to 1, not {within!r}")
     if not decided.decisions:
         raise ConfigurationError("prompts: none of them could be decided")
     by_weight: dict[float | None, list[Decision]] = {}

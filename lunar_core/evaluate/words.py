@@ -79,7 +79,7 @@ def _row(mark: str, row: WeightResult) -> tuple[str, ...]:
         mark,
         weight_name(row.weight),
         usd(row.cost_per_1000),
-        UNKNOWN if row.saved is None else f"{-row.saved:+.0%}",
+        UNKNOWN if row.saved is None else _change(row.saved),
         _error(row.expected_error),
         _error(row.shuffled_error),
         UNKNOWN if row.ties is None else f"{row.ties:,}",
@@ -120,7 +120,20 @@ def recommendation(report: RouteFigures) -> str:
 
 
 def _against(saved: float, model: str) -> str:
-    return f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} than {model} alone"
+    change = _change(saved)
+    if change == "0%":
+        return f"about as much as {model} alone"
+    return f"{change[1:]} {'less' if saved > 0 else 'more'} than {model} alone"
+
+
+def _change(saved: float) -> str:
+    """The change of the cost where the share ``saved`` of it is saved.
+
+    >>> _change(0.5), _change(-2.0), _change(0.001)
+    ('-50%', '+200%', '0%')
+    """
+    percent = round(-100 * saved)
+    return f"{percent:+d}%" if percent else "0%"
 
 
 def notes(report: RouteFigures) -> list[str]:

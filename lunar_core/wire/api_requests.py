@@ -195,6 +195,8 @@ def _check_candidates(value: object, name: str) -> None:
     _check_strings(value, name)
     if isinstance(value, (list, tuple)) and len(value) < 2:
         _refuse(name, f"a choice needs at least 2 models, not {len(value)}")
+    if isinstance(value, (list, tuple)) and not all(str(item).strip() for item in value):
+        _refuse(name, "one of the names is empty")
 
 
 def _check_objects(value: object, name: str) -> None:

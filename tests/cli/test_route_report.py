@@ -53,6 +53,16 @@ def test_other_programs_get_json_and_readers_a_page(lunar, prompts, tmp_path):
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(lunar, prompts, tmp_path):
+    page = tmp_path / "report.html"
+    code, out, _err = lunar(
+        prompts, "--baseline", "gpt-\udcff", "--html", page
+    )  # a byte, not UTF-8
+    assert code == 0
+    assert "against gpt-? alone" in out
+    assert "against gpt-? alone" in page.read_text(encoding="utf-8")
+
+
 def test_answers_are_paid_for_within_a_budget_after_it_was_said_how_much(
     lunar, prompts, sandbox, tmp_path
 ):
@@ -63,6 +73,17 @@ def test_answers_are_paid_for_within_a_budget_after_it_was_said_how_much(
     assert "USD at most. No call is sent that could pass the budget of 0.5 USD." in err
     assert f"spent: {sandbox.total_billed():f} USD" in out
     assert len(pairs.read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_a_budget_that_ends_the_answers_ends_the_command_with_3(lunar, prompts, sandbox):
+    answers = ("--answers", "4", "--judge", "exact:answer", "--budget", "0")
+    code, out, _err = lunar(prompts, *answers)
+    assert code == 3
+    assert "ended early, 0 of 4" in out
+    assert sandbox.billed() == []
+
+
+PAID = ["--answers", "3", "--budget", "1"]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +97,15 @@ def test_answers_are_paid_for_within_a_budget_after_it_was_said_how_much(
         (["--answers", "3", "--judge", "exact:answer", "--budget", "-1"], "--budget"),
         (["--weights", "0,cheap"], "--weights"),
         (["--weights=-1"], "weights"),
+        (["--within", "2"], "within"),
+        (["--baseline", ""], "baseline"),
+        (["--models", "gpt-4o"], "models"),
+        (["--models", "gpt-4o,"], "models"),
+        (["--html", "none/report.html"], "--html: none/report.html cannot be written"),
+        (["--html", "."], "--html: . cannot be written"),
+        ([*PAID, "--judge", "exact:reply"], "line 1 has no field 'reply'"),
+        ([*PAID, "--judge", "exact:answer", "--weight", "3"], "--weight: 3 is none of --weights"),
+        ([*PAID, "--judge", "exact:answer", "--pairs", "none/pairs.jsonl"], "--pairs: none"),
     ],
 )
 def test_what_cannot_work_is_named_before_anything_is_sent(
@@ -83,7 +113,7 @@ def test_what_cannot_work_is_named_before_anything_is_sent(
 ):
     code, out, err = lunar(prompts, *arguments)
     assert (code, out) == (2, "")
-    assert words in err
+    assert words in err.replace("\n", " ")
     assert sandbox.requests() == []
 
 

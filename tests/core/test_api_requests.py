@@ -323,6 +323,7 @@ def test_a_prompt_is_one_string(wrong):
         ("models", []),
         ("models", "gpt-4o"),
         ("models", ["gpt-4o", 7]),
+        ("models", ["gpt-4o", " "]),
         ("cost_weight", -0.1),
         ("cost_weight", "0.5"),
         ("cost_weight", math.inf),

@@ -107,6 +107,13 @@ async def test_it_runs_where_a_loop_runs_already(observed):
         ({"prompts": [{"prompt": "hi", "messages": []}]}, "row 1: prompt or messages"),
         ({"prompts": [3]}, "row 1"),
         ({"output_tokens": 0}, "output_tokens"),
+        ({"within": 2}, "within"),
+        ({"within": "0.1"}, "within"),
+        ({"within": float("nan")}, "within"),
+        ({"baseline": " "}, "baseline"),
+        ({"baseline": None}, "baseline"),
+        ({"models": ["gpt-4o"]}, "models"),
+        ({"models": ["gpt-4o", ""]}, "models"),
         ({"concurrency": 0}, "concurrency"),
     ],
 )

@@ -153,6 +153,15 @@ def test_no_control_characters_reach_a_terminal():
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
 
 
+def test_nor_does_the_name_of_a_baseline_steer_one():
+    report = ledger_of({"routing": {}}).report(baseline="\x1b[31m\n\u202ered\ud800")
+    shown = io.StringIO()
+    Console(file=shown, width=200, force_terminal=True, color_system=None).print(report)
+    for text in (str(report), shown.getvalue(), report.to_html()):
+        assert "on [31m red\ufffd, at" in text
+        assert not {"\x1b", "\u202e"} & set(text)
+
+
 def test_rich_prints_the_same_as_a_table():
     terminal = io.StringIO()
     Console(file=terminal, width=200).print(ledger_of(BILLED, UNKNOWN).report(by=["tag:user"]))

@@ -11,6 +11,7 @@ from lunar_core.cost.report.words import (
     count_words,
     estimate_head,
     estimate_words,
+    one_line,
     shown_name,
     usd,
 )
@@ -89,7 +90,7 @@ def savings_words(savings: Savings) -> list[str]:
     calls = count_words(savings.calls, "routed call")
     return [
         f"Routing {verb} {usd(savings.saved.copy_abs())}: {calls} for {comparison}.{left_out}",
-        savings.assumption,
+        one_line(savings.assumption),  # it names the baseline
     ]
 
 

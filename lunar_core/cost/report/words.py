@@ -23,8 +23,12 @@ def shown_name(name: str | None) -> str:
     """
     if name is None:
         return "(none)"
-    line = " ".join(plain_text(name[:1_000]).translate(STEERING | _REORDERING).split())
-    return cut(line) or "(empty)"
+    return cut(one_line(name[:1_000])) or "(empty)"
+
+
+def one_line(text: str) -> str:
+    """``text`` in one line, without characters that steer a terminal or turn the direction of the text around them."""
+    return " ".join(plain_text(text).translate(STEERING | _REORDERING).split())
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
