@@ -33,10 +33,11 @@ from langchain_lunar.compat import (
 )
 from langchain_lunar.migration import as_field, as_fields
 from lunar_core import bridge
+from lunar_core.checks import Timeout, checked_timeout
 from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer, checked_observers
-from lunar_core.settings import SETTING_NAMES, Settings, Timeout, checked_timeout
+from lunar_core.settings import SETTING_NAMES, Settings
 
 Secret = str | SecretStr | Callable[[], str] | None
 """A string is kept as a SecretStr."""

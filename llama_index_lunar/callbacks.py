@@ -22,11 +22,11 @@ from llama_index_lunar import query_streams
 from llama_index_lunar.attribution import LEDGERS
 from llama_index_lunar.usage_event import LunarUsageEvent
 from lunar_core import observers
+from lunar_core.checks import checked_tags
 from lunar_core.cost.entries import Entry, entry_from_metadata
 from lunar_core.cost.ledger import Ledger, checked_ledger
 from lunar_core.cost.totals import Totals
 from lunar_core.cost.view import CostView
-from lunar_core.settings import checked_tags
 
 
 class _AgentCosts(CostView):

@@ -54,11 +54,13 @@ from llama_index_lunar.routes import Routes
 from llama_index_lunar.structured import LunarStructuredLLM, StructuredOutput
 from lunar_core import bridge
 from lunar_core.bridge import CostWeight, without_functions
+from lunar_core.checks import checked_timeout
 from lunar_core.client.pair import ClientPair
+from lunar_core.credentials import hidden
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.routing import Sticky
-from lunar_core.settings import SETTING_NAMES, Settings, checked_timeout, hidden
+from lunar_core.settings import SETTING_NAMES, Settings
 from lunar_core.types.completions import RoutingDecision
 from lunar_core.wire.api_requests import ROUTER
 from lunar_core.wire.model_facts import ROUTED, context_window

@@ -38,6 +38,7 @@ from lunar_core.types.upstream import UpstreamFailure
 from lunar_core.version import __version__
 
 if TYPE_CHECKING:
+    from lunar_core.checks import Limits, Timeout
     from lunar_core.client.aio import AsyncLunar
     from lunar_core.client.aio_stream import AsyncStream
     from lunar_core.client.sync import Lunar
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from lunar_core.cost.savings import Savings
     from lunar_core.observers import CallStart, Observer, Outcome, current_tags, observing, tags
     from lunar_core.routing import BREAK_TIES
-    from lunar_core.settings import Limits, Timeout
     from lunar_core.types.completions import (
         CallInfo,
         ChatCompletion,
@@ -144,7 +144,7 @@ _HOMES = {
         "cost.savings": ("Savings",),
         "observers": ("CallStart", "Observer", "Outcome", "current_tags", "observing", "tags"),
         "routing": ("BREAK_TIES",),
-        "settings": ("Limits", "Timeout"),
+        "checks": ("Limits", "Timeout"),
         "wire.catalogue": ("Model", "Profiles", "Provider"),
         "wire.model_facts": ("context_window",),
         "types.completions": (

@@ -18,12 +18,12 @@ from lunar_core.batch.answering import Batch, BatchResult
 from lunar_core.batch.answers_file import AnswersFile
 from lunar_core.batch.rows import RowError, checked_rows, read_rows
 from lunar_core.batch.running import run_to_end
+from lunar_core.checks import checked_count
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.budget import Budget
 from lunar_core.cost.ledger import Ledger, checked_ledger
 from lunar_core.errors import ConfigurationError, describe_unexpected
 from lunar_core.observers import Observer
-from lunar_core.settings import checked_count
 
 __all__ = ["BatchResult", "RowError", "read_rows", "run"]
 

@@ -19,6 +19,7 @@ from lunar_core import AsyncLunar, Budget, ConfigurationError, Ledger, Observer,
 from lunar_core.batch import BatchResult, open_batch
 from lunar_core.batch.answering import Batch
 from lunar_core.batch.running import run_to_end
+from lunar_core.checks import checked_count
 from lunar_core.cli.app import (
     FAILED,
     OUT_OF_BUDGET,
@@ -33,7 +34,6 @@ from lunar_core.cli.inputs import complete_model
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
 from lunar_core.cost.amounts import checked_amount
 from lunar_core.evaluate.report import service_prices
-from lunar_core.settings import checked_count
 
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from lunar_core.base_url import is_loopback
 from lunar_core.client.call import Call
 from lunar_core.client.logs import count_attempts
+from lunar_core.credentials import Credential
 from lunar_core.errors import APIConnectionError, APITimeoutError, LunarError
-from lunar_core.settings import Credential, Settings
+from lunar_core.settings import Settings
 from lunar_core.types.attempt import Attempt
 from lunar_core.wire.api_requests import APIRequest
 from lunar_core.wire.model_facts import ROUTED

@@ -10,6 +10,7 @@ from typing import Any
 from anyio import sleep
 from typing_extensions import Self
 
+from lunar_core.checks import Limits
 from lunar_core.client.advice import append_attempts
 from lunar_core.client.aio_resources import (
     AsyncChat,
@@ -28,8 +29,9 @@ from lunar_core.client.logs import log_attempt, log_interrupted, log_next, switc
 from lunar_core.client.notices import CostNotice
 from lunar_core.client.planner import Planner, choose_reader
 from lunar_core.client.requests import RequestBuilder
+from lunar_core.credentials import Secret, hidden, hide_secrets
 from lunar_core.observers import Observer, checked_observers
-from lunar_core.settings import Limits, Secret, Settings, hidden, hide_secrets
+from lunar_core.settings import Settings
 from lunar_core.wire import error_responses, events
 from lunar_core.wire.api_requests import APIRequest
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from lunar_core.checks import Limits, Timeout
 from lunar_core.client.attempts import Policy
 from lunar_core.client.logs import log_observer_failure, log_outcome, log_route, logs_outcomes
 from lunar_core.client.notices import CostNotice
@@ -30,7 +31,6 @@ from lunar_core.observers import (
     current_tags,
     find_abefore,
 )
-from lunar_core.settings import Limits, Timeout
 from lunar_core.types.completions import (
     Answer,
     CallInfo,

@@ -21,8 +21,9 @@ from lunar_core.client.own_clients import OwnClient
 from lunar_core.client.sockets import Deadline, SocketStream
 from lunar_core.client.sync import Lunar
 from lunar_core.client.tls import find_proxy, tls_context
+from lunar_core.credentials import Credential
 from lunar_core.errors import ConfigurationError, LunarError
-from lunar_core.settings import Credential, Settings
+from lunar_core.settings import Settings
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
 MOST_CLOCK_SECONDS = 60.0

@@ -14,13 +14,14 @@ from pydantic import SecretStr
 
 from lunar_core.client.advice import advise
 from lunar_core.client.call import Call
+from lunar_core.credentials import without_secret
 from lunar_core.errors import (
     APIConnectionError,
     APITimeoutError,
     LunarError,
     unsent,
 )
-from lunar_core.settings import Settings, without_secret
+from lunar_core.settings import Settings
 from lunar_core.wire.api_requests import APIRequest
 from lunar_core.wire.headers import read_request_id
 

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 from pydantic import SecretStr
 
 from lunar_core.client.attempts import Reply, Send
+from lunar_core.credentials import without_secret
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Outcome
-from lunar_core.settings import without_secret
 from lunar_core.types.attempt import Attempt
 from lunar_core.types.completions import RoutingDecision
 from lunar_core.wire.api_requests import APIRequest

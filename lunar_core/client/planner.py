@@ -10,14 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from lunar_core import routing
-from lunar_core.client import attempts
-from lunar_core.client.attempts import Plan, Policy
-from lunar_core.client.call import Call, Runtime
-from lunar_core.client.notices import CostNotice, warn_of_misspelt
-from lunar_core.errors import ConfigurationError
-from lunar_core.observers import Endpoint, Observer, current_tags, with_current_observers
-from lunar_core.settings import (
-    Settings,
+from lunar_core.checks import (
     Timeout,
     checked_count,
     checked_fallbacks,
@@ -25,6 +18,13 @@ from lunar_core.settings import (
     checked_seconds,
     checked_timeout,
 )
+from lunar_core.client import attempts
+from lunar_core.client.attempts import Plan, Policy
+from lunar_core.client.call import Call, Runtime
+from lunar_core.client.notices import CostNotice, warn_of_misspelt
+from lunar_core.errors import ConfigurationError
+from lunar_core.observers import Endpoint, Observer, current_tags, with_current_observers
+from lunar_core.settings import Settings
 from lunar_core.wire import answers, api_requests, catalogue
 from lunar_core.wire.api_requests import APIRequest
 from lunar_core.wire.keywords import check_no_settings

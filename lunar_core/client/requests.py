@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from lunar_core.checks import Timeout
 from lunar_core.client.call import Call
-from lunar_core.settings import Settings, Timeout
+from lunar_core.settings import Settings
 from lunar_core.version import __version__
 from lunar_core.wire.api_requests import APIRequest
 

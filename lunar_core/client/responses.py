@@ -21,8 +21,8 @@ import anyio
 from pydantic import SecretStr
 
 from lunar_core.client.addresses import shut_down
+from lunar_core.credentials import without_secret
 from lunar_core.errors import APIStreamError, APITimeoutError, LunarError
-from lunar_core.settings import without_secret
 
 DRAIN_SECONDS = 0.1
 """How long a reader may wait for the end of a body behind its last event: more than a delayed ACK takes (40 ms)."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from lunar_core.checks import Limits
 from lunar_core.client.advice import append_attempts
 from lunar_core.client.attempts import Plan, Reply
 from lunar_core.client.body_buffer import BodyBuffer
@@ -28,8 +29,9 @@ from lunar_core.client.sync_resources import (
     Router,
 )
 from lunar_core.client.sync_stream import Stream
+from lunar_core.credentials import Secret, hidden, hide_secrets
 from lunar_core.observers import Observer, checked_observers
-from lunar_core.settings import Limits, Secret, Settings, hidden, hide_secrets
+from lunar_core.settings import Settings
 from lunar_core.wire import error_responses, events
 from lunar_core.wire.api_requests import APIRequest
 

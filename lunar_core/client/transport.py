@@ -19,9 +19,9 @@ import httpcore
 import httpx
 from typing_extensions import Unpack
 
+from lunar_core.checks import checked_count
 from lunar_core.client.pool import AsyncPool, Options, Pool
 from lunar_core.errors import ConfigurationError
-from lunar_core.settings import checked_count
 
 _REFUSED = {
     "cert": "put it into the ssl.SSLContext that verify= takes",

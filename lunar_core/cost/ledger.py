@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from typing_extensions import Self
 
+from lunar_core.checks import checked_count
 from lunar_core.cost.book import Book, Groups, MemoryBook
 from lunar_core.cost.entries import Entry, Estimate
 from lunar_core.cost.figures import Figures
@@ -23,7 +24,6 @@ from lunar_core.cost.totals import Sums, Totals
 from lunar_core.errors import ConfigurationError, describe_unexpected
 from lunar_core.extras import install_command
 from lunar_core.observers import CallStart, Endpoint, Outcome, Status
-from lunar_core.settings import checked_count
 
 if TYPE_CHECKING:
     from lunar_core.cost.store.book import StoredBook

@@ -10,13 +10,13 @@ from datetime import date, datetime, timezone
 from decimal import Decimal, localcontext
 from typing import Any, Protocol
 
+from lunar_core.checks import checked_count
 from lunar_core.cost.amounts import EXACT
 from lunar_core.cost.counting import counted_tokens
 from lunar_core.cost.entries import Entry, Estimate, model_name
 from lunar_core.errors import ConfigurationError
 from lunar_core.extras import install_command
 from lunar_core.observers import Outcome
-from lunar_core.settings import checked_count
 from lunar_core.types.usage import exact_usd
 from lunar_core.wire.catalogue import Model, ModelPrices
 

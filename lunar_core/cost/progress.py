@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from decimal import Context, Decimal
 from typing import TextIO
 
+from lunar_core.checks import checked_count
 from lunar_core.cost.amounts import EXACT
 from lunar_core.cost.ledger import Ledger
 from lunar_core.cost.report.words import cost_words, count_words, estimate_words, usd
 from lunar_core.cost.view import CostView
-from lunar_core.settings import checked_count
 
 TERMINAL_SECONDS, LINE_SECONDS = 0.1, 30.0
 """How often a terminal's line is drawn anew, and another line is written where there is no terminal."""

@@ -11,6 +11,7 @@ from typing import Any
 from lunar_core.batch.answering import answer_rows
 from lunar_core.batch.rows import Row, RowId
 from lunar_core.batch.running import run_to_end
+from lunar_core.checks import checked_count
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.budget import Budget
@@ -24,7 +25,6 @@ from lunar_core.evaluate.pairing import Answers, Contest, Pairing, contests_of, 
 from lunar_core.evaluate.pairs import Comparison, PairedAnswer
 from lunar_core.evaluate.prompts import Prompt
 from lunar_core.evaluate.report import RouteReport
-from lunar_core.settings import checked_count
 from lunar_core.types.usage import exact_usd
 from lunar_core.wire import tokens
 

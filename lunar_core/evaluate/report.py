@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from lunar_core.batch.running import run_to_end
+from lunar_core.checks import checked_count
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.entries import Entry, model_name
 from lunar_core.cost.ledger import LedgerView
@@ -20,7 +21,6 @@ from lunar_core.evaluate.prompts import Prompt, checked_prompts
 from lunar_core.evaluate.unmeasured import Unmeasured, find_unmeasured
 from lunar_core.evaluate.weights import Baseline, WeightResult, cost_per_1000, weight_result
 from lunar_core.routing import BREAK_TIES
-from lunar_core.settings import checked_count
 
 WEIGHTS = (0.0, BREAK_TIES, 5.0, 20.0, 100.0)
 OUTPUT_TOKENS = 300

@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from lunar_core import ConfigurationError, Timeout
 from lunar_core.base_url import DEFAULT_BASE_URL
-from lunar_core.settings import Credential, Limits, Settings
+from lunar_core.checks import Limits
+from lunar_core.credentials import Credential
+from lunar_core.settings import Settings
 
 KEY = "pk_live_5d1c0e77"
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"

@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from lunar_core.checks import checked_count
 from lunar_core.cost.amounts import EXACT, checked_amount
 from lunar_core.cost.counting import counted_tokens
 from lunar_core.cost.entries import Entry
 from lunar_core.cost.prices import Prices, with_estimate
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import CallStart, Outcome
-from lunar_core.settings import checked_count
 from lunar_core.types.attempt import Attempt
 from lunar_core.types.usage import exact_usd
 from lunar_core.wire import model_facts, tokens

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from lunar_core.checks import checked_seconds
 from lunar_core.cost.book import Groups
 from lunar_core.cost.entries import Entry
 from lunar_core.cost.figures import MOST_ROWS, Figures
@@ -26,7 +27,6 @@ from lunar_core.cost.store.writer import Writer
 from lunar_core.cost.totals import Sums, Totals
 from lunar_core.errors import ConfigurationError, LedgerError
 from lunar_core.observers import Outcome
-from lunar_core.settings import checked_seconds
 
 
 def open_book(
