@@ -47,8 +47,8 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     """
 
     parser: SkipValidation[BaseOutputParser[Any]]
-    is_tool_call: bool
-    """Whether the output is the arguments of a forced tool call; else it is the text of the answer."""
+    tool: str | None = None
+    """The name of the tool whose arguments are the output; None if the output is the text of the answer."""
     is_prompted: bool = False
     """Whether the prompt asks for the form; else a keyword does, which services may ignore."""
     token_limit: int | None = None
@@ -57,8 +57,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Parse the output of an answer; with ``partial``, the part that has come."""
         if not partial:
-            self._check(result[0])
-            return self.parser.parse_result(result)
+            return self.parser.parse_result(result) if self._has_output(result[0]) else None
         try:
             return self.parser.parse_result(result, partial=True)
         except OutputParserException:
@@ -96,45 +95,52 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
             message = cast("AIMessage", first.__add__(rest)) if rest else first
             self.parse_result([ChatGeneration(message=message)])
 
-    def _check(self, generation: Generation) -> None:
-        """Raise for incomplete or missing output. A refusal is left to the wrapped parser."""
-        message = generation.message if isinstance(generation, ChatGeneration) else None
+    def _has_output(self, generation: Generation) -> bool:
+        """Whether an answer holds output, and not a call of another tool that it was given instead.
+
+        Raises for incomplete, missing or withheld output. A refusal is left to the wrapped parser.
+        """
+        if not isinstance(generation, ChatGeneration):
+            self._check_text(generation.text, None)
+            return True
+        message = generation.message
+        if not isinstance(message, AIMessage) or is_refused(message):
+            return True
+        if not (message.tool_calls or message.invalid_tool_calls or message.text):
+            _refuse_withheld(message)
+        if self.tool is not None:
+            _check_call(message, self.tool, self.token_limit)
+        elif message.tool_calls and not message.text:
+            return False
+        else:
+            self._check_text(generation.text, message)
+        return True
+
+    def _check_text(self, text: str, message: AIMessage | None) -> None:
         finish_reason = message.response_metadata.get("finish_reason") if message else None
-        if isinstance(message, AIMessage) and is_refused(message):
-            return
-        if self.is_tool_call and isinstance(message, AIMessage):
-            _check_call(message, finish_reason, self.token_limit)
-        elif not self.is_tool_call:
-            partial = message if isinstance(message, AIMessage) else None
-            parse_json(
-                generation.text,
-                finish_reason,
-                self.token_limit,
-                partial,
-                is_prompted=self.is_prompted,
-            )
+        parse_json(text, finish_reason, self.token_limit, message, is_prompted=self.is_prompted)
 
 
 def make_parser(
     schema: Schema | None, method: str, token_limit: int | None
 ) -> StructuredOutputParser:
     """The parser for answers in the form of ``schema``: objects of a pydantic class, else dicts."""
-    is_tool_call = method == "function_calling" and schema is not None
+    tool = tool_name(schema) if method == "function_calling" and schema is not None else None
     return StructuredOutputParser(
-        parser=_core_parser(schema, is_tool_call=is_tool_call),
-        is_tool_call=is_tool_call,
+        parser=_core_parser(schema, tool),
+        tool=tool,
         is_prompted=method == "prompt",
         token_limit=token_limit,
     )
 
 
-def _core_parser(schema: Schema | None, *, is_tool_call: bool) -> BaseOutputParser[Any]:
+def _core_parser(schema: Schema | None, tool: str | None) -> BaseOutputParser[Any]:
     if isinstance(schema, type) and is_basemodel_subclass(schema):
-        if is_tool_call:
+        if tool is not None:
             return PydanticToolsParser(tools=[schema], first_tool_only=True)
         return PydanticOutputParser[Any](pydantic_object=schema)
-    if is_tool_call and schema is not None:
-        return JsonOutputKeyToolsParser(key_name=tool_name(schema), first_tool_only=True)
+    if tool is not None:
+        return JsonOutputKeyToolsParser(key_name=tool, first_tool_only=True)
     return JsonOutputParser()
 
 
@@ -197,9 +203,19 @@ def is_refused(message: AIMessage) -> bool:
     return bool(message.additional_kwargs.get("refusal"))
 
 
-def _check_call(message: AIMessage, finish_reason: str | None, token_limit: int | None) -> None:
-    if message.tool_calls:
+def _refuse_withheld(message: AIMessage) -> None:
+    finish_reason = message.response_metadata.get("finish_reason")
+    if is_withheld(finish_reason):
+        raise OutputParserException(f"the answer was withheld (finish_reason {finish_reason!r})")
+
+
+def _check_call(message: AIMessage, tool: str, token_limit: int | None) -> None:
+    finish_reason = message.response_metadata.get("finish_reason")
+    names = [call["name"] for call in message.tool_calls]
+    if tool in names:
         return
+    if names:
+        raise OutputParserException(f"expected a call of {tool}, but the answer calls {names}")
     if message.invalid_tool_calls:
         text = remove_wrong_bracket(message.invalid_tool_calls[0]["args"] or "")
         if is_token_limit(finish_reason) or is_cut_off(text):

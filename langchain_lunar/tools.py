@@ -62,13 +62,27 @@ def tool_keywords(
 
     Raises ConfigurationError for a choice that is no tool's name.
     """
-    described = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+    described = [_describe(tool, strict=strict) for tool in tools]
     names = [tool["function"]["name"] for tool in described if "function" in tool]
+    if tool_choice in [tool["custom"]["name"] for tool in described if "custom" in tool]:
+        tool_choice = {"type": "custom", "custom": {"name": tool_choice}}
     return without_none(
         tools=described,
         tool_choice=bridge.tool_choice(tool_choice, names),
         parallel_tool_calls=parallel_tool_calls,
     )
+
+
+def _describe(tool: Tool, *, strict: bool | None) -> dict[str, Any]:
+    """The API's description of a tool. One that takes free text gets the form of chat completions, not of Responses."""
+    described: dict[str, Any] = (
+        dict(tool)
+        if isinstance(tool, Mapping) and tool.get("type") == "custom"
+        else convert_to_openai_tool(tool, strict=strict)
+    )
+    if described.get("type") != "custom" or "custom" in described:
+        return described
+    return {"type": "custom", "custom": {k: v for k, v in described.items() if k != "type"}}
 
 
 def without_none(**keywords: Any) -> dict[str, Any]:
@@ -110,8 +124,9 @@ def response_format(schema: Schema, *, strict: bool | None) -> dict[str, Any]:
     """``response_format`` for a pydantic class, a TypedDict, a JSON schema, or a finished ``response_format``."""
     if isinstance(schema, dict) and schema.get("type") == "json_schema":
         return schema
-    if isinstance(schema, dict) and {"name", "schema"} <= schema.keys():
-        described = dict(schema)
+    ready = _ready(schema)
+    if ready is not None:
+        described = dict(ready)
     else:
         described = convert_to_openai_function(named_schema(schema), strict=strict)
         described["schema"] = described.pop("parameters", {})
@@ -122,7 +137,10 @@ def response_format(schema: Schema, *, strict: bool | None) -> dict[str, Any]:
 
 
 def named_schema(schema: Schema) -> Schema:
-    """``schema`` with a name, which langchain-core requires and a plain JSON schema may lack."""
+    """``schema`` as langchain-core's functions take it: with a name, and no finished ``response_format``."""
+    ready = _ready(schema)
+    if ready is not None:
+        return {"parameters": ready["schema"], **{k: v for k, v in ready.items() if k != "schema"}}
     is_unnamed = isinstance(schema, dict) and not schema.keys() & {"title", "name", "function"}
     return {"title": UNNAMED, **schema} if isinstance(schema, dict) and is_unnamed else schema
 
@@ -145,12 +163,16 @@ def is_schema_class(value: object) -> TypeGuard[type]:
     return isinstance(value, type) and (is_basemodel_subclass(value) or is_typeddict(value))
 
 
+def _ready(schema: Schema) -> dict[str, Any] | None:
+    """The name and the schema of a finished ``response_format``, or of its ``json_schema``. None for a plain schema."""
+    inner = schema.get("json_schema", schema) if isinstance(schema, dict) else None
+    return inner if isinstance(inner, dict) and {"name", "schema"} <= inner.keys() else None
+
+
 def _described(schema: Schema) -> Schema:
     """``schema`` in a form that langchain-core can show: it does not know a finished ``response_format``."""
-    ready = schema.get("json_schema", schema) if isinstance(schema, dict) else schema
-    if isinstance(ready, dict) and {"name", "schema"} <= ready.keys():
-        return {"title": ready["name"], **ready["schema"]}
-    return ready
+    ready = _ready(schema)
+    return schema if ready is None else {"title": ready["name"], **ready["schema"]}
 
 
 def with_parser(

@@ -149,6 +149,26 @@ def test_a_tool_of_a_provider_goes_through(scripted, fault_server):
     assert fault_server.bodies[0]["tools"] == [{"type": "web_search"}]
 
 
+FREE_TEXT = {"name": "run", "description": "Run code."}
+
+
+@pytest.mark.parametrize(
+    "described",
+    [{"type": "custom", "custom": FREE_TEXT}, {"type": "custom", **FREE_TEXT}],
+    ids=["of chat completions", "of Responses"],
+)
+@pytest.mark.parametrize("choice", [None, "run", {"type": "custom", "custom": {"name": "run"}}])
+def test_a_tool_that_takes_free_text_is_sent_as_chat_completions_describe_it(
+    scripted, fault_server, described, choice
+):
+    fault_server.script(reply(json=completion()))
+    scripted().bind_tools([described], tool_choice=choice).invoke("hi")
+    (body,) = fault_server.bodies
+    assert body["tools"] == [{"type": "custom", "custom": FREE_TEXT}]
+    named = {"type": "custom", "custom": {"name": "run"}}
+    assert body.get("tool_choice") == (None if choice is None else named)
+
+
 def test_a_tool_of_ones_own_may_be_bound_beside_other_parameters(scripted, fault_server):
     fault_server.script(reply(json=completion()))
     scripted().bind_tools([add], temperature=0.1).invoke("hi")
@@ -187,6 +207,15 @@ def test_a_schema_that_is_ready_made_is_sent_as_it_is(scripted, fault_server, sc
     assert (sent["name"], sent["schema"]) == ("Person", SCHEMA)
     shown = told.started[0]["options"]["ls_structured_output_format"]["schema"]
     assert shown["properties"] == SCHEMA["properties"]
+
+
+@pytest.mark.parametrize("schema", [READY, NAMED], ids=["ready made", "named"])
+def test_a_schema_that_is_ready_made_is_a_tools_too(scripted, fault_server, schema):
+    fault_server.script(reply(json=calling("Person", '{"name": "Ada", "age": 36}')))
+    structured = scripted().with_structured_output(schema, method="function_calling")
+    assert structured.invoke("x") == {"name": "Ada", "age": 36}
+    (sent,) = fault_server.bodies[0]["tools"]
+    assert sent["function"] == {"name": "Person", "parameters": SCHEMA}
 
 
 def test_json_mode_asks_for_some_json(scripted, fault_server, way):
@@ -285,3 +314,21 @@ def test_a_refusal_is_raised_as_such_where_langchain_knows_of_refusals(
     assert found["raw"].content_blocks == [{"type": "refusal", "refusal": "I won't."}]
     if KNOWS_REFUSALS:
         assert isinstance(found["parsing_error"], langchain.ModelRefusalError)
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_of_a_tool_that_was_offered_beside_a_schema_is_no_failed_answer(
+    scripted, fault_server, way, method, streamed
+):
+    called = reply(json=calling("add", '{"a": 1, "b": 2}'))
+    fault_server.script(called, called)
+    ask = scripted().with_structured_output(Person, method=method, tools=[add], include_raw=True)
+    pieces = way.stream(ask, "x") if streamed else [way.invoke(ask, "x")]
+    result = {name: value for piece in pieces for name, value in piece.items()}
+    assert (result["parsed"], result["parsing_error"]) == (None, None)
+    assert result["raw"].tool_calls[0]["name"] == "add"
+    assert (
+        way.invoke(scripted().with_structured_output(Person, method=method, tools=[add]), "x")
+        is None
+    )

@@ -334,6 +334,27 @@ def test_a_refusal_is_no_call_that_was_ignored(scripted, fault_server, way, is_s
     assert message.additional_kwargs["refusal"] == "I won't."
 
 
+@STREAMED
+@SCHEMAS
+def test_a_call_of_another_tool_is_no_structured_output(
+    scripted, fault_server, way, schema, is_streamed
+):
+    calls = [function("Things", WHOLE)]
+    fault_server.script(answer(is_streamed, "tool_calls", tool_calls=calls))
+    with pytest.raises(OutputParserException, match=r"Items.*Things"):
+        ask(way, scripted().with_structured_output(schema), is_streamed)
+
+
+@STREAMED
+@pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode", "prompt"])
+def test_structured_output_that_was_withheld_is_told_as_that(
+    scripted, fault_server, way, method, is_streamed
+):
+    fault_server.script(answer(is_streamed, "content_filter", content=""))
+    with pytest.raises(OutputParserException, match=r"withheld.*content_filter"):
+        ask(way, scripted().with_structured_output(Items, method=method), is_streamed)
+
+
 def test_a_schema_may_be_asked_for_in_words(chat, lunar_sandbox, way):
     model = chat().with_structured_output(Items, method="prompt")
     assert isinstance(way.invoke(model, [("system", "Be brief."), ("user", "items: a, b")]), Items)
