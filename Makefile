@@ -46,7 +46,7 @@ help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(DEMO)/.ready ## See what a router trades, an answer routed, streamed and billed, and what was saved.
+demo: $(DEMO)/.ready ## Accuracy against cost, six prompts routed, an answer streamed and billed, and what was saved.
 	@PYTHONPATH='$(CURDIR)' $(DEMO)/bin/python examples/01_quickstart.py $(ARGS)
 
 .PHONY: test

@@ -1,4 +1,4 @@
-"""What a router trades, whom it chooses for six prompts and how it knows, one answer streamed, and what was saved.
+"""Accuracy and cost by weight, whom a router chooses for six prompts and why, one answer streamed, what was saved.
 
     make demo                                                 on this machine, no key needed
     make demo ARGS="--upstream http://127.0.0.1:11434/v1 --upstream-model llama3.2"    answers of Ollama, say
@@ -76,7 +76,7 @@ def say_what_is_real(running: Sandbox | None) -> None:
 
 def show_trade_off(profiles: Profiles | None) -> None:
     """Accuracy and cost by weight: exact, as it is counted from the profiles themselves."""
-    heading("1. What a weight of cost trades")
+    heading("1. Accuracy and cost, by the weight of cost")
     if profiles is None:
         print("Unknown here: the router's profiles come with the package of its engine, opentracy.")
         return
@@ -94,9 +94,9 @@ def show_trade_off(profiles: Profiles | None) -> None:
         print(f"{name:>13}  {accuracy:8.1%}  {cost:4.0%} {bar}")
     if is_measured:
         print(
-            "\nThe saving is what prices make it. That the gain in accuracy is more than chance is"
+            "\nThe saving follows from the prices. The gain in accuracy may be chance: each topic's model"
         )
-        print("not shown: each topic's model was picked by the few questions it is marked on here.")
+        print("was chosen by the same few questions that it is scored on here.")
 
 
 def show_decisions(profiles: Profiles | None) -> None:

@@ -20,9 +20,16 @@ def main() -> None:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(f"The lunar-llm command needs {error.name}: {install_command('cli')}")
-    # Each answer's line says of its cost what there is to say.
-    warnings.simplefilter("ignore", LunarCostWarning)
-    try:
-        app(prog_name=PROGRAM)
-    except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.
-        sys.exit(f"Error: {error}")
+    with warnings.catch_warnings():
+        # Each answer's line says of its cost what there is to say.
+        warnings.simplefilter("ignore", LunarCostWarning)
+        warnings.showwarning = _print_warning
+        try:
+            app(prog_name=PROGRAM)
+        except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.
+            sys.exit(f"Error: {error}")
+
+
+def _print_warning(message: Warning | str, *_place: object) -> None:
+    """Print a warning in one line: the place in our code that Python would add says nothing to a user."""
+    print(f"Warning: {message}", file=sys.stderr)  # noqa: T201  # that is what it is for

@@ -76,6 +76,23 @@ def test_words_come_as_they_are_generated(lunar_sandbox):
     assert (process.returncode, err) == (130, b"")
 
 
+def test_a_warning_is_one_line_without_a_place_in_the_code(lunar_sandbox, tmp_path):
+    rows = tmp_path / "in.jsonl"
+    rows.write_text('{"id": 1, "prompt": "Hi", "temprature": 1}\n', encoding="utf-8")
+    command = ["batch", str(rows), "--out", str(tmp_path / "out.jsonl")]
+    done = subprocess.run(
+        [sys.executable, "-m", "lunar_core.cli", *command, "--base-url", lunar_sandbox.url],
+        env=os.environ | {"LUNAR_API_KEY": lunar_sandbox.api_key},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    warning, summary = done.stderr.splitlines()
+    assert warning.startswith("Warning: temprature: ")
+    assert summary.startswith("1 of 1 answered")
+
+
 def test_a_cost_that_is_not_stated_is_estimated_by_the_services_own_prices(
     lunar, lunar_sandbox_factory
 ):
