@@ -34,9 +34,9 @@ from lunar_core.types.completions import CallInfo, RoutingDecision
 from lunar_core.types.usage import Usage
 from lunar_core.wire import parsing
 from lunar_core.wire.content_parts import read_text
-from lunar_core.wire.deltas import read_usage
+from lunar_core.wire.deltas import join_field, read_usage
 from lunar_core.wire.output import judge_calls
-from lunar_core.wire.replay import REASONING_FIELD, SIGNED_FIELDS, join_signed
+from lunar_core.wire.replay import REASONING_FIELD
 from lunar_core.wire.tool_calls import ToolCallAssembler, ToolCallPart, with_call_ids
 
 JSONObject = dict[str, Any]
@@ -146,8 +146,7 @@ class ChunkConverter:
         """Keep the fields that LangChain could not add up. Returns the reasoning, which it can."""
         reasoning = beside.pop(REASONING_FIELD, None)
         for key, value in beside.items():
-            join = join_signed if key in SIGNED_FIELDS else _grown
-            self._beside[key] = join(self._beside.get(key), value)
+            self._beside[key] = join_field(key, self._beside.get(key), value)
         return reasoning if isinstance(reasoning, str) else None
 
     def _tool_calls(self, pieces: object) -> list[ToolCallChunk]:
@@ -267,13 +266,3 @@ def _rest_of_arguments(call: Mapping[str, Any], *, is_whole: bool) -> str | None
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _grown(old: object, new: object) -> object:
-    if isinstance(old, str) and isinstance(new, str):
-        return old + new
-    if isinstance(old, list) and isinstance(new, list):
-        return old + new
-    if isinstance(old, dict) and isinstance(new, dict):
-        return {**old, **{key: _grown(old.get(key), value) for key, value in new.items()}}
-    return old if new is None else new

@@ -45,10 +45,8 @@ class _ChoiceAssembly:
             elif key == "content":
                 self.add_text(key, read_text(value))
                 self.add_text(THINKING_FIELD, read_thinking(value))
-            elif key in SIGNED_FIELDS:
-                self.fields[key] = join_signed(self.fields.get(key), value)
             elif value is not None:
-                self.fields[key] = _merged(self.fields.get(key), value)
+                self.fields[key] = join_field(key, self.fields.get(key), value)
 
     def add_text(self, key: str, value: str) -> None:
         if value:
@@ -72,6 +70,18 @@ class _ChoiceAssembly:
 
 _GROWING = {"arguments", "data", "transcript"}
 """Keys whose strings come in pieces inside objects: in ``function_call`` and in ``audio``."""
+
+
+def join_field(key: str, old: object, new: object) -> object:
+    """The value of a message's field after one more delta of a stream.
+
+    >>> audio = {"id": "audio_1", "transcript": "Hel"}
+    >>> join_field("audio", audio, {"id": "audio_1", "transcript": "lo"})
+    {'id': 'audio_1', 'transcript': 'Hello'}
+    """
+    if key in SIGNED_FIELDS:
+        return join_signed(old, new)
+    return _add_text(old, new) if isinstance(new, str) else _merged(old, new)
 
 
 def _merged(old: object, new: object) -> object:

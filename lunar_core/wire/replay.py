@@ -71,7 +71,7 @@ def join_signed(old: object, new: object) -> object:
     """
     if isinstance(old, list) and isinstance(new, list):
         if old and new and _continues(old[-1], new[0]):
-            return [*old[:-1], _grown(old[-1], new[0]), *new[1:]]
+            return [*old[:-1], _with_piece(old[-1], new[0]), *new[1:]]
         return [*old, *new]
     if isinstance(old, dict) and isinstance(new, dict):
         return {**old, **{key: join_signed(old.get(key), value) for key, value in new.items()}}
@@ -86,7 +86,7 @@ def _continues(part: object, piece: object) -> bool:
     return is_same and part.get("type") in _GROWING and not part.get("signature")
 
 
-def _grown(part: Mapping[str, object], piece: Mapping[str, object]) -> dict[str, object]:
+def _with_piece(part: Mapping[str, object], piece: Mapping[str, object]) -> dict[str, object]:
     name = _GROWING[str(part["type"])]
     text = "".join(str(some.get(name) or "") for some in (part, piece))
     return {**part, **{key: value for key, value in piece.items() if value}, name: text}

@@ -126,6 +126,17 @@ def test_what_else_a_message_may_have_is_kept_whatever_it_is(scripted, fault_ser
     assert answer.additional_kwargs == {"score": 0.7, "notes": [{"n": 1}, {"n": 2}]}
 
 
+def test_the_id_of_a_sound_that_each_chunk_repeats_is_one_id(scripted, fault_server, way):
+    pieces = [
+        chunk(choices=[delta(audio={"id": "audio_1", "data": data, "transcript": text})])
+        for data, text in (("UklG", "Hel"), ("RiQA", "lo"))
+    ]
+    fault_server.script(sse(*pieces, chunk(finish="stop"), DONE))
+    answer = way.streamed(scripted(), "hi")
+    audio = {"id": "audio_1", "data": "UklGRiQA", "transcript": "Hello"}
+    assert answer.additional_kwargs == {"audio": audio}
+
+
 @pytest.mark.parametrize("name", ["o4-mini", "gpt-4o-mini"])
 def test_content_blocks_of_the_first_version_are_whole(chat, way, name):
     @tool
