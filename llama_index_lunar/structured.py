@@ -28,7 +28,8 @@ from llama_index_instrumentation import get_dispatcher
 
 from llama_index_lunar.attribution import attributed
 from llama_index_lunar.endpoints import aclosing_stream, chat_events, close_at_end, closing_stream
-from llama_index_lunar.programs import ByPrompt, BySchema, ByTool, LunarProgram, OutputMethod
+from llama_index_lunar.output_methods import ByPrompt, BySchema, ByTool, OutputMethod
+from llama_index_lunar.programs import LunarProgram
 from llama_index_lunar.requests import Requests
 
 dispatcher = get_dispatcher(__name__)
