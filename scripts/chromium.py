@@ -21,17 +21,9 @@ def find_program() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def install_program() -> str:
-    """Install Debian's package."""
-    debian.install("chromium", "Chromium")
-    program = find_program()
-    if program is None:
-        sys.exit("Chromium was installed, and is nowhere to be found")
-    return program
-
-
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         sys.exit(__doc__)
-    environment = {**os.environ, "TEST_CHROMIUM": find_program() or install_program()}
+    program = debian.find_or_install(find_program, "chromium", "Chromium")
+    environment = {**os.environ, "TEST_CHROMIUM": program}
     sys.exit(subprocess.run(sys.argv[1:], check=False, env=environment).returncode)

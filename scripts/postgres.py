@@ -32,7 +32,7 @@ PATIENCE = 60
 @contextmanager
 def server() -> Iterator[str]:
     """Start a server, and yield its URL."""
-    programs = find_programs() or install_programs()
+    programs = debian.find_or_install(find_programs, "postgresql", "PostgreSQL")
     account = account_to_run_as()
     with tempfile.TemporaryDirectory(prefix="lunar-postgres-") as name:
         folder, password = Path(name), secrets.token_hex(16)
@@ -67,9 +67,8 @@ def server() -> Iterator[str]:
             wait_for(process, programs, port, log)
             yield f"postgresql://lunar:{password}@127.0.0.1:{port}/postgres"
         finally:
-            process.send_signal(
-                signal.SIGINT
-            )  # "fast": SIGTERM would wait for those who are connected
+            # "Fast": SIGTERM would wait for those who are connected.
+            process.send_signal(signal.SIGINT)
             process.wait(PATIENCE)
 
 
@@ -80,15 +79,6 @@ def find_programs() -> Path | None:
             return folder
     program = shutil.which("initdb")
     return None if program is None else Path(program).parent
-
-
-def install_programs() -> Path:
-    """Install Debian's package."""
-    debian.install("postgresql", "PostgreSQL")
-    programs = find_programs()
-    if programs is None:
-        sys.exit("PostgreSQL was installed, and its programs are nowhere to be found")
-    return programs
 
 
 def account_to_run_as() -> int:
