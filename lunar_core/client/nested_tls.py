@@ -13,7 +13,13 @@ from typing import Any, TypeVar
 
 import httpcore
 
-from lunar_core.client.sockets import AsyncioStream, Deadline, SocketStream
+from lunar_core.client.sockets import (
+    AsyncioStream,
+    Deadline,
+    SocketStream,
+    describe_break,
+    handshake_error,
+)
 
 T = TypeVar("T")
 
@@ -41,7 +47,7 @@ class NestedTLSStream(httpcore.NetworkStream):
         try:
             self._carry_out(self._inner.tls.do_handshake, timeout)
         except (OSError, ValueError) as error:
-            raise _failed_handshake(error) from None
+            raise handshake_error(error) from None
 
     def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
         """The bytes that have come, or else the next ones; b"" at the end of the connection."""
@@ -50,7 +56,7 @@ class NestedTLSStream(httpcore.NetworkStream):
         except _ENDS:
             return b""
         except OSError as error:
-            raise httpcore.ReadError(_broken(error)) from None
+            raise httpcore.ReadError(describe_break(error)) from None
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         rest = memoryview(buffer)
@@ -58,7 +64,7 @@ class NestedTLSStream(httpcore.NetworkStream):
             while rest:
                 rest = rest[self._carry_out(partial(self._inner.tls.write, rest), timeout) :]
         except OSError as error:
-            raise httpcore.WriteError(_broken(error)) from None
+            raise httpcore.WriteError(describe_break(error)) from None
 
     def _carry_out(self, step: Callable[[], T], timeout: float | None) -> T:
         """Run ``step`` of the inner TLS, and move the bytes that it needs and makes over the outer stream."""
@@ -113,7 +119,7 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
         try:
             await self._carry_out(self._inner.tls.do_handshake, timeout)
         except (OSError, ValueError) as error:
-            raise _failed_handshake(error) from None
+            raise handshake_error(error) from None
 
     async def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
         """The bytes that have come, or else the next ones; b"" at the end of the connection."""
@@ -122,7 +128,7 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
         except _ENDS:
             return b""
         except OSError as error:
-            raise httpcore.ReadError(_broken(error)) from None
+            raise httpcore.ReadError(describe_break(error)) from None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         rest = memoryview(buffer)
@@ -130,7 +136,7 @@ class AsyncNestedTLSStream(httpcore.AsyncNetworkStream):
             while rest:
                 rest = rest[await self._carry_out(partial(self._inner.tls.write, rest), timeout) :]
         except OSError as error:
-            raise httpcore.WriteError(_broken(error)) from None
+            raise httpcore.WriteError(describe_break(error)) from None
 
     async def _carry_out(self, step: Callable[[], T], timeout: float | None) -> T:
         """Run ``step`` of the inner TLS, and move the bytes that it needs and makes over the outer stream."""
@@ -178,7 +184,7 @@ class _Inner:
         try:
             self.tls = context.wrap_bio(self._incoming, self.outgoing, server_hostname=name)
         except ValueError as error:
-            raise _failed_handshake(error) from None
+            raise handshake_error(error) from None
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the outer stream; b"" at its end."""
@@ -190,11 +196,3 @@ class _Inner:
     @property
     def has_more(self) -> bool:
         return bool(self.tls.pending() or self._incoming.pending)
-
-
-def _failed_handshake(error: Exception) -> httpcore.ConnectError:
-    return httpcore.ConnectError(f"no TLS handshake: {error}")
-
-
-def _broken(error: Exception) -> str:
-    return f"the connection broke: {error}"

@@ -79,7 +79,7 @@ class SocketStream(httpcore.NetworkStream):
         except TimeoutError:
             raise _no_handshake() from None
         except (OSError, ValueError) as error:
-            raise _failed_handshake(error) from None
+            raise handshake_error(error) from None
         finally:
             twin.close()
             if self._socket is plain:
@@ -94,7 +94,7 @@ class SocketStream(httpcore.NetworkStream):
         except TimeoutError:
             raise _nothing_came() from None
         except OSError as error:
-            raise httpcore.ReadError(_broken(error)) from None
+            raise httpcore.ReadError(describe_break(error)) from None
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         rest = memoryview(buffer)
@@ -105,7 +105,7 @@ class SocketStream(httpcore.NetworkStream):
         except TimeoutError:
             raise _nothing_taken() from None
         except OSError as error:
-            raise httpcore.WriteError(_broken(error)) from None
+            raise httpcore.WriteError(describe_break(error)) from None
 
     def _settimeout(self, timeout: float | None) -> None:
         seconds = self.deadline.bounded(timeout)
@@ -183,7 +183,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         except TimeoutError:
             raise _no_handshake() from None
         except (OSError, ValueError) as error:
-            raise _failed_handshake(error) from None
+            raise handshake_error(error) from None
         finally:
             if self._transport is before:
                 before.abort()
@@ -230,7 +230,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise _nothing_came()
         while not self._pieces:
             if self._error is not None:
-                raise httpcore.ReadError(_broken(self._error))
+                raise httpcore.ReadError(describe_break(self._error))
             if self._ended:
                 return b""
             self._reader = self._loop.create_future()
@@ -263,7 +263,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     def _refuse_closed(self) -> None:
         if self._ended or self._transport.is_closing():
-            raise httpcore.WriteError(_broken(self._error or "it is closed"))
+            raise httpcore.WriteError(describe_break(self._error or "it is closed"))
 
     async def _wait(
         self,
@@ -344,7 +344,7 @@ def _no_handshake() -> httpcore.ConnectTimeout:
     return httpcore.ConnectTimeout("no TLS handshake in time")
 
 
-def _failed_handshake(error: Exception) -> httpcore.ConnectError:
+def handshake_error(error: Exception) -> httpcore.ConnectError:
     return httpcore.ConnectError(f"no TLS handshake: {_words(error)}")
 
 
@@ -356,7 +356,7 @@ def _nothing_taken() -> httpcore.WriteTimeout:
     return httpcore.WriteTimeout("the request was not taken in time")
 
 
-def _broken(error: Exception | str) -> str:
+def describe_break(error: Exception | str) -> str:
     return f"the connection broke: {_words(error)}"
 
 
