@@ -10,10 +10,22 @@ from lunar_core.extras import install_command
 
 PROGRAM = "lunar-llm"
 """Not ``lunar``: the vendor's own lunar-cli installs a command of that name."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as of a shell."""
 
 
 def main() -> None:
-    """Run the command that the arguments name. A missing extra is named, without a traceback."""
+    """Run the command that the arguments name. What ends it early is told without a traceback."""
+    try:
+        _run()
+    except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:  # while modules were loading
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
+    """Run the command, or name the extra that it lacks."""
     try:
         from lunar_core.cli.commands import app
     except ModuleNotFoundError as error:
@@ -24,10 +36,7 @@ def main() -> None:
         # Each answer's line says of its cost what there is to say.
         warnings.simplefilter("ignore", LunarCostWarning)
         warnings.showwarning = _print_warning
-        try:
-            app(prog_name=PROGRAM)
-        except OSError as error:  # A disk that is full, say. A closed pipe is typer's to handle.
-            sys.exit(f"Error: {error}")
+        app(prog_name=PROGRAM)
 
 
 def _print_warning(message: Warning | str, *_place: object) -> None:

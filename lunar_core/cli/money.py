@@ -33,6 +33,7 @@ from lunar_core.cli.app import (
 from lunar_core.cli.inputs import complete_model
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
 from lunar_core.cost.amounts import checked_amount
+from lunar_core.cost.report.words import usd
 from lunar_core.evaluate.report import service_prices
 
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -182,9 +183,9 @@ def _summary(result: BatchResult) -> str:
     if result.failed:
         facts.append(f"{result.failed:,} failed")
     if result.unpriced:
-        facts.append(f"at least ${result.cost:f}, {result.unpriced:,} unknown")
+        facts.append(f"at least {usd(result.cost)}, {result.unpriced:,} unknown")
     else:
-        facts.append(f"${result.cost:f}")
+        facts.append(usd(result.cost))
     return " · ".join(facts)
 
 

@@ -257,6 +257,16 @@ main()
 """
 
 
+def test_ctrl_c_while_it_is_loading_ends_it_with_130(lunar, monkeypatch):
+    def load(_finder, name, *_):
+        if name == "lunar_core.cli.commands":
+            raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "lunar_core.cli.commands")
+    monkeypatch.setattr(sys, "meta_path", [type("Interrupted", (), {"find_spec": load})()])
+    assert lunar("models") == (130, "", "")
+
+
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_a_missing_extra_is_named_without_a_traceback(missing):
     done = subprocess.run(
