@@ -14,7 +14,7 @@ from typing import Any
 from typing_extensions import Self
 
 from lunar_core.batch.json_lines import json_line
-from lunar_core.batch.rows import RowId
+from lunar_core.batch.rows import RowId, is_row_id
 from lunar_core.errors import ConfigurationError
 
 if sys.platform != "win32":
@@ -88,7 +88,7 @@ class AnswersFile:
             raise self._is_no_answer(number) from None
         if (
             not isinstance(answer, dict)
-            or not isinstance(answer.get("id"), (str, int))
+            or not is_row_id(answer.get("id"))
             or answer.keys().isdisjoint(("text", "error"))
         ):
             raise self._is_no_answer(number)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lunar_core import routing
 from lunar_core.client.planner import CallOverrides
@@ -78,7 +78,7 @@ def _checked(row: object, model: str, max_tokens: int | None) -> Row:
         raise ConfigurationError(f"expected an object such as {FORM}")
     keywords = dict(row)
     row_id = keywords.pop("id", None)
-    if isinstance(row_id, bool) or not isinstance(row_id, (str, int)) or row_id == "":
+    if not is_row_id(row_id):
         raise ConfigurationError(
             f"id: expected a string or a whole number that no other row has, as in {FORM}"
         )
@@ -96,6 +96,11 @@ def _checked(row: object, model: str, max_tokens: int | None) -> Row:
         keywords.setdefault("max_tokens", max_tokens)
     _check_call(keywords)
     return Row(row_id, keywords)
+
+
+def is_row_id(value: object) -> TypeGuard[RowId]:
+    """Whether ``value`` can be the id of a row. True is none: it would pass for 1."""
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
 
 
 def _check_call(keywords: Mapping[str, Any]) -> None:

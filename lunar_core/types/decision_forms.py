@@ -47,7 +47,7 @@ def to_html(decision: Fields) -> str:
     """The decision as an HTML table for a notebook."""
     rows = "".join(
         f'<tr><th style="text-align: left">{escape(name)}</th>'
-        f'<td style="text-align: left">{escape(text)}</td></tr>'
+        f'<td style="text-align: left; white-space: pre-line">{escape(text)}</td></tr>'
         for name, text in facts_of(decision)
     )
     return f"<table>{rows}</table>"

@@ -167,7 +167,14 @@ def test_a_torn_last_line_is_repaired(torn, asked, lunar, out, lunar_sandbox):
 
 @pytest.mark.parametrize("end", ["\n", ""], ids=["whole", "without an end of its last line"])
 @pytest.mark.parametrize(
-    "words", ["my notes\nof today", "my notes", '{"id": 0, "prompt": "Say hello"}', '{"idea": "x']
+    "words",
+    [
+        "my notes\nof today",
+        "my notes",
+        '{"id": 0, "prompt": "Say hello"}',
+        '{"idea": "x',
+        '{"id": true, "text": "x"}',
+    ],
 )
 def test_a_file_of_something_else_is_left_as_it_was(words, end, lunar, out, lunar_sandbox):
     out.write_text(words + end, encoding="utf-8")

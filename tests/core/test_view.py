@@ -91,5 +91,5 @@ def test_a_decision_shows_what_the_router_said_and_nothing_that_it_did_not():
 def test_in_a_notebook_a_decision_is_a_table_of_text():
     page = DECISION._repr_html_()
     assert page.startswith("<table><tr><th")
-    assert "best of &lt;b&gt;6&lt;/b&gt;[2J" in page
+    assert 'white-space: pre-line">best of &lt;b&gt;6&lt;/b&gt;[2J</td>' in page
     assert "cost-adjusted score" not in page

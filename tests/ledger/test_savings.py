@@ -109,10 +109,31 @@ def test_tokens_from_the_cache_are_priced_as_such():
     assert savings.baseline_cost == Decimal("0.006") + Decimal("0.002") + Decimal("0.003")
 
 
+def test_no_more_tokens_come_from_the_cache_than_the_prompt_has():
+    savings = ledger_of(routed("a", cached_tokens=5_000)).savings("dear")
+    assert savings.baseline_cost == Decimal("0.005") + Decimal("0.003")
+
+
 def test_a_price_list_with_steps_is_asked_for_each_call():
     short, long = routed("a"), routed("b", prompt_tokens=2_000)
     savings = ledger_of(short, long, prices=Prices(Steps())).savings("any")
     assert savings.baseline_cost == Decimal("1.1") + Decimal("4.2")
+
+
+class StepsOfTheCache:
+    """Past 1,000 tokens from the cache, those cost double."""
+
+    name = "steps of the cache"
+
+    def cost(self, model, prompt, completion, cached):
+        rate = 2 if cached > 1_000 else 1
+        return Decimal(prompt - cached + completion + rate * cached) / 1_000
+
+
+def test_so_is_one_with_steps_for_tokens_from_the_cache():
+    entry = routed("a", prompt_tokens=3_000, cached_tokens=2_000)
+    savings = ledger_of(entry, prices=Prices(StepsOfTheCache())).savings("any")
+    assert savings.baseline_cost == Decimal("5.1")
 
 
 def test_a_price_list_without_steps_is_asked_a_few_times_only(monkeypatch):
