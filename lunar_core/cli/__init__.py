@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 
+from lunar_core.cli.exit_codes import INTERRUPTED
 from lunar_core.errors import LunarCostWarning
 from lunar_core.extras import install_command
 
 PROGRAM = "lunar-llm"
 """Not ``lunar``: the vendor's own lunar-cli installs a command of that name."""
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as of a shell."""
 
 
 def main() -> None:
@@ -39,6 +38,6 @@ def _run() -> None:
         app(prog_name=PROGRAM)
 
 
-def _print_warning(message: Warning | str, *_place: object) -> None:
+def _print_warning(message: Warning | str, *_place: object, **_more: object) -> None:
     """Print a warning in one line: the place in our code that Python would add says nothing to a user."""
     print(f"Warning: {message}", file=sys.stderr)  # noqa: T201  # that is what it is for

@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from lunar_core import ConfigurationError, Ledger, Lunar, LunarError, __version__
-from lunar_core.cli import INTERRUPTED
+from lunar_core.cli.exit_codes import FAILED, INTERRUPTED, MISUSED
 from lunar_core.cli.printing import print_error
-
-FAILED, MISUSED, OUT_OF_BUDGET = 1, 2, 3
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lunar_core import ChatCompletion, Completion, ConfigurationError, Lunar, LunarError, Usage
-from lunar_core.cli.app import FAILED, AsJson, BaseUrl, Store, app, open_client
+from lunar_core.cli.app import AsJson, BaseUrl, Store, app, open_client
+from lunar_core.cli.exit_codes import FAILED
 from lunar_core.cli.inputs import Prompt, complete_model, messages_of, read_prompt
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_json
 from lunar_core.cost.report.words import usd

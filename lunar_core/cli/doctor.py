@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 import typer
 
 from lunar_core import __version__
-from lunar_core.cli.app import FAILED, AsJson, BaseUrl, app, report_failures
+from lunar_core.cli.app import AsJson, BaseUrl, app, report_failures
+from lunar_core.cli.exit_codes import FAILED
 from lunar_core.cli.printing import print_answer, print_json
 from lunar_core.client.checkup import Finding, check_service
 from lunar_core.extras import install_command

@@ -20,16 +20,8 @@ from lunar_core.batch import BatchResult, open_batch
 from lunar_core.batch.answering import Batch
 from lunar_core.batch.running import run_to_end
 from lunar_core.checks import checked_count
-from lunar_core.cli.app import (
-    FAILED,
-    OUT_OF_BUDGET,
-    BaseUrl,
-    Store,
-    app,
-    open_ledger,
-    open_named,
-    report_failures,
-)
+from lunar_core.cli.app import BaseUrl, Store, app, open_ledger, open_named, report_failures
+from lunar_core.cli.exit_codes import FAILED, OUT_OF_BUDGET
 from lunar_core.cli.inputs import complete_model
 from lunar_core.cli.printing import is_on_a_terminal, print_answer, print_note
 from lunar_core.cost.amounts import checked_amount

@@ -11,7 +11,8 @@ import typer
 
 from lunar_core import AsyncLunar, Budget, ConfigurationError
 from lunar_core.batch.running import run_to_end
-from lunar_core.cli.app import OUT_OF_BUDGET, AsJson, BaseUrl, app, report_failures
+from lunar_core.cli.app import AsJson, BaseUrl, app, report_failures
+from lunar_core.cli.exit_codes import OUT_OF_BUDGET
 from lunar_core.cli.inputs import complete_model
 from lunar_core.cli.printing import print_answer, print_json, print_note
 from lunar_core.cost.amounts import checked_amount
