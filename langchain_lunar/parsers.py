@@ -34,7 +34,7 @@ from lunar_core.types.usage import Usage
 from lunar_core.wire.finish_reasons import is_token_limit, is_withheld
 from lunar_core.wire.output import is_cut_off, make_truncated_error
 
-_BY_PROMPT = 'with_structured_output(…, method="prompt") asks by the prompt'
+_BY_PROMPT = 'with_structured_output(…, method="prompt") asks in the prompt'
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|\Z)", re.DOTALL)
 
 
@@ -166,7 +166,7 @@ def parse_json(
         model = message.response_metadata.get("model_name") if message else None
         why = f"the answer{f' of {model}' if model else ''} is no JSON: {error}"
         if not is_prompted:
-            why += f". Of a model, or a service, that ignores response_format, {_BY_PROMPT}"
+            why += f". For a model or a service that ignores response_format, {_BY_PROMPT}"
         raise OutputParserException(why, llm_output=text) from None
 
 
@@ -235,7 +235,7 @@ def _truncated(
 
 def _ignored_error(message: AIMessage, model: str | None, answer: ChatCompletion) -> LunarError:
     error = ToolChoiceIgnoredError(
-        f"expected a tool call, but the answer of {model} was {message.text[:200]!r}. Of a model, or a service, "
+        f"expected a tool call, but the answer of {model} was {message.text[:200]!r}. For a model or a service "
         f"that knows no tools, {_BY_PROMPT}",
         partial=answer,
     )

@@ -87,8 +87,8 @@ def _describe_words(response: Response) -> str:
     text = response.text if isinstance(response, CompletionResponse) else response.message.content
     model = response.additional_kwargs.get("model")
     return (
-        f"the answer of {model} was {(text or '')[:SHOWN]!r}. Of a model, or a service, that knows no tools, "
-        "is_function_calling_model=False asks by the prompt"
+        f"the answer of {model} was {(text or '')[:SHOWN]!r}. For a model or a service that knows no tools, "
+        "is_function_calling_model=False asks in the prompt"
     )
 
 

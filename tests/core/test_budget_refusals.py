@@ -54,7 +54,7 @@ def test_a_budget_that_warns_lets_through_counts_and_says_so_once_per_key_and_wi
     assert budget.state("u1").spent == budget.state("u1").calls == 3
     assert budget.state("u1").refused == 0
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert "budget 'budget', user 'u1': this call may take 1 calls" in caplog.messages[0]
+    assert "budget 'budget', user 'u1': this call may take 1 call;" in caplog.messages[0]
     clock.now = 3600.0
     for number in range(3):
         budget.before(start(number, tags={"user": "u1"}))

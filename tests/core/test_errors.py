@@ -131,6 +131,8 @@ def test_an_attempt_is_a_value():
         (errors.RateLimitError(status_code=429), True),
         (errors.InternalServerError(status_code=503), True),
         (errors.ConflictError(status_code=409), True),
+        (errors.RateLimitError("raised by a test double, without a status"), True),
+        (errors.APIStatusError(status_code=408), True),
         (errors.BadRequestError(status_code=400), False),
         (errors.APIStreamError("cut"), True),
         (errors.APIStreamError("refused", status_code=404), False),

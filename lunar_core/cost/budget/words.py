@@ -55,7 +55,6 @@ def describe_refusal(
 ) -> str:
     """Why a call to ``model`` was refused, and what can be done about it."""
     which = title(state.name, per, state.key)
-    unit = "USD" if state.unit == "usd" else state.unit
     if amount is None:
         return (
             f"{which}: nobody can tell what this call may take: no price is known of {model}, or of a model that may "
@@ -63,7 +62,7 @@ def describe_refusal(
             "(of client.models.prices(), or by the extra 'prices') or unpriced='allow'"
         )
     text = (
-        f"{which}: this call may take {_digits(amount)} {unit}; of {_digits(state.limit)} {unit}, "
+        f"{which}: this call may take {_amount(amount, state.unit)}; of {_amount(state.limit, state.unit)}, "
         f"{_digits(state.spent)} is spent and {_digits(state.held)} held for calls under way"
     )
     if amount > state.limit:
@@ -74,6 +73,11 @@ def describe_refusal(
     if state.resets_at is None:
         return text
     return f"{text}; {_moment(state.resets_at)}"
+
+
+def _amount(amount: Decimal | int, unit: Unit) -> str:
+    word = "USD" if unit == "usd" else unit.removesuffix("s") if amount == 1 else unit
+    return f"{_digits(amount)} {word}"
 
 
 def _digits(amount: Decimal | int) -> str:
