@@ -218,8 +218,10 @@ class Lease:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._response.close()
-            self._free_list.give_back(connection)
+            try:
+                self._response.close()
+            finally:
+                self._free_list.give_back(connection)
 
     def abandon(self) -> None:
         """Like ``close``, for the garbage collector: nothing here waits or takes a lock."""
