@@ -24,6 +24,7 @@ def other_loop(request):
     yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(5)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(5)
+    loop.run_until_complete(loop.shutdown_asyncgens())  # as asyncio.run() ends a loop
     loop.close()
 
 
