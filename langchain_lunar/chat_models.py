@@ -19,7 +19,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self, Unpack
 
-from langchain_lunar.connection import COST_TAGS, LunarConnection, check_parameter_names
+from langchain_lunar.connection import COST_TAGS, LunarConnection, check_parameters
 from langchain_lunar.errors import model_error
 from langchain_lunar.messages import ReplayReasoning, to_countable
 from langchain_lunar.metadata import added_up
@@ -132,7 +132,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
 
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
-        check_parameter_names(self.model_kwargs, self.extra_body)
+        check_parameters(self.model_kwargs, self.extra_body)
         check_values({name: getattr(self, name) for name in ("model", *SENT_FIELDS)})
         return self
 

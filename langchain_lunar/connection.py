@@ -38,6 +38,7 @@ from lunar_core.client.pair import ClientPair
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import SETTING_NAMES, Settings
+from lunar_core.wire.api_requests import check_values
 
 Secret = str | SecretStr | Callable[[], str] | None
 """A string is kept as a SecretStr."""
@@ -250,14 +251,14 @@ class LunarConnection(Serializable):
         return cast("RunnableSerializable[Any, Any]", super()).configurable_fields(**named)
 
 
-def check_parameter_names(
-    model_kwargs: Mapping[str, Any], extra_body: Mapping[str, Any] | None
-) -> None:
-    """Raise ConfigurationError for a field that a model cannot send with each of its calls."""
+def check_parameters(model_kwargs: Mapping[str, Any], extra_body: Mapping[str, Any] | None) -> None:
+    """Raise ConfigurationError for a field that a model cannot send with each of its calls, or for its value."""
     bridge.check_keywords(model_kwargs, "model_kwargs")
     bridge.check_keywords({"extra_body": extra_body})
     if "model" in model_kwargs:
         raise ConfigurationError("model_kwargs: model: is a field of its own")
+    # A class, as ``response_format`` may be, becomes the schema that is sent.
+    check_values({name: v for name, v in model_kwargs.items() if not isinstance(v, type)})
 
 
 def _refused_setting(error: ValidationError) -> ConfigurationError | None:

@@ -19,7 +19,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field, model_validator
 from typing_extensions import Self, Unpack
 
-from langchain_lunar.connection import COST_TAGS, LunarConnection, check_parameter_names
+from langchain_lunar.connection import COST_TAGS, LunarConnection, check_parameters
 from langchain_lunar.errors import model_error
 from langchain_lunar.metadata import added_up, metadata_of, token_usage
 from langchain_lunar.migration import as_parameter
@@ -99,7 +99,7 @@ class LunarLLM(LunarConnection, BaseLLM):
 
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
-        check_parameter_names(self.model_kwargs, self.extra_body)
+        check_parameters(self.model_kwargs, self.extra_body)
         check_values({name: getattr(self, name) for name in ("model", *_SENT)})
         return self
 

@@ -103,6 +103,8 @@ def _mend_habits(data: dict[str, object]) -> None:
     if choices is None:
         data.pop("choices", None)
     for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("text") is None:
+            choice.pop("text", None)
         for holder in ("message", "delta"):
             message = choice.get(holder) if isinstance(choice, dict) else None
             if not isinstance(message, dict):

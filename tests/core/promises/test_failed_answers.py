@@ -118,10 +118,13 @@ def test_a_blocked_answer_is_an_empty_answer_with_its_reason_and_its_cost(
     assert (read.choices[0].finish_reason, str(read.cost)) == ("content_filter", "0.001")
 
 
-def test_a_blocked_text_is_an_empty_one_too(connect, fault_server):
-    fault_server.script(reply(json={"choices": [{"finish_reason": "content_filter"}]}))
+@pytest.mark.parametrize("text", [{}, {"text": None}], ids=["missing", "null"])
+def test_a_blocked_text_is_an_empty_one_too(text, connect, fault_server):
+    blocked = {"choices": [{"finish_reason": "content_filter", **text}], "usage": PAID}
+    fault_server.script(reply(json=blocked))
     read = connect(fault_server).completions.create(model="m", prompt="p")
     assert (read.choices[0].text, read.choices[0].finish_reason) == ("", "content_filter")
+    assert str(read.cost) == "0.001"
 
 
 def test_an_answer_without_choices_is_an_error_that_keeps_its_cost(connect, way, fault_server):
