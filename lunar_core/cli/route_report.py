@@ -89,9 +89,7 @@ def route_report(
 
         async def run() -> tuple[RouteReport, Comparison | None]:
             async with AsyncLunar(base_url=base_url, max_connections=_CONCURRENCY) as client:
-                asks = f"{count_words(len(rows), 'prompt')} × {count_words(len(numbers), 'weight')}"
-                decisions = count_words(len(rows) * len(numbers), "decision")
-                print_note(f"Asking for {asks} = {decisions} …")
+                _announce(len(rows), len(numbers))
                 report = await RouteReport.ameasure(
                     rows,
                     weights=numbers,
@@ -115,15 +113,26 @@ def route_report(
 
         report, comparison = run_to_end(run)
         _show(report, comparison, as_json=as_json)
-        if pairs is not None and comparison is not None:
-            comparison.write_jsonl(pairs)
-            print_note(f"Wrote {pairs}")
-        if html is not None:
-            words = "" if comparison is None else str(comparison)
-            html.write_text(page(report, words), encoding="utf-8", errors="replace")
-            print_note(f"Wrote {html}")
+        _write(report, comparison, html, pairs)
     if comparison is not None and comparison.refusal is not None:
         raise typer.Exit(OUT_OF_BUDGET)
+
+
+def _announce(prompts: int, weights: int) -> None:
+    asks = f"{count_words(prompts, 'prompt')} × {count_words(weights, 'weight')}"
+    print_note(f"Asking for {asks} = {count_words(prompts * weights, 'decision')} …")
+
+
+def _write(
+    report: RouteReport, comparison: Comparison | None, html: Path | None, pairs: Path | None
+) -> None:
+    if pairs is not None and comparison is not None:
+        comparison.write_jsonl(pairs)
+        print_note(f"Wrote {pairs}")
+    if html is not None:
+        words = "" if comparison is None else str(comparison)
+        html.write_text(page(report, words), encoding="utf-8", errors="replace")
+        print_note(f"Wrote {html}")
 
 
 def _show(report: RouteReport, comparison: Comparison | None, *, as_json: bool) -> None:

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 from lunar_core.sandbox.errors import seconds
 
 if TYPE_CHECKING:
+    from socket import socket
+
+    from lunar_core.sandbox.dialects import Documented
+    from lunar_core.sandbox.router import Router
     from lunar_core.sandbox.sources import Source
 
 
@@ -23,8 +27,7 @@ def main(
     try:
         from lunar_core.sandbox.app import make_app
         from lunar_core.sandbox.dialects import DIALECTS
-        from lunar_core.sandbox.router import Router, TableRouter
-        from lunar_core.sandbox.server import end_on_signals, listen, serve
+        from lunar_core.sandbox.server import end_on_signals, serve
         from lunar_core.sandbox.terminal import show
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -34,36 +37,13 @@ def main(
         )
     end_on_signals()
     with ExitStack() as started:
-        router: Router = TableRouter()
-        if options.router == "engine":
-            from lunar_core.sandbox.engine import EngineError, running_engine
-
-            try:
-                router = started.enter_context(running_engine())
-            except EngineError as error:
-                sys.exit(str(error))
-        try:
-            sock = listen(options.port)
-        except OSError as error:
-            sys.exit(
-                f"Port {options.port} on 127.0.0.1 can't be opened: {error.strerror}."
-                " --port 0 takes a free one."
-            )
-        upstream: Source | None = None
-        if options.upstream:
-            from lunar_core.sandbox.upstream import KEY_VARIABLE, Upstream
-
-            key = os.environ.get(KEY_VARIABLE)
-            upstream = Upstream(
-                options.upstream,
-                key=key,
-                model=options.upstream_model,
-                empty_is_text=DIALECTS[options.dialect].empty_is_text,
-            )
+        router = _start_router(options.router, started)
+        sock = _listen(options.port)
+        dialect = DIALECTS[options.dialect]
         app = make_app(
-            DIALECTS[options.dialect],
+            dialect,
             router,
-            upstream=upstream,
+            upstream=_make_upstream(options, dialect) if options.upstream else None,
             delay=options.delay,
             show=None if options.quiet or options.json else show,
         )
@@ -82,6 +62,43 @@ def main(
             sys.stdout.flush()
 
         serve(app, sock, ready=announce, until_stdin_closes=options.until_stdin_closes)
+
+
+def _start_router(name: str, started: ExitStack) -> Router:
+    """The router by its name. What it starts ends with ``started``."""
+    if name != "engine":
+        from lunar_core.sandbox.router import TableRouter
+
+        return TableRouter()
+    from lunar_core.sandbox.engine import EngineError, running_engine
+
+    try:
+        return started.enter_context(running_engine())
+    except EngineError as error:
+        sys.exit(str(error))
+
+
+def _listen(port: int) -> socket:
+    from lunar_core.sandbox.server import listen
+
+    try:
+        return listen(port)
+    except OSError as error:
+        sys.exit(
+            f"Port {port} on 127.0.0.1 can't be opened: {error.strerror}."
+            " --port 0 takes a free one."
+        )
+
+
+def _make_upstream(options: argparse.Namespace, dialect: Documented) -> Source:
+    from lunar_core.sandbox.upstream import KEY_VARIABLE, Upstream
+
+    return Upstream(
+        options.upstream,
+        key=os.environ.get(KEY_VARIABLE),
+        model=options.upstream_model,
+        empty_is_text=dialect.empty_is_text,
+    )
 
 
 def _sentence(facts: dict[str, object]) -> str:
