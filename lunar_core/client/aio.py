@@ -40,11 +40,14 @@ class AsyncLunar:
     """A client of the Lunar API, for asyncio.
 
     ``api_key`` or ``jwt``: a string, or a function that returns one and is called for each request. Default: the
-    environment (LUNAR_API_KEY, LUNAR_JWT). ``base_url``: default LUNAR_BASE_URL, else the hosted service. ``timeout``:
-    seconds, ``(connect, read)``, a Timeout or httpx's own. ``total_timeout``: seconds for a whole call with its
-    retries, its fallbacks and the body of a stream. ``fallbacks``: models to ask when the first one fails. ``tags``:
-    what the calls of this client are for; tags of a ``lunar_core.tags`` block override them. ``observers``: see
-    Observer. ``http_client``: an httpx or httpx2 AsyncClient of your own, which ``aclose()`` leaves open.
+    environment (LUNAR_API_KEY, LUNAR_JWT). ``base_url``: default LUNAR_BASE_URL, else the hosted service.
+    ``timeout``: seconds, ``(connect, read)``, a Timeout or httpx's own. ``total_timeout``: seconds for a whole call
+    with its retries, its fallbacks and the body of a stream. ``max_retries``: per model, after transient failures.
+    ``fallbacks``: models to ask when the first one fails. ``max_connections``: a call beyond them waits.
+    ``default_headers``: sent with each request, beside the client's own. ``limits``: bytes that an answer may have.
+    ``allow_http``: True lets the key go over plain http to another machine. ``tags``: what the calls of this client
+    are for; tags of a ``lunar_core.tags`` block override them. ``observers``: see Observer. ``http_client``: an httpx
+    or httpx2 AsyncClient of your own, which ``aclose()`` leaves open.
 
     One client may be shared by any number of tasks and used on several event loops. It may be forked, copied and
     pickled. Raises ConfigurationError that names a setting that cannot work.

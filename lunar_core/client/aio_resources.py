@@ -41,6 +41,8 @@ class AsyncChat:
 
 
 class AsyncChatCompletions:
+    """``client.chat.completions``: conversations."""
+
     def __init__(self, run: AsyncRunner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -87,8 +89,8 @@ class AsyncChatCompletions:
 
         With ``model="router"`` the service chooses one of ``models``, or of all its models.
 
-        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that are not listed are
-        sent as they are.
+        Raises ConfigurationError before anything is sent, other LunarErrors after. The keywords are those of
+        ``ChatParams``; others are sent as they are.
         """
         keywords = {"model": model, "messages": messages, "stream": stream, **params}
         answer: ChatCompletion = await self._run(*self._planner.chat(keywords))
@@ -96,6 +98,8 @@ class AsyncChatCompletions:
 
 
 class AsyncCompletions:
+    """``client.completions``: texts to go on with."""
+
     def __init__(self, run: AsyncRunner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -130,6 +134,8 @@ class AsyncCompletions:
 
 
 class AsyncRouter:
+    """``client.router``: the choice of a model, with an answer or alone."""
+
     def __init__(self, run: AsyncRunner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -199,6 +205,8 @@ class AsyncRouter:
 
 
 class AsyncModels:
+    """``client.models``: the catalogue and its prices."""
+
     def __init__(self, run: AsyncRunner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -215,6 +223,8 @@ class AsyncModels:
 
 
 class AsyncProviders:
+    """``client.providers``: who serves a model."""
+
     def __init__(self, run: AsyncRunner, planner: Planner) -> None:
         self._run = run
         self._planner = planner

@@ -38,6 +38,8 @@ class Chat:
 
 
 class ChatCompletions:
+    """``client.chat.completions``: conversations."""
+
     def __init__(self, run: Runner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -84,8 +86,8 @@ class ChatCompletions:
 
         With ``model="router"`` the service chooses one of ``models``, or of all its models.
 
-        Raises ConfigurationError before anything is sent, other LunarErrors after. Keywords that are not listed are
-        sent as they are.
+        Raises ConfigurationError before anything is sent, other LunarErrors after. The keywords are those of
+        ``ChatParams``; others are sent as they are.
         """
         keywords = {"model": model, "messages": messages, "stream": stream, **params}
         answer: ChatCompletion = self._run(*self._planner.chat(keywords))
@@ -93,6 +95,8 @@ class ChatCompletions:
 
 
 class Completions:
+    """``client.completions``: texts to go on with."""
+
     def __init__(self, run: Runner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -127,6 +131,8 @@ class Completions:
 
 
 class Router:
+    """``client.router``: the choice of a model, with an answer or alone."""
+
     def __init__(self, run: Runner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -196,6 +202,8 @@ class Router:
 
 
 class Models:
+    """``client.models``: the catalogue and its prices."""
+
     def __init__(self, run: Runner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
@@ -212,6 +220,8 @@ class Models:
 
 
 class Providers:
+    """``client.providers``: who serves a model."""
+
     def __init__(self, run: Runner, planner: Planner) -> None:
         self._run = run
         self._planner = planner
