@@ -7,7 +7,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from anyio import sleep
 from typing_extensions import Self
 
 from lunar_core.checks import Limits
@@ -120,7 +119,7 @@ class AsyncLunar:
         self._planner = Planner(settings, observers, runtime(), cost_notice)
         self._requests = RequestBuilder(settings)
         self._connections = AsyncConnections(settings, http_client)
-        self._sleep = sleep
+        self._sleep = self._connections.pause
         self._shares_connections = False
 
     @property

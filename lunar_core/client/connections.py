@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anyio import sleep
 from anyio.lowlevel import checkpoint
 
 from lunar_core.client import responses
 from lunar_core.client.call import Call
 from lunar_core.client.failures import as_error
+from lunar_core.client.pauses import AsyncPauses, Pauses
 from lunar_core.client.requests import RequestBuilder, ends_of, within
 from lunar_core.client.responses import AsyncResponse, Response, bounded, home
 from lunar_core.errors import APIConnectionError, ConfigurationError, LunarError
@@ -35,6 +37,7 @@ class Connections:
         self._settings = settings
         self._injected = _checked(injected, "Client", "close")
         self._own: list[OwnClient] = []
+        self._pauses = Pauses()
         self._is_closed = False
 
     def send(self, requests: RequestBuilder, api_request: APIRequest, call: Call) -> Response:
@@ -43,7 +46,7 @@ class Connections:
         timeout = within(call.timeout, call.time_left())
         client = self._injected
         if client is None:
-            client = self._client()
+            client = self._client(call)
             request = requests.build(api_request, timeout, call)
         else:
             request = client.build_request(**requests.keywords(api_request, timeout, call))
@@ -55,8 +58,8 @@ class Connections:
         """Turn what the client raised into a LunarError."""
         return _explain(error, is_closed=self._is_closed)
 
-    def _client(self) -> OwnClient:
-        _refuse_closed(is_closed=self._is_closed)
+    def _client(self, call: Call) -> OwnClient:
+        _refuse_closed(call, is_closed=self._is_closed)
         if not self._own:
             from lunar_core.client.own_clients import OwnClient
 
@@ -64,9 +67,15 @@ class Connections:
             self._own.append(OwnClient(self._settings))
         return self._own[0]
 
+    def pause(self, seconds: float) -> None:
+        """Wait before the next attempt of a call. ``close`` ends the wait."""
+        self._pauses.wait(seconds)
+
     def close(self) -> None:
         """Close our own client, and end the waits of other threads."""
-        self._is_closed = self._injected is None
+        if self._injected is None:
+            self._is_closed = True
+            self._pauses.end()
         for client in self._own:
             client.close()
         responses.close_dropped()
@@ -79,6 +88,7 @@ class AsyncConnections:
         self._settings = settings
         self._injected = _checked(injected, "AsyncClient", "aclose")
         self._own: list[OwnAsyncClient] = []
+        self._pauses = AsyncPauses()
         self._is_closed = False
 
     async def send(
@@ -86,7 +96,7 @@ class AsyncConnections:
     ) -> AsyncResponse:
         """Send a request and return the response, its body unread. Raises what the client raises: see ``explain``."""
         await responses.async_close_dropped()
-        client = self._client() if self._injected is None else self._injected
+        client = self._client(call) if self._injected is None else self._injected
         # A cancellation that is due takes effect here, because a request that was written is billed. Not later: of a
         # hundred calls at once, all would be built before the first is sent.
         await checkpoint()
@@ -107,8 +117,8 @@ class AsyncConnections:
         """Turn what the client raised into a LunarError."""
         return _explain(error, is_closed=self._is_closed)
 
-    def _client(self) -> OwnAsyncClient:
-        _refuse_closed(is_closed=self._is_closed)
+    def _client(self, call: Call) -> OwnAsyncClient:
+        _refuse_closed(call, is_closed=self._is_closed)
         if home()[1] is None:
             raise ConfigurationError(
                 "AsyncLunar needs asyncio (or uvloop), and no event loop of that kind runs here. On trio, give it an "
@@ -120,9 +130,18 @@ class AsyncConnections:
             self._own.append(OwnAsyncClient(self._settings))
         return self._own[0]
 
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt of a call. ``aclose`` ends the wait."""
+        if self._injected is None:
+            await self._pauses.wait(seconds)
+        else:  # perhaps on trio
+            await sleep(seconds)
+
     async def aclose(self) -> None:
         """Close our own client's connections in this event loop. Those of other loops close as their loops end."""
-        self._is_closed = self._injected is None
+        if self._injected is None:
+            self._is_closed = True
+            self._pauses.end()
         for client in self._own:
             await client.aclose()
         await responses.async_close_dropped()
@@ -136,15 +155,20 @@ def _checked(injected: Any, kind: str, end: str) -> Any:
     raise ConfigurationError(f"http_client: expected an httpx.{kind} or httpx2.{kind}")
 
 
-def _refuse_closed(*, is_closed: bool) -> None:
+def _refuse_closed(call: Call, *, is_closed: bool) -> None:
+    if is_closed and call.policy.attempts:  # it has waited for its next attempt
+        raise _closed(was_sent=False)
     if is_closed:
         raise ConfigurationError("this client was closed")
 
 
 def _explain(error: Exception, *, is_closed: bool) -> LunarError:
-    if not is_closed or isinstance(error, LunarError):
-        return as_error(error)
-    closed = APIConnectionError("this client was closed")
-    closed.was_sent = as_error(error).was_sent
-    closed.is_retryable = False
-    return closed
+    failure = as_error(error)
+    return failure if not is_closed or failure is error else _closed(was_sent=failure.was_sent)
+
+
+def _closed(*, was_sent: bool) -> APIConnectionError:
+    error = APIConnectionError("this client was closed")
+    error.was_sent = was_sent
+    error.is_retryable = False
+    return error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from time import sleep
 from types import TracebackType
 from typing import Any
 
@@ -120,7 +119,7 @@ class Lunar:
         self._planner = Planner(settings, observers, runtime(), cost_notice)
         self._requests = RequestBuilder(settings)
         self._connections = Connections(settings, http_client)
-        self._sleep = sleep
+        self._sleep = self._connections.pause
         self._shares_connections = False
 
     @property

@@ -148,10 +148,6 @@ def _checked(
     for name in unknown:
         why = _REFUSED.get(name, "there is no such option")
         raise ConfigurationError(f"{name}: does not apply to Lunar's transport: {why}")
-    addresses: dict[str, object] = {"local_address": local_address, "uds": uds}
-    for name, address in addresses.items():
-        if address is not None and not (isinstance(address, str) and address):
-            raise ConfigurationError(f"{name}: expected a string that is not empty")
     if uds is not None and proxy is not None:
         raise ConfigurationError("uds: does not apply beside proxy=, which has an address")
     if uds is not None and local_address is not None:
@@ -162,10 +158,16 @@ def _checked(
         verify=_context(verify),
         **_bounds(limits),
         proxy=None if proxy is None else _proxy(proxy),
-        local_address=local_address,
-        uds=uds,
+        local_address=_address(local_address, "local_address"),
+        uds=_address(uds, "uds"),
         socket_options=_socket_options(socket_options),
     )
+
+
+def _address(value: object, name: str) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise ConfigurationError(f"{name}: expected a string that is not empty")
 
 
 def _bounds(limits: httpx.Limits | None) -> dict[str, Any]:

@@ -27,7 +27,6 @@ WITHOUT_AWAIT = (
     (r"\bAwaitable\[Any\]", "Any"),
     (r"\bAwaitable, ", ""),
     (r"\bclose_soon\b", "close_now"),
-    (r"\bfrom anyio import sleep\b", "from time import sleep"),
 )
 
 

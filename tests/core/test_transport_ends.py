@@ -97,6 +97,52 @@ def test_close_ends_what_waits_for_a_connection(way, key, fault_server):
     stream.close()
 
 
+def test_close_ends_what_waits_for_its_next_attempt(way, key, fault_server):
+    fault_server.always(reply(503, headers=["retry-after: 30"]))
+    client = Lunar(key, base_url=fault_server.origin)
+    outcomes = [in_thread(lambda: way.ask(client)) for _ in range(3)]
+    fault_server.wait_until(lambda: len(fault_server.requests) == 3)
+    time.sleep(0.1)
+    closed = time.monotonic()
+    client.close()
+    errors = [outcome() for outcome in outcomes]
+    assert time.monotonic() - closed < 0.5
+    for error in errors:
+        assert isinstance(error, APIConnectionError), error
+        assert "this client was closed" in str(error)
+        assert [attempt.status_code for attempt in error.attempts] == [503, None]
+        assert not error.was_sent
+    assert len(fault_server.requests) == 3
+
+
+async def test_aclose_ends_what_waits_for_its_next_attempt_in_any_event_loop(key, fault_server):
+    fault_server.always(reply(503, headers=["retry-after: 30"]))
+    client = AsyncLunar(key, base_url=fault_server.origin)
+    here = asyncio.create_task(client.chat.completions.create(**QUESTION))
+    elsewhere = in_thread(lambda: asyncio.run(client.chat.completions.create(**QUESTION)))
+    await asyncio.to_thread(fault_server.wait_until, lambda: len(fault_server.requests) == 2)
+    await asyncio.sleep(0.1)
+    await client.aclose()
+    (error,) = await asyncio.wait_for(asyncio.gather(here, return_exceptions=True), 0.5)
+    for ended in (error, elsewhere()):
+        assert isinstance(ended, APIConnectionError), ended
+        assert "this client was closed" in str(ended)
+    assert len(fault_server.requests) == 2
+
+
+def test_a_wait_for_the_next_attempt_is_not_ended_by_a_client_that_shares_connections(
+    way, key, fault_server
+):
+    fault_server.script(reply(503, headers=["retry-after-ms: 300"]), way.answer())
+    with Lunar(key, base_url=fault_server.origin) as client:
+        outcome = in_thread(lambda: way.ask(client))
+        fault_server.wait_until(lambda: fault_server.requests)
+        client.with_options(timeout=5).close()
+        assert outcome().choices[0].message.content == "Hello!"
+    first, second = fault_server.requests
+    assert second.at - first.at >= 0.3
+
+
 def test_close_ends_what_is_connecting(way, key):
     with nobody_accepts() as origin:
         client = Lunar(key, base_url=origin, timeout=30, max_retries=0)
