@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anyio import sleep
 from anyio.lowlevel import checkpoint
 
 from lunar_core.client import responses
@@ -132,10 +131,7 @@ class AsyncConnections:
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt of a call. ``aclose`` ends the wait."""
-        if self._injected is None:
-            await self._pauses.wait(seconds)
-        else:  # perhaps on trio
-            await sleep(seconds)
+        await self._pauses.wait(seconds)
 
     async def aclose(self) -> None:
         """Close our own client's connections in this event loop. Those of other loops close as their loops end."""

@@ -6,6 +6,10 @@ import asyncio
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+import anyio
+
+from lunar_core.client.responses import running_loop
+
 
 class Pauses:
     """Waits of threads. No Python lock is held, so that a fork can inherit none."""
@@ -32,12 +36,14 @@ class AsyncPauses:
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``, or as soon as ``end`` is called."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
+        if loop is None:  # trio's, under a client of the caller's own, whose calls go on
+            return await anyio.sleep(seconds)
         pause: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _end, pause)
         self._waiting.add(pause)
         try:
-            await pause
+            return await pause
         finally:
             timer.cancel()
             self._waiting.discard(pause)
