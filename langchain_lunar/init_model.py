@@ -9,7 +9,10 @@ from lunar_core import ConfigurationError
 from lunar_core.wire.api_requests import ROUTER
 
 
-def init_lunar_model(model: str = ROUTER, **settings: Any) -> ChatLunar:
+def init_lunar_model(
+    model: str = ROUTER,
+    **settings: Any,  # those of ChatLunar, which checks them
+) -> ChatLunar:
     """Make the chat model of a name, such as ``"router"``, ``"gpt-4o-mini"`` or ``"openai/gpt-4o-mini"``.
 
     LangChain's ``init_chat_model`` has a fixed list of providers, so this function takes its place. It also takes

@@ -212,7 +212,7 @@ class LunarLLM(FunctionCallingLLM):
         api_version: str | None = None,
         callback_manager: CallbackManager | None = None,
         default_headers: Mapping[str, str] | None = None,
-        http_client: Any = None,
+        http_client: Any = None,  # httpx's or httpx2's: no type names both
         async_http_client: Any = None,
         openai_client: object = None,
         async_openai_client: object = None,

@@ -94,7 +94,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         default_model: str | None = None,
         name: str | None = None,
         router: ChatLunar | None = None,
-        **settings: Any,
+        **settings: Any,  # those of ChatLunar, which checks them
     ) -> None:
         if settings.get("model", ROUTER) != ROUTER:
             raise ConfigurationError("model: the router chooses it; see models and default_model")
