@@ -186,6 +186,18 @@ def test_nothing_reaches_through_two_objects_privates() -> None:
     assert places == FRIENDS.keys()
 
 
+def test_each_suppression_says_why() -> None:
+    """``# noqa: RULE  # why``: by its rule alone nobody can tell whether it still holds."""
+    mark = re.compile(r"# (?:noqa|type: ignore|pyright: ignore)(?!(?::? ?\[?[\w, -]+\]?)  # \w)")
+    lines = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in SOURCES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if mark.search(line)
+    ]
+    assert lines == []
+
+
 def test_no_file_tells_where_it_was_written() -> None:
     """Paths of one machine help nobody else, and leak."""
     machine = re.compile(r"/(?:root|home/\w+|Users/\w+|work/(?:main|shared)|opt/pypi)/")
