@@ -1,4 +1,4 @@
-"""A web handler that books each call on its user, in a ledger that outlives the process and is read by another.
+"""A web handler that attributes each call to its user, in a ledger that outlives the process and is read by another.
 
     python examples/30_cost_per_user.py                             on this machine, no key needed
     LUNAR_API_KEY=… python examples/30_cost_per_user.py --live      on the hosted service: this costs money
@@ -35,7 +35,7 @@ def make_app(client: AsyncLunar) -> Starlette:
 
     async def ask(request: Request) -> JSONResponse:
         question = (await request.body()).decode()
-        # Whatever is called in this block, also in tasks that start here, is booked on the user.
+        # Whatever is called in this block, also in tasks that start here, is attributed to the user.
         with tags(user=request.headers["x-user"], feature="ask"):
             answer = await client.chat.completions.create(
                 model="gpt-4o-mini", messages=[{"role": "user", "content": question}]

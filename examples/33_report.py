@@ -23,7 +23,7 @@ QUESTIONS = {
 
 
 def ask_all(ledger: Ledger) -> None:
-    """Have the router choose who answers each question; the ledger books it on its user."""
+    """Have the router choose who answers each question; the ledger attributes it to its user."""
     with Lunar(observers=[ledger]) as client:
         for user, questions in QUESTIONS.items():
             for question in questions:

@@ -38,4 +38,4 @@ print(f"{cost.total_cost:f} USD, {cost.unpriced} unpriced")
 with lunar_cost(tags={"tenant": "acme"}) as cost:
     answer = index.as_query_engine(llm=llm, streaming=True).query("Which planet turns backwards?")
 print("read later:", bool(str(answer)))
-print("booked on", *cost.by_tag("tenant"))
+print("attributed to", *cost.by_tag("tenant"))

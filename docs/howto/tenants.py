@@ -1,4 +1,4 @@
-"""A FastAPI service whose calls are booked on tenants: one client, tags to the last byte, 402 and 429, /healthz."""
+"""A FastAPI service whose calls are attributed to tenants: one client, tags to the last byte, 402 and 429, /healthz."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""TagsMiddleware: the calls of a web request are booked on it, to the last byte of its response."""
+"""TagsMiddleware: the calls of a web request are attributed to it, to the last byte of its response."""
 
 import asyncio
 
