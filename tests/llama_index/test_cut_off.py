@@ -183,7 +183,7 @@ async def test_a_forced_tool_that_was_ignored_is_an_error_that_names_the_model_a
     service = Service(answer(content="No."))
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     with pytest.raises(
-        ToolChoiceIgnoredError, match=r"f: .* of m was 'No\.'.*by the prompt"
+        ToolChoiceIgnoredError, match=r"f: .* of m was 'No\.'.*in the prompt"
     ) as caught:
         await last_of(service.llm(), endpoint, user("x"), tools=tools, tool_choice="required")
     assert caught.value.partial.choices[0].message.content == "No."
