@@ -191,13 +191,9 @@ def _params(
             params[as_parameter(name)] = value
     if stop is not None:
         params["stop"] = stop
-    for name in ("stop", "tools"):
-        if not params.get(name, True):
-            del params[name]  # services refuse an empty list
-    if "tools" not in params:
-        for name in ("tool_choice", "parallel_tool_calls"):
-            params.pop(name, None)  # refused without tools
-    return params
+    if not params.get("stop", True):
+        del params["stop"]  # services refuse an empty list
+    return bridge.without_lonely_tool_options(params)
 
 
 def _with_instructions(turns: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:

@@ -151,6 +151,7 @@ class Requests:
             route = self.fields.find_route(conversation.messages)
             if route is not None:
                 params["model"] = route["selected_model"]
+        params = bridge.without_lonely_tool_options(params)
         params["messages"] = conversation.for_model(params["model"], replay_reasoning)
         params, own_names = fit_tool_names(params)
         return ClientCall(params, is_chat=True, convert=convert, route=route, own_names=own_names)

@@ -77,6 +77,14 @@ def without_stream_options(params: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def without_lonely_tool_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    """``params`` without an empty list of tools, and without what providers refuse where there are no tools."""
+    if params.get("tools") or (params.get("extra_body") or {}).get("tools"):
+        return dict(params)
+    lonely = {"tools", "tool_choice", "parallel_tool_calls"}
+    return {name: value for name, value in params.items() if name not in lonely}
+
+
 def without_functions(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``settings`` for a cache or a dump: without a ``cost_weight`` that is a function.
 

@@ -223,3 +223,15 @@ async def test_two_halves_in_two_events_are_one_emoji(endpoint):
     ]
     last = await last_of(Service(events).llm(), endpoint, user("x"))
     assert last.message.content == "hi \U0001f600!"
+
+
+@pytest.mark.parametrize("endpoint", CHATS)
+async def test_what_depends_on_tools_is_not_sent_without_any(endpoint):
+    service = Service(answer(content="k"))
+    llm = service.llm(additional_kwargs={"parallel_tool_calls": False})
+    await last_of(llm, endpoint, user("x"), tools=[], tool_choice="auto")
+    assert not service.bodies[0].keys() & {"tools", "tool_choice", "parallel_tool_calls"}
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    await last_of(llm, endpoint, user("x"), extra_body={"tools": tools}, tool_choice="auto")
+    assert service.bodies[1]["tool_choice"] == "auto"
+    assert service.bodies[1]["parallel_tool_calls"] is False
