@@ -212,16 +212,18 @@ class AsyncLunar:
                     reply = stop.value
                     break
                 log_next(call, reply, send)
-        except BaseException:  # cancelled, or interrupted: never retried
+            if reply.error is not None:
+                try:
+                    append_attempts(reply.error, call.policy.attempts)
+                    raise call.fail(strip_frames(reply.error))
+                finally:
+                    del reply  # or this frame and the error would keep each other alive
+            return reply.answer if call.stream else call.succeed(reply.answer, reply.headers)
+        except (
+            BaseException
+        ):  # cancelled or interrupted: never retried, and reported if it was not yet
             call.abort()
             raise
-        if reply.error is not None:
-            try:
-                append_attempts(reply.error, call.policy.attempts)
-                raise call.fail(strip_frames(reply.error))
-            finally:
-                del reply  # or this frame and the error would keep each other alive
-        return reply.answer if call.stream else call.succeed(reply.answer, reply.headers)
 
     async def _send(self, call: Call, request: APIRequest) -> Reply[Any]:
         """Make one request and return its Reply, failures included. Raises only a cancellation or an interruption."""

@@ -150,12 +150,19 @@ class AsyncStream(Generic[C]):
     async def _finish(self, error: LunarError | None) -> None:
         """End the stream, well or with an error. Observers are notified first, since the rest may be cancelled."""
         self._over = True
-        if error is not None:
-            self._error = strip_frames(self._state.break_off(complete_error(error, self._call)))
-        self._state.conclude("ok" if error is None else "failed", self._error)
-        if error is None and self._state.done:
-            await self._response.drain()
-        await self.release()
+        try:
+            if error is not None:
+                self._error = strip_frames(self._state.break_off(complete_error(error, self._call)))
+            self._state.conclude("ok" if error is None else "failed", self._error)
+            if error is None and self._state.done:
+                await self._response.drain()
+        except (
+            BaseException
+        ):  # interrupted or cancelled, perhaps before the observers were notified
+            self._state.conclude("aborted")
+            raise
+        finally:
+            await self.release()
         if error is None:
             self._state.warn_of_unknown_cost()
 

@@ -235,9 +235,8 @@ class Call:
         read_answer: Callable[[], ChatCompletion | Completion | None] | None = None,
     ) -> None:
         """Notify each observer, once per call, how the call ended."""
-        if self.endpoint is None or self._is_reported:
+        if self.endpoint is None:
             return
-        self._is_reported = True
         provider = find_provider(model, route, extra or {})
         outcome = Outcome(
             call=info,
@@ -256,17 +255,25 @@ class Call:
             cost_weight=self.cost_weight,
             read_answer=read_answer,
         )
+        if self._is_reported:
+            return
+        self._is_reported = True
         if self.is_finalized:
             run_in_own_thread(lambda: self._notify_observers(outcome))
         else:
             self._notify_observers(outcome)
 
     def _notify_observers(self, outcome: Outcome) -> None:
-        if outcome.routing is not None and self.decision is None:  # otherwise logged on arrival
-            log_route(self, outcome.routing)
-        log_outcome(self, outcome)
+        interruption = None
         for observer in self.observers:
             try:
                 observer.after(outcome)
             except Exception as failure:  # noqa: BLE001  # an observer's bug is logged: the caller gets the answer, which was paid for
                 log_observer_failure(self.call_id, failure)
+            except BaseException as exc:  # noqa: BLE001  # raised below: the others are notified all the same
+                interruption = exc
+        if outcome.routing is not None and self.decision is None:  # otherwise logged on arrival
+            log_route(self, outcome.routing)
+        log_outcome(self, outcome)
+        if interruption is not None:
+            raise interruption

@@ -230,6 +230,9 @@ class Lease:
             connection.close()
             self._free_list.give_back(connection)
 
+    def __del__(self) -> None:
+        self.abandon()  # an interrupt may have come before anybody had the response
+
 
 class AsyncPool(httpcore.AsyncConnectionPool):
     """The connections of one event loop."""

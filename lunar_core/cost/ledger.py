@@ -264,7 +264,11 @@ class Ledger(LedgerView):
     def after(self, outcome: Outcome, /) -> None:
         """Record how a call ended. A call that was refused before it was sent is not recorded."""
         if outcome.status != "refused":
-            self._record(outcome)
+            try:
+                self._record(outcome)
+            except KeyboardInterrupt:
+                self._record(outcome)  # of what is recorded already, nothing changes
+                raise
 
     def add(self, entry: Entry) -> bool:
         """Record ``entry``. Returns False if its call is recorded already, by any process.

@@ -1,5 +1,6 @@
 """A budget by itself, in memory: what it lets through, what it holds, and what a call comes to in the end."""
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -17,6 +18,8 @@ from lunar_core import (
     Prices,
     Usage,
 )
+from lunar_core.cost.budget.calls import CallsUnderWay
+from lunar_core.cost.budget.counters import Hold
 from lunar_core.wire.model_facts import ROUTED
 from tests.core.budget_calls import GOOD, Clock, outcome, spend, start
 
@@ -446,3 +449,30 @@ def test_holds_older_than_an_hour_can_be_given_back_and_a_late_call_still_counts
     budget.after(outcome("old", cost=0.75))
     budget.after(outcome("young", cost=0.5))
     assert (budget.state().spent, budget.state().held) == (Decimal("1.25"), 0)
+
+
+def test_what_calls_came_to_is_told_again_until_it_is_counted():
+    calls = CallsUnderWay("usd")
+    calls.begin(Hold("call_0", None, 0.0, 5, 0.0))
+    calls.put(outcome(0, cost=0.25))
+    settlements = list(calls.settle(None))
+    assert [settlement.hold.amount for settlement in settlements] == [5]
+    assert calls.settle(None) == settlements  # an interrupt came before they were counted
+    calls.forget_settled()
+    assert calls.settle(None) == []
+
+
+def test_an_interrupt_while_a_call_is_let_through_leaves_nothing_held():
+    class Interrupted(logging.Handler):
+        def emit(self, record):
+            raise KeyboardInterrupt
+
+    budget = Budget(usd="1", reserve="0.9")
+    logger, handler = logging.getLogger("lunar_core"), Interrupted()
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            budget.before(start(0))  # warns that nine tenths are held
+    finally:
+        logger.removeHandler(handler)
+    assert budget.state().held == 0

@@ -20,7 +20,9 @@ from lunar_core import (
     ConfigurationError,
     Entry,
     Ledger,
+    Model,
     Outcome,
+    Prices,
     RoutingDecision,
     Totals,
     Usage,
@@ -180,6 +182,20 @@ def test_a_call_is_counted_once_however_many_report_it():
         ledger.after(outcome(usage=Usage(total_cost_usd=0.5)))
     assert (len(ledger), ledger.total_cost) == (1, Decimal("0.5"))
     assert ledger.add(entry("9", call_id="call_1")) is False
+
+
+def test_an_interrupt_keeps_no_call_out_of_the_books():
+    reads = []
+
+    def read_answer():  # for an estimate
+        reads.append("read")
+        if len(reads) == 1:
+            raise KeyboardInterrupt
+
+    ledger = Ledger(prices=Prices.of([Model(id="gpt-4o", input_per_million=1.0)]))
+    with pytest.raises(KeyboardInterrupt):
+        ledger.after(outcome(params={"prompt": "Hello!"}, read_answer=read_answer))
+    assert len(ledger) == 1
 
 
 def test_a_decision_alone_is_in_the_books_but_is_no_call():

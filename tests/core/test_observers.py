@@ -300,6 +300,18 @@ def test_an_observer_that_fails_keeps_nobody_else_from_being_told(caplog):
     assert "out of disk" in record.exc_text
 
 
+def test_so_does_one_that_is_interrupted(caplog):
+    class Interrupted(Watching):
+        def after(self, outcome):
+            raise KeyboardInterrupt
+
+    first, last = Watching(), Watching()
+    with pytest.raises(KeyboardInterrupt), caplog.at_level("INFO", logger="lunar_core"):
+        begun(first, Interrupted(), last).abort()
+    assert len(first.told) == len(last.told) == 2
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
 def test_a_failed_call_tells_its_error_and_every_attempt():
     watching = Watching()
     call = begun(watching)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import inspect
 import pickle
 import socket
@@ -249,6 +250,15 @@ def test_it_carries_any_other_request_of_an_httpx_client_too(fault_server):
         assert own.head(fault_server.origin).headers["content-length"] == "5"
         assert own.head(fault_server.origin).status_code == 200
     assert fault_server.total == 1
+
+
+def test_a_response_that_is_dropped_frees_its_connection(fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    limits = httpx.Limits(max_connections=1)
+    with httpx.Client(transport=Transport(limits=limits), timeout=5) as own:
+        for _ in range(2):
+            own.send(own.build_request("GET", fault_server.origin), stream=True)
+            gc.collect()  # httpx's response and its stream refer to each other
 
 
 @pytest.mark.parametrize(

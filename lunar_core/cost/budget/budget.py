@@ -225,6 +225,7 @@ class Budget:
             settlements = self._calls.settle(self._prices.value)
             if settlements:
                 self._counters.settle(settlements)
+                self._calls.forget_settled()
 
     def _settle_now(self) -> None:
         """The same, and write them at once, so that the next read sees them."""

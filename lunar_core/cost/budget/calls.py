@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from queue import Empty, SimpleQueue
 
 from lunar_core.cost.budget.amounts import Count, Unit, count_outcome
 from lunar_core.cost.budget.counters import Hold, Settlement
@@ -23,13 +22,17 @@ _KEYS = 10_000
 
 
 class CallsUnderWay:
-    """A call is open from ``begin`` to ``put``. ``settle`` returns the amounts of calls that have ended, each once."""
+    """A call is open from ``begin`` to ``put``. ``settle`` returns the amounts of calls that have ended.
+
+    They are returned again until ``forget_settled``, because an interrupt (Ctrl-C) may come before they are counted.
+    """
 
     def __init__(self, unit: Unit) -> None:
         self.has_unpriced = False
         """Whether a call has ended without a stated cost."""
         self._unit = unit
-        self._ended: SimpleQueue[Outcome] = SimpleQueue()
+        self._ended: deque[Outcome] = deque()
+        self._settled: list[Settlement] = []
         self._open: dict[str, Hold] = {}
         self._decisions: dict[str, int] = {}  # the amount of an open call's routing decision
         self._typical: OrderedDict[str | None, deque[int]] = OrderedDict()
@@ -45,19 +48,26 @@ class CallsUnderWay:
         """Take the outcome of a call that has ended."""
         if outcome.usage is None or outcome.usage.total_cost_usd is None:
             self.has_unpriced = True
-        self._ended.put(outcome)
+        self._ended.append(outcome)
 
     def settle(self, prices: Prices | None) -> list[Settlement]:
-        """The amounts of the calls that have ended since the last time. For one thread at a time."""
-        settlements: list[Settlement] = []
-        while True:
-            try:
-                outcome = self._ended.get_nowait()
-            except Empty:
-                return settlements
+        """The amounts of the calls that have ended since ``forget_settled``. For one thread at a time."""
+        while self._ended:
+            outcome = self._ended[0]
             settlement = self._settlement(outcome, prices)
             if settlement is not None:
-                settlements.append(settlement)
+                self._settled.append(settlement)
+                self._forget(settlement.hold.call_id)
+            self._ended.popleft()
+        return self._settled
+
+    def forget_settled(self) -> None:
+        """Forget what ``settle`` returned: it is counted."""
+        self._settled = []
+
+    def _forget(self, call_id: str) -> None:
+        self._open.pop(call_id, None)
+        self._decisions.pop(call_id, None)
 
     def dearest(self, key: str | None) -> int | None:
         """The largest amount of the key's last settled calls; None if there was none, or each was refused."""
@@ -72,7 +82,7 @@ class CallsUnderWay:
             decision = count_outcome(outcome, 0, self._unit, prices)
             self._decisions.setdefault(whole_call, decision.spent)
             return None
-        hold = self._open.pop(call_id, None)
+        hold = self._open.get(call_id)
         if hold is None:
             return None  # settled before, or begun by a parent of this process
         try:
@@ -82,7 +92,7 @@ class CallsUnderWay:
             count = Count(hold.amount, hold.amount)
         if count.typical is not None:
             self._remember(hold.key, count.typical)
-        return Settlement(hold, count.spent + self._decisions.pop(call_id, 0), count.assumed)
+        return Settlement(hold, count.spent + self._decisions.get(call_id, 0), count.assumed)
 
     def _remember(self, key: str | None, amount: int) -> None:
         self._typical.setdefault(key, deque(maxlen=_REMEMBERED)).append(amount)

@@ -83,7 +83,10 @@ class Counters(Protocol):
         """Release the holds of the key's calls that began ``before``. Returns how many."""
 
     def run(self, work: Callable[[], T], undo: Callable[[], None], /) -> T:
-        """Do the work, and wait for it no longer than a store may take. ``undo``: called if it ends too late."""
+        """Do the work, and wait for it no longer than a store may take.
+
+        ``undo``: called if it is interrupted or ends too late.
+        """
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None], /) -> T:
         """The same without blocking an event loop. ``undo`` is also called if the caller was cancelled."""
@@ -163,10 +166,18 @@ class MemoryCounters:
         return self.sums(key, now)
 
     def run(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
-        return work()
+        try:
+            return work()
+        except BaseException:  # interrupted
+            undo()
+            raise
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
-        return work()
+        try:
+            return work()
+        except BaseException:  # interrupted
+            undo()
+            raise
 
     def wake(self) -> None:
         """Do nothing: the next read settles."""

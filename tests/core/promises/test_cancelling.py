@@ -2,14 +2,26 @@
 
 import asyncio
 import contextlib
+import gc
+import itertools
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from lunar_core import APIStreamError, AsyncLunar, AsyncTransport, Lunar, Observer
+from lunar_core import (
+    APIStreamError,
+    AsyncLunar,
+    AsyncTransport,
+    Budget,
+    Ledger,
+    Lunar,
+    Observer,
+)
+from lunar_core.client.call import runtime
 from tests.faults_steps import chunk, completion, hang, head, reply, sse, wait
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -251,6 +263,42 @@ def test_23_a_keyboard_interrupt_passes_and_closes_the_connection(answer, way, k
     assert len(fault_server.requests) == 1
     assert told.statuses == ["aborted"]
     client.close()
+
+
+class ClockThatInterrupts:
+    """Raises KeyboardInterrupt at one look at it, as Ctrl-C does between any two lines."""
+
+    def __init__(self, at):
+        self.looks, self._at = 0, at
+
+    def __call__(self):
+        self.looks += 1
+        if self.looks == self._at:
+            raise KeyboardInterrupt
+        return time.monotonic()
+
+
+def test_23_a_call_is_reported_once_wherever_an_interrupt_comes(way, key, fault_server):
+    fault_server.always(way.answer())
+    interrupts = 0
+    for at in itertools.count(2):  # before the first look is over, there is no call
+        told, budget, ledger = Told(), Budget(usd=1, reserve="0.1"), Ledger()
+        clock = ClockThatInterrupts(at)
+        with Lunar(
+            key, base_url=fault_server.origin, observers=[told, budget, ledger], max_connections=1
+        ) as client:
+            client._planner.runtime = replace(runtime(), clock=clock)
+            with contextlib.suppress(KeyboardInterrupt):
+                way.ask(client)
+                if clock.looks < at:
+                    break
+            interrupts += 1
+            assert len(told.statuses) == len(ledger) == 1
+            assert budget.state().held == 0
+            gc.collect()  # the interrupt may have left a response in a cycle of references
+            client._planner.runtime = runtime()
+            way.ask(client, timeout=5)  # on the only connection
+    assert interrupts >= 3
 
 
 def len_of(answer):
