@@ -88,7 +88,7 @@ class ChatLunar(LunarConnection, BaseChatModel):
     want it), with each of its answers ("always"), or "never"."""
 
     temperature: float | None = None
-    """From 0 to 2; 0.7 by default."""
+    """From 0 to 2. Sent only if set; the service's own default is 0.7."""
     max_tokens: int | None = None
     """Tokens to generate at most."""
     top_p: float | None = None

@@ -10,7 +10,7 @@ from llama_index_lunar import LunarLLM, lunar_cost
 
 
 class Words(BaseEmbedding):
-    """Texts that share words are near. Lunar has no embeddings: take a local model in earnest."""
+    """Texts that share words are near. Lunar has no embeddings: a real program takes a local model."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         vector = [0.0] * 512

@@ -69,7 +69,10 @@ def chat(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Whom to ask. Default: router.", autocompletion=complete_model
+            "--model",
+            "-m",
+            help="The model to ask. Default: router.",
+            autocompletion=complete_model,
         ),
     ] = None,
     route: Annotated[
@@ -84,7 +87,7 @@ def chat(
     as_json: AsJson = False,
     base_url: BaseUrl = None,
 ) -> None:
-    """Ask a model, or talk with it; its words are shown as they come, and then what they cost."""
+    """Ask a model, or talk with it. Its words are shown as they come, then their cost."""
     with open_client(base_url, store, as_json=as_json) as client:
         if route and model not in (None, ROUTER):
             raise ConfigurationError("--model, --route: give one of the two")

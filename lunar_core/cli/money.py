@@ -36,11 +36,15 @@ def costs(
     *,
     store: Store = None,
     since: Annotated[
-        str | None, typer.Option(help="Calls from then on: 36h, 7d, 1w ago, or 2026-10-01 (UTC).")
+        str | None,
+        typer.Option(help="Calls from this time on: 36h, 7d or 1w ago, or 2026-10-01 (UTC)."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Calls before then, written alike.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Calls before this time, in the same form.")
+    ] = None,
     by: Annotated[
-        str, typer.Option(help="Names with commas: model, provider, day, month, tag:NAME, …")
+        str,
+        typer.Option(help="Groups, separated by commas: model, provider, day, month, tag:NAME, …"),
     ] = "model",
     baseline: Annotated[
         str | None,
@@ -50,9 +54,11 @@ def costs(
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with charts there.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report to this file, as a page with charts.")
+    ] = None,
 ) -> None:
-    """Show what was spent, from a ledger that is there."""
+    """Show what was spent, from a stored ledger."""
     with report_failures(as_json=as_json):
         if as_csv + as_json + (html is not None) > 1:
             raise ConfigurationError("--csv, --json, --html: one at a time")
@@ -90,16 +96,21 @@ def batch(
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option(help="Where the answers go, one JSON line each.")],
+    out: Annotated[Path, typer.Option(help="The file of the answers, one JSON line each.")],
     budget: Annotated[str | None, typer.Option(help="USD that this run may spend.")] = None,
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="Of lines that name none.", autocompletion=complete_model
+            "--model",
+            "-m",
+            help="The model of lines that name none.",
+            autocompletion=complete_model,
         ),
     ] = "router",
     concurrency: Annotated[int, typer.Option(help="Calls at once.")] = 16,
-    max_tokens: Annotated[int | None, typer.Option(help="Of lines that name none.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Tokens to generate at most, for lines that do not say.")
+    ] = None,
     store: Store = None,
     base_url: BaseUrl = None,
 ) -> None:

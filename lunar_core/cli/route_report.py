@@ -43,17 +43,20 @@ def route_report(
         str, typer.Option(help="The model to compare with.", autocompletion=complete_model)
     ] = "gpt-4o",
     models: Annotated[
-        str | None, typer.Option(help="The candidates, with commas; default: all with a profile.")
+        str | None,
+        typer.Option(help="The candidates, separated by commas; default: all with a profile."),
     ] = None,
     within: Annotated[
-        float, typer.Option(help="How much more expected error than the best is fine.")
+        float, typer.Option(help="How much expected error above the lowest the advice may accept.")
     ] = 0.01,
     output_tokens: Annotated[
         int, typer.Option(help="Tokens to assume of every answer.")
     ] = OUTPUT_TOKENS,
-    html: Annotated[Path | None, typer.Option(help="Write the report there, as a page.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report to this file, as a page.")
+    ] = None,
     answers: Annotated[
-        int | None, typer.Option(help="Answer and judge so many prompts. This costs money.")
+        int | None, typer.Option(help="Answer and judge this many prompts. This costs money.")
     ] = None,
     judge: Annotated[
         str | None, typer.Option(help="exact:FIELD, model:NAME or python:MODULE:FUNCTION.")
@@ -64,7 +67,7 @@ def route_report(
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens of each of --answers at most.")] = 512,
     pairs: Annotated[
-        Path | None, typer.Option(help="Write the judged answers there, as JSON lines.")
+        Path | None, typer.Option(help="Write the judged answers to this file, as JSON lines.")
     ] = None,
     as_json: AsJson = False,
     base_url: BaseUrl = None,

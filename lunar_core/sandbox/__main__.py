@@ -85,7 +85,7 @@ def _listen(port: int) -> socket:
         return listen(port)
     except OSError as error:
         sys.exit(
-            f"Port {port} on 127.0.0.1 can't be opened: {error.strerror}."
+            f"Port {port} on 127.0.0.1 cannot be opened: {error.strerror}."
             " --port 0 takes a free one."
         )
 

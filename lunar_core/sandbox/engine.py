@@ -100,7 +100,7 @@ class EngineRouter:
         try:
             return await asyncio.to_thread(_exchange, self._port, "POST", "/v1/route", body)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ServiceError(503, f"The routing engine doesn't answer: {error}") from error
+            raise ServiceError(503, f"The routing engine does not answer: {error}") from error
 
 
 def _mark_selected(reasoning: str, selected: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SandboxError(RuntimeError):
-    """A sandbox didn't start, or didn't answer."""
+    """A sandbox did not start, or did not answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +210,7 @@ def run(
                 code = process.wait()
                 errors.seek(0)
                 words = errors.read().strip()
-                raise SandboxError(f"The sandbox didn't start (exit code {code}): {words}")
+                raise SandboxError(f"The sandbox did not start (exit code {code}): {words}")
             yield Sandbox(api_key="pk_test_sandbox", process=process, _callbacks=callbacks, **facts)
         finally:
             _stop(process)
