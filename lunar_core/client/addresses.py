@@ -9,7 +9,6 @@ again for each connection, since a service may balance its load by DNS.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 import threading
@@ -69,13 +68,9 @@ class Origin:
 
 
 class Interrupt:
-    """Lets ``close()`` in one thread end the wait of another.
-
-    A forked child does not end what its parent began, since both share the sockets.
-    """
+    """Lets ``close()`` in one thread end the wait of another."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
         self._end: Callable[[], object] | None = None
         self._is_over = False
 
@@ -91,10 +86,9 @@ class Interrupt:
             raise OSError("closed")
 
     def fire(self) -> None:
-        if self._pid == os.getpid():
-            self._is_over = True
-            if self._end is not None:
-                self._end()
+        self._is_over = True
+        if self._end is not None:
+            self._end()
 
 
 def shut_down(sock: socket.socket) -> None:

@@ -22,7 +22,7 @@ from lunar_core import (
 from tests.connect_proxy import ConnectProxy
 from tests.core.conftest import KEY, QUESTION
 from tests.faults import FaultServer, nobody_accepts
-from tests.faults_steps import close, completion, hang, reply
+from tests.faults_steps import close, completion, drip, hang, reply
 from tests.socks_proxy import SocksProxy
 
 NAME = "lunar.test"
@@ -263,6 +263,20 @@ def test_a_silent_proxy_is_waited_for_as_long_as_the_call_may_take(
         way.ask(client, total_timeout=0.3)
     assert time.monotonic() - started < 1.5
     assert caught.value.was_sent is not needs_words(through, silent_origin, fault_server)
+
+
+def test_a_proxy_that_takes_its_time_leaves_the_handshake_behind_it_no_more_than_the_rest(
+    connect, way, fault_server, monkeypatch
+):
+    monkeypatch.setenv("https_proxy", fault_server.origin)
+    tunnel = drip(b"HTTP/1.1 200 OK\r\n\r\n", every=0.6 / 19)
+    fault_server.script([tunnel, hang])
+    client = connect(f"https://{NAME}")
+    started = time.monotonic()
+    with pytest.raises(APITimeoutError):
+        way.ask(client, total_timeout=0.8)
+    assert 0.7 < time.monotonic() - started < 1.2
+    assert len(fault_server.requests) == 1
 
 
 def test_close_ends_what_waits_for_a_silent_proxy(through, way, silent_origin, monkeypatch, trust):

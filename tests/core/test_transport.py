@@ -19,6 +19,7 @@ import trustme
 import lunar_core
 from lunar_core import (
     APIConnectionError,
+    APITimeoutError,
     AsyncLunar,
     AsyncTransport,
     ConfigurationError,
@@ -26,8 +27,9 @@ from lunar_core import (
     Transport,
 )
 from lunar_core.client import addresses
+from tests.core.conftest import AsyncSide
 from tests.faults import FaultServer, nobody_accepts
-from tests.faults_steps import chunk, close, completion, hang, head, reply, sse
+from tests.faults_steps import chunk, close, completion, hang, head, reply, spoken, sse
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -296,6 +298,46 @@ def test_connections_beyond_those_that_are_kept_are_closed(fault_server):
         for _ in range(3):
             own.get(fault_server.origin)
     assert fault_server.total == 3
+
+
+def test_a_connection_that_was_idle_for_longer_than_it_may_is_not_used_again(fault_server):
+    fault_server.always(reply(json=completion()))
+    limits = httpx.Limits(keepalive_expiry=0.1)
+    with httpx.Client(transport=Transport(limits=limits)) as own:
+        for pause in (0, 0, 0.2):
+            time.sleep(pause)
+            own.get(fault_server.origin)
+    assert [request.connection for request in fault_server.requests] == [1, 1, 2]
+
+
+def test_the_connection_that_came_back_last_is_used_first(connect, fault_server):
+    fault_server.script(*[sse(*spoken("Hel", "lo"))] * 3, reply(json=completion()))
+    client = connect(fault_server)
+    streams = [client.chat.completions.create(**QUESTION, stream=True) for _ in range(3)]
+    for number in (0, 2, 1):
+        streams[number].get_final_completion()
+    client.chat.completions.create(**QUESTION)
+    assert [request.connection for request in fault_server.requests] == [1, 2, 3, 2]
+
+
+def test_waiting_for_a_connection_and_making_one_share_the_total_timeout(connect, fault_server):
+    kind = AsyncTransport if isinstance(connect, AsyncSide) else Transport
+    transport = kind(limits=httpx.Limits(max_connections=1))
+    fault_server.always(sse(chunk("Hel"), hang))
+    with nobody_accepts() as origin:
+        shared = connect.httpx_client(transport=transport)
+        holds = connect(fault_server, http_client=shared)
+        waits = connect(origin, http_client=shared, total_timeout=0.8)
+        stream = holds.chat.completions.create(**QUESTION, stream=True)
+        held = connect.bare(stream)
+        started = time.monotonic()
+        if kind is Transport:
+            threading.Timer(0.5, held.close).start()
+        else:
+            connect.loop.call_later(0.5, lambda: connect.loop.create_task(held.aclose()))
+        with pytest.raises(APITimeoutError):
+            waits.chat.completions.create(**QUESTION)
+        assert 0.7 < time.monotonic() - started < 1.1
 
 
 # Addresses

@@ -1,9 +1,11 @@
 """The list of what the roads do not promise names tests that there are, and says what docs/limits.md says."""
 
+import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
-from tests.core.promises.conftest import EXCEPTIONS, ROADS
+from tests.core.promises.conftest import EXCEPTIONS, ROADS, is_left_out
 
 HERE = Path(__file__).parent
 LIMITS = " ".join((HERE.parents[2] / "docs/limits.md").read_text(encoding="utf-8").split())
@@ -37,3 +39,15 @@ def test_the_page_of_limits_has_the_same_list():
 
 def test_our_own_road_and_an_instrumented_one_have_none():
     assert not any(entry.roads & {"ours", "instrumented"} for entry in EXCEPTIONS)
+
+
+def test_what_the_sync_client_alone_does_not_promise_is_tried_with_the_async_one():
+    partial = [entry for entry in EXCEPTIONS if "sync" in entry.only]
+    assert partial
+    for entry, kind in itertools.product(partial, ("sync", "async")):
+        (name,), (road, *_) = entry.tests, entry.roads
+        case = SimpleNamespace(
+            params={"road": road}, id="-".join(["plain", kind, road, *(entry.only - {"sync"})])
+        )
+        item = SimpleNamespace(originalname=name, callspec=case)
+        assert is_left_out(item, entry) is (kind == "sync")

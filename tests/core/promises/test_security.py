@@ -1,5 +1,6 @@
 """Promises 17, 18 and 21: key and prompts go to the service, over TLS, and nowhere else."""
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -15,6 +16,8 @@ from lunar_core import (
     Lunar,
     LunarError,
 )
+from lunar_core.client.own_clients import OwnAsyncClient, OwnClient
+from lunar_core.settings import Settings
 from tests.faults import FaultServer
 from tests.faults_steps import close, completion, head, reply, reset
 
@@ -179,6 +182,23 @@ def test_21_no_cookie_is_kept(connect, way, fault_server):
             way.ask(client)
     way.ask(client)
     assert [request.header("cookie") for request in fault_server.requests] == [None] * 3
+
+
+def test_21_nor_does_the_client_below_have_a_jar_that_would_take_one(fault_server, key):
+    """Whatever asks through it: a request that it builds itself would carry what its jar holds."""
+    fault_server.always(reply(200, headers=["set-cookie: session=1; Path=/"]))
+    settings = Settings.resolve(api_key=key, base_url=fault_server.origin)
+    with OwnClient(settings) as own:
+        own.get(fault_server.origin)
+        own.get(fault_server.origin)
+
+    async def ask_twice():
+        async with OwnAsyncClient(settings) as own:
+            await own.get(fault_server.origin)
+            await own.get(fault_server.origin)
+
+    asyncio.run(ask_twice())
+    assert [request.header("cookie") for request in fault_server.requests] == [None] * 4
 
 
 def test_21_nor_is_one_of_a_proxys(connect, way, fault_server, monkeypatch):
