@@ -104,11 +104,11 @@ def _with_settled_calls(answer: _Chat) -> _Chat:
 
 
 def _with_settled_calls_in(choice: Choice, answer_id: str | None) -> Choice:
-    calls = map(_settle, filter(_says_something, _calls_of(choice)))
-    named = [
-        call if call.id else call.model_copy(update={"id": _call_id(call, place, answer_id)})
-        for place, call in enumerate(calls)
-    ]
+    named: list[ToolCall] = []
+    for place, call in enumerate(map(_settle, filter(_says_something, _calls_of(choice)))):
+        has_own_id = call.id and call.id not in [other.id for other in named]
+        own_id = call.id if has_own_id else _call_id(call, place, answer_id)
+        named.append(call if has_own_id else call.model_copy(update={"id": own_id}))
     if named == _calls_of(choice):
         return choice
     message = choice.message.model_copy(update={"tool_calls": named})

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _FIELDS = {"index", "id", "type", "function", "custom"}
 _FUNCTION_FIELDS = {"name", "arguments"}
@@ -39,7 +39,7 @@ class ToolCallPart:
 
 
 def make_call_id(answer_id: str | None, place: int, name: str, arguments: str) -> str:
-    """An id for a tool call that came without one: the same for the same answer, plain or streamed.
+    """An id for a tool call that came without one of its own: the same for the same answer, plain or streamed.
 
     ``place``: the index of the call in the answer, from 0. Two calls of one answer never share an id.
     """
@@ -123,6 +123,8 @@ class ToolCallAssembler:
             if marks.are_empty and self._candidate(marks) is None and not _extra_of(piece):
                 continue
             call = self._call_of(marks, named)
+            if marks.id in [other.id for other in self._calls.values() if other is not call]:
+                marks = replace(marks, id=None)  # one of its own is made at the end
             if marks.name:
                 named.add(call.number)
             parts.append(call.add(piece, marks))

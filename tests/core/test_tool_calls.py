@@ -170,6 +170,20 @@ def test_an_id_that_is_made_up_is_the_same_plain_and_streamed(calls, answer_id):
     assert len({call.id for call in plain}) == len(plain)
 
 
+def test_an_id_that_two_calls_share_is_the_first_ones_plain_and_streamed():
+    function = {"name": "f", "arguments": '{"a": 1}'}
+    entries = [{"id": "f", "type": "function", "function": function}] * 2
+    body = {"id": "a1", "choices": [{"message": {"tool_calls": entries}}]}
+    plain = answers.read_chat(json.dumps(body).encode()).choices[0].message.tool_calls
+    pieces = [[{"index": n, **entry}] for n, entry in enumerate(entries)]
+    assembler = ToolCallAssembler()
+    parts = [part for piece in pieces for part in assembler.feed(piece)]
+    parts += assembler.finish("a1")
+    assert [call.id for call in plain] == [call["id"] for call in assembler.calls()]
+    assert [part.id for part in parts if part.id] == [call.id for call in plain]
+    assert (plain[0].id, plain[1].id == "f") == ("f", False)
+
+
 def test_half_a_call_stays_half():
     _, (call,) = put_together([[piece(0, "c1", "rm", '{"path": "/home/u')]])
     assert call["function"]["arguments"] == '{"path": "/home/u'
