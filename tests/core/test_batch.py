@@ -131,6 +131,23 @@ def test_a_line_that_is_no_json_is_named(tmp_path):
         read_rows(path)
 
 
+def test_lines_nested_without_end_are_named_as_any_others(lunar, out, tmp_path):
+    deep = "[" * 100_000
+    path = tmp_path / "in.jsonl"
+    path.write_text(deep, encoding="utf-8")
+    with pytest.raises(RowError, match=r"^line 1: nested too deeply"):
+        run(path, out, client=lunar)
+    out.write_text(deep + "\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="out: line 1 of .* is no answer of a batch"):
+        run(rows_of(1), out, client=lunar)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_answers_can_be_read_by_their_owner_alone(lunar, out):
+    run(rows_of(1), out, client=lunar)
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
 def test_rows_that_are_answered_are_skipped_and_failed_ones_asked_again(lunar, out, lunar_sandbox):
     rows = [*rows_of(3), {"id": "bad", "prompt": "hi", "model": "gpt-4o-mini!400"}]
     first = run(rows, out, client=lunar)
