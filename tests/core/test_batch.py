@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 
 import pytest
 
@@ -21,7 +22,7 @@ from lunar_core import (
     Prices,
     observing,
 )
-from lunar_core.batch import RowError, read_rows, run
+from lunar_core.batch import RowError, open_batch, read_rows, run
 from tests.faults_steps import completion, reply
 
 
@@ -345,6 +346,14 @@ def test_an_interrupt_ends_a_batch_within_an_event_loop(lunar_sandbox, out, monk
         time.sleep(0.3)
         assert len(lunar_sandbox.requests()) == asked < 200
         notebook.stdin.close()
+
+
+def test_a_second_answer_to_a_row_as_of_a_worker_that_seemed_dead_is_ignored(out):
+    with open_batch(rows_of(1), out, model="gpt-4o", max_tokens=None, on_answer=None) as batch:
+        for text in ("first", "second"):
+            batch.take({"id": 0, "text": text, "model": "gpt-4o", "cost_usd": 0.1, "usage": None})
+    assert (batch.result.answered, batch.result.cost) == (1, Decimal("0.1"))
+    assert [line["text"] for line in lines_of(out)] == ["first"]
 
 
 def test_somebody_may_watch(lunar, out):
