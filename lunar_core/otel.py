@@ -198,7 +198,7 @@ class _Instruments:
             self._seconds.record(seconds, names)
         else:
             self._seconds.record(seconds, {**names, "error.type": type(outcome.error).__name__})
-        if outcome.call.ttft_ms is not None and outcome.streamed:
+        if outcome.call.ttft_ms is not None:
             self._first_chunk.record(outcome.call.ttft_ms / 1000, names)
         usage = outcome.usage
         if usage is None:
@@ -257,7 +257,7 @@ def _response_attributes(
     attributes: dict[str, Value] = {"lunar.call_id": outcome.call.call_id}
     if outcome.error is not None:
         attributes["error.type"] = type(outcome.error).__name__
-    if outcome.call.ttft_ms is not None and outcome.streamed:
+    if outcome.call.ttft_ms is not None:
         attributes["gen_ai.response.time_to_first_chunk"] = outcome.call.ttft_ms / 1000
     if answer is not None:
         attributes["gen_ai.response.model"] = outcome.model

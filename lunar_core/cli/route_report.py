@@ -67,7 +67,8 @@ def route_report(
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens of each of --answers at most.")] = 512,
     pairs: Annotated[
-        Path | None, typer.Option(help="Write the judged answers to this file, as JSON lines.")
+        Path | None,
+        typer.Option(help="Write the judged answers to this file as they come, as JSON lines."),
     ] = None,
     as_json: AsJson = False,
     base_url: BaseUrl = None,
@@ -112,7 +113,13 @@ def route_report(
                 )
                 print_note(plan.describe(amount))
                 limit = Budget(usd=amount, reserve="worst", prices=report.prices, warn_at=None)
-                return report, await acompare_answers(plan, limit, client=client)
+                return report, await acompare_answers(
+                    plan,
+                    limit,
+                    client=client,
+                    # As they come: whoever interrupts it has paid for them.
+                    on_block=None if pairs is None else lambda so_far: so_far.write_jsonl(pairs),
+                )
 
         report, comparison = run_to_end(run)
         _show(report, comparison, as_json=as_json)
@@ -130,7 +137,6 @@ def _write(
     report: RouteReport, comparison: Comparison | None, html: Path | None, pairs: Path | None
 ) -> None:
     if pairs is not None and comparison is not None:
-        comparison.write_jsonl(pairs)
         print_note(f"Wrote {pairs}")
     if html is not None:
         words = "" if comparison is None else str(comparison)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.budget import Budget
 from lunar_core.cost.ledger import Ledger
 from lunar_core.cost.prices import Prices
-from lunar_core.cost.report.words import count_words
+from lunar_core.cost.report.words import count_words, usd
 from lunar_core.errors import ConfigurationError
 from lunar_core.evaluate.intervals import shuffled
 from lunar_core.evaluate.judges import JUDGE_TOKENS, Judge, ModelJudge, find_judge
@@ -132,7 +132,7 @@ class AnswerPlan:
         price = (
             "what they cost at most is unknown, as a price is"
             if most is None
-            else f"by list prices {most:.4f} USD at most"
+            else f"by list prices {usd(most)} at most"
         )
         return (
             f"{count_words(len(self.assignments), 'prompt')} to be answered, which takes {asks}: {price}. "
@@ -141,23 +141,36 @@ class AnswerPlan:
 
 
 def compare_answers(
-    plan: AnswerPlan, budget: Budget, *, client: AsyncLunar | None = None, concurrency: int = 8
+    plan: AnswerPlan,
+    budget: Budget,
+    *,
+    client: AsyncLunar | None = None,
+    concurrency: int = 8,
+    on_block: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
     """Pay for the answers of a plan, have them judged, and compare them. Ends when the budget refuses a call.
 
     ``budget``: an observer of every call; make it with ``reserve="worst"``. ``client``: left open (default:
-    ``AsyncLunar()``). Raises ConfigurationError if ``budget`` is no Budget.
+    ``AsyncLunar()``). ``on_block``: called with the comparison so far, after every 16 prompts. Raises
+    ConfigurationError if ``budget`` is no Budget.
 
     >>> plan = AnswerPlan.draw(report, 50, judge="exact:answer")
     >>> print(compare_answers(plan, Budget(usd="0.50", reserve="worst", prices=report.prices)))
     """
     return run_to_end(
-        lambda: acompare_answers(plan, budget, client=client, concurrency=concurrency)
+        lambda: acompare_answers(
+            plan, budget, client=client, concurrency=concurrency, on_block=on_block
+        )
     )
 
 
 async def acompare_answers(
-    plan: AnswerPlan, budget: Budget, *, client: AsyncLunar | None = None, concurrency: int = 8
+    plan: AnswerPlan,
+    budget: Budget,
+    *,
+    client: AsyncLunar | None = None,
+    concurrency: int = 8,
+    on_block: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
     """The same, on a running event loop."""
     if not isinstance(budget, Budget):
@@ -165,10 +178,14 @@ async def acompare_answers(
     checked_count(concurrency, "concurrency", least=1)
     if client is None:
         async with AsyncLunar(max_connections=concurrency) as own:
-            return await acompare_answers(plan, budget, client=own, concurrency=concurrency)
+            return await acompare_answers(
+                plan, budget, client=own, concurrency=concurrency, on_block=on_block
+            )
     run = _AnswerRun(plan, budget, client, concurrency)
     for block in run.pairing.blocks(plan.assignments):
         await run.take(block)
+        if on_block is not None:
+            on_block(run.comparison())
     return run.comparison()
 
 

@@ -1,7 +1,9 @@
 """`lunar-llm route-report`: numbers on stdout, all about them on stderr; money is spent only within a budget."""
 
 import json
+import re
 import sys
+from decimal import Decimal
 
 import pytest
 
@@ -70,9 +72,33 @@ def test_answers_are_paid_for_within_a_budget_after_it_was_said_how_much(
     answers = ("--answers", "3", "--judge", "exact:answer", "--budget", "0.5", "--pairs", pairs)
     code, out, err = lunar(prompts, *answers)
     assert code == 0
-    assert "USD at most. No call is sent that could pass the budget of 0.5 USD." in err
+    (most,) = re.findall(r"by list prices \$([0-9.]+) at most. No call is sent", err)
+    assert sandbox.total_billed() <= Decimal(most) <= Decimal("0.5")
+    assert "that could pass the budget of 0.5 USD." in err
     assert f"spent: {sandbox.total_billed():f} USD" in out
     assert len(pairs.read_text(encoding="utf-8").splitlines()) == 3
+
+
+MARKED = []
+
+
+def interrupt(_fields, answer):
+    """A judge at whose 40th mark somebody presses Ctrl-C: two marks for each prompt, 16 prompts at a time."""
+    MARKED.append(answer)
+    if len(MARKED) == 40:
+        raise KeyboardInterrupt
+    return len(answer)
+
+
+def test_ctrl_c_loses_no_pair_that_was_paid_for(lunar, tmp_path, sandbox, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "MARKED", [])
+    path, pairs = tmp_path / "many.txt", tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(f"Write haiku {n}." for n in range(40)), encoding="utf-8")
+    routing = ("--models", "gpt-4o,gpt-4o-mini", "--weights", "100")
+    answers = ("--answers", "40", "--judge", f"python:{__name__}:interrupt", "--budget", "1")
+    code, _out, err = lunar(path, *routing, *answers, "--pairs", pairs)
+    assert (code, "Traceback" in err) == (130, False)
+    assert len(pairs.read_text(encoding="utf-8").splitlines()) == 16
 
 
 def test_a_budget_that_ends_the_answers_ends_the_command_with_3(lunar, prompts, sandbox):

@@ -139,7 +139,7 @@ def test_lines_nested_without_end_are_named_as_any_others(lunar, out, tmp_path):
     with pytest.raises(RowError, match=r"^line 1: nested too deeply"):
         run(path, out, client=lunar)
     out.write_text(deep + "\n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="out: line 1 of .* is no answer of a batch"):
+    with pytest.raises(ConfigurationError, match=r"out: line 1 of .* is no answer of a batch"):
         run(rows_of(1), out, client=lunar)
 
 
@@ -346,6 +346,17 @@ def test_an_interrupt_ends_a_batch_within_an_event_loop(lunar_sandbox, out, monk
         time.sleep(0.3)
         assert len(lunar_sandbox.requests()) == asked < 200
         notebook.stdin.close()
+
+
+def test_where_one_answer_cannot_be_taken_no_more_are_paid_for(lunar, out, lunar_sandbox):
+    def fail(result):
+        if result.answered == 1:
+            raise ZeroDivisionError
+
+    rows = rows_of(40, extra_headers={"x-sandbox-fault": "slow=0.05"})
+    with pytest.raises(ZeroDivisionError):
+        run(rows, out, client=lunar, concurrency=4, on_answer=fail)
+    assert len(lunar_sandbox.requests()) <= 8
 
 
 def test_a_second_answer_to_a_row_as_of_a_worker_that_seemed_dead_is_ignored(out):

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from lunar_core import AsyncLunar, Budget, ConfigurationError, Model, Prices
+from lunar_core.cost.report.words import usd
 from lunar_core.evaluate import (
     AnswerPlan,
     Comparison,
@@ -174,7 +175,7 @@ def test_a_plan_says_what_it_costs_at_most_before_anything_is_sent(report, sandb
     sandbox.reset()
     plan = AnswerPlan.draw(report, 10, judge="model:gpt-4o", max_tokens=100)
     words = plan.describe(Decimal("0.5"))
-    assert f"{plan.at_most:.4f} USD at most" in words
+    assert f"by list prices {usd(plan.at_most)} at most" in words
     assert "budget of 0.5 USD" in words
     assert sandbox.requests() == []
 
