@@ -94,6 +94,18 @@ def test_a_time_is_so_long_ago_or_a_date_in_utc(bounds, calls, lunar, tmp_path):
     assert json.loads(printed)["total"]["calls"] == calls
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows cannot change its time zone")
+def test_a_date_is_in_utc_wherever_the_machine_is(lunar, store, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        printed = lunar("costs", "--store", store, "--json", "--until", "2026-10-01T00:00:01")[1]
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    assert json.loads(printed)["total"]["cost"] == "0.25"
+
+
 def test_costs_have_three_other_forms(lunar, store, tmp_path):
     with Ledger.open(store, read_only=True) as ledger:
         report = ledger.report()

@@ -125,6 +125,25 @@ def test_content_has_the_conventions_form(new_client):
     assert recorder.span().name == "text_completion gpt-4o-mini"
 
 
+def test_content_tells_of_tool_calls(new_client):
+    recorder = Recorder(record_content=True)
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    answer = new_client(recorder.telemetry).chat.completions.create(
+        model="gpt-4o-mini", messages=HELLO, tools=[tool], tool_choice="required"
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    (message,) = json.loads(recorder.span().attributes["gen_ai.output.messages"])
+    assert message["parts"] == [
+        {
+            "type": "tool_call",
+            "id": call.id,
+            "name": "add",
+            "arguments": call.function.arguments,
+        }
+    ]
+    assert message["finish_reason"] == "tool_calls"
+
+
 @pytest.mark.parametrize("extra", [{}, {"stop": ["END"]}], ids=["one request", "decide first"])
 def test_a_routed_call_is_one_span_with_its_route(recorder, new_client, extra):
     answer = new_client(recorder.telemetry).chat.completions.create(
@@ -134,6 +153,7 @@ def test_a_routed_call_is_one_span_with_its_route(recorder, new_client, extra):
     assert span.name == "chat router"
     assert span.attributes["lunar.routing.selected_model"] == answer.routing.selected_model
     assert span.attributes["lunar.routing.expected_error"] == answer.routing.expected_error
+    assert span.attributes["lunar.provider"] == answer.routing.selected_provider
     assert span.attributes["lunar.cost_weight"] == 5.0
     assert span.attributes["gen_ai.response.model"] == answer.model
 
