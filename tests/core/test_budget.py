@@ -13,6 +13,7 @@ from lunar_core import (
     Budget,
     BudgetExceededError,
     ChatCompletion,
+    ConfigurationError,
     Ledger,
     Model,
     Prices,
@@ -376,6 +377,18 @@ def test_each_value_of_the_tag_has_the_whole_limit_and_calls_without_it_share_on
         None: 1,
     }
     assert budget.state("nobody").remaining == 1
+
+
+def test_a_key_is_read_as_tags_are_written_and_refused_where_all_calls_count_together():
+    budget = Budget(calls=3, per="user")
+    budget.before(start(1, tags={"user": "7"}))
+    budget.after(outcome(1))
+    assert budget.state(7).calls == budget.state("7").calls == 1
+    together = Budget(calls=3)
+    assert together.state().calls == 0
+    for look in (together.state, together.release):
+        with pytest.raises(ConfigurationError, match=r"^key: budget 'budget' has no per="):
+            look("7")
 
 
 # Windows

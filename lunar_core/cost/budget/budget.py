@@ -30,6 +30,7 @@ from lunar_core.cost.budget.counters import (
     Settlement,
     no_undo,
 )
+from lunar_core.cost.budget.names import checked_key, checked_name
 from lunar_core.cost.budget.weight import BudgetWeight, checked_share
 from lunar_core.cost.budget.windows import Calendar, Windows
 from lunar_core.cost.budget.words import BudgetState, Warnings, describe_refusal, title
@@ -90,8 +91,8 @@ class Budget:
     ) -> None:
         self._arguments = {key: value for key, value in locals().items() if key != "self"}
         self.unit, self._limit = checked_limit(usd, tokens, calls)
-        self.name = _checked_name(name, "name")
-        self.per = None if per is None else _checked_name(per, "per")
+        self.name = checked_name(name, "name")
+        self.per = None if per is None else checked_name(per, "per")
         self._windows = Windows.parse(window, timezone)
         self._reserved = checked_reserve(reserve, self.unit)
         if unpriced not in ("refuse", "allow"):
@@ -235,8 +236,11 @@ class Budget:
     # Reading
 
     def state(self, key: str | None = None) -> BudgetState:
-        """The budget's state for one value of the tag ``per``; None: for the calls without it."""
-        now = self._now()
+        """The budget's state for one value of the tag ``per``; None: for the calls without it.
+
+        Raises ConfigurationError for a key of a budget without ``per``, which counts all calls together.
+        """
+        key, now = checked_key(key, self.name, self.per), self._now()
         sums = self._look(lambda: self._counters.sums(key, now))
         return self._state(key, sums, now)
 
@@ -251,7 +255,7 @@ class Budget:
 
         For holds of a process that died. A living process still counts its call when it ends.
         """
-        before = self._now() - _RELEASED_AFTER
+        key, before = checked_key(key, self.name, self.per), self._now() - _RELEASED_AFTER
         return self._look(lambda: self._counters.release(key, before))
 
     def cost_weight(
@@ -393,12 +397,6 @@ class _Refused:
 
     hold: Hold
     error: BudgetExceededError
-
-
-def _checked_name(value: object, name: str) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ConfigurationError(f"{name}: expected a word, such as 'tenant'")
-    return value
 
 
 _BUDGETS: weakref.WeakSet[Budget] = weakref.WeakSet()
