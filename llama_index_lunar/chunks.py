@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     ChatMessage,
     ChatResponse,
     CompletionResponse,
@@ -71,6 +72,7 @@ class ChatChunks:
         self._reasoning = ""
         self._reasoning_field: str | None = None
         self._calls: dict[int, AnswerToolCall] = {}
+        self._sound = ""
         self._signed: JSONObject = {}
         self._assembler = ToolCallAssembler()
         self._held: ChatResponse | None = None
@@ -92,6 +94,7 @@ class ChatChunks:
         delta: JSONObject = value if isinstance(value, dict) else {}
         content = delta.get("content")
         text = content if isinstance(content, str) else read_text(content)
+        text = text or self._hear(delta.get("audio"))
         if text or content == "":
             self._text = text if self._text is None else self._text + text
         self._refusal += string(delta.get("refusal")) or ""
@@ -130,6 +133,8 @@ class ChatChunks:
             metadata["refusal"] = self._refusal
         thinking = reasoning_tokens(stream.usage)
         message = make_message(self._text, self._reasoning, calls, thinking)
+        if self._sound:
+            message.blocks.append(AudioBlock(audio=self._sound.encode()))
         writer = find_writer(stream.call, stream.routing)
         keep_for_replay(message, self._signed, writer, self._reasoning_field)
         return ChatResponse(
@@ -139,6 +144,12 @@ class ChatChunks:
             logprobs=self._held.logprobs if self._held else None,
             additional_kwargs=metadata,
         )
+
+    def _hear(self, audio: object) -> str:
+        """Keep a piece of a spoken answer, in base64. Returns the words in it."""
+        piece: JSONObject = audio if isinstance(audio, dict) else {}
+        self._sound += string(piece.get("data")) or ""
+        return string(piece.get("transcript")) or ""
 
     def _add(self, parts: Sequence[ToolCallPart]) -> None:
         for part in parts:

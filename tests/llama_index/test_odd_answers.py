@@ -235,3 +235,18 @@ async def test_what_depends_on_tools_is_not_sent_without_any(endpoint):
     await last_of(llm, endpoint, user("x"), extra_body={"tools": tools}, tool_choice="auto")
     assert service.bodies[1]["tool_choice"] == "auto"
     assert service.bodies[1]["parallel_tool_calls"] is False
+
+
+@pytest.mark.parametrize("endpoint", CHATS)
+async def test_a_spoken_answer_is_its_words_and_its_sound_in_streams_too(endpoint):
+    pieces = [{"id": "a1"}, {"transcript": "Good "}, {"data": "UklGRi4u"}, {"transcript": "day"}]
+    whole = {"id": "a1", "transcript": "Good day", "data": "UklGRi4uLi5X"}
+    if "stream" in endpoint:
+        deltas = [{"audio": piece} for piece in [*pieces, {"data": "Li5X"}]]
+        spoken = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+        spoken.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    else:
+        spoken = answer(content=None, audio=whole)
+    last = await last_of(Service(spoken).llm(), endpoint, user("x"))
+    text, sound = last.message.blocks
+    assert (text.text, sound.resolve_audio().read()) == ("Good day", b"RIFF....W")
