@@ -132,7 +132,7 @@ class LunarConnection(Serializable):
 
     @field_validator("api_key", "jwt", mode="before")
     @classmethod
-    def _hidden(cls, value: object) -> object:
+    def _hide_secrets(cls, value: object) -> object:
         return SecretStr(value) if isinstance(value, str) else value
 
     @field_validator("timeout", mode="before")

@@ -31,7 +31,7 @@ from lunar_core import Budget, BudgetExceededError, ConfigurationError, LunarErr
 from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.entries import model_name
 from lunar_core.evaluate import Comparison, PairedAnswer, RouteReport
-from lunar_core.evaluate.intervals import shuffled
+from lunar_core.evaluate.intervals import make_control
 from lunar_core.evaluate.pairing import Answers, Pairing, contests_of
 from lunar_core.evaluate.prompts import Prompt
 
@@ -227,7 +227,7 @@ class _ChainComparison:
         """The answers to each row that was answered three times: by baseline, choice and control."""
         choices = yield from self._run(self._routed, numbers)
         baselines = yield from self._run(self._with_model(self._baseline), list(choices))
-        models = shuffled([answer.model for answer in choices.values()], self._seed)
+        models = make_control([answer.model for answer in choices.values()], self._seed)
         controls: dict[int, PairedAnswer] = {}
         waiting: dict[str, list[int]] = {}
         for (number, choice), model in zip(choices.items(), models, strict=True):

@@ -72,7 +72,9 @@ def to_wire(
             has_reasoning = replay_reasoning == "always" or (
                 replay_reasoning == "tools" and place >= loop_start
             )
-            message_turns = [_signed(message, message_turns[0], has_reasoning=has_reasoning)]
+            message_turns = [
+                _add_signed_fields(message, message_turns[0], has_reasoning=has_reasoning)
+            ]
         turns += message_turns
     return match_results(turns)
 
@@ -99,11 +101,11 @@ def _turns(message: BaseMessage, place: str, answered: AbstractSet[str]) -> Iter
     elif isinstance(message, HumanMessage):
         yield from _user(message)
     elif isinstance(message, SystemMessage):
-        yield _named(message, message.additional_kwargs.get("__openai_role__", "system"))
+        yield _make_turn(message, message.additional_kwargs.get("__openai_role__", "system"))
     elif isinstance(message, ChatMessage):
-        yield _named(message, message.role)
+        yield _make_turn(message, message.role)
     elif isinstance(message, FunctionMessage):
-        yield _named(message, "function")
+        yield _make_turn(message, "function")
     else:
         raise ConfigurationError(f"a {type(message).__name__} cannot be sent to a model")
 
@@ -120,7 +122,7 @@ def _with_place(error: ConfigurationError, place: str) -> ConfigurationError:
     return error if has_place else ConfigurationError(f"{place}: {error.message}")
 
 
-def _named(message: BaseMessage, role: str) -> Part:
+def _make_turn(message: BaseMessage, role: str) -> Part:
     turn: Part = {"role": role, "content": to_content(message.content)}
     if message.name:
         turn["name"] = message.name
@@ -134,13 +136,13 @@ def _tool(call_id: str, content: str | Sequence[str | Mapping[str, Any]]) -> Par
 def _user(message: HumanMessage) -> Iterator[Part]:
     content, results = message.content, _results_in(message)
     if not results:
-        yield _named(message, "user")
+        yield _make_turn(message, "user")
         return
     for result in results:
         yield _tool(str(result.get("tool_use_id")), result.get("content") or "")
     rest = message.model_copy(update={"content": [b for b in content if b not in results]})
     if rest.content:
-        yield _named(rest, "user")
+        yield _make_turn(rest, "user")
 
 
 def _results_in(message: HumanMessage) -> list[Mapping[str, Any]]:
@@ -245,7 +247,7 @@ def _is_for_writer(message: AIMessage, model: str | None) -> bool:
     return model is None or writer is None or is_same_model(writer, model)
 
 
-def _signed(message: AIMessage, turn: Part, *, has_reasoning: bool) -> Part:
+def _add_signed_fields(message: AIMessage, turn: Part, *, has_reasoning: bool) -> Part:
     """``turn`` with the fields that its writer wants to see again."""
     fields = message.additional_kwargs
     signed = {name: fields[name] for name in SIGNED_FIELDS if fields.get(name)}

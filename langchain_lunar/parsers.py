@@ -219,15 +219,15 @@ def _check_call(message: AIMessage, tool: str, token_limit: int | None) -> None:
     if message.invalid_tool_calls:
         text = remove_wrong_bracket(message.invalid_tool_calls[0]["args"] or "")
         if is_token_limit(finish_reason) or is_cut_off(text):
-            raise _with_answer(_truncated(text, finish_reason, token_limit), message)
+            raise _with_answer(_truncation_error(text, finish_reason, token_limit), message)
         why = "the arguments of the tool call are no JSON object"
         raise OutputParserException(f"{why}: {text[:200]!r}", llm_output=text)
     if is_token_limit(finish_reason):
-        raise _with_answer(_truncated(message.text, finish_reason, token_limit), message)
+        raise _with_answer(_truncation_error(message.text, finish_reason, token_limit), message)
     raise _ignored_error(message, message.response_metadata.get("model_name"), _answer_of(message))
 
 
-def _truncated(
+def _truncation_error(
     text: str, finish_reason: str | None, token_limit: int | None
 ) -> OutputTruncatedError:
     return make_truncated_error(text, finish_reason=finish_reason, token_limit=token_limit)

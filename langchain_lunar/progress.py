@@ -56,7 +56,7 @@ def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> I
         progress = Progress(total, cost.ledger, file=file)
         token = _COUNTER.set(_RunCounter(progress))
         try:
-            with progress.shown():
+            with progress.show():
                 yield progress
         finally:
             _COUNTER.reset(token)

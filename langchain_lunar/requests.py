@@ -229,7 +229,7 @@ def _fit_tool_names(params: dict[str, Any]) -> dict[str, str]:
     if sent:
         for name in ("tools", "tool_choice"):
             if name in params:
-                params[name] = _renamed(params[name], sent)
+                params[name] = _rename(params[name], sent)
         params["messages"] = [_renamed_turn(turn, sent) for turn in params["messages"]]
     return {fit: name for name, fit in sent.items()}
 
@@ -241,10 +241,10 @@ def _functions(values: Any) -> list[Mapping[str, Any]]:
     return [function for function in inner if isinstance(function, Mapping)]
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+def _rename(value: Any, names: Mapping[str, str]) -> Any:
     """A copy of tools, calls or a choice with new names of functions."""
     if isinstance(value, (list, tuple)):
-        return [_renamed(item, names) for item in value]
+        return [_rename(item, names) for item in value]
     if not isinstance(value, Mapping):
         return value
     changed = dict(value)
@@ -258,7 +258,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 def _renamed_turn(turn: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     changed = dict(turn)
     if "tool_calls" in turn:
-        changed["tool_calls"] = _renamed(turn["tool_calls"], names)
+        changed["tool_calls"] = _rename(turn["tool_calls"], names)
     if turn["role"] == "function" and turn.get("name") in names:
         changed["name"] = names[turn["name"]]
     return changed

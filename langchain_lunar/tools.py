@@ -116,7 +116,7 @@ def structured_keywords(
     keywords[HAS_PARSER] = True
     if schema is None:
         return keywords
-    shown = {"kwargs": {"method": method, "strict": strict}, "schema": _described(schema)}
+    shown = {"kwargs": {"method": method, "strict": strict}, "schema": _make_showable(schema)}
     return {**keywords, SHOWN_FORMAT: shown}
 
 
@@ -169,7 +169,7 @@ def _ready(schema: Schema) -> dict[str, Any] | None:
     return inner if isinstance(inner, dict) and {"name", "schema"} <= inner.keys() else None
 
 
-def _described(schema: Schema) -> Schema:
+def _make_showable(schema: Schema) -> Schema:
     """``schema`` in a form that langchain-core can show: it does not know a finished ``response_format``."""
     ready = _ready(schema)
     return schema if ready is None else {"title": ready["name"], **ready["schema"]}

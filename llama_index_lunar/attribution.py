@@ -22,7 +22,7 @@ LEDGERS: ContextVar[tuple[Ledger, ...]] = ContextVar("lunar_ledgers", default=()
 
 
 @contextmanager
-def attributed(
+def attribute_calls(
     callbacks: CallbackManager | None, own_tags: Mapping[str, str] | None = None
 ) -> Iterator[None]:
     """A context for making a call: LlamaIndex's tags count as ours, and the callback manager's ledgers count the call.
@@ -59,7 +59,7 @@ class Attribution:
         return bool(self.ledgers or self.tags or self.instrument_tags)
 
     @contextmanager
-    def restored(self) -> Iterator[None]:
+    def restore(self) -> Iterator[None]:
         """A context whose calls are attributed to that place."""
         token = LEDGERS.set(self.ledgers)
         try:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.callbacks import CallbackManager
 
-from llama_index_lunar.attribution import attributed
+from llama_index_lunar.attribution import attribute_calls
 from llama_index_lunar.client_call import ClientCall
 from llama_index_lunar.endpoints import close_at_end
 from llama_index_lunar.responses import Responses
@@ -40,21 +40,21 @@ class Calls:
     def answer(self, call: ClientCall[A]) -> A:
         """The whole answer. Raises LunarError."""
         responses = Responses(call, self._remember_route)
-        with attributed(self._callbacks, self._tags):
+        with attribute_calls(self._callbacks, self._tags):
             answer = call.resource(self._clients.sync).create(**call.params)
         return responses.whole(answer)
 
     async def aanswer(self, call: ClientCall[A]) -> A:
         """The same for asyncio."""
         responses = Responses(call, self._remember_route)
-        with attributed(self._callbacks, self._tags):
+        with attribute_calls(self._callbacks, self._tags):
             answer = await call.resource(self._clients.asynchronous).create(**call.params)
         return responses.whole(answer)
 
     def stream(self, call: ClientCall[A]) -> Generator[A, None, None]:
         """The answer as it comes. The request is sent at once, not at the first read. Raises LunarError."""
         responses = Responses(call, self._remember_route)
-        with attributed(self._callbacks, self._tags):
+        with attribute_calls(self._callbacks, self._tags):
             create = call.resource(self._clients.sync).create
             stream = close_at_end(create(stream=True, **call.params))
 
@@ -68,7 +68,7 @@ class Calls:
     async def astream(self, call: ClientCall[A]) -> AsyncGenerator[A, None]:
         """The same for asyncio."""
         responses = Responses(call, self._remember_route)
-        with attributed(self._callbacks, self._tags):
+        with attribute_calls(self._callbacks, self._tags):
             create = call.resource(self._clients.asynchronous).create
             stream = close_at_end(await create(stream=True, **call.params))
 
@@ -82,10 +82,10 @@ class Calls:
 
     def decide(self, params: JSONObject) -> RoutingDecision:
         """The router's decision alone. ``params``: the keywords of ``router.decide()``."""
-        with attributed(self._callbacks, self._tags):
+        with attribute_calls(self._callbacks, self._tags):
             return self._clients.sync.router.decide(**params)
 
     async def adecide(self, params: JSONObject) -> RoutingDecision:
         """The same for asyncio."""
-        with attributed(self._callbacks, self._tags):
+        with attribute_calls(self._callbacks, self._tags):
             return await self._clients.asynchronous.router.decide(**params)

@@ -56,7 +56,7 @@ from lunar_core import bridge
 from lunar_core.bridge import CostWeight, without_functions
 from lunar_core.checks import checked_timeout
 from lunar_core.client.pair import ClientPair
-from lunar_core.credentials import hidden
+from lunar_core.credentials import hide_secret
 from lunar_core.errors import ConfigurationError
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.routing import Sticky
@@ -235,7 +235,7 @@ class LunarLLM(FunctionCallingLLM):
         fallbacks: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        api_key, jwt = hidden(api_key), hidden(jwt)
+        api_key, jwt = hide_secret(api_key), hide_secret(jwt)
         fields = make_fields(
             dict(
                 model=model,

@@ -44,5 +44,5 @@ def lunar_progress(total: int | None = None, *, file: TextIO | None = None) -> I
     ledger = Ledger()
     progress = Progress(total, ledger, file=file)
     # The ledger first, so that a call's cost is known when its progress is shown.
-    with progress.shown(), observing(ledger, _CallCounter(progress)):
+    with progress.show(), observing(ledger, _CallCounter(progress)):
         yield progress

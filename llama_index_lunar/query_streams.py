@@ -47,7 +47,7 @@ class QueryStreams(BaseSpanHandler[Any]):
                 getattr(stream, "__name__", "") == read.__name__
             )  # spans nest: wrapped already
             if isinstance(stream, (Generator, AsyncGenerator)) and not is_kept:
-                result.response_gen = read(place.restored, stream)
+                result.response_gen = read(place.restore, stream)
 
     def new_span(self, *args: Any, **kwargs: Any) -> None:
         """Keep no span."""

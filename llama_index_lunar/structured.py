@@ -26,7 +26,7 @@ from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate
 from llama_index.core.types import BasePydanticProgram, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 
-from llama_index_lunar.attribution import attributed
+from llama_index_lunar.attribution import attribute_calls
 from llama_index_lunar.endpoints import aclosing_stream, chat_events, close_at_end, closing_stream
 from llama_index_lunar.output_methods import ByPrompt, BySchema, ByTool, OutputMethod
 from llama_index_lunar.programs import LunarProgram
@@ -152,14 +152,14 @@ class LunarStructuredLLM(StructuredLLM):
     @chat_events
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask for an object, and return it as a response."""
-        with attributed(self.callback_manager):
+        with attribute_calls(self.callback_manager):
             result = self.llm.structured_predict(**self._arguments(messages, kwargs))
         return _as_response(result)
 
     @chat_events
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask for an object, and return it as a response."""
-        with attributed(self.callback_manager):
+        with attribute_calls(self.callback_manager):
             result = await self.llm.astructured_predict(**self._arguments(messages, kwargs))
         return _as_response(result)
 
@@ -167,7 +167,7 @@ class LunarStructuredLLM(StructuredLLM):
     @chat_events
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Ask for an object, and yield it as it comes."""
-        with attributed(self.callback_manager):
+        with attribute_calls(self.callback_manager):
             objects = self.llm.stream_structured_predict(**self._arguments(messages, kwargs))
         close_at_end(objects)
         return (_as_response(result) for result in objects)
@@ -178,7 +178,7 @@ class LunarStructuredLLM(StructuredLLM):
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Ask for an object, and yield it as it comes."""
-        with attributed(self.callback_manager):
+        with attribute_calls(self.callback_manager):
             objects = await self.llm.astream_structured_predict(**self._arguments(messages, kwargs))
         close_at_end(objects)
         return (_as_response(result) async for result in objects)

@@ -223,12 +223,12 @@ def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
     if choice is True or choice == "any":
         return "required"
     if isinstance(choice, str):
-        return choice if choice in _CHOICES else _named(choice, names)
+        return choice if choice in _CHOICES else _choose_function(choice, names)
     if isinstance(choice, Mapping):
         function = choice.get("function")
         name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
         if isinstance(name, str):
-            return _named(name, names)
+            return _choose_function(name, names)
         kind = choice.get("type")
         if kind in _CHOICES or kind == "any":
             return tool_choice(kind, names)
@@ -239,7 +239,7 @@ def tool_choice(choice: object, names: Sequence[str]) -> ToolChoice | None:
     )
 
 
-def _named(name: str, names: Sequence[str]) -> dict[str, object]:
+def _choose_function(name: str, names: Sequence[str]) -> dict[str, object]:
     if name not in names:
         raise ConfigurationError(
             f"tool_choice: no tool is called {name!r}; there are {list(names)}"

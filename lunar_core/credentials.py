@@ -49,7 +49,7 @@ class Credential:
             return _answer_of(self.source, self.kind)
         if self.from_environment is not None:
             return self.from_environment
-        return _checked_secret(hidden(os.environ.get(self.variable, "")), self.variable)
+        return _checked_secret(hide_secret(os.environ.get(self.variable, "")), self.variable)
 
     def __getstate__(self) -> dict[str, object]:
         return {"kind": self.kind, "source": self.source, "from_environment": None}
@@ -65,7 +65,7 @@ class Credential:
         for kind in ("api_key", "jwt"):
             credential = cls(kind, None)
             if os.environ.get(credential.variable, "").strip():
-                secret = hidden(os.environ[credential.variable])
+                secret = hide_secret(os.environ[credential.variable])
                 return cls(kind, None, _checked_secret(secret, credential.variable))
         blank = "; LUNAR_API_KEY is there, but empty" if "LUNAR_API_KEY" in os.environ else ""
         raise ConfigurationError(
@@ -77,12 +77,12 @@ class Credential:
 def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A client's keywords with key and token as SecretStr, so that no traceback shows them."""
     return {
-        name: hidden(value) if name in ("api_key", "jwt") else value
+        name: hide_secret(value) if name in ("api_key", "jwt") else value
         for name, value in settings.items()
     }
 
 
-def hidden(secret: T) -> T | SecretStr:
+def hide_secret(secret: T) -> T | SecretStr:
     """``secret`` as a SecretStr. Called first of all, so that no later frame of a traceback shows it."""
     return SecretStr(secret) if isinstance(secret, str) else secret
 
@@ -93,7 +93,7 @@ def without_secret(text: str, secret: SecretStr) -> str:
 
 
 def _secret_source(secret: Secret, name: str) -> SecretStr | Callable[[], str]:
-    secret = hidden(secret)
+    secret = hide_secret(secret)
     if callable(secret) and not isinstance(secret, SecretStr):
         return secret
     return _checked_secret(secret, name)
@@ -101,7 +101,7 @@ def _secret_source(secret: Secret, name: str) -> SecretStr | Callable[[], str]:
 
 def _answer_of(source: Callable[[], str], name: str) -> SecretStr:
     try:
-        answer = hidden(source())
+        answer = hide_secret(source())
     except Exception as error:  # noqa: BLE001  # the caller's function: its error's text may hold the secret
         failure = type(error).__name__
     else:

@@ -19,7 +19,7 @@ from lunar_core.checks import (
     checked_tags,
     checked_timeout,
 )
-from lunar_core.credentials import Credential, Secret, hidden
+from lunar_core.credentials import Credential, Secret, hide_secret
 from lunar_core.errors import ConfigurationError, describe_unexpected
 
 SETTING_NAMES = (
@@ -70,7 +70,7 @@ class Settings:
         tags: Mapping[str, str] | None = None,
     ) -> Settings:
         """Check and complete a client's settings. Raises ConfigurationError that names the first wrong one."""
-        api_key, jwt = hidden(api_key), hidden(jwt)
+        api_key, jwt = hide_secret(api_key), hide_secret(jwt)
         if not isinstance(allow_http, bool):
             raise ConfigurationError(
                 f"allow_http: expected True or False{describe_unexpected(allow_http)}"
@@ -88,7 +88,7 @@ class Settings:
             tags=checked_tags(tags),
         )
 
-    def replaced(self, options: Mapping[str, Any]) -> Settings:
+    def with_changes(self, options: Mapping[str, Any]) -> Settings:
         """These settings with some changed. Raises ConfigurationError that names one that is wrong or cannot change."""
         for name in options:
             if name in _OF_CONNECTIONS:

@@ -33,6 +33,34 @@ NO_NAMES = {
 }
 """Words that may not be a whole name, leading underscores aside, and what to write in their place."""
 
+IRREGULAR = {
+    "bound",
+    "broken",
+    "built",
+    "chosen",
+    "grown",
+    "hidden",
+    "kept",
+    "left",
+    "sent",
+    "shown",
+    "taken",
+    "written",
+}
+"""Participles that do not end in -ed."""
+
+VERBS = {"embed", "exceed", "feed", "need", "proceed", "seed", "speed", "succeed"}
+"""What ends so, and is none."""
+
+PUBLIC_PARTICIPLES = {
+    "lunar_core/cost/prices.py": {"bundled"},
+    "lunar_core/cost/budget/budget.py": {"used"},
+    "lunar_core/cost/budget/weight.py": {"used"},
+    "lunar_core/sandbox/app.py": {"billed"},
+    "lunar_core/sandbox/handle.py": {"billed"},
+}
+"""Functions that users have in their programs, such as ``Prices.bundled()``, and their likes inside."""
+
 NO_FILES = {"deciding", "door", "hints", "late", "news", "refused"}
 """Moods and moments that files were named by."""
 
@@ -58,6 +86,16 @@ def bound_names(source):
             yield node.attr
 
 
+def participle_functions(source):
+    """The functions whose whole name is a participle. A property is a value, or a claim."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            name, decorators = node.name.strip("_"), map(ast.unparse, node.decorator_list)
+            is_participle = "_" not in name and (name.endswith("ed") or name in IRREGULAR)
+            if is_participle and name not in VERBS and "property" not in decorators:
+                yield name
+
+
 def bare_words(source):
     return {name.strip("_").lower() for name in bound_names(source)} & NO_NAMES.keys()
 
@@ -79,6 +117,13 @@ FILES = {
 def test_no_name_is_a_bare_participle(name):
     words = bare_words(FILES[name].read_text(encoding="utf-8")) - PUBLIC.get(name, set())
     assert words == set(), {word: NO_NAMES[word] for word in words}
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FILES) if name.startswith(PACKAGES)])
+def test_no_function_is_named_by_a_participle(name):
+    """``merge(a, b)``, not ``merged(a, b)``: what a function is called by is what it does."""
+    functions = set(participle_functions(FILES[name].read_text(encoding="utf-8")))
+    assert functions == PUBLIC_PARTICIPLES.get(name, set())
 
 
 def classes_by_name():
@@ -107,6 +152,19 @@ def test_no_file_is_named_by_a_mood():
 def test_the_public_names_that_are_let_pass_are_there():
     sources = {name: FILES[name].read_text(encoding="utf-8") for name in PUBLIC}
     assert {name: bare_words(source) for name, source in sources.items()} == PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def _merged(a, b): ...", ["merged"]),
+        ("class A:\n async def hidden(self): ...", ["hidden"]),
+        ("class A:\n @property\n def failed(self): ...", []),
+        ("def feed(): ...\ndef checked_count(): ...", []),
+    ],
+)
+def test_a_participle_is_seen_where_a_function_has_its_name(source, names):
+    assert list(participle_functions(source)) == names
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         return self._call_with_config(
             RouteRuns(self.chooser).invoke,
             input,
-            self._configured(config),
+            self._with_metadata(config),
             run_type="chain",
             **kwargs,
         )
@@ -154,7 +154,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         return await self._acall_with_config(
             RouteRuns(self.chooser).ainvoke,
             input,
-            self._configured(config),
+            self._with_metadata(config),
             run_type="chain",
             **kwargs,
         )
@@ -166,7 +166,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         return self._transform_stream_with_config(
             iter([input]),
             RouteRuns(self.chooser).stream,
-            self._configured(config),
+            self._with_metadata(config),
             run_type="chain",
             **kwargs,
         )
@@ -182,7 +182,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         chunks = self._atransform_stream_with_config(
             inputs(),
             RouteRuns(self.chooser).astream,
-            self._configured(config),
+            self._with_metadata(config),
             run_type="chain",
             **kwargs,
         )
@@ -203,7 +203,7 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         return call(
             RouteRuns(self.chooser).decide,
             input,
-            self._configured(config),
+            self._with_metadata(config),
             run_type="chain",
             **kwargs,
         )
@@ -216,12 +216,12 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
         return await call(
             RouteRuns(self.chooser).adecide,
             input,
-            self._configured(config),
+            self._with_metadata(config),
             run_type="chain",
             **kwargs,
         )
 
-    def _configured(self, config: RunnableConfig | None) -> RunnableConfig:
+    def _with_metadata(self, config: RunnableConfig | None) -> RunnableConfig:
         """``config`` with the chain's settings in its metadata, for traces and handlers."""
         config = ensure_config(config)
         metadata = {**self.chooser.settings_metadata(), **(config.get("metadata") or {})}

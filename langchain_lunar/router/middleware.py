@@ -106,7 +106,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
     ) -> ModelResponse[Any]:
         """Call the chosen model."""
         route = self._route(_decision_of_run(request) or self._choose(_conversation(request)))
-        return _annotated(handler(_routed(request, route)), route)
+        return _annotate(handler(_route_request(request, route)), route)
 
     async def awrap_model_call(
         self,
@@ -117,7 +117,7 @@ class LunarRoutingMiddleware(AgentMiddleware[LunarRoutingState, Any, Any]):
         route = self._route(
             _decision_of_run(request) or await self._achoose(_conversation(request))
         )
-        return _annotated(await handler(_routed(request, route)), route)
+        return _annotate(await handler(_route_request(request, route)), route)
 
     def _choose(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
         """The decision as plain JSON, made in a run of its own. If it fails: the default model and the error."""
@@ -159,7 +159,7 @@ def _conversation(request: ModelRequest[Any]) -> list[BaseMessage]:
     return [*system, *request.messages]
 
 
-def _routed(request: ModelRequest[Any], route: Route) -> ModelRequest[Any]:
+def _route_request(request: ModelRequest[Any], route: Route) -> ModelRequest[Any]:
     """The request with the chosen model. The agent's own ChatLunar is asked for it by name."""
     settings = {**request.model_settings, **route.kwargs}
     by_name = "model" in route.kwargs and isinstance(request.model, ChatLunar)
@@ -167,7 +167,7 @@ def _routed(request: ModelRequest[Any], route: Route) -> ModelRequest[Any]:
     return request.override(model=model, model_settings=settings)
 
 
-def _annotated(response: ModelResponse[Any], route: Route) -> ModelResponse[Any]:
+def _annotate(response: ModelResponse[Any], route: Route) -> ModelResponse[Any]:
     result = [
         route.annotate(message) if isinstance(message, AIMessage) else message
         for message in response.result

@@ -90,7 +90,7 @@ class Batch:
         if self._on_answer is not None:
             self._on_answer(self.result)
 
-    def unanswered(self, rows: Iterable[Row]) -> list[Row]:
+    def find_unanswered(self, rows: Iterable[Row]) -> list[Row]:
         """Those of ``rows`` without an answer or an error so far."""
         return [row for row in rows if row.id not in self._is_ended]
 
@@ -123,7 +123,7 @@ async def answer_rows(
             under_way -= 1
             async with changed:
                 if error is not None and unpriced_fail and _is_unpriced(error):
-                    take({"id": row.id, "error": _described(error)})
+                    take({"id": row.id, "error": _describe(error)})
                 elif error is not None:
                     waiting.appendleft(row)
                     if under_way:
@@ -146,7 +146,7 @@ async def _ask(
     except BudgetExceededError as refusal:
         return refusal
     except LunarError as error:
-        take({"id": row.id, "error": _described(error)})
+        take({"id": row.id, "error": _describe(error)})
     else:
         take(_line(row.id, answer))
     return None
@@ -157,7 +157,7 @@ def _is_unpriced(refusal: BudgetExceededError) -> bool:
     return refusal.budget is not None and refusal.asked is None
 
 
-def _described(error: LunarError) -> str:
+def _describe(error: LunarError) -> str:
     return f"{type(error).__name__}: {error}"
 
 

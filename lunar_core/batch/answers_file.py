@@ -69,19 +69,19 @@ class AnswersFile:
                 if not line.endswith(b"\n"):
                     self._repair(line, number)
                 elif line.strip():
-                    self._note(self._parsed(line, number))
+                    self._note(self._parse(line, number))
 
     def _repair(self, line: bytes, number: int) -> None:
         """Keep the last line if it is complete, and cut it off if it is half a line of ours."""
         if _is_json(line):
-            self._note(self._parsed(line, number))
+            self._note(self._parse(line, number))
             os.write(self._file, b"\n")
         elif line.startswith(_BEGINNING[: len(line)]):
             os.ftruncate(self._file, os.fstat(self._file).st_size - len(line))
         else:
             raise self._is_no_answer(number)
 
-    def _parsed(self, line: bytes, number: int) -> Mapping[str, Any]:
+    def _parse(self, line: bytes, number: int) -> Mapping[str, Any]:
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError):

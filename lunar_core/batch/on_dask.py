@@ -42,7 +42,7 @@ def answer_on_workers(
     while pending:
         answered = batch.result.answered
         refusal = _run_round(scheduler, batch, pending, observers, concurrency)
-        pending = batch.unanswered(pending)
+        pending = batch.find_unanswered(pending)
         if refusal is None:
             break
         if batch.result.answered == answered:  # no call is left that could release a hold
@@ -76,7 +76,7 @@ def _run_round(
             if message == _ENDED:
                 running -= 1
             elif "begin" in message:
-                part = batch.unanswered(parts[message["part"]])
+                part = batch.find_unanswered(parts[message["part"]])
                 distributed.Queue(message["begin"], client=scheduler).put(
                     [(row.id, dict(row.keywords)) for row in part]
                 )

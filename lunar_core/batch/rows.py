@@ -63,7 +63,7 @@ def checked_rows(rows: Mapping[str, object], *, model: str, max_tokens: int | No
     places: dict[RowId, str] = {}
     for place, row in rows.items():
         try:
-            call = _checked(row, model, max_tokens)
+            call = _check_row(row, model, max_tokens)
         except ConfigurationError as error:
             raise RowError(f"{place}: {error.message}") from None
         if call.id in places:
@@ -73,7 +73,7 @@ def checked_rows(rows: Mapping[str, object], *, model: str, max_tokens: int | No
     return checked
 
 
-def _checked(row: object, model: str, max_tokens: int | None) -> Row:
+def _check_row(row: object, model: str, max_tokens: int | None) -> Row:
     if not isinstance(row, Mapping):
         raise ConfigurationError(f"expected an object such as {FORM}")
     keywords = dict(row)

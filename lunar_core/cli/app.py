@@ -26,7 +26,7 @@ BaseUrl = Annotated[
 ]
 
 
-def _named(store: str | None) -> str | None:
+def _check_store(store: str | None) -> str | None:
     """An empty name, as of a variable that is not set, would record nothing without a word."""
     if store is not None and not store.strip():
         raise typer.BadParameter("is empty")
@@ -38,7 +38,7 @@ Store = Annotated[
     typer.Option(
         envvar="LUNAR_LEDGER",
         help="The ledger: a file of SQLite, or a URL of PostgreSQL.",
-        callback=_named,
+        callback=_check_store,
     ),
 ]
 

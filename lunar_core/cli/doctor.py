@@ -53,7 +53,7 @@ def doctor(*, as_json: AsJson = False, base_url: BaseUrl = None) -> None:
 def _examine(base_url: str | None) -> Iterator[Finding]:
     """All findings, those that need no network first."""
     system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    needed = ", ".join(f"{name} {_installed(name)}" for name in DEPENDENCIES)
+    needed = ", ".join(f"{name} {_find_version(name)}" for name in DEPENDENCIES)
     yield Finding("version", "ok", f"lunar-integrations {__version__}, {system}; {needed}")
     for extra, packages in EXTRAS.items():
         yield _check_extra(extra, packages)
@@ -61,13 +61,13 @@ def _examine(base_url: str | None) -> Iterator[Finding]:
 
 
 def _check_extra(extra: str, packages: tuple[str, ...]) -> Finding:
-    versions = {name: _installed(name) for name in packages}
+    versions = {name: _find_version(name) for name in packages}
     if None in versions.values():
         return Finding(extra, "skipped", f"not installed: {install_command(extra)}")
     return Finding(extra, "ok", ", ".join(f"{name} {number}" for name, number in versions.items()))
 
 
-def _installed(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -29,9 +29,9 @@ class Inflater:
         self._zlib: zlib._Decompress | None = None
 
     def feed(self, piece: bytes) -> Iterable[bytes]:
-        return (piece,) if self._coded is None else self._inflated(piece)
+        return (piece,) if self._coded is None else self._inflate(piece)
 
-    def _inflated(self, piece: bytes) -> Iterator[bytes]:
+    def _inflate(self, piece: bytes) -> Iterator[bytes]:
         while piece:
             if self._zlib is None:
                 self._zlib = zlib.decompressobj(self._window(piece))

@@ -13,7 +13,7 @@ from lunar_core.client.addresses import Interrupt, Origin
 from lunar_core.client.http11 import Exchange, Head, Headers, Request
 from lunar_core.client.nested_tls import AsyncNestedTLSStream, NestedTLSStream
 from lunar_core.client.opening import async_open_stream, open_stream
-from lunar_core.client.permits import closed
+from lunar_core.client.permits import closed_error
 from lunar_core.client.sockets import AsyncioStream, Deadline, SocketStream
 
 
@@ -112,7 +112,7 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
                     self._origin, self.deadline, timeout.get("connect")
                 )
             if stream is None or self._opening.cancel_called:
-                raise closed()
+                raise closed_error()
         stream.deadline = self.deadline
         try:
             for piece in pieces:
@@ -161,7 +161,7 @@ async def _async_read_body(
 
 def _as_written(request: httpcore.Request, body: bytes, origin: Origin) -> Request:
     """The request as it is written. A forwarding proxy gets the whole URL, and its own headers."""
-    target, headers = request.url.target, _framed(request.headers, body)
+    target, headers = request.url.target, _frame(request.headers, body)
     if origin.proxy is not None and origin.is_forwarded:
         target = b"http://%b%b" % (_authority(request.url), target)
         headers = [*origin.proxy.headers, *headers]
@@ -173,7 +173,7 @@ def _authority(url: httpcore.URL) -> bytes:
     return host if url.port is None else b"%b:%d" % (host, url.port)
 
 
-def _framed(headers: Headers, body: bytes) -> Headers:
+def _frame(headers: Headers, body: bytes) -> Headers:
     """``headers`` with a content-length in place of a transfer-encoding: the body is written as a whole."""
     if all(name.lower() != b"transfer-encoding" for name, _ in headers):
         return headers

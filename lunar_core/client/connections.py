@@ -14,7 +14,7 @@ from lunar_core.client.call import Call
 from lunar_core.client.failures import as_error
 from lunar_core.client.pauses import AsyncPauses, Pauses
 from lunar_core.client.requests import RequestBuilder, ends_of, within
-from lunar_core.client.responses import AsyncResponse, Response, bounded, home
+from lunar_core.client.responses import AsyncResponse, Response, home, time_limit
 from lunar_core.errors import APIConnectionError, ConfigurationError, LunarError
 from lunar_core.settings import Settings
 from lunar_core.wire.api_requests import APIRequest
@@ -34,7 +34,7 @@ class Connections:
 
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
-        self._injected = _checked(injected, "Client", "close")
+        self._injected = _check_client(injected, "Client", "close")
         self._own: list[OwnClient] = []
         self._pauses = Pauses()
         self._is_closed = False
@@ -85,7 +85,7 @@ class AsyncConnections:
 
     def __init__(self, settings: Settings, injected: Any) -> None:
         self._settings = settings
-        self._injected = _checked(injected, "AsyncClient", "aclose")
+        self._injected = _check_client(injected, "AsyncClient", "aclose")
         self._own: list[OwnAsyncClient] = []
         self._pauses = AsyncPauses()
         self._is_closed = False
@@ -106,7 +106,7 @@ class AsyncConnections:
         else:
             request = client.build_request(**requests.keywords(api_request, timeout, call))
         authorizer = requests.authorizer(call)
-        with bounded(None if self._injected is None or ends is None else ends + _GRACE_SECONDS):
+        with time_limit(None if self._injected is None or ends is None else ends + _GRACE_SECONDS):
             answer = await client.send(
                 request, stream=True, auth=authorizer, follow_redirects=False
             )
@@ -143,7 +143,7 @@ class AsyncConnections:
         await responses.async_close_dropped()
 
 
-def _checked(injected: Any, kind: str, end: str) -> Any:
+def _check_client(injected: Any, kind: str, end: str) -> Any:
     """``injected``, if it is a client of the right kind. The wrong kind would fail late, with a puzzling error."""
     needed = ("build_request", "send", end)
     if injected is None or all(callable(getattr(injected, name, None)) for name in needed):
@@ -153,17 +153,19 @@ def _checked(injected: Any, kind: str, end: str) -> Any:
 
 def _refuse_closed(call: Call, *, is_closed: bool) -> None:
     if is_closed and call.policy.attempts:  # it has waited for its next attempt
-        raise _closed(was_sent=False)
+        raise _closed_error(was_sent=False)
     if is_closed:
         raise ConfigurationError("this client was closed")
 
 
 def _explain(error: Exception, *, is_closed: bool) -> LunarError:
     failure = as_error(error)
-    return failure if not is_closed or failure is error else _closed(was_sent=failure.was_sent)
+    return (
+        failure if not is_closed or failure is error else _closed_error(was_sent=failure.was_sent)
+    )
 
 
-def _closed(*, was_sent: bool) -> APIConnectionError:
+def _closed_error(*, was_sent: bool) -> APIConnectionError:
     error = APIConnectionError("this client was closed")
     error.was_sent = was_sent
     error.is_retryable = False

@@ -24,7 +24,7 @@ class OwnClient(httpx.Client):
     def __init__(self, settings: Settings) -> None:
         limits = _limits(settings)
         proxy = find_proxy(settings.base_url)
-        mounts = {} if proxy is None else {"all://": _proxied(Transport, proxy, limits)}
+        mounts = {} if proxy is None else {"all://": _make_proxied(Transport, proxy, limits)}
         super().__init__(transport=Transport(limits=limits), mounts=mounts, trust_env=False)
 
     @property  # type: ignore[misc]  # httpx's has a setter, too
@@ -39,7 +39,7 @@ class OwnAsyncClient(httpx.AsyncClient):
     def __init__(self, settings: Settings) -> None:
         limits = _limits(settings)
         proxy = find_proxy(settings.base_url)
-        mounts = {} if proxy is None else {"all://": _proxied(AsyncTransport, proxy, limits)}
+        mounts = {} if proxy is None else {"all://": _make_proxied(AsyncTransport, proxy, limits)}
         self._transports = [AsyncTransport(limits=limits), *mounts.values()]
         super().__init__(transport=self._transports[0], mounts=mounts, trust_env=False)
 
@@ -65,7 +65,7 @@ class _NoCookies(httpx.Cookies):
 _NO_COOKIES = _NoCookies()
 
 
-def _proxied(kind: type[T], proxy: str, limits: httpx.Limits) -> T:
+def _make_proxied(kind: type[T], proxy: str, limits: httpx.Limits) -> T:
     try:
         return kind(proxy=proxy, limits=limits)
     except ConfigurationError as error:

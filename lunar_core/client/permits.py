@@ -32,7 +32,7 @@ class Permits:
             raise _none_came_free() from None
         if self._is_closed:
             self._free.put(None)  # wakes the next waiting thread, too
-            raise closed()
+            raise closed_error()
         log_wait(time.monotonic() - started)
 
     def release(self) -> None:
@@ -57,7 +57,7 @@ class AsyncPermits:
 
     async def acquire(self, seconds: float | None) -> None:
         if self._is_closed:
-            raise closed()
+            raise closed_error()
         if self._free > 0:
             self._free -= 1
             return
@@ -88,7 +88,7 @@ class AsyncPermits:
     def close(self) -> None:
         self._is_closed = True
         for turn in self._waiting:
-            _fail(turn, closed)
+            _fail(turn, closed_error)
 
 
 def _fail(turn: asyncio.Future[None], error: Callable[[], Exception]) -> None:
@@ -100,5 +100,5 @@ def _none_came_free() -> httpcore.PoolTimeout:
     return httpcore.PoolTimeout("no connection came free in time")
 
 
-def closed() -> httpcore.ConnectError:
+def closed_error() -> httpcore.ConnectError:
     return httpcore.ConnectError("the client was closed")

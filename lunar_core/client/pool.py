@@ -22,7 +22,7 @@ import httpcore
 
 from lunar_core.client.addresses import Origin
 from lunar_core.client.connection import AsyncConnection, Connection
-from lunar_core.client.permits import AsyncPermits, Permits, closed
+from lunar_core.client.permits import AsyncPermits, Permits, closed_error
 from lunar_core.client.sockets import Deadline
 from lunar_core.client.tls import tls_context
 
@@ -105,7 +105,7 @@ class FreeList(httpcore.ConnectionInterface):
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         deadline = Deadline(request.extensions.get("deadline"))
-        self._permits.acquire(deadline.bounded(request.extensions.get("timeout", {}).get("pool")))
+        self._permits.acquire(deadline.cap(request.extensions.get("timeout", {}).get("pool")))
         connection = None
         try:
             connection = self._take(request)
@@ -126,7 +126,7 @@ class FreeList(httpcore.ConnectionInterface):
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
-            raise closed()
+            raise closed_error()
 
     def _take(self, request: httpcore.Request) -> Connection:
         while self._idle:
@@ -268,7 +268,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         deadline = Deadline(request.extensions.get("deadline"))
         timeouts = request.extensions.get("timeout", {})
-        await self._permits.acquire(deadline.bounded(timeouts.get("pool")))
+        await self._permits.acquire(deadline.cap(timeouts.get("pool")))
         connection = None
         try:
             if self._until_loop_ends is None:
@@ -292,7 +292,7 @@ class AsyncFreeList(httpcore.AsyncConnectionInterface):
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
-            raise closed()
+            raise closed_error()
 
     async def _take(self, request: httpcore.Request) -> AsyncConnection:
         while self._idle:

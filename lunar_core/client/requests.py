@@ -108,7 +108,7 @@ class RequestBuilder:
         if api_request.body is not None:
             length = str(len(api_request.body)).encode()
             raw = [*raw, (b"content-type", b"application/json"), (b"content-length", length)]
-        return _merged(raw, extra)
+        return _merge(raw, extra)
 
 
 def ends_of(call: Call) -> float | None:
@@ -128,7 +128,7 @@ def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [_raw_pair(name, value) for name, value in headers.items()]
 
 
-def _merged(raw: list[tuple[bytes, bytes]], extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def _merge(raw: list[tuple[bytes, bytes]], extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     if not extra:
         return raw
     added = _raw(extra)

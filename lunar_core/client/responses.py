@@ -206,7 +206,7 @@ class AsyncResponse:
         try:
             if self._ends is None:
                 return await self._take()
-            with bounded(self._ends):
+            with time_limit(self._ends):
                 return await self._take()
         except Exception as error:  # noqa: BLE001  # whatever a client, a wrapper or the system raises: _explain() names it
             raise self._explain(error) from None
@@ -219,7 +219,7 @@ class AsyncResponse:
                 self._lease.deadline.at = ends
                 await self._take()
             else:
-                with bounded(ends):
+                with time_limit(ends):
                     await self._take()
 
     async def _take(self) -> bytes | None:
@@ -311,7 +311,7 @@ def socket_of(answer: Any) -> Any:
     return None if stream is None else stream.get_extra_info("socket")
 
 
-def bounded(ends: float | None) -> AbstractContextManager[object]:
+def time_limit(ends: float | None) -> AbstractContextManager[object]:
     """A context in which every await must be over at ``ends`` (``time.monotonic``). Raises TimeoutError."""
     return nullcontext() if ends is None else anyio.fail_after(ends - time.monotonic())
 

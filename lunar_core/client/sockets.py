@@ -33,7 +33,7 @@ class Deadline:
     def __init__(self, at: float | None = None) -> None:
         self.at = at
 
-    def bounded(self, timeout: float | None) -> float | None:
+    def cap(self, timeout: float | None) -> float | None:
         """``timeout``, or the time that is left of the call if that is less."""
         if self.at is None:
             return timeout
@@ -53,11 +53,11 @@ class SocketStream(httpcore.NetworkStream):
     ) -> None:
         self.deadline = deadline
         try:
-            sock = connect(origin, deadline.bounded(timeout), interrupt)
+            sock = connect(origin, deadline.cap(timeout), interrupt)
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
-            raise _refused(origin, error) from None
+            raise _connect_error(origin, error) from None
         self._socket = sock
         self._interrupt = interrupt
         interrupt.arm(lambda: shut_down(self._socket))
@@ -108,7 +108,7 @@ class SocketStream(httpcore.NetworkStream):
             raise httpcore.WriteError(describe_break(error)) from None
 
     def _settimeout(self, timeout: float | None) -> None:
-        seconds = self.deadline.bounded(timeout)
+        seconds = self.deadline.cap(timeout)
         if seconds == 0:  # to a socket, 0 means "do not block"
             raise TimeoutError
         if seconds != self._socket.gettimeout():
@@ -159,12 +159,12 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         cls, origin: Origin, deadline: Deadline, timeout: float | None
     ) -> AsyncioStream:
         try:
-            sock = await async_connect(origin, deadline.bounded(timeout))
+            sock = await async_connect(origin, deadline.cap(timeout))
             _, stream = await _in_loop(sock, lambda: cls(deadline))
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
-            raise _refused(origin, error) from None
+            raise _connect_error(origin, error) from None
         return stream
 
     async def start_tls(
@@ -176,7 +176,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Do the TLS handshake; everything after it is encrypted."""
         before = self._transport
         try:
-            with anyio.fail_after(self.deadline.bounded(timeout)):
+            with anyio.fail_after(self.deadline.cap(timeout)):
                 self._transport = await self._loop.start_tls(
                     before, self, ssl_context, server_hostname=server_hostname
                 )
@@ -271,7 +271,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         timeout: float | None,
         expired: Callable[[], Exception],
     ) -> None:
-        seconds = self.deadline.bounded(timeout)
+        seconds = self.deadline.cap(timeout)
         if seconds is None:
             return await waiter
         timer = self._loop.call_later(seconds, _expire, waiter, expired)
@@ -336,7 +336,7 @@ def _no_connection(origin: Origin) -> httpcore.ConnectTimeout:
     return httpcore.ConnectTimeout(f"no connection to {origin} in time")
 
 
-def _refused(origin: Origin, error: Exception) -> httpcore.ConnectError:
+def _connect_error(origin: Origin, error: Exception) -> httpcore.ConnectError:
     return httpcore.ConnectError(f"no connection to {origin}: {_words(error)}")
 
 

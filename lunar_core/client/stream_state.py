@@ -202,9 +202,9 @@ class StreamState:
         """The next payload, parsed by ``parse``; None for one without meaning. Raises APIStreamError."""
         chunk = parse(self.ready[0])
         self._assembly.feed(self.ready.popleft())
-        return chunk if chunk is None or self._route is None else self._routed(chunk)
+        return chunk if chunk is None or self._route is None else self._add_route(chunk)
 
-    def _routed(self, chunk: T) -> T:
+    def _add_route(self, chunk: T) -> T:
         route, self._route = self._route, None
         if isinstance(chunk, dict):
             chunk["routing"] = route.model_dump(exclude_none=True) if route is not None else None
@@ -271,7 +271,7 @@ class StreamState:
 
     def completion(self) -> Final:
         """Everything so far, as the call would have returned it without ``stream=True``."""
-        value, usage = self._assembly.value(), self._stated("usage")
+        value, usage = self._assembly.value(), self._read_field("usage")
         if usage is not None:
             value["usage"] = usage
         try:
@@ -283,18 +283,18 @@ class StreamState:
             answer.routing._call = answer.call
         return answer
 
-    def _stated(self, field: str) -> object:
+    def _read_field(self, field: str) -> object:
         """A field as the chunks state it so far, including chunks that nobody has read yet."""
         return self._assembly.get(field, self.ready)
 
     @property
     def usage(self) -> Usage | None:
-        usage = self._stated("usage")
+        usage = self._read_field("usage")
         return parsing.validate_leniently(Usage, dict(usage)) if isinstance(usage, dict) else None
 
     @property
     def routing(self) -> RoutingDecision | None:
-        routing = self._stated("routing")
+        routing = self._read_field("routing")
         try:
             return (
                 parsing.validate_leniently(RoutingDecision, dict(routing))
@@ -317,7 +317,7 @@ class StreamState:
     def conclude(self, status: Status, error: LunarError | None = None) -> None:
         """Notify the observers how the stream ended, with the usage so far."""
         if self._call.is_watched:
-            model, provider = self._stated("model"), self._stated("provider")
+            model, provider = self._read_field("model"), self._read_field("provider")
             self._call.report(
                 status,
                 self._call.info(self._headers),

@@ -28,7 +28,7 @@ from lunar_core.client.sync_resources import (
     Router,
 )
 from lunar_core.client.sync_stream import Stream
-from lunar_core.credentials import Secret, hidden, hide_secrets
+from lunar_core.credentials import Secret, hide_secret, hide_secrets
 from lunar_core.observers import Observer, checked_observers
 from lunar_core.settings import Settings
 from lunar_core.wire import error_responses, events
@@ -77,7 +77,7 @@ class Lunar:
         allow_http: bool = False,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        api_key, jwt = hidden(api_key), hidden(jwt)
+        api_key, jwt = hide_secret(api_key), hide_secret(jwt)
         settings = Settings.resolve(
             api_key=api_key,
             jwt=jwt,
@@ -153,7 +153,7 @@ class Lunar:
         settings = hide_secrets(settings)
         observers = settings.pop("observers", self._planner.observers)
         twin = self._from_settings(
-            self._settings.replaced(settings),
+            self._settings.with_changes(settings),
             checked_observers(observers),
             None,
             self._planner.cost_notice,

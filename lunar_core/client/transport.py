@@ -65,7 +65,7 @@ class Transport(httpx.HTTPTransport):
         verify: object = True,  # noqa: FBT002  # positional in httpx.HTTPTransport
         **options: Unpack[TransportOptions],
     ) -> None:
-        self._options = _checked(verify, **options)
+        self._options = _check_options(verify, **options)
         self._pools: dict[int, Pool] = {}
 
     @property
@@ -109,7 +109,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
         verify: object = True,  # noqa: FBT002  # positional in httpx.HTTPTransport
         **options: Unpack[TransportOptions],
     ) -> None:
-        self._options = _checked(verify, **options)
+        self._options = _check_options(verify, **options)
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = WeakKeyDictionary()
 
     @property
@@ -135,7 +135,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
             await pool.aclose()
 
 
-def _checked(
+def _check_options(
     verify: object,
     *,
     limits: httpx.Limits | None = None,

@@ -31,7 +31,7 @@ _SOCKS_REFUSALS = {
 def connect_dialogue(proxy: httpcore.Proxy, host: str, port: int) -> Dialogue:
     """Open a tunnel by CONNECT (RFC 9110, section 9.3.6)."""
     exchange = Exchange()
-    target = f"{_bracketed(host)}:{port}".encode("ascii")
+    target = f"{_bracket(host)}:{port}".encode("ascii")
     request = Request(b"CONNECT", target, [(b"host", target), *proxy.headers], b"")
     words = b"".join(exchange.encode(request))
     head = None
@@ -61,7 +61,7 @@ def socks_dialogue(proxy: httpcore.Proxy, host: str, port: int) -> Dialogue:
         raise httpcore.ProxyError("the proxy does not speak SOCKS 5")
     if answer == b"\x05\x02" and proxy.auth is not None:
         user, password = proxy.auth
-        answer = yield from _ask(b"\x01%b%b" % (_sized(user), _sized(password)), 2)
+        answer = yield from _ask(b"\x01%b%b" % (_with_length(user), _with_length(password)), 2)
         if answer[1:] != b"\x00":
             raise httpcore.ProxyError("the proxy refused the user or the password")
     elif answer != b"\x05\x00":
@@ -91,17 +91,17 @@ def _socks_host(host: str) -> bytes:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return b"\x03" + _sized(host.encode("ascii"))
+        return b"\x03" + _with_length(host.encode("ascii"))
     return (b"\x01" if address.version == 4 else b"\x04") + address.packed
 
 
-def _sized(text: bytes) -> bytes:
+def _with_length(text: bytes) -> bytes:
     if len(text) > 255:
         raise httpcore.ProxyError("SOCKS carries no name or password of more than 255 bytes")
     return b"%c%b" % (len(text), text)
 
 
-def _bracketed(host: str) -> str:
+def _bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 

@@ -57,7 +57,7 @@ class Prices:
 
         Loading takes a second. Raises ConfigurationError if the package is not installed.
         """
-        return cls(_bundled())
+        return cls(_load_bundled())
 
     @staticmethod
     def bundled_date() -> date | None:
@@ -90,10 +90,10 @@ class Prices:
         ``cached_tokens``: those of the prompt that the provider had in its cache. ``provider/model`` is looked up at
         that provider first, then as ``model``. Raises ConfigurationError for a value that is no count.
         """
-        priced = self._priced(model, prompt_tokens, completion_tokens, cached_tokens)
+        priced = self._find_cost(model, prompt_tokens, completion_tokens, cached_tokens)
         return None if priced is None else priced[0]
 
-    def _priced(
+    def _find_cost(
         self, model: str, prompt: int, completion: int, cached: int
     ) -> tuple[Decimal, str] | None:
         """The cost, and the name of the list that it comes from."""
@@ -121,7 +121,7 @@ class Prices:
         tokens_estimated: bool = False,
     ) -> Estimate | None:
         """The same as an Estimate, with the source of the prices; None if there is no price."""
-        priced = self._priced(model, prompt, completion, min(cached, prompt))
+        priced = self._find_cost(model, prompt, completion, min(cached, prompt))
         if priced is None:
             return None
         return Estimate(priced[0], prompt, completion, tokens_estimated, priced[1])
@@ -263,7 +263,7 @@ class _BundledPrices:
         return None
 
 
-def _bundled() -> _BundledPrices:
+def _load_bundled() -> _BundledPrices:
     return _BundledPrices(f"genai-prices {_genai_prices().__version__}")
 
 

@@ -113,7 +113,7 @@ class Progress(CostView):
         return " · ".join(facts)
 
     @contextmanager
-    def shown(self) -> Iterator[Progress]:
+    def show(self) -> Iterator[Progress]:
         """A context in which the progress is shown, on stderr or ``file``.
 
         A terminal shows one line that changes; a file gets lines.

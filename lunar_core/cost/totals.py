@@ -103,13 +103,13 @@ class Sums:
 
     def plus(self, other: Sums) -> Sums:
         """The sums of both."""
-        return self._combined(other, 1)
+        return self._combine(other, 1)
 
     def minus(self, other: Sums) -> Sums:
         """These sums without ``other``, which is a part of them."""
-        return self._combined(other, -1)
+        return self._combine(other, -1)
 
-    def _combined(self, other: Sums, sign: int) -> Sums:
+    def _combine(self, other: Sums, sign: int) -> Sums:
         both = Sums()
         for name in self.__slots__:
             mine, theirs = getattr(self, name), getattr(other, name)

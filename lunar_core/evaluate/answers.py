@@ -19,7 +19,7 @@ from lunar_core.cost.ledger import Ledger
 from lunar_core.cost.prices import Prices
 from lunar_core.cost.report.words import count_words, usd
 from lunar_core.errors import ConfigurationError
-from lunar_core.evaluate.intervals import shuffled
+from lunar_core.evaluate.intervals import make_control
 from lunar_core.evaluate.judges import JUDGE_TOKENS, Judge, ModelJudge, find_judge
 from lunar_core.evaluate.pairing import Answers, Contest, Pairing, contests_of, judge_contest
 from lunar_core.evaluate.pairs import Comparison, PairedAnswer
@@ -79,7 +79,7 @@ class AnswerPlan:
             )
         chance = random.Random(seed)  # noqa: S311  # a sample, not a secret
         sample = chance.sample(decisions, min(count, len(decisions)))
-        controls = shuffled([decision.model for decision in sample], seed)
+        controls = make_control([decision.model for decision in sample], seed)
         plan = cls(
             tuple(
                 Assignment(prompts[decision.prompt], decision.model, control)

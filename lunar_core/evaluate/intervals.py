@@ -55,10 +55,10 @@ def bootstrap_interval(differences: Sequence[float], seed: int = 0) -> Interval 
     return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
 
 
-def shuffled(choices: Sequence[T], seed: int = 0) -> list[T]:
+def make_control(choices: Sequence[T], seed: int = 0) -> list[T]:
     """The control for a choice: the same values, equally often, assigned at random.
 
-    >>> sorted(shuffled(["a", "b", "a"]))
+    >>> sorted(make_control(["a", "b", "a"]))
     ['a', 'a', 'b']
     """
     control = list(choices)

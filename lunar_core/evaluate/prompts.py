@@ -41,12 +41,12 @@ def read_prompts(path: str | os.PathLike[str]) -> list[Prompt]:
     Raises RowError that names the wrong line.
     """
     if Path(path).suffix == ".jsonl":
-        return _checked(read_rows(path))
+        return _check_rows(read_rows(path))
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RowError(f"prompts: {path} cannot be read: {error}") from None
-    return _checked(
+    return _check_rows(
         {
             f"line {number}": {"prompt": line.strip()}
             for number, line in enumerate(lines, 1)
@@ -63,7 +63,7 @@ def checked_prompts(prompts: Iterable[object]) -> list[Prompt]:
     """
     if isinstance(prompts, str):
         raise RowError("prompts: expected a list of prompts, or a path given to read_prompts()")
-    return _checked(
+    return _check_rows(
         {
             f"row {number}": {"prompt": row} if isinstance(row, str) else row
             for number, row in enumerate(prompts, 1)
@@ -71,7 +71,7 @@ def checked_prompts(prompts: Iterable[object]) -> list[Prompt]:
     )
 
 
-def _checked(rows: Mapping[str, object]) -> list[Prompt]:
+def _check_rows(rows: Mapping[str, object]) -> list[Prompt]:
     if not rows:
         raise RowError("prompts: there are none")
     calls: dict[str, object] = {}

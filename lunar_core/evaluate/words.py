@@ -25,7 +25,7 @@ FEW = 30
 
 def text(report: RouteFigures) -> str:
     """The whole report for a terminal."""
-    parts = [title(report), "", *aligned(table(report))]
+    parts = [title(report), "", *align(table(report))]
     picture = draw(points_of(report), across=ACROSS, up=UP)
     if picture:
         parts += ["", picture]
@@ -96,7 +96,7 @@ def _error(error: float | None) -> str:
     return UNKNOWN if error is None else f"{error:.3f}"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines in columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

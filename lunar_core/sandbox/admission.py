@@ -120,7 +120,9 @@ class Admission:
         if fault.name == "context-length":
             raise self._dialect.context_exceeded(model, too_long_by_one(model), kind)
         reason = fault.reason(model)
-        detail = self._detail(fault.status, model, self._dialect.failed(model, reason, kind))
+        detail = self._detail(
+            fault.status, model, self._dialect.describe_failure(model, reason, kind)
+        )
         if error := faults.error_response(fault, detail):
             raise FaultError(Response(error.body, error.status, error.headers))
         event = self._dialect.error_event(self._dialect.head(kind, model), reason)
@@ -144,7 +146,7 @@ class Admission:
         providers = model.providers if model else PROVIDERS if self._any_model else ()
         if provider in self._dialect.direct_providers and provider not in providers:
             reason = provider_error("no-model", f"{provider}/{name}")
-            raise ServiceError(502, self._dialect.failed(name, reason))
+            raise ServiceError(502, self._dialect.describe_failure(name, reason))
         if model is None and not self._any_model:
             raise ServiceError(404, self._dialect.model_missing(requested_name))
         if provider is not None and provider not in providers:

@@ -73,7 +73,7 @@ class PrefixCache:
     def __init__(self) -> None:
         self._prefixes: set[bytes] = set()
 
-    def cached(self, session: str, model: str, messages: Messages) -> int:
+    def count_cached(self, session: str, model: str, messages: Messages) -> int:
         """Return how many tokens of these messages are cached, and remember them."""
         parts = [(message, *read_parts(message)) for message in messages]
         marks = [i for i, p in enumerate(parts, 1) if any(part.get("cache_control") for part in p)]

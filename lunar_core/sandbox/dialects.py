@@ -153,23 +153,23 @@ class Documented:
 
     def error_event(self, head: Head, reason: str) -> Json:
         """Form the event that ends a stream which failed, for a provider's ``reason``."""
-        message = self.failed(head.model, reason, head.kind)
+        message = self.describe_failure(head.model, reason, head.kind)
         return {"error": {"message": message, "type": "server_error"}}
 
     # Errors
 
-    def failed(self, model: str, reason: str, kind: str = "chat") -> str:
+    def describe_failure(self, model: str, reason: str, kind: str = "chat") -> str:
         """Say that a model gave no answer: the reference's own sentence."""
         del kind
         return f"All providers failed for model '{model}': {reason}"
 
     def model_missing(self, model: str) -> str:
         """Say that there is no such model."""
-        return self.failed(model, "Model not found")
+        return self.describe_failure(model, "Model not found")
 
     def provider_missing(self, provider: str, model: str) -> str:
         """Say that no such provider has the model."""
-        return self.failed(model, f"Provider '{provider}' not found")
+        return self.describe_failure(model, f"Provider '{provider}' not found")
 
     def context_exceeded(self, model: str, too_long: str, kind: str) -> ServiceError:
         """Say that a prompt doesn't fit, in OpenAI's form."""
@@ -267,10 +267,10 @@ class Observed(Documented):
         return {"id": head.id, "object": "error", "error": error}
 
     @override
-    def failed(self, model: str, reason: str, kind: str = "chat") -> str:
+    def describe_failure(self, model: str, reason: str, kind: str = "chat") -> str:
         if kind == "router":
             return f"Model execution failed: {reason}"
-        return super().failed(model, reason)
+        return super().describe_failure(model, reason)
 
     @override
     def model_missing(self, model: str) -> str:
@@ -284,7 +284,7 @@ class Observed(Documented):
     @override
     def context_exceeded(self, model: str, too_long: str, kind: str) -> ServiceError:
         reason = provider_error("context", model, too_long=too_long)
-        return ServiceError(502, self.failed(model, reason, kind))
+        return ServiceError(502, self.describe_failure(model, reason, kind))
 
     @override
     def profiles_missing(self, missing: list[str], available: list[str]) -> Any:

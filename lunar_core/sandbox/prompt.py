@@ -48,7 +48,7 @@ class PromptValues:
             self.offers.remove(value)
         return value
 
-    def named(self, options: Iterable[object]) -> list[object]:
+    def find_named(self, options: Iterable[object]) -> list[object]:
         """Return the options that the prompt names."""
         spelled = ((option, rf"(?<!\w){re.escape(str(option))}(?!\w)") for option in options)
         return [option for option, word in spelled if re.search(word, self.text, re.IGNORECASE)]

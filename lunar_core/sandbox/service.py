@@ -245,7 +245,9 @@ class Service:
             self._check_window(task, target.requested_name)
         head = self._dialect.head(kind, target.requested_name, route)
         generation = _Generation(request, target, task, source, head, route, fault)
-        return await (self._streamed(generation) if stream else self._whole(generation))
+        return await (
+            self._answer_in_stream(generation) if stream else self._answer_whole(generation)
+        )
 
     async def _take_script(
         self,
@@ -268,16 +270,16 @@ class Service:
             await self._admission.strike(fault, kind, target.requested_name, stream=stream)
         return step.draft(), fault
 
-    async def _whole(self, generation: _Generation) -> Response:
+    async def _answer_whole(self, generation: _Generation) -> Response:
         """Answer in one JSON document."""
         dialect, head, fault = self._dialect, generation.head, generation.fault
-        answer = await self._generated(head, generation.source.answer(generation.task))
+        answer = await self._wait_for(head, generation.source.answer(generation.task))
         bill = self._open_bill(generation, answer.tokens)
         is_lost = fault is not None and fault.name in _HALVED
         bill.close(usage_sent=not is_lost, aborted=is_lost)
         return _json_response(dialect.completion(head, answer, bill.usage(dialect)), fault)
 
-    async def _streamed(self, generation: _Generation) -> Response:
+    async def _answer_in_stream(self, generation: _Generation) -> Response:
         """Answer as a stream of events."""
         dialect, request, head = self._dialect, generation.request, generation.head
         options, fault, route = generation.task.options, generation.fault, generation.route
@@ -285,7 +287,7 @@ class Service:
         if style not in USAGE_STYLES:
             raise ServiceError(400, f"x-sandbox-usage is one of {', '.join(USAGE_STYLES)}")
         delay = self._delay_of(request)
-        tokens, pieces = await self._generated(head, generation.source.stream(generation.task))
+        tokens, pieces = await self._wait_for(head, generation.source.stream(generation.task))
         flow = events(
             dialect,
             head,
@@ -328,12 +330,14 @@ class Service:
             sentence = context_exceeded(task.model.window, prompt, completion, is_text=is_text)
             raise self._dialect.context_exceeded(requested_name, sentence, task.kind)
 
-    async def _generated(self, head: Head, generating: Awaitable[T]) -> T:
+    async def _wait_for(self, head: Head, generating: Awaitable[T]) -> T:
         """Wait for a source. Its failures, also an upstream's rate limits, become the service's 502."""
         try:
             return await generating
         except SourceError as error:
-            reason = self._dialect.failed(head.model, f"upstream error: {error}", head.kind)
+            reason = self._dialect.describe_failure(
+                head.model, f"upstream error: {error}", head.kind
+            )
             raise ServiceError(502, reason) from error
 
     def _delay_of(self, request: Request) -> float:

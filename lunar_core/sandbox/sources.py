@@ -74,7 +74,7 @@ class BuiltIn:
             options = {name: options[name] for name in _TEXT_OPTIONS if name in options}
         choices = generate(task.model, task.messages, options, task.script)
         parts = [token.part for choice in choices for token in choice.tokens]
-        cached = self._cache.cached(task.session, task.name, task.messages)
+        cached = self._cache.count_cached(task.session, task.name, task.messages)
         thoughts = parts.count("reasoning_content")
         return Answer(choices, Tokens(prompt_size(task), len(parts), cached, thoughts))
 

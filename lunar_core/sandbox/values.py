@@ -65,14 +65,14 @@ class _Filler:
             case {"const": value} | {"default": value}:
                 return value
             case {"enum": [first, *_] as options}:
-                return next(iter(self._values.named(options)), first)
+                return next(iter(self._values.find_named(options)), first)
             case {"type": [*kinds]}:
                 return self._branch([{**schema, "type": kind} for kind in kinds], name, depth)
             case {"anyOf": [_, *_] as branches} | {"oneOf": [_, *_] as branches}:
                 rest = {key: schema[key] for key in schema.keys() - {"anyOf", "oneOf"}}
                 return self._branch([{**rest, "allOf": [b]} for b in branches], name, depth)
             case {"type": "boolean" | "null" as kind}:
-                return bool(self._values.named([name])) if kind == "boolean" else None
+                return bool(self._values.find_named([name])) if kind == "boolean" else None
             case {"type": "integer" | "number"}:
                 return self._number(schema)
             case {"type": "object"} | {"properties": _}:
@@ -108,22 +108,22 @@ class _Filler:
 
     def _number(self, schema: Mapping[str, Any]) -> int | float:
         def is_valid(value: Any) -> bool:
-            return not isinstance(value, str) and bool(value == _bounded(value, schema))
+            return not isinstance(value, str) and bool(value == _clamp(value, schema))
 
         value = self._values.take(is_valid)
-        return _bounded(1, schema) if value is None else value
+        return _clamp(1, schema) if value is None else value
 
     def _text(self, schema: Mapping[str, Any], name: str) -> str:
         pattern = schema.get("pattern") or _FORMATS.get(schema.get("format", ""), "")
         example = _shortest(pattern)
 
         def is_valid(value: Any) -> bool:
-            if not isinstance(value, str) or value != _sized(value, schema):
+            if not isinstance(value, str) or value != _fit_length(value, schema):
                 return False
             return example is None or re.search(pattern, value) is not None
 
         whole = self._values.text.rstrip(".?!") or name or "text"
-        return self._values.take(is_valid) or example or _sized(whole, schema)
+        return self._values.take(is_valid) or example or _fit_length(whole, schema)
 
     def _resolve(self, schema: Any, followed: int = 0) -> dict[str, Any]:
         """Follow ``$ref`` and merge ``allOf``; ``true`` is the schema that allows anything."""
@@ -146,7 +146,7 @@ class _Filler:
         return target
 
 
-def _bounded(value: float, schema: Mapping[str, Any]) -> int | float:
+def _clamp(value: float, schema: Mapping[str, Any]) -> int | float:
     """Return the valid number next to a value."""
     step = schema.get("multipleOf") or (1 if schema["type"] == "integer" else 0)
     nudge = step or 1e-6
@@ -159,7 +159,7 @@ def _bounded(value: float, schema: Mapping[str, Any]) -> int | float:
     return value
 
 
-def _sized(text: str, schema: Mapping[str, Any]) -> str:
+def _fit_length(text: str, schema: Mapping[str, Any]) -> str:
     return text[: schema.get("maxLength")].ljust(schema.get("minLength", 0), ".")
 
 

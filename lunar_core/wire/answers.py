@@ -61,10 +61,10 @@ def _read(kind: type[_C], payload: bytes) -> _C:
         answer = validate_leniently(
             kind, parse_json(payload)
         )  # it mends other forms of a tool call
-    return _checked(answer, payload)
+    return _check(answer, payload)
 
 
-def _checked(answer: _C, payload: bytes) -> _C:
+def _check(answer: _C, payload: bytes) -> _C:
     """Refuse an answer without choices, or with a failure. Returns it with its choices sorted by index."""
     if not answer.choices:
         raise ValueError("there are no choices")

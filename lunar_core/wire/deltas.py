@@ -30,7 +30,7 @@ class _ChoiceAssembly:
             elif key == "text" and isinstance(value, str):
                 self.add_text("text", value)
             elif key == "logprobs" and value is not None:
-                self.outer[key] = _merged(self.outer.get(key), value)
+                self.outer[key] = _merge(self.outer.get(key), value)
             elif key not in ("delta", "index") and value is not None:
                 self.outer[key] = value
 
@@ -81,10 +81,10 @@ def join_field(key: str, old: object, new: object) -> object:
     """
     if key in SIGNED_FIELDS:
         return join_signed(old, new)
-    return _add_text(old, new) if isinstance(new, str) else _merged(old, new)
+    return _add_text(old, new) if isinstance(new, str) else _merge(old, new)
 
 
-def _merged(old: object, new: object) -> object:
+def _merge(old: object, new: object) -> object:
     """``old`` and ``new`` as one value: lists are joined, objects merged key by key; else the last value counts."""
     if isinstance(old, list) and isinstance(new, list):
         return old + new
@@ -94,7 +94,7 @@ def _merged(old: object, new: object) -> object:
             **{
                 key: _add_text(old.get(key), value)
                 if key in _GROWING
-                else _merged(old.get(key), value)
+                else _merge(old.get(key), value)
                 for key, value in new.items()
                 if value is not None
             },
@@ -128,7 +128,7 @@ class Assembly:
         for key, value in {**chunk, "usage": read_usage(chunk)}.items():
             # "" is no value: chunks that Azure adds about its filters have an empty model and id.
             if value not in (None, "") and key not in ("choices", "object", "error", "detail"):
-                self._fields[key] = _settled(key, self._fields.get(key), value)
+                self._fields[key] = _settle(key, self._fields.get(key), value)
         for choice in _mappings(chunk.get("choices")):
             index = choice.get("index")
             self._choices.setdefault(index if isinstance(index, int) else 0, _ChoiceAssembly()).add(
@@ -145,10 +145,10 @@ class Assembly:
         value, payloads = self._fields.get(field), [*self._tape, *coming]
         for payload in payloads if field in _SETTLED else reversed(payloads):
             if payload.rfind(name) >= 0:  # faster than "in", most of all in megabytes
-                chunk = _decoded(payload)
+                chunk = _decode(payload)
                 newer = _field_of(chunk, field) if chunk is not None else None
                 if newer not in (None, ""):
-                    value = _settled(field, value, newer)
+                    value = _settle(field, value, newer)
                     if field not in _SETTLED:
                         break
         return value
@@ -186,14 +186,14 @@ class Assembly:
                 self._choices[self._alike.index].add_text(self._alike.key, "".join(texts))
                 at += len(texts)
                 continue
-            chunk = _decoded(payloads[at])
+            chunk = _decode(payloads[at])
             if chunk is not None:
                 self.add(chunk)
                 self._alike.learn(payloads[at], chunk)
             at += 1
 
 
-def _decoded(payload: bytes) -> dict[str, object] | None:
+def _decode(payload: bytes) -> dict[str, object] | None:
     try:
         chunk = from_json(payload)
     except ValueError:
@@ -221,10 +221,10 @@ def _field_of(chunk: Mapping[str, object], field: str) -> object:
 _SETTLED = ("usage", "routing")
 
 
-def _settled(field: str, old: object, new: object) -> object:
+def _settle(field: str, old: object, new: object) -> object:
     """The value of a field after several chunks have stated it. For most fields the last one counts."""
     if field == "usage":
-        return _merged(
+        return _merge(
             old, new
         )  # a last chunk with tokens only must not remove a cost stated earlier
     return old if field == "routing" and old is not None else new

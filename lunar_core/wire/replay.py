@@ -130,10 +130,10 @@ def without_signed_fields(messages: object) -> object:
     """``messages`` for another model than the one that they were written for: without signed fields."""
     if not isinstance(messages, (list, tuple)):
         return messages
-    return [_unsigned(m) if isinstance(m, Mapping) else m for m in messages]
+    return [_strip_signed(m) if isinstance(m, Mapping) else m for m in messages]
 
 
-def _unsigned(message: Mapping[str, object]) -> Mapping[str, object]:
+def _strip_signed(message: Mapping[str, object]) -> Mapping[str, object]:
     if message.get("role") != "assistant":
         return message
     fields = {k: v for k, v in message.items() if k not in {*SIGNED_FIELDS, *REASONING_FIELDS}}

@@ -161,7 +161,7 @@ class SSEDecoder:
                 self._overflow = self._data_size > self._max
                 if self._overflow:
                     return events
-                events += self._dispatched()
+                events += self._dispatch()
                 if self.error is not None:
                     return events
             else:
@@ -170,7 +170,7 @@ class SSEDecoder:
         self._overflow = self._size > self._max
         return events
 
-    def _dispatched(self) -> list[bytes]:
+    def _dispatch(self) -> list[bytes]:
         payload, name = b"\n".join(self._data), self._event
         self._data, self._data_size, self._event = [], 0, b""
         if name == b"error":

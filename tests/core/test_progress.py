@@ -103,7 +103,7 @@ def test_a_total_that_is_no_count_is_refused(total):
 def test_a_terminal_has_one_line_that_changes_at_most_ten_times_a_second(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     work = Work(100, Terminal())
-    with work.progress.shown():
+    with work.progress.show():
         work.do(100, seconds=0.01)
     written = work.file.getvalue()
     assert written.count("\n") == 1
@@ -114,7 +114,7 @@ def test_a_terminal_has_one_line_that_changes_at_most_ten_times_a_second(monkeyp
 
 def test_elsewhere_there_is_a_line_every_half_minute_and_one_at_the_end():
     work = Work(100)
-    with work.progress.shown():
+    with work.progress.show():
         work.do(70)
     lines = work.file.getvalue().splitlines()
     assert [line.partition(" ·")[0] for line in lines] == [
@@ -126,7 +126,7 @@ def test_elsewhere_there_is_a_line_every_half_minute_and_one_at_the_end():
 
 def test_the_last_line_is_written_when_the_work_fails_too():
     work = Work(9)
-    with pytest.raises(ZeroDivisionError), work.progress.shown():
+    with pytest.raises(ZeroDivisionError), work.progress.show():
         work.do(1 // 0)
     assert work.file.getvalue().startswith("0 of 9 calls")
 
@@ -134,14 +134,14 @@ def test_the_last_line_is_written_when_the_work_fails_too():
 def test_without_a_place_to_write_nothing_is_written(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     progress = Progress(2, Ledger())
-    with progress.shown():
+    with progress.show():
         progress.advance()
     assert progress.done == 1
 
 
 def test_a_file_that_was_closed_meanwhile_does_not_end_the_work():
     work = Work(2)
-    with work.progress.shown():
+    with work.progress.show():
         work.file.close()
         work.do(2, seconds=60)
     assert work.progress.done == 2

@@ -24,7 +24,7 @@ from lunar_core.evaluate.frontier import Point, draw, draw_svg
 from lunar_core.evaluate.intervals import (
     bootstrap_interval,
     expected_error_at_random,
-    shuffled,
+    make_control,
     wilson_interval,
 )
 from lunar_core.evaluate.unmeasured import find_unmeasured
@@ -364,7 +364,7 @@ def test_the_bootstrap_covers_the_mean_of_known_chances(chances, monkeypatch):
 
 def test_a_control_has_the_same_shares():
     choices = ["a"] * 7 + ["b"] * 3
-    control = shuffled(choices)
+    control = make_control(choices)
     assert sorted(control) == choices
     assert control != choices
 

@@ -242,7 +242,7 @@ class Settlement:
 
         connection.execute(holds.insert(), row)
 
-    def written(self):
+    def on_written(self):
         self.is_written.set()
 
 

@@ -43,7 +43,7 @@ def whole(amount: Decimal, *, up: bool = True) -> int:
     return min(int(scaled.to_integral_value(ROUND_CEILING if up else ROUND_FLOOR, EXACT)), MOST)
 
 
-def shown(amount: int, unit: Unit) -> Decimal | int:
+def to_public_amount(amount: int, unit: Unit) -> Decimal | int:
     """A counter's number as callers see it: USD as Decimal, tokens and calls as whole numbers."""
     if unit != "usd":
         return amount
@@ -180,14 +180,14 @@ def count_outcome(outcome: Outcome, reserved: int, unit: Unit, prices: Prices | 
     one reservation.
     """
     if outcome.endpoint == "router.decide":
-        return Count(0 if unit == "calls" else _stated(outcome, unit) or 0)
+        return Count(0 if unit == "calls" else _read_amount(outcome, unit) or 0)
     if outcome.status == "refused":
         return Count()
     attempts = [attempt for attempt in outcome.call.attempts if not _is_decision(attempt, outcome)]
     earlier = _count_failures(attempts[:-1], reserved, unit)
     if not _may_be_billed(outcome, attempts):
         return earlier
-    stated = _stated(outcome, unit)
+    stated = _read_amount(outcome, unit)
     if stated is not None:
         return Count(stated + earlier.spent, earlier.assumed, stated)
     estimate = _estimate(outcome, unit, prices)
@@ -206,7 +206,7 @@ def _count_failures(attempts: list[Attempt], reserved: int, unit: Unit) -> Count
     return Count(sum(stated) + assumed, assumed)
 
 
-def _stated(outcome: Outcome, unit: Unit) -> int | None:
+def _read_amount(outcome: Outcome, unit: Unit) -> int | None:
     usage = outcome.usage
     if unit == "calls":
         return 1

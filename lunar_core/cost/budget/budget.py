@@ -19,7 +19,7 @@ from lunar_core.cost.budget.amounts import (
     amount_to_hold,
     checked_limit,
     checked_reserve,
-    shown,
+    to_public_amount,
 )
 from lunar_core.cost.budget.calls import CallsUnderWay
 from lunar_core.cost.budget.counters import (
@@ -140,7 +140,7 @@ class Budget:
     @property
     def limit(self) -> Decimal | int:
         """The limit in USD, tokens or calls, as ``unit`` says."""
-        return shown(self._limit, self.unit)
+        return to_public_amount(self._limit, self.unit)
 
     # The observer
 
@@ -305,10 +305,10 @@ class Budget:
             key=key,
             unit=self.unit,
             limit=self.limit,
-            spent=shown(sums.spent, self.unit),
-            assumed=shown(sums.assumed, self.unit),
-            held=shown(sums.held, self.unit),
-            remaining=shown(max(0, self._limit - sums.spent - sums.held), self.unit),
+            spent=to_public_amount(sums.spent, self.unit),
+            assumed=to_public_amount(sums.assumed, self.unit),
+            held=to_public_amount(sums.held, self.unit),
+            remaining=to_public_amount(max(0, self._limit - sums.spent - sums.held), self.unit),
             calls=sums.calls,
             refused=sums.refused,
             starts_at=starts_at,
@@ -319,7 +319,7 @@ class Budget:
         self, hold: Hold, call: CallStart, amount: int | None, sums: CounterSums
     ) -> BudgetExceededError:
         state = self._state(hold.key, sums, hold.at)
-        amount_asked = None if amount is None else shown(amount, self.unit)
+        amount_asked = None if amount is None else to_public_amount(amount, self.unit)
         return BudgetExceededError(
             describe_refusal(state, self.per, amount_asked, call.model),
             budget=self.name,
@@ -334,7 +334,7 @@ class Budget:
 
     def _warn_of_share(self, hold: Hold, sums: CounterSums) -> None:
         if self._warn_at is not None and self._share(sums) >= self._warn_at:
-            used = shown(sums.spent + sums.held, self.unit)
+            used = to_public_amount(sums.spent + sums.held, self.unit)
             which = title(self.name, self.per, hold.key)
             self._warn(hold, "share", f"{which}: {used} of {self.limit} {self.unit} spent or held")
 

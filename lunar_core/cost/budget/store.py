@@ -182,7 +182,7 @@ class StoredCounters:
         for row in self._settlement_rows(self._writing):
             self._sql.settle(driver, row)
 
-    def written(self) -> None:
+    def on_written(self) -> None:
         """Forget the settlements: they are on disk."""
         self._forget(self._writing)
 

@@ -36,7 +36,7 @@ class DriverConnection:
 
     def use(self, work: Callable[[Any], T]) -> T:
         """Call ``work`` with the connection, and return its result. Raises LedgerError if the store fails."""
-        with self._database.gate, self._locked(), self._database.errors("asked"):
+        with self._database.gate, self._lock_in_time(), self._database.errors("asked"):
             self._book.check_open()
             if self._kept and not self._database.is_sqlite:
                 # The server may have closed the idle connection: then try another. A step that runs twice counts once.
@@ -45,7 +45,7 @@ class DriverConnection:
             return self._try(work)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _lock_in_time(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=PATIENCE):
             raise LedgerError(f"{self._book.shown} could not be asked in time")
         try:
@@ -63,7 +63,7 @@ class DriverConnection:
             raise
 
     def _close(self) -> None:
-        with contextlib.suppress(LedgerError), self._locked():
+        with contextlib.suppress(LedgerError), self._lock_in_time():
             _close_all(self._kept)
 
 
@@ -90,8 +90,8 @@ class BoundedThread:
         future = self._submit(work)
         try:
             return future.result(PATIENCE)
-        except BaseException as error:  # noqa: BLE001  # _left() returns it to be raised
-            raise _left(future, undo, error) from None
+        except BaseException as error:  # noqa: BLE001  # _give_up() returns it to be raised
+            raise _give_up(future, undo, error) from None
 
     async def arun(self, work: Callable[[], T], undo: Callable[[], None]) -> T:
         """The same without blocking an event loop. Also calls ``undo`` if the caller is cancelled."""
@@ -101,9 +101,9 @@ class BoundedThread:
             # Not asyncio.wait_for, which loses a cancellation that comes with the answer.
             await asyncio.wait([answer], timeout=PATIENCE)
             return answer.result()
-        except BaseException as error:  # noqa: BLE001  # _left() returns it to be raised
+        except BaseException as error:  # noqa: BLE001  # _give_up() returns it to be raised
             answer.cancel()
-            raise _left(future, undo, error) from None
+            raise _give_up(future, undo, error) from None
 
     def _submit(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
@@ -127,7 +127,7 @@ class BoundedThread:
         return future
 
 
-def _left(future: Future[T], undo: Callable[[], None], error: BaseException) -> BaseException:
+def _give_up(future: Future[T], undo: Callable[[], None], error: BaseException) -> BaseException:
     """The error for a caller that stops waiting. Work that was done for it is undone, now or when it ends."""
     is_late = not future.done() and isinstance(error, _TIMEOUTS)
     future.cancel()

@@ -50,7 +50,7 @@ def sections_of(report: Contents) -> list[Section]:
     sections = [
         _over_time(report),
         *(_by_name(report, index) for index in range(len(report.by))),
-        _combined(report),
+        _by_all_names(report),
         _routing(report),
         _times(report),
         _failures(report),
@@ -139,7 +139,7 @@ def _by_name(report: Contents, index: int) -> Section:
     return section
 
 
-def _combined(report: Contents) -> Section | None:
+def _by_all_names(report: Contents) -> Section | None:
     if len(report.by) < 2:
         return None
     names = [*map(shown_name, report.by)]

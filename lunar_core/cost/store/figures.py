@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from lunar_core.cost.budget.amounts import shown
+from lunar_core.cost.budget.amounts import to_public_amount
 from lunar_core.cost.figures import MOST_MS, BudgetFigures, Figures, add_up
 from lunar_core.cost.savings import UNROUTED_ENDPOINTS, RoutedCall, SavingsTally
 from lunar_core.cost.selection import Selection
@@ -143,8 +143,8 @@ def _read_budgets(connection: Connection, most: int) -> list[BudgetFigures]:
             key=row[columns.key][1:] if row[columns.key] else None,
             window=row[columns.period],
             unit=row[columns.unit],
-            limit=shown(row[columns.limit_last_used], row[columns.unit]),
-            spent=shown(int(row["all_spent"]), row[columns.unit]),
+            limit=to_public_amount(row[columns.limit_last_used], row[columns.unit]),
+            spent=to_public_amount(int(row["all_spent"]), row[columns.unit]),
             refused=int(row["all_refused"]),
         )
         for row in rows.mappings()

@@ -23,7 +23,7 @@ class Work(Protocol):
     def write(self, connection: Connection, /) -> None:
         """Write it, in the writer's thread. Called again after a failed transaction, so change nothing else."""
 
-    def written(self) -> None:
+    def on_written(self) -> None:
         """Called in the writer's thread when the transaction is on disk. Its exceptions are logged."""
 
 

@@ -65,7 +65,7 @@ def read_sums(
     statement = statement.group_by(*(text(str(place)) for place in range(1, len(keys) + 1)))
     groups: dict[_Key, Sums] = {}
     for row in connection.execute(statement):
-        key = tuple(_shown(name, row[index]) for index, name in enumerate(names))
+        key = tuple(_to_text(name, row[index]) for index, name in enumerate(names))
         # Several days form one week.
         groups[key] = (
             _read(row, len(names)).plus(groups[key]) if key in groups else _read(row, len(names))
@@ -126,7 +126,7 @@ def _key(connection: Connection, name: str) -> ColumnElement[Any]:
     return member(connection, columns.tags if kind == "tag" else columns.labels, key)
 
 
-def _shown(name: str, value: Any) -> str | None:
+def _to_text(name: str, value: Any) -> str | None:
     return period(int(value), name) if name in PERIODS else value
 
 

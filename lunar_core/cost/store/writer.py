@@ -249,7 +249,7 @@ class Writer:
 
     def _report_written(self, item: Work) -> None:
         try:
-            item.written()
+            item.on_written()
         except Exception:  # no error may end the thread
             logger.exception("%s", self._words("the callback for written records failed"))
 

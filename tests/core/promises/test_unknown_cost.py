@@ -64,7 +64,7 @@ def test_a_pair_of_clients_warns_once_for_both(fault_server):
         warnings.simplefilter("always")
         asyncio.run(read_async(pair))
         read(pair.sync)
-        patient = pair.with_settings(pair.settings.replaced({"timeout": 5}))
+        patient = pair.with_settings(pair.settings.with_changes({"timeout": 5}))
         read(patient.sync)
     pair.close()
     patient.close()
