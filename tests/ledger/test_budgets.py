@@ -438,7 +438,7 @@ def test_a_call_is_refused_when_the_store_cannot_be_asked_in_time(budget, locked
 
 
 def test_an_outcome_waits_for_nothing_so_that_the_garbage_collector_may_tell_it(budget, locked):
-    with budget._settling, budget._counters._connection._locked():
+    with budget._settling, budget._counters._connection._lock_in_time():
         began = time.monotonic()
         budget.after(outcome("call_unknown", 0.1))
         assert time.monotonic() - began < 1

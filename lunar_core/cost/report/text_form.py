@@ -80,17 +80,18 @@ def dropped_words(dropped: int) -> str:
 
 def savings_words(savings: Savings) -> list[str]:
     """What routing saved, and its assumption, in words."""
+    assumption = one_line(savings.assumption)  # it names the baseline
     reason = "without a known cost, or a known price of the baseline"
     if savings.left_out and not savings.calls:
         calls = count_words(savings.left_out, "routed call")
-        return [f"What routing saved is unknown: {calls} {reason}.", savings.assumption]
+        return [f"What routing saved is unknown: {calls} {reason}.", assumption]
     verb = "saved" if savings.saved >= 0 else "cost"
     left_out = f" {savings.left_out:,} left out, {reason}." if savings.left_out else ""
     comparison = f"{usd(savings.actual)} in place of {usd(savings.baseline_cost)}"
     calls = count_words(savings.calls, "routed call")
     return [
         f"Routing {verb} {usd(savings.saved.copy_abs())}: {calls} for {comparison}.{left_out}",
-        one_line(savings.assumption),  # it names the baseline
+        assumption,
     ]
 
 
