@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lunar_core.batch.answering import Batch, BatchResult
+from lunar_core.batch.answering import Batch, BatchResult, checked_client
 from lunar_core.batch.answers_file import AnswersFile
 from lunar_core.batch.rows import RowError, checked_rows, read_rows
 from lunar_core.batch.running import run_to_end
@@ -64,6 +64,7 @@ def run(
         raise ConfigurationError(f"budget: expected a Budget{describe_unexpected(budget)}")
     if ledger is not None:
         checked_ledger(ledger)
+    checked_client(client)
     observers = tuple(observer for observer in (budget, ledger) if observer is not None)
     with open_batch(rows, out, model=model, max_tokens=max_tokens, on_answer=on_answer) as batch:
         if scheduler is not None:
@@ -89,8 +90,12 @@ def open_batch(
     on_answer: Callable[[BatchResult], None] | None,
 ) -> Iterator[Batch]:
     """A context with the batch of ``rows``, all checked, whose ``out`` is open. The arguments are those of ``run``."""
+    if not isinstance(out, (str, os.PathLike)):
+        raise ConfigurationError(f"out: expected a file{describe_unexpected(out)}")
     if isinstance(rows, (str, os.PathLike)):
         places: Mapping[str, object] = read_rows(rows)
+    elif not isinstance(rows, Iterable):
+        raise ConfigurationError(f"rows: expected dicts, or a file{describe_unexpected(rows)}")
     else:
         places = {f"row {number}": row for number, row in enumerate(rows, 1)}
     checked = checked_rows(places, model=model, max_tokens=max_tokens)

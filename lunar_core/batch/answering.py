@@ -14,7 +14,12 @@ from lunar_core.batch.rows import Row, RowId
 from lunar_core.batch.running import run_workers
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.amounts import exact_sum
-from lunar_core.errors import BudgetExceededError, LunarError
+from lunar_core.errors import (
+    BudgetExceededError,
+    ConfigurationError,
+    LunarError,
+    describe_unexpected,
+)
 from lunar_core.observers import Observer, observing
 from lunar_core.types.completions import ChatCompletion
 from lunar_core.types.usage import exact_usd
@@ -93,6 +98,16 @@ class Batch:
     def find_unanswered(self, rows: Iterable[Row]) -> list[Row]:
         """Those of ``rows`` without an answer or an error so far."""
         return [row for row in rows if row.id not in self._is_ended]
+
+
+def checked_client(client: object) -> AsyncLunar | None:
+    """``client``, if it is an AsyncLunar or None. Raises ConfigurationError.
+
+    A Lunar would pay for the first answer, and then fail.
+    """
+    if client is None or isinstance(client, AsyncLunar):
+        return client
+    raise ConfigurationError(f"client: expected an AsyncLunar{describe_unexpected(client)}")
 
 
 async def answer_rows(

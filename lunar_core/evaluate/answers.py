@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from lunar_core.batch.answering import answer_rows
+from lunar_core.batch.answering import answer_rows, checked_client
 from lunar_core.batch.rows import Row, RowId
 from lunar_core.batch.running import run_to_end
 from lunar_core.checks import checked_count
@@ -176,6 +176,7 @@ async def acompare_answers(
     if not isinstance(budget, Budget):
         raise ConfigurationError("budget: expected a Budget, as answers cost money")
     checked_count(concurrency, "concurrency", least=1)
+    checked_client(client)
     if client is None:
         async with AsyncLunar(max_connections=concurrency) as own:
             return await acompare_answers(

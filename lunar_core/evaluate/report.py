@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from lunar_core.batch.answering import checked_client
 from lunar_core.batch.running import run_to_end
 from lunar_core.checks import checked_count
 from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.entries import Entry, model_name
 from lunar_core.cost.ledger import LedgerView
 from lunar_core.cost.prices import Prices
-from lunar_core.errors import ConfigurationError, LunarError
+from lunar_core.errors import ConfigurationError, LunarError, describe_unexpected
 from lunar_core.evaluate.decisions import Decision, Decisions, ask_decisions, scores_of
 from lunar_core.evaluate.intervals import expected_error_at_random
 from lunar_core.evaluate.prompts import Prompt, checked_prompts
@@ -112,6 +113,7 @@ class RouteReport:
         checked_weights = _checked_weights(weights)
         _check_comparison(baseline, within)
         rows = as_prompts(prompts)
+        checked_client(client)
         if client is None:
             async with AsyncLunar(max_connections=concurrency) as own:
                 return await cls.ameasure(
@@ -159,6 +161,8 @@ class RouteReport:
         Raises ConfigurationError for a wrong argument, and if the ledger holds no routed answer.
         """
         _check_comparison(baseline, within)
+        if not isinstance(ledger, LedgerView):
+            raise ConfigurationError(f"ledger: expected a Ledger{describe_unexpected(ledger)}")
         decisions = tuple(
             _decision_of(entry)
             for entry in ledger
@@ -269,9 +273,13 @@ def _checked_weights(weights: object) -> tuple[float, ...]:
 
 def _check_comparison(baseline: object, within: object) -> None:
     if not isinstance(baseline, str) or not baseline.strip():
-        raise ConfigurationError("baseline: expected the name of a model")
+        raise ConfigurationError(
+            f"baseline: expected a model's name{describe_unexpected(baseline)}"
+        )
     if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 <= within <= 1:
-        raise ConfigurationError(f"within: expected a number from 0 to 1, not {within!r}")
+        raise ConfigurationError(
+            f"within: expected a number from 0 to 1{describe_unexpected(within)}"
+        )
 
 
 def _decision_of(entry: Entry) -> Decision:

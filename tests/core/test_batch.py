@@ -18,6 +18,7 @@ from lunar_core import (
     BudgetExceededError,
     ConfigurationError,
     Ledger,
+    Lunar,
     Model,
     Prices,
     observing,
@@ -408,9 +409,12 @@ def test_a_killed_batch_asks_at_most_the_calls_in_flight_again(lunar_sandbox, ou
         ("concurrency", {"concurrency": 0}),
         ("budget", {"budget": 5}),
         ("ledger", {"ledger": "costs.db"}),
+        ("client", {"client": Lunar("pk_test_1234")}),
+        ("rows", {"rows": 5}),
+        ("out", {"out": None}),
         ("scheduler", {"scheduler": "127.0.0.1:8786"}),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(name, settings, out):
     with pytest.raises(ConfigurationError, match=rf"^{name}: "):
-        run(rows_of(1), out, **settings)
+        run(**{"rows": rows_of(1), "out": out} | settings)

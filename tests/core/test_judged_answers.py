@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from lunar_core import AsyncLunar, Budget, ConfigurationError, Model, Prices
+from lunar_core import AsyncLunar, Budget, ConfigurationError, Lunar, Model, Prices
 from lunar_core.cost.report.words import usd
 from lunar_core.evaluate import (
     AnswerPlan,
@@ -201,6 +201,13 @@ def test_nothing_is_paid_for_without_a_budget(report, client):
     plan = AnswerPlan.draw(report, 3, judge="exact:answer")
     with pytest.raises(ConfigurationError, match="budget"):
         compare_answers(plan, None, client=client)
+
+
+def test_nor_by_a_client_that_is_not_async(report, sandbox):
+    plan = AnswerPlan.draw(report, 2, judge="exact:answer")
+    client = Lunar(sandbox.api_key, base_url=sandbox.url)
+    with pytest.raises(ConfigurationError, match="client: expected an AsyncLunar, not a Lunar"):
+        compare_answers(plan, budget_of(report), client=client)
 
 
 def test_a_function_marks_each_answer_with_the_prompts_fields():

@@ -15,6 +15,7 @@ from lunar_core import (
     ConfigurationError,
     Entry,
     Ledger,
+    Lunar,
     Prices,
 )
 from lunar_core.batch import RowError
@@ -120,6 +121,13 @@ async def test_it_runs_where_a_loop_runs_already(observed):
 def test_what_cannot_work_is_named_before_anything_is_sent(keywords, message, observed):
     with pytest.raises(ConfigurationError, match=message):
         measure(observed, **{"prompts": PROMPTS, **keywords})
+    assert observed.requests() == []
+
+
+def test_a_client_that_is_not_async_is_refused_before_anything_is_sent(observed):
+    client = Lunar(observed.api_key, base_url=observed.url)
+    with pytest.raises(ConfigurationError, match="client: expected an AsyncLunar, not a Lunar"):
+        RouteReport.measure(PROMPTS, client=client)
     assert observed.requests() == []
 
 
@@ -271,6 +279,8 @@ def test_a_ledger_of_routed_calls_is_reported_as_it_was_billed():
 def test_a_ledger_without_routed_answers_is_no_report():
     with pytest.raises(ConfigurationError, match="no routed answer"):
         RouteReport.from_ledger(Ledger())
+    with pytest.raises(ConfigurationError, match="ledger: expected a Ledger, not a str"):
+        RouteReport.from_ledger("costs.db")
 
 
 # What looks unmeasured
@@ -288,6 +298,7 @@ def test_topics_with_the_same_overall_errors_look_unmeasured():
         decision(3, 9, overall),
         decision(4, 3, {"a": 1 / 3, "b": 2 / 3}),
         decision(5, 4, {"a": 1 / 3, "b": 2 / 3}),
+        decision(6, 8, {"a": 0.2137, "b": 0.3181}),
     ]
     unmeasured = find_unmeasured(decisions)
     assert (unmeasured.prompts, unmeasured.clusters) == (3, (7, 9))
