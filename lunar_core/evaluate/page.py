@@ -45,6 +45,8 @@ def page(report: RouteFigures, answers: str = "") -> str:
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Route report</title><style>{_STYLE}</style></head><body>\n"
         + "\n".join(part for part in parts if part)

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+import sys
 from decimal import Context, Decimal, Inexact, localcontext
 
 import pytest
@@ -177,6 +178,20 @@ def test_costs_are_those_of_the_prices_and_the_assumed_answers(observed):
     assert row.saved == pytest.approx(1 - float(cost / alone))
 
 
+def test_without_prices_the_services_own_are_taken(observed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "genai_prices", None)  # as if it were not installed
+    report = measure(observed, models=["gpt-4o", "gpt-4o-mini"], weights=[0])
+    assert report.unpriced == ()
+    assert report.baseline.cost_per_1000 > 0
+
+
+def test_scores_at_a_weight_of_cost_pass_for_no_errors(observed):
+    free, weighted = (measure(observed, weights=weights) for weights in ([0], [0, 1000]))
+    assert weighted.baseline == free.baseline
+    assert weighted.unmeasured == free.unmeasured
+    assert weighted.weights[0] == free.weights[0]
+
+
 def test_a_price_that_is_unknown_is_never_0(observed):
     prices = Prices.of([Model(id="gpt-4o", input_per_million=2.5, output_per_million=10)])
     report = measure(observed, models=["gpt-4o", "gpt-4o-mini"], weights=[1000], prices=prices)
@@ -246,6 +261,7 @@ def test_the_page_loads_nothing_and_escapes_what_others_wrote(observed):
     assert "<b>" not in page
     assert "gpt-4o&lt;b&gt;" in page
     assert not re.search(r"(src|href)=|@import|url\(|https?://", page)
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'\"" in page
 
 
 # Of a ledger
@@ -267,6 +283,8 @@ def test_a_ledger_of_routed_calls_is_reported_as_it_was_billed():
             )
         )
     ledger.add(Entry("call_named", "gpt-4o", cost="9"))
+    for other in ({"status": "aborted"}, {"endpoint": "router.decide"}):
+        ledger.add(Entry(str(other), "gpt-4o", routing=routing, cost="9", **other))
     report = RouteReport.from_ledger(ledger, prices=PRICES)
     (row,) = report.weights
     assert (row.weight, row.prompts, row.cost_per_1000) == (5.0, 2, Decimal(2))
