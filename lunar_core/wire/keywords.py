@@ -35,8 +35,12 @@ OF_CLIENTS = frozenset(
 """Settings of clients and models. In a request they would reach the provider, the key among them."""
 
 
+_QUERIES = frozenset({"default_query", "extra_query"})
+"""Options of OpenAI's client for queries in URLs, which Lunar's have not."""
+
+
 def check_no_settings(names: Iterable[str], place: str = "") -> None:
-    """Raise ConfigurationError for a name that is a setting of the client. The error shows no value.
+    """Raise ConfigurationError for a name that is an option of a client, and no field. The error shows no value.
 
     ``place``: where the names stand, such as ``extra_body``.
     """
@@ -44,6 +48,8 @@ def check_no_settings(names: Iterable[str], place: str = "") -> None:
     for name in names:
         if name in OF_CLIENTS:
             raise ConfigurationError(f"{where}{name}: a setting of the client, not of a call")
+        if name in _QUERIES:
+            raise ConfigurationError(f"{where}{name}: Lunar's URLs have no query")
 
 
 @lru_cache(maxsize=256)

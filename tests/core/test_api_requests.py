@@ -468,6 +468,15 @@ def test_extra_body_does_not_change_what_a_call_returns(stream, told):
     assert sent(chat(stream=True, extra_body={"stream": True}))["stream"] is True
 
 
+@pytest.mark.parametrize("name", ["extra_query", "default_query"])
+def test_a_query_of_openais_client_is_refused_by_name(name):
+    with (
+        Lunar("pk_key", base_url="http://127.0.0.1:1") as client,
+        pytest.raises(ConfigurationError, match=rf"^{name}: Lunar's URLs have no query"),
+    ):
+        client.chat.completions.create(model="m", messages=HELLO, **{name: {"a": "b"}})
+
+
 @pytest.mark.parametrize("name", ["api_key", "jwt", "base_url", "default_headers", "observers"])
 @pytest.mark.parametrize("is_inside", [False, True], ids=["keyword", "extra_body"])
 def test_a_setting_of_the_client_is_no_keyword_of_a_call(name, is_inside):
