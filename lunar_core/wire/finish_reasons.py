@@ -12,6 +12,7 @@ _OF_TOKEN_LIMITS = frozenset(
         "max_tokens",  # Anthropic, Gemini, Cohere
         "model_context_window_exceeded",  # Anthropic
         "model_length",  # Mistral
+        "error_limit",  # Cohere
     }
 )
 _OF_FILTERS = frozenset(
@@ -21,6 +22,8 @@ _OF_FILTERS = frozenset(
         *("content_filtered", "guardrail_intervened"),  # Bedrock
         *(
             "blocklist",
+            "image_prohibited_content",
+            "image_recitation",
             "image_safety",
             "prohibited_content",
             "recitation",
@@ -34,8 +37,9 @@ _OF_FILTERS = frozenset(
 _OF_FAILURES = frozenset(
     {
         "error",
+        "abort",  # vLLM, SGLang
         "insufficient_system_resource",  # DeepSeek
-        *("malformed_function_call", "unexpected_tool_call"),  # Gemini
+        *("malformed_function_call", "malformed_response", "unexpected_tool_call"),  # Gemini
         *("malformed_model_output", "malformed_tool_use"),  # Bedrock
         "network_error",  # GLM
     }

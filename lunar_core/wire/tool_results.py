@@ -9,10 +9,10 @@ Turn = dict[str, Any]  # decoded JSON of a message
 
 
 def match_results(turns: list[Turn]) -> list[Turn]:
-    """Give each tool call of a turn an id of its own, and each result the id of its call. Changes ``turns``.
+    """Give each tool call an id of its own, and each result the id of its call. Changes ``turns``.
 
-    Some vendors use no ids, or the tool's name for an id, which two calls of one tool share: results follow in the
-    order of the calls, or name the tool.
+    Some vendors use no ids, the tool's name for an id, or ``call_0`` again in each turn, and others refuse an id that
+    came before. Results follow in the order of the calls, or name the tool.
 
     >>> call = {"id": "", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     >>> turns = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "", "content": "r"}]
@@ -20,13 +20,15 @@ def match_results(turns: list[Turn]) -> list[Turn]:
     'call_0_0'
     """
     waiting: list[_Waiting] = []  # the calls that have no result yet
+    used: set[str] = set()
     for number, turn in enumerate(turns):
         if turn.get("tool_calls"):
             waiting = []
             for position, call in enumerate(turn["tool_calls"]):
                 stated = call["id"]
-                if not stated or stated in [other.call_id for other in waiting]:
+                if not stated or stated in used:
                     call["id"] = f"call_{number}_{position}"
+                used.add(call["id"])
                 name = (call.get("function") or call["custom"])["name"]
                 waiting.append(_Waiting(call["id"], stated, name))
         elif turn["role"] == "tool":

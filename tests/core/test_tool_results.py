@@ -33,6 +33,14 @@ def test_calls_without_ids_of_their_own_are_answered_in_order(call_id):
     assert len(set(made)) == 2
 
 
+def test_an_id_that_came_in_an_earlier_turn_is_another_calls():
+    first, _, second, answered = match_results(
+        [called("call_0"), result("call_0"), called("call_0"), result("call_0")]
+    )
+    assert first["tool_calls"][0]["id"] == "call_0"
+    assert second["tool_calls"][0]["id"] == answered["tool_call_id"] != "call_0"
+
+
 def test_a_result_that_names_the_tool_is_that_tools():
     by_id = ids_in([called("", ""), result("g"), result("f")])
     by_field = ids_in([called("", ""), result("", name="g"), result("", name="f")])

@@ -444,7 +444,10 @@ calls = st.builds(
 )
 
 
-@given(st.builds(AIMessage, content=texts, tool_calls=st.lists(calls, max_size=3)))
+lists_of_calls = st.lists(calls, max_size=3, unique_by=lambda call: call["id"])
+
+
+@given(st.builds(AIMessage, content=texts, tool_calls=lists_of_calls))
 def test_a_message_that_was_sent_and_read_again_is_the_same(message):
     (turn,) = to_wire([message])
     assert from_wire(completions.Message.model_validate(turn)) == message

@@ -26,6 +26,7 @@ FAILURES = {
     "Gemini's word for a call that it has garbled": {
         "choice": {"finish_reason": "MALFORMED_FUNCTION_CALL"}
     },
+    "vLLM's word for an answer that its engine gave up": {"choice": {"finish_reason": "abort"}},
     "DeepSeek's word for an answer that it has left": {
         "choice": {"finish_reason": "insufficient_system_resource"}
     },
