@@ -155,7 +155,7 @@ def _refuse_closed(call: Call, *, is_closed: bool) -> None:
     if is_closed and call.policy.attempts:  # it has waited for its next attempt
         raise _closed_error(was_sent=False)
     if is_closed:
-        raise ConfigurationError("this client was closed")
+        raise ConfigurationError("this client was closed; make a new one")
 
 
 def _explain(error: Exception, *, is_closed: bool) -> LunarError:

@@ -188,7 +188,7 @@ def _check_model(value: object, name: str) -> None:
 
 def _check_strings(value: object, name: str) -> None:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        _refuse(name, "expected a list of strings")
+        _refuse(name, f"expected a list of strings{_unless_list(value)}")
 
 
 def _check_candidates(value: object, name: str) -> None:
@@ -199,9 +199,14 @@ def _check_candidates(value: object, name: str) -> None:
         _refuse(name, "one of the names is empty")
 
 
+def _unless_list(value: object) -> str:
+    """What came, unless it is the list that was expected: then one of its items is wrong."""
+    return "" if isinstance(value, (list, tuple)) else describe_unexpected(value)
+
+
 def _check_objects(value: object, name: str) -> None:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, Mapping) for item in value):
-        _refuse(name, "expected a list of dicts")
+        _refuse(name, f"expected a list of dicts{_unless_list(value)}")
 
 
 def _check_messages(value: object, name: str) -> None:

@@ -158,7 +158,10 @@ def test_a_store_without_a_name_is_refused_before_anything_is_sent(command, empt
 
 def test_a_store_that_is_not_there_is_an_error_and_is_not_made(lunar, tmp_path):
     code, _printed, err = lunar("costs", "--store", tmp_path / "none.db")
-    assert (code, err.replace("\n", "")) == (1, f"Error: {tmp_path / 'none.db'} is not there")
+    assert (code, err.replace("\n", "")) == (
+        1,
+        f"Error: {tmp_path / 'none.db'} is not there; a program that opens it to write makes it",
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -72,7 +72,7 @@ class Database:
         path = self.address.path or Path()
         if self.read_only:
             if not path.exists():
-                raise LedgerError(f"{path} is not there")
+                raise LedgerError(f"{path} is not there; a program that opens it to write makes it")
             self._check_only()
             return
         if not path.parent.is_dir():
