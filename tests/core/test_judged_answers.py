@@ -215,9 +215,10 @@ def test_a_function_marks_each_answer_with_the_prompts_fields():
     assert judge.compare(Prompt("1", [{"role": "user", "content": "q"}], {"a": 1}), "a", "b") == 1
 
 
-def test_a_mark_that_is_no_number_is_named():
-    judge = ScoreJudge("words", lambda fields, answer: "good")
-    with pytest.raises(ConfigurationError, match="returned 'good': expected a number"):
+@pytest.mark.parametrize("mark", ["good", None, float("nan")])
+def test_a_mark_that_is_no_number_is_named(mark):
+    judge = ScoreJudge("words", lambda fields, answer: mark)
+    with pytest.raises(ConfigurationError, match=f"returned {mark!r}: expected a number"):
         judge.compare(Prompt("1", [{"role": "user", "content": "q"}]), "a", "b")
 
 

@@ -21,6 +21,7 @@ from lunar_core import (
 )
 from lunar_core.batch import RowError
 from lunar_core.evaluate import RouteReport, intervals, read_prompts
+from lunar_core.evaluate import page as pages
 from lunar_core.evaluate.decisions import Decision
 from lunar_core.evaluate.frontier import Point, draw, draw_svg
 from lunar_core.evaluate.intervals import (
@@ -257,8 +258,10 @@ def test_plain_json_holds_every_number_and_every_note(observed):
 
 
 def test_the_page_loads_nothing_and_escapes_what_others_wrote(observed):
-    page = measure(observed, baseline="gpt-4o<b>").to_html()
+    report = measure(observed, baseline="gpt-4o<b>")
+    page = report.to_html()
     assert "<b>" not in page
+    assert "<pre>the answer &lt;b&gt;</pre>" in pages.page(report, answers="the answer <b>")
     assert "gpt-4o&lt;b&gt;" in page
     assert not re.search(r"(src|href)=|@import|url\(|https?://", page)
     assert "content=\"default-src 'none'; style-src 'unsafe-inline'\"" in page
