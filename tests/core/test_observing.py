@@ -14,6 +14,7 @@ from lunar_core import (
     Ledger,
     observing,
 )
+from tests.core.watching import Watching
 from tests.faults import nobody_listens
 from tests.faults_steps import chunk, close, completion, hang, reply, reset, sse, tell
 
@@ -32,19 +33,6 @@ WAYS = {
     "router": lambda client, **more: client.router.create(messages=HELLO, **more),
     "decide, then call": lambda client, **more: ask(client, "router", stop=["END"], **more),
 }
-
-
-class Watching:
-    """Writes down what it is asked and told."""
-
-    def __init__(self):
-        self.starts, self.outcomes = [], []
-
-    def before(self, call):
-        self.starts.append(call)
-
-    def after(self, outcome):
-        self.outcomes.append(outcome)
 
 
 class Refusing(Watching):

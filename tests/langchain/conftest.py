@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from langchain_tests.conftest import CustomPersister, CustomSerializer, base_vcr
 
 from langchain_lunar import ChatLunar, LunarRouterChain
 from tests.faults import FaultServer
+
+
+@pytest.fixture
+def no_collector():
+    """No collection of garbage while a test runs: what is left then is a cycle's."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import lunar_core
 from langchain_lunar import ChatLunar
 from lunar_core import ConfigurationError
 from tests.faults_steps import completion, reply
+from tests.langchain.sent_fields import SENT
 
 # What an answer says of itself
 
@@ -103,23 +104,6 @@ def test_streams_leave_it_out_since_langchain_could_not_add_them_up(chat, way):
 
 
 # What is sent
-
-SENT = {
-    "temperature": 0.3,
-    "max_tokens": 50,
-    "top_p": 0.9,
-    "stop": ["END"],
-    "n": 2,
-    "presence_penalty": 0.1,
-    "frequency_penalty": 0.2,
-    "seed": 7,
-    "logprobs": True,
-    "top_logprobs": 2,
-    "logit_bias": {"50256": -100.0},
-    "reasoning_effort": "low",
-    "user": "u1",
-    "provider": "openai",
-}
 
 
 @pytest.mark.parametrize("name", SENT)

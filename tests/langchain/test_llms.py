@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import gc
 import json
 import pickle
 import threading
@@ -337,14 +336,6 @@ def test_langchains_fallbacks_and_chains_take_it(llm, way):
 def test_tokens_are_counted_offline(llm):
     assert 3 <= llm().get_num_tokens("How long is this text?") <= 9
     assert llm(custom_get_token_ids=lambda text: [1, 2]).get_num_tokens("any") == 2
-
-
-@pytest.fixture
-def no_collector():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def test_a_failed_call_leaves_nothing_for_the_collector(llm, no_collector):

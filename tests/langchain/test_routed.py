@@ -12,6 +12,7 @@ import lunar_core
 from langchain_lunar import ChatLunar
 from langchain_lunar.requests import SENT_FIELDS
 from langchain_lunar.router.sticky import find_sticky_model
+from tests.langchain.sent_fields import SENT
 
 MODELS = ["gpt-4o-mini", "mistral-small-latest"]
 
@@ -33,20 +34,7 @@ def sent(lunar_sandbox):
 # What is sent
 
 FIELDS = {
-    "temperature": 0.3,
-    "max_tokens": 50,
-    "top_p": 0.9,
-    "stop": ["END"],
-    "n": 2,
-    "presence_penalty": 0.1,
-    "frequency_penalty": 0.2,
-    "seed": 7,
-    "logprobs": True,
-    "top_logprobs": 2,
-    "logit_bias": {"50256": -100.0},
-    "reasoning_effort": "low",
-    "user": "u1",
-    "provider": "openai",
+    **SENT,
     "models": MODELS,
     "cost_weight": 0.5,
     "extra_body": {"metadata": {"a": "b"}},

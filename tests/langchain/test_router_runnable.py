@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import gc
 import pickle
 import threading
 import weakref
@@ -213,14 +212,6 @@ def test_a_copy_chooses_as_its_original_does(chain):
     for twin in (copy.copy(router), copy.deepcopy(router)):
         answer = twin.invoke(HARD)
         assert answer.response_metadata["model_name"] == "gpt-4o-mini"
-
-
-@pytest.fixture
-def no_collector():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def test_a_failed_call_leaves_nothing_for_the_collector(chain, no_collector):

@@ -6,6 +6,7 @@
 import pytest
 
 from lunar_core import Ledger
+from tests.core.watching import Watching
 
 HELLO = [{"role": "user", "content": "Say hello to all four of us"}]
 
@@ -55,19 +56,6 @@ def sandbox(request, lunar_sandbox_factory):
 @pytest.fixture
 def ledger():
     return Ledger()
-
-
-class Watching:
-    """An observer that writes down what it is told."""
-
-    def __init__(self):
-        self.starts, self.outcomes = [], []
-
-    def before(self, call):
-        self.starts.append(call)
-
-    def after(self, outcome):
-        self.outcomes.append(outcome)
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ from lunar_core import (
     Observer,
 )
 from lunar_core.client.call import runtime
+from tests.core.promises.asking import QUESTION, ask, wait_until
 from tests.faults_steps import chunk, completion, hang, head, reply, sse, wait
-
-QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 
 
 class Told(Observer):
@@ -59,13 +58,13 @@ async def test_23_a_cancelled_call_ends_at_once_and_is_never_tried_again(
         fallbacks=["b"],
         observers=[told],
     )
-    call = asyncio.create_task(asked(client, way))
-    await until(lambda: fault_server.requests)
+    call = asyncio.create_task(ask(client, way))
+    await wait_until(lambda: fault_server.requests)
     cancelled = time.monotonic()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    await until(lambda: fault_server.open == 0)
+    await wait_until(lambda: fault_server.open == 0)
     assert time.monotonic() - cancelled < 0.5
     assert len(fault_server.requests) == 1
     assert told.statuses == ["aborted"]
@@ -80,7 +79,7 @@ async def test_23_a_stream_whose_reading_is_cancelled_is_closed_whoever_holds_it
     await anext(stream)
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(anext(stream), 0.05)
-    await until(lambda: fault_server.open == 0, within=0.5)
+    await wait_until(lambda: fault_server.open == 0, within=0.5)
     assert told.statuses == ["aborted"]
     with pytest.raises(APIStreamError, match="closed"):
         await anext(stream)
@@ -97,11 +96,11 @@ async def test_23_a_stream_cancelled_after_text_ends_at_once(key, fault_server):
             heard.extend(part.choices)
 
     call = asyncio.create_task(listen())
-    await until(lambda: heard)
+    await wait_until(lambda: heard)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    await until(lambda: fault_server.open == 0, within=0.5)
+    await wait_until(lambda: fault_server.open == 0, within=0.5)
     assert len(fault_server.requests) == 1
     await client.aclose()
 
@@ -110,7 +109,7 @@ async def test_23_a_call_cancelled_while_it_waits_to_try_again_ends_at_once(way,
     fault_server.always(reply(503, headers=["retry-after: 30"]))
     client = AsyncLunar(api_key=key, base_url=fault_server.origin)
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(asked(client, way), 0.2)
+        await asyncio.wait_for(ask(client, way), 0.2)
     assert len(fault_server.requests) == 1
     await client.aclose()
 
@@ -124,7 +123,7 @@ async def test_23_a_call_cancelled_while_it_waits_for_a_connection_leaves_none_l
     first, second, third = (
         asyncio.create_task(client.chat.completions.create(**QUESTION)) for _ in range(3)
     )
-    await until(lambda: fault_server.requests)
+    await wait_until(lambda: fault_server.requests)
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
@@ -142,11 +141,11 @@ async def test_23_a_call_cancelled_before_it_is_written_is_never_sent(
     fault_server.always(way.answer())
     injected = None if transport is None else httpx.AsyncClient(transport=transport())
     client = AsyncLunar(api_key=key, base_url=fault_server.origin, http_client=injected)
-    await asked(client, way)
+    await ask(client, way)
 
     async def cancelled_from_the_start():
         asyncio.current_task().cancel()
-        await asked(client, way)
+        await ask(client, way)
 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(cancelled_from_the_start())
@@ -202,31 +201,16 @@ async def test_23_whatever_step_a_call_is_cancelled_at_its_connection_is_not_los
     fault_server.always(way.answer())
     client = AsyncLunar(api_key=key, base_url=fault_server.origin, max_connections=1)
     for steps in range(25):
-        call = asyncio.create_task(asked(client, way))
+        call = asyncio.create_task(ask(client, way))
         for _step in range(steps):
             await asyncio.sleep(0)
         call.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await call
         assert call.cancelled() or steps > 3
-        await asyncio.wait_for(asked(client, way), 5)
+        await asyncio.wait_for(ask(client, way), 5)
     await client.aclose()
-    await until(lambda: fault_server.open == 0)
-
-
-async def asked(client, way):
-    """`way.ask` for a client that nothing is put round."""
-    if not way.streamed:
-        return await client.chat.completions.create(**QUESTION)
-    async with await client.chat.completions.create(**QUESTION, stream=True) as stream:
-        return [part async for part in stream]
-
-
-async def until(condition, *, within=2.0):
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s"
-        await asyncio.sleep(0.002)
+    await wait_until(lambda: fault_server.open == 0)
 
 
 @pytest.mark.parametrize("answer", [*STUCK.values(), sse(chunk("Hel"), hang)], ids=[*STUCK, "text"])

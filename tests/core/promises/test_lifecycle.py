@@ -14,24 +14,8 @@ import pytest
 
 from lunar_core import APIConnectionError, AsyncLunar, ConfigurationError, Lunar, LunarError
 from lunar_core.client import pool
+from tests.core.promises.asking import QUESTION, ask, wait_until
 from tests.faults_steps import chunk, completion, hang, head, reply, spoken, sse, wait
-
-QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
-
-
-async def asked(client, way):
-    """`way.ask` for a client that nothing is put round."""
-    if not way.streamed:
-        return await client.chat.completions.create(**QUESTION)
-    async with await client.chat.completions.create(**QUESTION, stream=True) as stream:
-        return [part async for part in stream]
-
-
-async def until(condition, *, within=2.0):
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s"
-        await asyncio.sleep(0.002)
 
 
 def leave_by_break(stream):
@@ -275,7 +259,7 @@ async def test_25_50_tasks_share_a_client_from_their_first_calls_on(way, key, fa
             answers = await asyncio.gather(*map(ask, numbers))
             assert answers == [prompt(number)[0]["content"] for number in numbers]
             assert fault_server.total <= 50
-    await until(lambda: fault_server.open == 0)
+    await wait_until(lambda: fault_server.open == 0)
 
 
 def test_25_threads_with_an_event_loop_each_share_an_async_client(key, fault_server):
@@ -468,6 +452,6 @@ async def test_27_both_clients_work_inside_a_running_loop_as_in_a_notebook(way, 
     with Lunar(api_key=key, base_url=fault_server.origin) as client:
         assert way.ask(client).choices[0].message.content == "Hello"
     async with AsyncLunar(api_key=key, base_url=fault_server.origin) as client:
-        assert await asked(client, way)
-    await until(lambda: fault_server.open == 0)
+        assert await ask(client, way)
+    await wait_until(lambda: fault_server.open == 0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
