@@ -79,7 +79,8 @@ def without_stream_options(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_lonely_tool_options(params: Mapping[str, Any]) -> dict[str, Any]:
     """``params`` without an empty list of tools, and without what providers refuse where there are no tools."""
-    if params.get("tools") or (params.get("extra_body") or {}).get("tools"):
+    extra_body = params.get("extra_body")
+    if params.get("tools") or (isinstance(extra_body, Mapping) and extra_body.get("tools")):
         return dict(params)
     lonely = {"tools", "tool_choice", "parallel_tool_calls"}
     return {name: value for name, value in params.items() if name not in lonely}

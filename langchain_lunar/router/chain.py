@@ -103,6 +103,10 @@ class LunarRouterChain(RunnableSerializable[LanguageModelInput, AIMessage]):
             raise ConfigurationError("models: the llm has its own; give one of the two")
         if model is not None and settings:
             raise ConfigurationError(f"{', '.join(sorted(settings))}: set this on the llm instead")
+        if candidates is not None and not isinstance(candidates, Mapping):
+            raise ConfigurationError(
+                "candidates: expected a mapping of Lunar's model ids to models"
+            )
         fields: dict[str, Any] = {
             "router": model or ChatLunar(**{**settings, "model": ROUTER}),
             "models": None if models is None else list(models),

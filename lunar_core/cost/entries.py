@@ -19,6 +19,12 @@ from lunar_core.types.usage import Usage, exact_usd
 _AMOUNTS = ("cost", "saved", "input_cost", "output_cost", "cache_input_cost")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _OPTIONAL_COUNTS = ("cached_tokens", "reasoning_tokens")
+_KINDS = {
+    "call_id": (str, "a text"),
+    "model": (str, "a text"),
+    "tags": (Mapping, "a mapping"),
+    "labels": (Mapping, "a mapping"),
+}
 _DEEPEST = 32
 """How many levels of a label are kept."""
 
@@ -52,7 +58,7 @@ class Entry:
     unpriced.
 
     Amounts may be ``int``, ``str``, ``Decimal`` or ``float``. Raises ConfigurationError for a negative or infinite
-    amount, and for a count that is no whole number.
+    amount, for a count that is no whole number, and for a name, tags or labels of the wrong kind.
 
     >>> Entry("call_1", "gpt-4o-mini", cost=0.000045).cost
     Decimal('0.000045')
@@ -96,6 +102,11 @@ class Entry:
     estimate: Estimate | None = None
 
     def __post_init__(self) -> None:
+        for name, (kind, words) in _KINDS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigurationError(f"{name}: expected {words}")
+        if self.estimate is not None and not isinstance(self.estimate, Estimate):
+            raise ConfigurationError("estimate: expected an Estimate or None")
         for name in _AMOUNTS:
             value = getattr(self, name)
             if value is not None and not (

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import get_args
@@ -159,8 +160,11 @@ def _moment(value: object, name: str) -> float | None:
         if value.utcoffset() is None:
             raise ConfigurationError(f"{name}: expected a datetime with a time zone")
         return value.timestamp()
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            seconds = float(value)
+            if math.isfinite(seconds):
+                return seconds
     raise ConfigurationError(
         f"{name}: expected a datetime with a time zone, epoch seconds, or a timedelta (so long ago)"
     )

@@ -29,6 +29,9 @@ OPTIONS = frozenset(
 )
 """Keywords that steer the client and are never sent."""
 
+_LONGEST_QUERY = 8_000
+"""Characters: what servers take of a URL."""
+
 
 @dataclass(frozen=True)
 class APIRequest:
@@ -94,6 +97,8 @@ def providers(model: str | None) -> APIRequest:
         query = quote(model, safe="")
     except UnicodeEncodeError:
         _refuse("model", "holds half of a surrogate pair")
+    if len(query) > _LONGEST_QUERY:
+        _refuse("model", "is too long for a URL")
     return APIRequest("GET", f"/v1/providers?model={query}", model=model)
 
 

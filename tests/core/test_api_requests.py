@@ -491,3 +491,8 @@ def test_a_setting_of_the_client_is_no_keyword_of_a_call(name, is_inside):
             with pytest.raises(ConfigurationError, match=rf"{name}: a setting of the client") as e:
                 ask(**keywords)
             assert "pk_secret" not in str(e.value)
+
+
+def test_a_model_that_no_url_can_hold_is_refused():
+    with pytest.raises(ConfigurationError, match=r"^model: is too long for a URL"):
+        api_requests.providers("m" * 100_000)

@@ -233,6 +233,17 @@ def test_entries_are_values_that_can_be_stored():
     assert pickle.loads(pickle.dumps(one)) == one
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"call_id": 7}, {"model": None}, {"tags": None}, {"labels": "x"}, {"estimate": 0.1}],
+    ids=str,
+)
+def test_an_entry_that_no_sum_could_be_made_of_is_refused_by_name(wrong):
+    (name,) = wrong
+    with pytest.raises(ConfigurationError, match=f"^{name}: expected"):
+        entry(**wrong)
+
+
 def test_a_call_that_is_there_can_be_labelled():
     ledger = Ledger()
     ledger.add(Entry("call_1", "gpt-4o", cost=Decimal("0.1"), labels={"a": 1}))

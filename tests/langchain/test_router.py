@@ -141,6 +141,7 @@ def test_settings_that_contradict_each_other_are_refused(chain, lunar_sandbox):
     ("settings", "named"),
     [
         ({"candidates": {"a": FAKE, "b": 7}}, "candidates: 'b' is no chat model"),
+        ({"candidates": "gpt-4o"}, "candidates: expected a mapping"),
         ({"candidates": {"a": FAKE, "b": FAKE}, "models": PAIR}, "models"),
         ({"candidates": {"a": FAKE, "b": FAKE}, "default_model": "c"}, "default_model: 'c'"),
         ({"on_routing_error": "fallback"}, "default_model: needed"),

@@ -220,6 +220,7 @@ def test_a_place_where_no_file_can_be_is_told(tmp_path, place, words):
         (None, "where: expected a path"),
         (b"costs.db", "where: expected a path"),
         ("a\0b", "where: .*NUL"),
+        ("\ud800", "where: .*surrogate"),
         ("mysql://user:hunter2@host/name", "mysql"),
         ("postgresql+asyncpg://user:hunter2@host/name", "postgresql\\+asyncpg"),
         ("postgresql+psycopg2://user:hunter2@host/name", "postgresql\\+psycopg2"),

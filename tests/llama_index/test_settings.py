@@ -452,3 +452,10 @@ def test_messages_of_answers_can_be_stored(llm):
     for message in (answer.message, llm.chat(user("Say hi")).message):
         stored = message.model_dump_json()
         assert type(message).model_validate_json(stored) == message
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_an_extra_body_that_is_no_mapping_is_refused_by_name(endpoint, llm_on, lunar_sandbox):
+    with pytest.raises(ConfigurationError, match=r"^extra_body: "):
+        await start(llm_on(lunar_sandbox), endpoint, {"extra_body": "seed"})
+    assert lunar_sandbox.requests() == []

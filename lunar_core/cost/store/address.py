@@ -40,6 +40,12 @@ class Address:
             raise ConfigurationError("where: expected a path; a ledger in memory is Ledger()")
         if "\0" in text:
             raise ConfigurationError("where: a path has no NUL in it")
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                "where: holds what no path can, half of a surrogate pair"
+            ) from None
         path = Path(text).absolute()
         return cls(str(path), str(path), path=path)
 
