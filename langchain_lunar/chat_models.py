@@ -207,10 +207,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
                 failure = model_error(error) if isinstance(error, LunarError) else error
         # Callbacks get a stream's usage only from its chunks, also when it broke off.
         if failure is None or converter.has_usage:
-            piece = converter.last(stream.call, is_whole=failure is None, extra=extra)
-            if run_manager is not None:
-                run_manager.on_llm_new_token("", chunk=piece)
-            yield piece
+            for piece in converter.last(stream.call, is_whole=failure is None, extra=extra):
+                if run_manager is not None:
+                    run_manager.on_llm_new_token("", chunk=piece)
+                yield piece
         if failure is not None:
             raise failure
 
@@ -244,10 +244,10 @@ class ChatLunar(LunarConnection, BaseChatModel):
                 failure = model_error(error) if isinstance(error, LunarError) else error
         # The last chunk comes after the connection is released: a loop that closes now finds the run ended.
         if failure is None or converter.has_usage:
-            piece = converter.last(stream.call, is_whole=failure is None, extra=extra)
-            if run_manager is not None:
-                await run_manager.on_llm_new_token("", chunk=piece)
-            yield piece
+            for piece in converter.last(stream.call, is_whole=failure is None, extra=extra):
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token("", chunk=piece)
+                yield piece
         if failure is not None:
             raise failure
 

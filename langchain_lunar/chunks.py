@@ -214,10 +214,11 @@ class ChunkConverter:
         *,
         is_whole: bool = True,
         extra: Mapping[str, Any] = MappingProxyType({}),
-    ) -> ChatGenerationChunk:
-        """The chunk that ends the message: no text, but everything that is known of the call.
+    ) -> list[ChatGenerationChunk]:
+        """The chunks that end the message: what was held back of its tool calls, and all that is known of the call.
 
-        ``is_whole``: the stream did not break off. ``extra``: more fields for ``additional_kwargs``.
+        They are two, because LangChain takes the tool calls of the last chunk for whole ones. ``is_whole``: the stream
+        did not break off. ``extra``: more fields for ``additional_kwargs``.
         """
         for read_chunk in self._plain.unread():
             self._note(read_chunk)
@@ -240,12 +241,15 @@ class ChunkConverter:
         message = AIMessageChunk(
             content="",
             additional_kwargs={**self._beside, **extra},
-            tool_call_chunks=calls,
             response_metadata={k: v for k, v in metadata.items() if k not in self._sent_keys},
             usage_metadata=usage_metadata(usage),
             chunk_position="last" if is_whole else None,
         )
-        return ChatGenerationChunk(message=message, generation_info=info)
+        held_back = [AIMessageChunk(content="", tool_call_chunks=calls)] if calls else []
+        return [
+            *(ChatGenerationChunk(message=chunk) for chunk in held_back),
+            ChatGenerationChunk(message=message, generation_info=info),
+        ]
 
 
 def _rest_of_arguments(call: Mapping[str, Any], *, is_whole: bool) -> str | None:

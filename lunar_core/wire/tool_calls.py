@@ -123,7 +123,7 @@ class ToolCallAssembler:
             if marks.are_empty and self._candidate(marks) is None and not _extra_of(piece):
                 continue
             call = self._call_of(marks, named)
-            if marks.id in [other.id for other in self._calls.values() if other is not call]:
+            if marks.id and any(c.id == marks.id for c in self._calls.values() if c is not call):
                 marks = replace(marks, id=None)  # one of its own is made at the end
             if marks.name:
                 named.add(call.number)

@@ -309,3 +309,30 @@ def test_streamed_calls_are_whole_whatever_the_habit(scripted, fault_server, way
     message = way.streamed(scripted(), "x")
     assert [(call["name"], call["args"]) for call in message.tool_calls] == calls
     assert len({call["id"] for call in message.tool_calls}) == len(calls)
+
+
+CUSTOM = {"type": "custom", "custom": {"name": "run", "input": "1"}}
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [function("f", '{"x": 1}', None), function("f", '{"x": 2}', None)],
+        [function("f", '{"x": 1}'), function("f", '{"x": 2}')],
+        [{"id": "c1", **CUSTOM}],
+        [function("files_read")],
+    ],
+    ids=["no ids", "one id for both", "free text", "a name that was made fit"],
+)
+def test_each_call_is_one_content_block_though_a_part_of_it_comes_last(
+    scripted, fault_server, way, calls
+):
+    tools = [{"title": "files.read", "description": "Read.", "type": "object", "properties": {}}]
+    fault_server.script(
+        answer(True, "tool_calls", tool_calls=calls), plain("tool_calls", tool_calls=calls)
+    )
+    model = scripted(output_version="v1").bind_tools(tools)
+    message = way.streamed(model, "x")
+    shown = [{k: block[k] for k in ("id", "name", "args", "type")} for block in message.content]
+    assert shown == message.tool_calls == way.invoke(model, "x").tool_calls
+    assert len(shown) == len(calls)

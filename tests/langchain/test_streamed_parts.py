@@ -161,7 +161,7 @@ def test_chunks_without_anything_to_say_are_not_handed_on():
     opening = chunk(choices=[delta(role="assistant", content="")])
     assert converter.feed(opening) is None
     assert converter.feed(chunk(finish="stop")) is None
-    last = converter.last(CallInfo("call_1", "gpt-4o"))
+    *_, last = converter.last(CallInfo("call_1", "gpt-4o"))
     assert last.message.response_metadata["finish_reason"] == "stop"
     assert isinstance(last.message, AIMessageChunk)
 
@@ -227,7 +227,7 @@ def test_no_chunk_however_odd_breaks_langchain(stream):
             continue
         piece = converter.feed(plain) if plain is not None else None
         said += [piece.message] if piece is not None else []
-    said.append(converter.last(CallInfo("call_1", "gpt-4o")).message)
+    said += [chunk.message for chunk in converter.last(CallInfo("call_1", "gpt-4o"))]
     first, *rest = said
     answer = message_chunk_to_message(first.__add__(rest))
     to_wire([answer])

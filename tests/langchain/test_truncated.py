@@ -255,7 +255,7 @@ def test_wherever_arguments_are_cut_langchain_finds_the_call_invalid(arguments, 
     converter = ChunkConverter("call_1")
     calls = [{"index": 0, **function("f", half)}]
     first = converter.feed({"choices": [{"delta": {"tool_calls": calls}}]})
-    message = first.message + converter.last(CallInfo("call_1")).message
+    message = first.message + [chunk.message for chunk in converter.last(CallInfo("call_1"))]
     assert isinstance(message, AIMessageChunk)
     assert (message.tool_calls, len(message.invalid_tool_calls)) == ([], 1)
     came = remove_wrong_bracket(message.invalid_tool_calls[0]["args"])
