@@ -10,6 +10,9 @@ from decimal import Decimal
 
 import pytest
 
+from tests.faults import FaultServer
+from tests.faults_steps import completion, reply
+
 
 def rows_of(text):
     return [line.rstrip() for line in text.splitlines()]
@@ -36,6 +39,17 @@ def test_where_they_do_not_fit_they_stand_below_each_other(on_a_terminal):
     _code, shown = session.end()
     assert [line for line in rows_of(shown) if line.startswith("# gpt-4o")]
     assert rows_of(shown).count("hello") == 2
+
+
+@pytest.mark.parametrize("columns", ["100", "40"], ids=["side by side", "below each other"])
+def test_no_answer_and_no_name_steers_a_terminal(on_a_terminal, columns):
+    with FaultServer() as server:
+        server.always(reply(json=completion("\x1b[31mred", model="\x1b[2Jmodel")))
+        arguments = ["compare", "hi", "a", "b", "--base-url", server.origin]
+        _code, shown = on_a_terminal(*arguments, COLUMNS=columns).end()
+    assert shown.count("[31mred") == 2
+    assert shown.count("[2J") == 2
+    assert "\x1b" not in shown
 
 
 def test_a_pipe_gets_sections_and_no_table(lunar):

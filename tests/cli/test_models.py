@@ -104,3 +104,11 @@ def test_a_terminal_gets_a_table(on_a_terminal):
     assert code == 0
     assert " ".join(head.split()) == "model owner USD per 1M tokens in cached out window"
     assert ["gpt-4o", "openai", "2.5", "1.25", "10", "~128,000"] in [row.split() for row in rows]
+
+
+def test_no_name_of_a_model_steers_a_terminal(on_a_terminal, service):
+    service.models_list = [{"id": "\x1b[31mred", "owned_by": "\x1b[2Jnobody"}]
+    _code, shown = on_a_terminal("models", "--base-url", service.origin).end()
+    assert "[31mred" in shown
+    assert "[2Jnobody" in shown
+    assert "\x1b" not in shown
