@@ -64,17 +64,19 @@ def _service(url: str, *, allow_http: bool) -> str:
     path = parts.path.rstrip("/")
     endpoint = _ENDPOINT.search(path)
     if endpoint is not None:
-        service = f"{parts.scheme}://{parts.netloc}{path[: endpoint.start()]}"
+        service = f"{parts.scheme}://{parts.netloc}{_without_version(path[: endpoint.start()])}"
         raise ConfigurationError(
             f"base_url: ends in an endpoint's path, {endpoint.group()}; give {service}"
         )
-    if path.endswith("/v1"):
-        path = path[: -len("/v1")].rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{_without_version(path)}"
+
+
+def _without_version(path: str) -> str:
+    return path.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 _ENDPOINT = re.compile(
-    r"/v1/(chat|completions|router(/profiles)?|models|providers|pricing(/models)?)$|(/v1)?/chat/completions$"
+    r"/v1/(chat|completions|router(/profiles)?|models|providers|pricing(/models)?)$|/chat/completions$"
 )
 
 

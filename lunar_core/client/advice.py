@@ -43,6 +43,13 @@ def advise(error: LunarError, request: APIRequest, settings: Settings, call: Cal
         _append(error, "; ".join(facts))
 
 
+def advise_reader(error: LunarError, call: Call) -> None:
+    """Append to the message of an error that ended a stream which timeout ran out, if one did."""
+    fact = _timeout_fact(error, call) if isinstance(error, APITimeoutError) else None
+    if fact is not None:
+        _append(error, fact)
+
+
 def append_attempts(error: LunarError, attempts: Sequence[Attempt]) -> None:
     """Append the number of attempts to the error's message, to a rate limit's also ``retry_after`` and request id."""
     if error.status_code == 429:
@@ -108,7 +115,7 @@ def _place_fact(error: LunarError, settings: Settings) -> str | None:
 
 def _timeout_fact(error: LunarError, call: Call) -> str | None:
     if call.deadline is not None and call.time_left() <= 0:
-        return f"total_timeout ran out, {call.deadline - call.started:.3g} s"
+        return f"total_timeout ran out, {round(call.deadline - call.started, 2):g} s"
     step = next((step for name, step in _STEPS.items() if name in error.message), None)
     seconds = None if step is None else getattr(call.timeout, step)
     return None if seconds is None else f"timeout.{step} is {seconds:g} s"

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 from pydantic import SecretStr
 
-from lunar_core.client.advice import advise
+from lunar_core.client.advice import advise, advise_reader
 from lunar_core.client.call import Call
 from lunar_core.credentials import without_secret
 from lunar_core.errors import (
@@ -109,13 +109,15 @@ def complete_error(
 ) -> LunarError:
     """The error that a request of ``call`` ended in, with what the client knows about it. The key is redacted.
 
-    ``headers``: those of the response, if one came.
+    ``request`` and ``settings``: None if the error ended a stream. ``headers``: those of the response, if one came.
     """
     error = as_error(exc)
     if headers is not None:
         error.request_id = error.request_id or read_request_id(headers)
     if request is not None and settings is not None:
         advise(error, request, settings, call)
+    else:
+        advise_reader(error, call)
     # A service may echo the key.
     return error if call.secret is None else _redact(error, call.secret)
 

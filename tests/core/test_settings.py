@@ -313,6 +313,8 @@ def test_a_base_url_that_ends_in_an_endpoint_is_refused_with_the_right_one_named
 def test_so_is_one_that_ends_in_it_without_its_version():
     with pytest.raises(ConfigurationError, match=r"base_url: .*give https://gateway\.example/eu$"):
         resolve(base_url="https://gateway.example/eu/chat/completions")
+    with pytest.raises(ConfigurationError, match=r"base_url: .*give https://gateway\.example/eu$"):
+        resolve(base_url="https://gateway.example/eu/v1//chat/completions")
 
 
 @pytest.mark.parametrize("torn", [f'"{KEY}', f"{KEY}'"])

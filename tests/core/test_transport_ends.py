@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 
+import httpcore
 import httpx
 import pytest
 
@@ -17,7 +18,8 @@ from lunar_core import (
     Transport,
 )
 from lunar_core.client import addresses, responses
-from lunar_core.client.pool import FreeList
+from lunar_core.client.permits import AsyncPermits, Permits
+from lunar_core.client.pool import AsyncFreeList, FreeList, Options
 from lunar_core.client.tls import tls_context
 from tests.faults import nobody_accepts
 from tests.faults_steps import chunk, completion, encode, hang, head, reply, spoken, sse
@@ -156,6 +158,21 @@ def test_close_ends_what_is_connecting(way, key):
     assert not error.was_sent
 
 
+async def test_an_entry_that_was_closed_just_before_a_request_opens_no_connection(fault_server):
+    """A thread may be between its permit and its connection."""
+    origin = httpcore.Origin(b"http", b"127.0.0.1", fault_server.port)
+    url = httpcore.URL(fault_server.origin)
+    entry = FreeList(origin, Options(), Permits(1))
+    entry.close()
+    with pytest.raises(httpcore.ConnectError, match="closed"):
+        entry.handle_request(httpcore.Request("GET", url))
+    async_entry = AsyncFreeList(origin, Options(), AsyncPermits(1))
+    await async_entry.aclose()
+    with pytest.raises(httpcore.ConnectError, match="closed"):
+        await async_entry.handle_async_request(httpcore.Request("GET", url))
+    assert fault_server.total == 0
+
+
 def test_an_address_is_not_taken_for_dead_because_the_client_was_closed(way, key, monkeypatch):
     monkeypatch.setattr(addresses, "_dead", {})
     with nobody_accepts() as origin:
@@ -188,6 +205,20 @@ async def test_aclose_ends_what_other_tasks_wait_for(key, fault_server):
     with pytest.raises(APIConnectionError, match="this client was closed") as caught:
         await call
     assert len(caught.value.attempts) == 1
+
+
+async def test_aclose_ends_what_waits_for_a_connection_that_nobody_gives_back(key, fault_server):
+    fault_server.always(sse(chunk("Hel"), hang))
+    client = AsyncLunar(key, base_url=fault_server.origin, max_connections=1)
+    stream = await client.chat.completions.create(**QUESTION, stream=True)
+    calls = [asyncio.create_task(client.chat.completions.create(**QUESTION)) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    await client.aclose()
+    for error in await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 0.5):
+        assert isinstance(error, APIConnectionError), error
+        assert "this client was closed" in str(error)
+        assert not error.was_sent
+    await stream.aclose()
 
 
 @pytest.mark.parametrize("proxy", [None, "http", "https", "socks5"])
@@ -262,9 +293,13 @@ def test_a_connection_comes_back_although_the_end_comes_late(connect, fault_serv
     assert fault_server.total <= 2
 
 
-def test_an_end_that_never_comes_costs_a_reader_a_tenth_of_a_second(connect, fault_server):
+@pytest.mark.parametrize("transport", ["ours", "an injected client's"])
+def test_an_end_that_never_comes_costs_a_reader_a_tenth_of_a_second(
+    transport, connect, fault_server
+):
     fault_server.always(sse(*spoken("Hello"), hang))
-    client = connect(fault_server)
+    injected = None if transport == "ours" else connect.httpx_client()
+    client = connect(fault_server, http_client=injected)
     stream = client.chat.completions.create(**QUESTION, stream=True)
     for part in stream:
         if part.choices[0].finish_reason:

@@ -267,6 +267,14 @@ def test_10_text_that_came_before_is_delivered_first(connect, fault_server):
             text += part.choices[0].delta.content or ""
     assert text == "Hello"
     assert caught.value.partial.choices[0].message.content == "Hello"
+    assert "(total_timeout ran out, 0.4 s)" in str(caught.value)
+
+
+def test_9_a_stream_that_falls_silent_says_which_timeout_ran_out(connect, fault_server):
+    fault_server.script(sse(chunk("Hello"), hang))
+    stream = connect(fault_server, timeout=0.2).chat.completions.create(**QUESTION, stream=True)
+    with pytest.raises(APITimeoutError, match=r"\(timeout\.read is 0\.2 s\)"):
+        stream.get_final_completion()
 
 
 def test_10_a_reader_who_comes_back_too_late_is_told_at_once(connect, fault_server):
