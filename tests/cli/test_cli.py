@@ -15,7 +15,7 @@ import pytest
 
 from lunar_core import __version__
 from tests.faults import FaultServer
-from tests.faults_steps import reply
+from tests.faults_steps import completion, reply
 
 
 class Terminal(io.StringIO):
@@ -144,6 +144,22 @@ def test_a_terminal_is_not_sent_sequences_that_steer_it(lunar, monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal)
     lunar("chat", hostile)
     assert terminal.getvalue() == "]0;ownedred [31mtext2J\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(json=completion(model="\x1b[31mred")),
+        reply(400, json={"detail": "\x1b[31mred"}),
+    ],
+    ids=["facts", "an error"],
+)
+def test_nor_is_it_by_what_stands_beside_an_answer(answer, lunar):
+    with FaultServer() as server:
+        server.always(answer)
+        err = lunar("chat", "hi", "-m", "gpt-4o", "--base-url", server.origin)[2]
+    assert "[31mred" in err
+    assert "\x1b" not in err
 
 
 def test_version_and_help(lunar):
