@@ -58,8 +58,8 @@ class Batch:
     ) -> None:
         self._answers = answers
         self._on_answer = on_answer
-        self._is_ended: set[RowId] = set()
-        self.pending = [row for row in rows if row.id not in answers.answered]
+        self._ended_ids: set[RowId] = set()
+        self.pending = [row for row in rows if row.id not in answers.answered_ids]
         skipped = len(rows) - len(self.pending)
         self.refusal: str | None = None
         """The budget's message, if it ended the batch."""
@@ -77,9 +77,9 @@ class Batch:
 
     def take(self, answer: Mapping[str, Any]) -> None:
         """Write one answer. A second answer to the same row, from a worker that seemed dead, is ignored."""
-        if answer["id"] in self._is_ended:
+        if answer["id"] in self._ended_ids:
             return
-        self._is_ended.add(answer["id"])
+        self._ended_ids.add(answer["id"])
         self._answers.write(answer)
         result = self._result
         if "error" in answer:
@@ -97,7 +97,7 @@ class Batch:
 
     def find_unanswered(self, rows: Iterable[Row]) -> list[Row]:
         """Those of ``rows`` without an answer or an error so far."""
-        return [row for row in rows if row.id not in self._is_ended]
+        return [row for row in rows if row.id not in self._ended_ids]
 
 
 def checked_client(client: object) -> AsyncLunar | None:

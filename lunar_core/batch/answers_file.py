@@ -28,13 +28,13 @@ _BEGINNING = b'{"id":'
 class AnswersFile:
     """Opens ``path`` for appending, for one batch at a time, and repairs a last line that a kill cut off.
 
-    ``answered``: the ids whose last line is an answer. Raises ConfigurationError if it is no file of answers (which is
+    ``answered_ids``: those whose last line is an answer. Raises ConfigurationError if it is no file of answers (which is
     not changed), or if another batch writes it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.answered: set[RowId] = set()
+        self.answered_ids: set[RowId] = set()
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
@@ -101,9 +101,9 @@ class AnswersFile:
 
     def _note(self, answer: Mapping[str, Any]) -> None:
         if "error" in answer:
-            self.answered.discard(answer["id"])
+            self.answered_ids.discard(answer["id"])
         else:
-            self.answered.add(answer["id"])
+            self.answered_ids.add(answer["id"])
 
     def write(self, answer: Mapping[str, Any]) -> None:
         """Append one line, in one system call. Raises OSError that names the file, if the disk is full, say."""
