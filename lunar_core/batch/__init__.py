@@ -65,6 +65,8 @@ def run(
     if ledger is not None:
         checked_ledger(ledger)
     checked_client(client)
+    if on_answer is not None and not callable(on_answer):
+        raise ConfigurationError(f"on_answer: expected a function{describe_unexpected(on_answer)}")
     observers = tuple(observer for observer in (budget, ledger) if observer is not None)
     with open_batch(rows, out, model=model, max_tokens=max_tokens, on_answer=on_answer) as batch:
         if scheduler is not None:

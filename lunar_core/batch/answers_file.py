@@ -28,8 +28,8 @@ _BEGINNING = b'{"id":'
 class AnswersFile:
     """Opens ``path`` for appending, for one batch at a time, and repairs a last line that a kill cut off.
 
-    ``answered_ids``: those whose last line is an answer. Raises ConfigurationError if it is no file of answers (which is
-    not changed), or if another batch writes it.
+    ``answered_ids``: those whose last line is an answer. Raises ConfigurationError if it is no file of answers (which
+    is not changed), or if another batch writes it.
     """
 
     def __init__(self, path: Path) -> None:

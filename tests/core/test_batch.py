@@ -411,6 +411,7 @@ def test_a_killed_batch_asks_at_most_the_calls_in_flight_again(lunar_sandbox, ou
         ("ledger", {"ledger": "costs.db"}),
         ("client", {"client": Lunar("pk_test_1234")}),
         ("rows", {"rows": 5}),
+        ("on_answer", {"on_answer": "print"}),
         ("out", {"out": None}),
         ("scheduler", {"scheduler": "127.0.0.1:8786"}),
     ],
