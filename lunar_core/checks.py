@@ -148,7 +148,7 @@ def checked_headers(value: object, name: str) -> dict[str, str]:
             )
         if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", text):
             raise ConfigurationError(
-                f"{name}: the value of {key} is no string that a header may carry (without a line break, say)"
+                f"{name}: the value of {key} is no text that a header may carry (it has a line break, say)"
             )
         headers[key] = text.strip(" \t")  # by HTTP, these are no part of the value
     return headers

@@ -158,7 +158,9 @@ def _moment(value: object, name: str) -> float | None:
         return time.time() - value.total_seconds()
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise ConfigurationError(f"{name}: expected a datetime with a time zone")
+            raise ConfigurationError(
+                f"{name}: expected a datetime with a time zone, such as datetime.now(timezone.utc)"
+            )
         return value.timestamp()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         with suppress(OverflowError):

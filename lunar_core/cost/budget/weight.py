@@ -29,7 +29,7 @@ class BudgetWeight:
         checked_weight(self.base, "base")
         checked_share(self.start, "start")
         if checked_weight(self.top, "top") < self.base:
-            raise ConfigurationError("top: expected a weight of base or more")
+            raise ConfigurationError("top: must be as high as base, or higher")
 
     def __call__(self) -> float:
         """The weight for a call that begins now, by the current tags."""
