@@ -152,13 +152,12 @@ class AsyncStream(Generic[C]):
         self._over = True
         try:
             if error is not None:
-                self._error = strip_frames(self._state.break_off(complete_error(error, self._call)))
+                error = complete_error(error, self._call, headers=self._response.headers)
+                self._error = strip_frames(self._state.break_off(error))
             self._state.conclude("ok" if error is None else "failed", self._error)
             if error is None and self._state.done:
                 await self._response.drain()
-        except (
-            BaseException
-        ):  # interrupted or cancelled, perhaps before the observers were notified
+        except BaseException:  # interrupted or cancelled, perhaps before observers were notified
             self._state.conclude("aborted")
             raise
         finally:

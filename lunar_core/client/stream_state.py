@@ -28,7 +28,7 @@ from lunar_core.types.completions import (
 from lunar_core.types.usage import Usage
 from lunar_core.wire import answers, error_responses, events, parsing
 from lunar_core.wire.deltas import Assembly
-from lunar_core.wire.headers import is_meant_whole, read_request_id
+from lunar_core.wire.headers import is_meant_whole
 from lunar_core.wire.routes import read_route
 from lunar_core.wire.sse import SSEDecoder
 from lunar_core.wire.text import SurrogateJoiner
@@ -250,14 +250,15 @@ class StreamState:
         return text.startswith(_FIELDS) or any(field.startswith(text) for field in _FIELDS)
 
     def break_off(self, error: LunarError) -> LunarError:
-        """Complete the error that broke the stream off: with the answer so far, the request id and the attempts."""
+        """Complete the error that broke the stream off: with the answer so far and the attempts."""
         if (
             self.primed
             and isinstance(error, APIConnectionError)
             and not isinstance(error, APITimeoutError)
         ):
+            request_id = error.request_id
             error = APIStreamError(f"the stream was cut off: {error.message}")
-        error.request_id = error.request_id or read_request_id(self._headers)
+            error.request_id = request_id
         self._call.policy.record_late_failure(error)
         if type(error) is LunarError:  # a bug of ours: the unread payloads are good
             for payload in self.ready:
