@@ -30,6 +30,7 @@ from langchain_lunar.evaluators import Judging, find_evaluator
 from lunar_core import Budget, BudgetExceededError, ConfigurationError, LunarError, observing
 from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.entries import model_name
+from lunar_core.errors import describe_error
 from lunar_core.evaluate import Comparison, PairedAnswer, RouteReport
 from lunar_core.evaluate.intervals import make_control
 from lunar_core.evaluate.pairing import Answers, Pairing, contests_of
@@ -276,7 +277,7 @@ class _ChainComparison:
             self._pairing.refusal = str(output)
             return None
         if isinstance(output, LunarError):
-            self._pairing.note_failure(self._prompts[number], f"{type(output).__name__}: {output}")
+            self._pairing.note_failure(self._prompts[number], describe_error(output))
             return None
         if isinstance(output, BaseException):
             raise output  # a mistake in the chain, not in an answer

@@ -106,6 +106,15 @@ class ConfigurationError(LunarError, ValueError):
     was_sent = False
 
 
+def describe_error(error: BaseException) -> str:
+    """An error in one line, as attempts, failed rows and logs name it.
+
+    >>> describe_error(ValueError("no number"))
+    'ValueError: no number'
+    """
+    return f"{type(error).__name__}: {error}"
+
+
 def describe_unexpected(value: object) -> str:
     """The end of a ConfigurationError's text: a number itself, of anything else its type alone.
 

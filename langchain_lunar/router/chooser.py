@@ -37,6 +37,7 @@ from lunar_core import (
     routing,
 )
 from lunar_core.bridge import CostWeight
+from lunar_core.errors import describe_error
 from lunar_core.wire.api_requests import OPTIONS, ROUTER, check_values
 
 _COMMON_FAILURES = (
@@ -180,7 +181,7 @@ class RouteChooser:
 
     def route_after(self, error: LunarError, keywords: Mapping[str, Any]) -> Route:
         """The route to the default model, after routing failed with ``error``."""
-        metadata = {"routing_error": f"{type(error).__name__}: {error}"}
+        metadata = {"routing_error": describe_error(error)}
         return self.route_to(self._default(), keywords, metadata)
 
     def route_to(

@@ -18,6 +18,7 @@ from lunar_core.errors import (
     BudgetExceededError,
     ConfigurationError,
     LunarError,
+    describe_error,
     describe_unexpected,
 )
 from lunar_core.observers import Observer, observing
@@ -138,7 +139,7 @@ async def answer_rows(
             under_way -= 1
             async with changed:
                 if error is not None and unpriced_fail and _is_unpriced(error):
-                    take({"id": row.id, "error": _describe(error)})
+                    take({"id": row.id, "error": describe_error(error)})
                 elif error is not None:
                     waiting.appendleft(row)
                     if under_way:
@@ -161,7 +162,7 @@ async def _ask(
     except BudgetExceededError as refusal:
         return refusal
     except LunarError as error:
-        take({"id": row.id, "error": _describe(error)})
+        take({"id": row.id, "error": describe_error(error)})
     else:
         take(_line(row.id, answer))
     return None
@@ -170,10 +171,6 @@ async def _ask(
 def _is_unpriced(refusal: BudgetExceededError) -> bool:
     """Whether a Budget refused the call because it cannot tell what the call may take."""
     return refusal.budget is not None and refusal.asked is None
-
-
-def _describe(error: LunarError) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _line(row_id: RowId, answer: ChatCompletion) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lunar_core.errors import (
     APIStreamError,
     LunarError,
     NotFoundError,
+    describe_error,
 )
 from lunar_core.types.attempt import Attempt
 from lunar_core.wire import api_requests
@@ -67,7 +68,7 @@ class Policy:
     attempts: list[Attempt] = field(default_factory=list)
 
     def record(self, reply: Reply[T]) -> None:
-        error = _describe(reply.error) if reply.error else None
+        error = describe_error(reply.error) if reply.error else None
         name = reply.error.request_id if reply.error else read_request_id(reply.headers)
         was_sent = reply.error is None or reply.error.was_sent
         cost = _stated_cost(reply.error)
@@ -85,16 +86,12 @@ class Policy:
 
     def record_late_failure(self, error: LunarError) -> None:
         """Record that the last attempt failed after its first content: its stream broke off."""
-        self.attempts[-1] = replace(self.attempts[-1], error=_describe(error))
+        self.attempts[-1] = replace(self.attempts[-1], error=describe_error(error))
 
 
 def _stated_cost(error: LunarError | None) -> float | None:
     partial = None if error is None else error.partial
     return None if partial is None or partial.usage is None else partial.usage.total_cost_usd
-
-
-def _describe(error: LunarError) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 Plan = Generator[Send, Reply[T], Reply[T]]

@@ -15,7 +15,7 @@ from lunar_core.client.aio import AsyncLunar
 from lunar_core.cost.amounts import exact_sum
 from lunar_core.cost.entries import model_name
 from lunar_core.cost.ledger import Ledger
-from lunar_core.errors import LunarError
+from lunar_core.errors import LunarError, describe_error
 from lunar_core.evaluate.prompts import Prompt
 from lunar_core.observers import observing
 from lunar_core.types.completions import RoutingDecision
@@ -95,7 +95,7 @@ async def ask_decisions(
             try:
                 await decide(prompt, weight)
             except LunarError as error:
-                failures[prompt.id] = f"{type(error).__name__}: {error}"
+                failures[prompt.id] = describe_error(error)
 
     with observing(bills):
         await decide(*waiting.popleft())

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol, TypeVar
 
 from lunar_core.batch.rows import RowId
+from lunar_core.errors import describe_error
 from lunar_core.evaluate.pairs import Comparison, Pair, PairedAnswer
 from lunar_core.evaluate.prompts import Prompt
 
@@ -97,7 +98,7 @@ class Pairing:
             judged = {model: next(remaining) for model in answers.contests()}
             failure = next((item for item in judged.values() if isinstance(item, Exception)), None)
             if failure is not None:
-                self.note_failure(answers.prompt, f"{type(failure).__name__}: {failure}")
+                self.note_failure(answers.prompt, describe_error(failure))
                 continue
             numbers = {model: item for model, item in judged.items() if isinstance(item, int)}
             if len(numbers) == len(judged):
