@@ -150,7 +150,7 @@ async def _answer(
         observers: list[Observer] = [] if ledger is None else [ledger]
         if amount is not None and job.pending:
             prices = await service_prices(client.with_options(max_retries=0, timeout=5))
-            observers.insert(0, Budget(usd=amount, prices=prices, warn_at=None))
+            observers.append(Budget(usd=amount, prices=prices, warn_at=None))
         await job.answer_pending(client, observers, concurrency)
 
 

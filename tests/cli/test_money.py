@@ -12,6 +12,8 @@ from decimal import Decimal
 import pytest
 
 from lunar_core import Entry, Ledger
+from tests.faults import FaultServer
+from tests.faults_steps import completion, reply
 
 OCTOBER = 1_790_812_800  # 2026-10-01
 
@@ -257,6 +259,15 @@ def test_a_batch_without_a_key_makes_no_file(lunar, prompts, out, monkeypatch):
     code, _printed, err = lunar("batch", prompts(1), "--out", out)
     assert (code, out.exists()) == (2, False)
     assert "LUNAR_API_KEY" in err
+
+
+def test_a_cost_that_the_service_does_not_state_makes_the_sum_a_lower_bound(lunar, prompts, out):
+    with FaultServer() as server:
+        server.always(reply(json=completion(usage={"prompt_tokens": 3})))
+        arguments = ["-m", "gpt-4o-mini", "--base-url", server.origin]
+        code, _printed, err = lunar("batch", prompts(2), "--out", out, *arguments)
+    assert (code, err) == (0, "2 of 2 answered · at least $0, 2 unknown\n")
+    assert [line["cost_usd"] for line in lines_of(out)] == [None, None]
 
 
 def test_a_batch_of_which_some_failed_ends_with_1_and_asks_them_again(

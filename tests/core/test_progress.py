@@ -4,6 +4,7 @@ import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Context, Decimal, localcontext
+from threading import Thread
 
 import pytest
 
@@ -129,6 +130,27 @@ def test_the_last_line_is_written_when_the_work_fails_too():
     with pytest.raises(ZeroDivisionError), work.progress.show():
         work.do(1 // 0)
     assert work.file.getvalue().startswith("0 of 9 calls")
+
+
+class Interrupted(io.StringIO):
+    """Each write is interrupted by the end of another call, as the garbage collector may report one."""
+
+    work = None
+
+    def write(self, text):
+        self.work.clock.now += 60
+        self.work.progress.advance()
+        return super().write(text)
+
+
+def test_a_call_that_ends_while_a_line_is_written_is_counted_and_waits_for_nothing():
+    file = Interrupted()
+    file.work = work = Work(9, file)
+    thread = Thread(target=work.do, args=(1,), kwargs={"seconds": 60}, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert work.progress.done == 2
 
 
 def test_without_a_place_to_write_nothing_is_written(monkeypatch):

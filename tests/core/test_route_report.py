@@ -422,6 +422,8 @@ def test_the_picture_puts_cost_across_and_error_up():
     assert ">a b</text>" in picture
     assert "<title>weight 5: 1.0000, 0.5000</title>" in picture
     assert draw(points[:1], across="USD", up="error") == ""
+    hostile = [*points, Point(1.5, 0.2, "*", "<b>")]
+    assert "<b>" not in draw_svg(hostile, across="<b>", up="<b>")
 
 
 # Prompts

@@ -412,6 +412,20 @@ def test_percentiles_are_times_that_calls_took():
     assert sum(count for _, count in distribution(counts)) == 100
 
 
+@pytest.mark.parametrize(
+    ("count", "share", "time"), [(3, 50, 2), (3, 90, 3), (4, 50, 2), (1, 99, 1)]
+)
+def test_a_percentile_is_not_exceeded_by_more_than_its_share(count, share, time):
+    assert percentile(Counter(range(1, count + 1)), share) == time
+
+
+def test_a_distribution_of_more_steps_than_fit_counts_the_quickest_together():
+    counts = Counter({0: 5, 2: 1, 5: 1, 10**12: 1})
+    steps = distribution(counts)
+    assert (len(steps), sum(count for _name, count in steps)) == (20, 8)
+    assert (steps[0], steps[-1]) == (("up to 5 ms", 7), ("over 5,000 s", 1))
+
+
 def test_times_that_are_none_are_left_out():
     times = [float("nan"), float("inf"), -1.0, None, 12.6]
     report = ledger_of(*({"latency_ms": time} for time in times)).report()

@@ -67,7 +67,7 @@ def _start_of(hour: datetime, unit: str) -> datetime:
         return hour
     day = hour.replace(hour=0)
     if unit == "week":
-        return day - timedelta(days=min(day.weekday(), day.toordinal() - 1))  # there is no year 0
+        return day - timedelta(days=day.weekday())  # the calendar begins on a Monday
     return day.replace(day=1) if unit == "month" else day
 
 
