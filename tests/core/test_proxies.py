@@ -17,6 +17,7 @@ from lunar_core import (
     AsyncLunar,
     AsyncTransport,
     Lunar,
+    LunarError,
     Transport,
 )
 from tests.connect_proxy import ConnectProxy
@@ -263,6 +264,21 @@ def test_a_silent_proxy_is_waited_for_as_long_as_the_call_may_take(
         way.ask(client, total_timeout=0.3)
     assert time.monotonic() - started < 1.5
     assert caught.value.was_sent is not needs_words(through, silent_origin, fault_server)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_headers_for_a_proxy_reach_it(scheme, connect, way, fault_server):
+    """A proxy that forwards gets them with the request, one that makes a tunnel with its CONNECT."""
+    fault_server.always(reply(403))
+    proxy = httpx.Proxy(fault_server.origin, headers={"x-team": "search"})
+    transport = Transport if connect.kind is Lunar else AsyncTransport
+    own = connect.httpx_client(transport=transport(proxy=proxy))
+    client = connect(f"{scheme}://{NAME}", http_client=own, allow_http=True)
+    with pytest.raises(LunarError):
+        way.ask(client)
+    [request] = fault_server.requests
+    assert request.method == ("POST" if scheme == "http" else "CONNECT")
+    assert request.header("x-team") == "search"
 
 
 def test_a_proxy_that_takes_its_time_leaves_the_handshake_behind_it_no_more_than_the_rest(
