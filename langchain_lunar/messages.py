@@ -168,10 +168,8 @@ def _assistant(message: AIMessage, place: str, answered: AbstractSet[str]) -> Pa
         for call in message.invalid_tool_calls
         if _can_be_sent(call) and call["id"] in answered
     ]
-    if calls:
-        turn["tool_calls"] = (
-            calls  # content stays "" and not null, which the service was seen to refuse
-        )
+    if calls:  # content stays "" and not null, which the service was seen to refuse
+        turn["tool_calls"] = calls
     for name in ("function_call", "refusal"):
         if message.additional_kwargs.get(name):
             turn[name] = message.additional_kwargs[name]

@@ -96,10 +96,8 @@ def to_message(message: ChatMessage, place: str = "messages") -> JSONObject:
         wire["name"] = name
     if role == "assistant":
         calls = tool_calls_of(message, place)
-        if calls:
-            wire["tool_calls"] = (
-                calls  # content stays "" and not null, which the service was seen to refuse
-            )
+        if calls:  # content stays "" and not null, which the service was seen to refuse
+            wire["tool_calls"] = calls
     elif role == "tool":
         wire["tool_call_id"] = extra.get("tool_call_id") or ""
     return wire

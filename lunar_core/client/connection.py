@@ -46,10 +46,10 @@ class Connection(httpcore.ConnectionInterface):
         try:
             for piece in pieces:
                 stream.write(piece, timeout.get("write"))
-        except httpcore.WriteError:
-            exchange.cut_short = (
-                True  # the service may have refused the request before it read all of it
-            )
+        except (
+            httpcore.WriteError
+        ):  # the service may have refused the request before it read all of it
+            exchange.cut_short = True
         seconds = timeout.get("read")
         while True:
             head = exchange.take_head(stream.read(timeout=seconds))
@@ -117,10 +117,10 @@ class AsyncConnection(httpcore.AsyncConnectionInterface):
         try:
             for piece in pieces:
                 await stream.write(piece, timeout.get("write"))
-        except httpcore.WriteError:
-            exchange.cut_short = (
-                True  # the service may have refused the request before it read all of it
-            )
+        except (
+            httpcore.WriteError
+        ):  # the service may have refused the request before it read all of it
+            exchange.cut_short = True
         seconds = timeout.get("read")
         while True:
             head = exchange.take_head(await stream.read(timeout=seconds))

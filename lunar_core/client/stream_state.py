@@ -82,9 +82,8 @@ class StreamState:
         self._assembly = Assembly(self._kind)
         self._unfolded = 0  # bytes since its fragments were joined
         self._beginning = Assembly(self._kind)  # takes what comes before the first content
-        self._route: RoutingDecision | None = (
-            None  # to put on the first chunk, if the service states none in the stream
-        )
+        # To put on the first chunk, if the service states none in the stream.
+        self._route: RoutingDecision | None = None
 
     # Bytes in
 

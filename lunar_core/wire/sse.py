@@ -53,9 +53,8 @@ class SSEDecoder:
         self._event = b""
         self._size = 0  # bytes held back so far
         self._overflow = False
-        self._between = (
-            False  # whether only complete events have come, so that the next byte begins one
-        )
+        # Whether only complete events have come, so that the next byte begins one.
+        self._between = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that ``data`` completes. Raises ResponseTooLargeError."""

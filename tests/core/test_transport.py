@@ -186,6 +186,25 @@ def test_a_certificate_of_ones_own_is_shown_to_the_service(authority):
             assert ask(Lunar("pk", base_url=server.origin, http_client=own)) == "known"
 
 
+def test_a_certificate_may_have_to_show_another_name_than_the_urls(authority):
+    named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("lunar.test").configure_cert(named)
+    ours = ssl.create_default_context()
+    authority.configure_trust(ours)
+    extensions = {"sni_hostname": "lunar.test"}
+
+    async def get(url):
+        async with httpx.AsyncClient(transport=AsyncTransport(ours)) as own:
+            return await own.get(url, extensions=extensions)
+
+    with FaultServer(tls=named) as server, httpx.Client(transport=Transport(ours)) as own:
+        server.always(reply(200, "hello"))
+        with pytest.raises(httpx.ConnectError):
+            own.get(server.origin)
+        assert own.get(server.origin, extensions=extensions).text == "hello"
+        assert asyncio.run(get(server.origin)).text == "hello"
+
+
 @pytest.fixture
 def unix_server(tmp_path):
     """A service behind a Unix socket; its path."""

@@ -6,11 +6,12 @@ import time
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 
 
-async def ask(client, way):
+async def ask(client, way, **params):
     """`way.ask` for a client that nothing is put round."""
+    question = QUESTION | params
     if not way.streamed:
-        return await client.chat.completions.create(**QUESTION)
-    async with await client.chat.completions.create(**QUESTION, stream=True) as stream:
+        return await client.chat.completions.create(**question)
+    async with await client.chat.completions.create(**question, stream=True) as stream:
         return [part async for part in stream]
 
 

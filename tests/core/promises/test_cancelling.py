@@ -23,7 +23,8 @@ from lunar_core import (
 )
 from lunar_core.client.call import runtime
 from tests.core.promises.asking import QUESTION, ask, wait_until
-from tests.faults_steps import chunk, completion, hang, head, reply, sse, wait
+from tests.faults import nobody_accepts
+from tests.faults_steps import chunk, completion, deaf, hang, head, reply, sse, wait
 
 
 class Told(Observer):
@@ -193,6 +194,48 @@ async def test_23_a_connection_that_comes_free_with_a_cancellation_is_not_used(
             await waiting
         assert len(fault_server.requests) == number
     await client.aclose()
+
+
+@contextlib.contextmanager
+def stuck_connecting(_server):
+    with nobody_accepts() as origin:
+        yield origin, "Hello!"
+
+
+@contextlib.contextmanager
+def stuck_in_the_handshake(server):
+    server.greet(hang)
+    yield server.origin.replace("http:", "https:"), "Hello!"
+
+
+@contextlib.contextmanager
+def stuck_writing(server):
+    server.greet(deaf)
+    yield server.origin, "x" * 20_000_000
+
+
+@pytest.mark.parametrize("stuck", [stuck_connecting, stuck_in_the_handshake, stuck_writing])
+async def test_23_one_that_is_cancelled_before_it_was_taken_ends_at_once_and_leaves_no_socket(
+    stuck, way, key, fault_server
+):
+    told = Told()
+    with stuck(fault_server) as (origin, prompt):
+        client = AsyncLunar(api_key=key, base_url=origin, max_retries=5, observers=[told])
+        messages = [{"role": "user", "content": prompt}]
+        call = asyncio.create_task(ask(client, way, messages=messages))
+        await asyncio.sleep(0.3)
+        cancelled = time.monotonic()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert time.monotonic() - cancelled < 0.5
+        del call
+        gc.collect()  # a socket that nobody has closed warns
+        if stuck is not stuck_writing:  # there the end comes behind what the server does not read
+            await wait_until(lambda: fault_server.open == 0)
+        await client.aclose()
+    assert told.statuses == ["aborted"]
+    assert not fault_server.requests
 
 
 async def test_23_whatever_step_a_call_is_cancelled_at_its_connection_is_not_lost(
