@@ -151,7 +151,7 @@ class ChunkConverter:
 
     def _tool_calls(self, pieces: object) -> list[ToolCallChunk]:
         parts = self._calls.feed(pieces) if pieces else []
-        return [chunk for part in parts if (chunk := self._tool_call(part)) is not None]
+        return _join([chunk for part in parts if (chunk := self._tool_call(part)) is not None])
 
     def _tool_call(self, part: ToolCallPart) -> ToolCallChunk | None:
         name = self._own_name(part) if self._own_names else part.name
@@ -201,7 +201,7 @@ class ChunkConverter:
             if own_name or rest:
                 chunks.append(self._tool_call_chunk(number, None, own_name, rest))
         read = read_calls(calls, self._finish_reason, self._own_names)
-        return chunks, read
+        return _join(chunks), read
 
     @property
     def has_usage(self) -> bool:
@@ -250,6 +250,18 @@ class ChunkConverter:
             *(ChatGenerationChunk(message=chunk) for chunk in held_back),
             ChatGenerationChunk(message=message, generation_info=info),
         ]
+
+
+def _join(chunks: list[ToolCallChunk]) -> list[ToolCallChunk]:
+    """``chunks`` with one for each call: of one message, LangChain does not put those of one call together."""
+    joined: dict[int | None, ToolCallChunk] = {}
+    for chunk in chunks:
+        first = joined.setdefault(chunk["index"], chunk)
+        if first is not chunk:
+            first["id"] = first["id"] or chunk["id"]
+            first["name"] = "".join(filter(None, (first["name"], chunk["name"]))) or None
+            first["args"] = "".join(filter(None, (first["args"], chunk["args"]))) or None
+    return list(joined.values())
 
 
 def _rest_of_arguments(call: Mapping[str, Any], *, is_whole: bool) -> str | None:

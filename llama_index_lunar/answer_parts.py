@@ -109,7 +109,11 @@ def make_message(
     if text or (text is not None and not calls):
         blocks.append(TextBlock(text=text))
     blocks.extend(
-        ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments or "{}")
+        ToolCallBlock(
+            tool_call_id=call.id,
+            tool_name=call.name,
+            tool_kwargs=call.arguments or ("" if call.type == "custom" else "{}"),
+        )
         for call in calls
     )
     extra = {"tool_calls": [call.to_wire() for call in calls]} if calls else {}

@@ -277,8 +277,12 @@ class _PartialCall:
             return text
         if self._scan.is_whole:
             return self._take_surplus(text)
-        if text.strip() == "null" and not self._arguments:
-            text = "{}"  # no arguments: what LangChain reads leniently must be an object
+        if not self._arguments:
+            text = text.lstrip()
+            if text.rstrip() == "null":
+                text = "{}"  # no arguments: what LangChain reads leniently must be an object
+            if not text:
+                return ""
         end = self._scan.feed(text)
         whole, surplus = (text, "") if end is None else (text[:end], text[end:])
         if end is not None and not self._arguments and not whole.strip()[1:-1].strip():

@@ -201,6 +201,12 @@ def test_no_arguments_are_an_empty_object_plain_and_streamed(arguments):
     assert settle_arguments(arguments) == "{}"
 
 
+def test_space_before_arguments_is_none_of_them():
+    sums, (call,) = put_together([[piece(0, "c1", "f", " \n")], [piece(0, arguments=' {"a": 1}')]])
+    assert call["function"]["arguments"] == sums[0]["arguments"] == '{"a": 1}'
+    assert settle_arguments(" ") == ""
+
+
 def test_a_piece_that_says_nothing_begins_no_call():
     _, calls = put_together([[piece(0, "c1", "f", "{}"), piece(1, arguments=""), {}]])
     assert [call["id"] for call in calls] == ["c1"]

@@ -292,6 +292,21 @@ STREAMS = {
         ],
         [("f", {"x": 1})],
     ),
+    "two pieces of a call in one delta": (
+        [
+            {
+                "tool_calls": [
+                    {"index": 0, **function("f", "")},
+                    {"index": 0, "function": {"arguments": '{"x": 1}'}},
+                ]
+            }
+        ],
+        [("f", {"x": 1})],
+    ),
+    "nothing but space for arguments": (
+        [{"tool_calls": [{"index": 0, **function("f", " ")}]}],
+        [("f", {})],
+    ),
     "an id that comes late": (
         [
             {"tool_calls": [{"index": 0, **function("f", "", None)}]},

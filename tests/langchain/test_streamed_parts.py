@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -11,10 +12,13 @@ from langchain_core.messages import AIMessageChunk, message_chunk_to_message
 from langchain_core.tools import tool
 
 import lunar_core
+from langchain_lunar.answers import from_wire
 from langchain_lunar.chunks import ChunkConverter
 from langchain_lunar.messages import to_wire
-from lunar_core.types.completions import CallInfo
+from lunar_core.types.completions import CallInfo, ChatCompletion
 from lunar_core.wire import events
+from lunar_core.wire.deltas import Assembly
+from lunar_core.wire.parsing import validate_leniently
 from tests.faults_steps import DONE, chunk, sse
 
 
@@ -232,3 +236,54 @@ def test_no_chunk_however_odd_breaks_langchain(stream):
     answer = message_chunk_to_message(first.__add__(rest))
     to_wire([answer])
     json.dumps(answer.response_metadata)
+
+
+# What LangChain makes of a stream's chunks, and what the whole answer says
+
+
+texts_of_arguments = st.sampled_from(
+    ["", " ", "{}", "null", '{"a"', ": 1}", '{"a": 1}', "}", '{"a": "x', '"}', "[1]", "\\"]
+)
+odd_pieces = st.fixed_dictionaries(
+    {
+        "function": st.fixed_dictionaries(
+            {},
+            optional={
+                "name": st.sampled_from([None, "", "f", "g"]),
+                "arguments": texts_of_arguments | st.none() | st.just({"a": 1}),
+            },
+        )
+    },
+    optional={
+        "index": st.sampled_from([0, 1, 2, "0", None]),
+        "id": st.sampled_from([None, "", "a", "b", 3]),
+    },
+)
+
+
+@given(
+    st.lists(st.lists(odd_pieces, min_size=1, max_size=2), min_size=1, max_size=4),
+    st.sampled_from(["tool_calls", "length", "stop", None]),
+)
+def test_however_odd_its_pieces_a_stream_has_the_calls_of_the_whole_answer(deltas, finish_reason):
+    stream = [chunk(choices=[delta(tool_calls=pieces)]) for pieces in deltas]
+    stream.append(chunk(finish=finish_reason))
+    assembly, converter = Assembly(ChatCompletion), ChunkConverter("call_1")
+    messages = []
+    for event in copy.deepcopy(stream):
+        assembly.add(event)
+    for event in stream:
+        converted = converter.feed(event)
+        messages += [] if converted is None else [converted.message]
+    messages += [last.message for last in converter.last(CallInfo("call_1"))]
+    (choice,) = validate_leniently(ChatCompletion, assembly.value()).choices
+    whole = from_wire(choice.message, choice.finish_reason)
+    first, *rest = messages
+    summed = first.__add__(rest)
+    assert ids_and_arguments(summed.tool_calls) == ids_and_arguments(whole.tool_calls)
+    invalid = sorted(call["id"] for call in summed.invalid_tool_calls)
+    assert invalid == sorted(call["id"] for call in whole.invalid_tool_calls)
+
+
+def ids_and_arguments(calls):
+    return sorted((call["id"], call["name"], repr(call["args"])) for call in calls)

@@ -86,6 +86,15 @@ async def test_calls_in_pieces_are_put_together_by_the_cores_rule(pieces, calls)
 
 
 @pytest.mark.parametrize("endpoint", CHATS)
+async def test_a_custom_call_without_text_has_no_text(endpoint):
+    custom = {"id": "c1", "type": "custom", "custom": {"name": "run", "input": ""}}
+    llm = Service(answer("tool_calls", content="hi", tool_calls=[custom])).llm()
+    last = await last_of(llm, endpoint, user("x"))
+    (selection,) = llm.get_tool_calls_from_response(last)
+    assert selection.tool_kwargs == {"input": ""}
+
+
+@pytest.mark.parametrize("endpoint", CHATS)
 async def test_a_custom_call_is_shown_and_sent_back_as_one(endpoint):
     custom = {"id": "c1", "type": "custom", "custom": {"name": "run", "input": "print(1)"}}
     service = Service(answer("tool_calls", content="hi", tool_calls=[custom]), answer(content="k"))
