@@ -49,8 +49,12 @@ def test_an_open_tool_loop_begins_behind_the_last_question(roles, start):
     [
         ("gpt-4o", "gpt-4o", True),
         ("openai/gpt-4o", "gpt-4o-2024-08-06", True),
+        ("mistral-small", "mistral-small-latest", True),
+        ("gemini-2.5-pro", "gemini-2.5-pro-preview", True),
+        ("claude-sonnet-4", "claude-sonnet-4@20250514", True),
         ("gpt-4o", "gpt-4o-mini", False),
         ("gpt-4o", "gpt-4", False),
+        ("o1", "o1-preview-of-something", False),
     ],
 )
 def test_a_model_is_the_same_by_any_of_its_names(name, other, same):
