@@ -37,6 +37,9 @@ def close_soon(stream: AsyncCloser, response: AsyncResponse) -> None:
     if loop is None or loop.is_closed():
         stream.abandon()
     else:
+        if not loop.is_running():  # it may be closed without having run again
+            stream._call.is_finalized = True
+            stream.leave()
         loop.call_soon_threadsafe(_close_in_loop, loop, stream)
 
 

@@ -113,6 +113,19 @@ def test_24_so_is_one_whose_event_loop_has_ended(kept, key, fault_server):
     assert keeper.look() == ["aborted"]
 
 
+def test_24_so_is_one_whose_event_loop_stands_still(kept, key, fault_server):
+    keeper, options = kept
+    fault_server.always(sse(chunk("Hel"), hang))
+    loop = asyncio.new_event_loop()
+    client = AsyncLunar(key, base_url=fault_server.origin, **options)
+    drop(loop.run_until_complete(client.chat.completions.create(**QUESTION)))
+    assert in_time(keeper.look) == []
+    time.sleep(0.05)
+    assert keeper.look() == ["aborted"]  # although the loop may never run again
+    loop.run_until_complete(client.aclose())
+    loop.close()
+
+
 def test_24_who_drops_one_himself_finds_it_told(kept, key, fault_server):
     keeper, options = kept
     fault_server.always(sse(chunk("Hel"), hang))
