@@ -92,7 +92,7 @@ class Call:
     started: float = 0.0
     first_content: float | None = None
     is_finalized: bool = False
-    """Whether a finalizer ends the call, because its stream was dropped."""
+    """Whether a finalizer ends the call, because its stream or its coroutine was dropped."""
     _is_reported: bool = False
 
     def __post_init__(self) -> None:

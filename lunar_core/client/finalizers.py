@@ -34,12 +34,9 @@ def close_soon(stream: AsyncCloser, response: AsyncResponse) -> None:
     pid, loop = response.home
     if pid != os.getpid():
         return
-    if loop is None or loop.is_closed():
+    if loop is None or not loop.is_running():  # one that stands still may never run again
         stream.abandon()
-    else:
-        if not loop.is_running():  # it may be closed without having run again
-            stream._call.is_finalized = True
-            stream.leave()
+    if loop is not None and not loop.is_closed():
         loop.call_soon_threadsafe(_close_in_loop, loop, stream)
 
 

@@ -246,6 +246,12 @@ class AsyncPool(httpcore.AsyncConnectionPool):
         """The entry for one origin."""
         return AsyncFreeList(origin, self.options, self.permits)
 
+    def abort(self) -> None:
+        """End all connections without waiting."""
+        for entry in self.connections:
+            if isinstance(entry, AsyncFreeList):
+                entry.abort()
+
     async def aclose(self) -> None:
         """End all connections, and the waits of other tasks."""
         self.permits.close()

@@ -144,6 +144,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
         self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
         self._transport: Any = None  # asyncio types start_tls's transport otherwise on each version
         self._pieces: deque[bytes] = deque()
         self._size = 0
@@ -161,6 +162,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         try:
             sock = await async_connect(origin, deadline.cap(timeout))
             _, stream = await _in_loop(sock, lambda: cls(deadline))
+            stream._socket = sock
         except TimeoutError:
             raise _no_connection(origin) from None
         except (OSError, UnicodeError) as error:
@@ -297,6 +299,8 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Close it without waiting. The loop closes the socket in its next round, if it still runs."""
         if not self._loop.is_closed():
             self._transport.abort()
+        elif self._socket is not None:
+            self._socket.close()
 
     async def aclose(self) -> None:
         self.abort()  # waits for nothing, so that no cancellation can come between

@@ -217,9 +217,9 @@ class Lunar:
                 finally:
                     del reply  # or this frame and the error would keep each other alive
             return reply.answer if call.stream else call.succeed(reply.answer, reply.headers)
-        except (
-            BaseException
-        ):  # cancelled or interrupted: never retried, and reported if it was not yet
+        except BaseException as interruption:  # never retried, and reported if it was not yet
+            # GeneratorExit: the coroutine was dropped while it waited, perhaps by the garbage collector.
+            call.is_finalized = isinstance(interruption, GeneratorExit)
             call.abort()
             raise
 

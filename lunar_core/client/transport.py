@@ -118,8 +118,18 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
+            self._drop_pools_of_closed_loops()
             pool = self._pools[loop] = AsyncPool(self._options)
         return pool
+
+    def _drop_pools_of_closed_loops(self) -> None:
+        """End the connections of loops that were closed without asyncio.run(): those hold their loops."""
+        for reference in self._pools.keyrefs():
+            loop = reference()
+            if loop is not None and loop.is_closed():
+                pool = self._pools.pop(loop, None)
+                if pool is not None:
+                    pool.abort()
 
     def __getstate__(self) -> Options:
         return self._options

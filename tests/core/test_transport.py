@@ -273,6 +273,23 @@ def test_it_carries_any_other_request_of_an_httpx_client_too(fault_server):
     assert fault_server.total == 1
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's, of loops that are closed so
+def test_loops_that_are_closed_without_asyncio_run_leave_no_more_than_one_connection_open(
+    fault_server,
+):
+    fault_server.always(reply(json=completion()))
+    client = AsyncLunar("pk_live_4e0b7a2c91d8", base_url=fault_server.origin)
+    for _ in range(10):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(client.chat.completions.create(**QUESTION))
+        loop.close()
+    fault_server.wait_until(lambda: fault_server.open == 1)
+    assert fault_server.total == 10
+    asyncio.run(client.aclose())
+    del client, loop
+    gc.collect()
+
+
 def test_a_response_that_is_dropped_frees_its_connection(fault_server):
     fault_server.always(sse(chunk("Hel"), hang))
     limits = httpx.Limits(max_connections=1)

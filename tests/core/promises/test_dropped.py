@@ -126,6 +126,21 @@ def test_24_so_is_one_whose_event_loop_stands_still(kept, key, fault_server):
     loop.close()
 
 
+def test_24_so_is_a_call_whose_coroutine_is_dropped_while_it_waits(kept, key, fault_server):
+    keeper, options = kept
+
+    async def main():
+        client = AsyncLunar(key, base_url=fault_server.origin, **options)
+        call = client.chat.completions.create(**QUESTION)
+        call.send(None)  # as far as its first wait
+        drop(call)
+
+    asyncio.run(main())
+    assert in_time(keeper.look) == []
+    time.sleep(0.05)
+    assert keeper.look() == ["aborted"]
+
+
 def test_24_who_drops_one_himself_finds_it_told(kept, key, fault_server):
     keeper, options = kept
     fault_server.always(sse(chunk("Hel"), hang))
