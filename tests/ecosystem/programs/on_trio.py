@@ -1,4 +1,4 @@
-"""trio, on which AsyncLunar has no connections of its own: it says so, and takes an httpx client."""
+"""trio, on which AsyncLunar has no connections of its own: it says so. With an httpx client it waits and retries."""
 
 import json
 import sys
@@ -17,7 +17,8 @@ async def main():
     except LunarError as error:
         refusal = f"{type(error).__name__}: {error}"
     async with httpx.AsyncClient() as client:
-        answer = await AsyncLunar(http_client=client).chat.completions.create(**CALL)
+        patient = AsyncLunar(http_client=client, max_retries=1, fallbacks=[CALL["model"]])
+        answer = await patient.chat.completions.create(**CALL | {"model": "gpt-4o-mini!503"})
     sys.stdout.write(json.dumps([refusal, answer.choices[0].message.content]) + "\n")
 
 
