@@ -257,6 +257,27 @@ def test_a_verdict_claims_what_was_shown_and_no_more(results, words):
     assert words in Comparison(pairs_of(*results), "judge", "base").verdict
 
 
+def test_what_fell_short_is_told():
+    words = str(
+        Comparison(
+            pairs_of((1, 0)),
+            "judge",
+            "base",
+            planned=5,
+            failed=2,
+            first_failure="TimeoutError: late",
+            unreadable=3,
+            spent=Decimal("0.5"),
+            unpriced=4,
+            refusal="no more",
+        )
+    )
+    assert "spent: 0.5 USD, a lower bound: 4 calls stated no cost" in words
+    assert "left out: 2 prompts whose answer or judgment failed; the first: TimeoutError" in words
+    assert "unreadable judgments, counted as ties: 3" in words
+    assert "ended early, 1 of 5: no more" in words
+
+
 def test_pairs_are_exported_as_json_lines(tmp_path):
     path = tmp_path / "pairs.jsonl"
     Comparison(pairs_of((1, 0), (0, -1)), "judge", "base").write_jsonl(path)

@@ -5,6 +5,7 @@ import math
 import random
 import re
 import sys
+from dataclasses import replace
 from decimal import Context, Decimal, Inexact, localcontext
 
 import pytest
@@ -247,6 +248,31 @@ def test_the_text_ends_with_what_is_not_shown_and_few_prompts_are_called_few(obs
     assert "What this does not show:\n- Whether the answers are good" in words
     assert "4 different prompts are few" in words
     assert re.search(r"^\*  gpt-4o +\d", words, re.MULTILINE)
+
+
+def test_errors_of_0_ties_and_bills_are_told_where_there_are_some(observed):
+    report = measure(observed, weights=[0])
+    (row,) = report.weights
+    none = replace(
+        report,
+        weights=(replace(row, ties=0),),
+        unmeasured=replace(report.unmeasured, zeros=0),
+        stated_cost=None,
+    )
+    some = replace(
+        report,
+        weights=(replace(row, ties=3),),
+        unmeasured=replace(report.unmeasured, zeros=2),
+        stated_cost=Decimal("0.5"),
+    )
+    for words in (
+        "Certainty for 2 prompts with an expected error of 0",
+        "A reason for 3 choices at weight 0",
+        "Free decisions: the service stated 0.5 USD for them",
+    ):
+        assert words in str(some)
+        assert words[:14] not in str(none)
+    assert "the service stated no cost for them" in str(none)
 
 
 def test_plain_json_holds_every_number_and_every_note(observed):
