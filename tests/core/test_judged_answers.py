@@ -180,6 +180,17 @@ def test_a_plan_says_what_it_costs_at_most_before_anything_is_sent(report, sandb
     assert sandbox.requests() == []
 
 
+def test_answers_and_judgments_of_full_length_cost_no_more_than_was_said(report, client, sandbox):
+    plan = AnswerPlan.draw(report, 12, judge="model:gpt-4o", max_tokens=100)
+    answer_by(sandbox, lambda model, prompt: "1" if "[Answer 2]" in prompt else "word " * 80)
+    comparison = compare_answers(plan, budget_of(report), client=client)
+    assert comparison.refusal is None
+    assert plan.at_most * Decimal("0.7") < comparison.spent <= plan.at_most
+    bodies = [request["body"] for request in sandbox.requests()]
+    judgments = sum("[Answer 2]" in body for body in bodies)
+    assert f" and {judgments} judgments: " in plan.describe(Decimal(1))
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [

@@ -456,7 +456,7 @@ def test_the_picture_puts_cost_across_and_error_up():
 
 
 def test_prompts_are_read_a_line_each_or_as_rows_with_further_fields(tmp_path):
-    (tmp_path / "p.txt").write_text("One?\n\nTwo?\n", encoding="utf-8")
+    (tmp_path / "p.txt").write_text("\ufeffOne?\r\n\nTwo?\n", encoding="utf-8", newline="")
     assert [prompt.text for prompt in read_prompts(tmp_path / "p.txt")] == ["One?", "Two?"]
     row = {"prompt": "Capital of France?", "answer": "Paris"}
     (tmp_path / "p.jsonl").write_text(json.dumps(row), encoding="utf-8")
