@@ -52,7 +52,7 @@ class Conversation:
             for message, sent in zip(messages, wire, strict=True)
             if sent.get("tool_call_id") not in nameless
         ]
-        self.messages = match_results([sent for _, sent in self._pairs])
+        self.messages = [sent for _, sent in self._pairs]
 
     def for_model(self, model: str, replay_reasoning: ReplayReasoning) -> list[JSONObject]:
         """The messages as sent to ``model``: with its signed fields, and with its reasoning by ``replay_reasoning``.
@@ -78,12 +78,12 @@ class Conversation:
             if reasoning and name in REASONING_FIELDS:
                 signed[name] = reasoning
             sent.append({**_with_signed_calls(message, wire, is_ours=bool(replay)), **signed})
-        return sent
+        return match_results(sent)  # last: signed fields and routes are found by the ids that came
 
 
 def to_wire(messages: Sequence[ChatMessage]) -> list[JSONObject]:
     """A conversation in the form of the API, without signed fields."""
-    return Conversation(messages).messages
+    return match_results(Conversation(messages).messages)
 
 
 def to_message(message: ChatMessage, place: str = "messages") -> JSONObject:

@@ -206,3 +206,20 @@ async def test_what_a_routed_model_signed_goes_back_to_it_while_the_router_stays
     sent = service.bodies[1]["messages"][1]
     assert ("reasoning_content" in sent) is is_sent
     assert ("extra_content" in sent["tool_calls"][0]) is is_sent
+
+
+@pytest.mark.parametrize("endpoint", CHATS)
+async def test_what_was_signed_goes_back_though_each_turn_uses_the_same_id(endpoint):
+    signed = answer("tool_calls", content="", tool_calls=[SIGNED_CALL])
+    service = Service(signed, signed, answer(content="k"))
+    llm, history = service.llm(), user("x")
+    for _ in range(2):
+        called = await last_of(llm, endpoint, history)
+        history = [*history, called.message, RESULT]
+    await last_of(llm, endpoint, history)
+    _, first, result, second, again = service.bodies[2]["messages"]
+    calls = [first["tool_calls"][0], second["tool_calls"][0]]
+    assert [call["extra_content"] for call in calls] == [SIGNED_CALL["extra_content"]] * 2
+    ids = [call["id"] for call in calls]
+    assert ids == [result["tool_call_id"], again["tool_call_id"]]
+    assert len(set(ids)) == 2

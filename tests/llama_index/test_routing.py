@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 
 from lunar_core import ConfigurationError
 from tests.faults_steps import completion, reply
@@ -182,6 +182,21 @@ def test_what_is_remembered_is_bounded():
         routes.remember(answer(number), {"selected_model": "m"}, "tools")
     assert routes.find(conversation(49), "tools") is None
     assert routes.find(conversation(50), "tools") == {"selected_model": "m"}
+
+
+def test_a_loop_is_known_by_the_id_that_its_call_came_with_though_an_earlier_turn_has_it():
+    from llama_index_lunar.messages import Conversation, to_message
+    from llama_index_lunar.routes import Routes
+
+    call = ToolCallBlock(tool_call_id="call_0", tool_name="f", tool_kwargs={})
+    turn = [
+        ChatMessage(role="assistant", blocks=[call]),
+        ChatMessage("r", role="tool", additional_kwargs={"tool_call_id": "call_0"}),
+    ]
+    routes = Routes()
+    routes.remember(to_message(turn[0]), {"selected_model": "m"}, "tools")
+    conversation = Conversation([*user("x"), *turn, *turn])
+    assert routes.find(conversation.messages, "tools") == {"selected_model": "m"}
 
 
 def test_fallbacks_of_a_routed_call_are_asked_directly(llm_on, faults):
