@@ -58,13 +58,14 @@ def to_wire(
     which assistant turns include their reasoning; "tools": those of the tool loop that is being answered.
     """
     loop_start = find_open_tool_loop([_role_of(message) for message in messages])
-    answered = frozenset(_answered_ids(messages))
     unsendable = {call["id"] or "" for call in _calls_of(messages) if not _can_be_sent(call)}
     turns: list[Part] = []
     for place, message in enumerate(messages):
         if isinstance(message, ToolMessage) and message.tool_call_id in unsendable:
             continue
         try:
+            is_answer = isinstance(message, AIMessage)
+            answered = frozenset(_answered_ids(messages[place + 1 :]) if is_answer else ())
             message_turns = list(_turns(message, f"messages[{place}]", answered))
         except ConfigurationError as error:
             raise _with_place(error, f"messages[{place}]") from None
@@ -211,8 +212,10 @@ def _anthropic_calls(content: str | Sequence[str | Mapping[str, Any]]) -> list[T
 
 
 def _answered_ids(messages: Sequence[BaseMessage]) -> Iterator[str]:
-    """The ids of the tool calls that have a result."""
+    """The ids of the tool calls that have a result in ``messages``, before the next answer."""
     for message in messages:
+        if isinstance(message, AIMessage):
+            return
         if isinstance(message, ToolMessage):
             yield message.tool_call_id
         elif isinstance(message, HumanMessage):

@@ -128,6 +128,17 @@ def test_an_invalid_call_is_sent_where_a_result_of_anthropics_form_answers_it():
     assert "tool_calls" not in to_wire(history[:1])[0]
 
 
+def test_a_result_of_a_later_turn_answers_no_invalid_call_of_the_same_id():
+    broken = {"name": "f", "args": "{", "id": "c1", "error": None, "type": "invalid_tool_call"}
+    called = {"name": "f", "args": {}, "id": "c1", "type": "tool_call"}
+    later = [AIMessage("", tool_calls=[called]), ToolMessage("r", tool_call_id="c1")]
+    first, _, second, result = to_wire(
+        [AIMessage("", invalid_tool_calls=[broken]), HumanMessage("go on"), *later]
+    )
+    assert "tool_calls" not in first
+    assert [call["id"] for call in second["tool_calls"]] == [result["tool_call_id"]]
+
+
 class Point(BaseModel):
     x: int
 
