@@ -195,8 +195,8 @@ def test_no_entry_holds_up_the_others(opened, caplog):
         *HOSTILE,
         entry(1, labels=holds_itself),
         entry("1e200000"),
-        entry(1, model=3),
-        entry(1, tags=7),
+        entry(1, latency_ms="soon"),
+        entry(1, cost_weight="much"),
     ]
     for each in [entry(1, call_id="first"), *hostile, entry(1, call_id="last")]:
         assert ledger.add(each)
