@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Generator
 
 import httpcore
+import httpx
 
 from lunar_core.client.http11 import Exchange, Request
 
@@ -44,8 +45,9 @@ def connect_dialogue(proxy: httpcore.Proxy, host: str, port: int) -> Dialogue:
             why = "does not speak HTTP" if received else "hung up"
             raise httpcore.ProxyError(f"the proxy {why}") from None
     if not 200 <= head.status < 300:
-        reason = head.reason.decode("latin-1")
-        raise httpcore.ProxyError(f"the proxy answered {head.status} {reason}")
+        # The usual phrase, not the proxy's: it may quote there the credentials that it was sent.
+        phrase = httpx.codes.get_reason_phrase(head.status)
+        raise httpcore.ProxyError(f"the proxy answered {head.status} {phrase}".rstrip())
     if exchange.came_with_head:  # it would be read as TLS
         raise _says_more()
 

@@ -41,7 +41,8 @@ def test_an_address_of_ip_6_stands_in_brackets():
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"HTTP/1.1 407 Who are you?\r\n\r\n", r"answered 407 Who are you\?"),
+        (b"HTTP/1.1 407 Who are you?\r\n\r\n", "answered 407 Proxy Authentication Required$"),
+        (b"HTTP/1.1 599 \x80\r\n\r\n", "answered 599$"),
         (b"HTTP/1.1 200 OK\r\n\r\nmore", "says more than it was asked"),
         (b"SSH-2.0\r\n\r\n", "does not speak HTTP"),
         (b"", "hung up"),
@@ -50,6 +51,13 @@ def test_an_address_of_ip_6_stands_in_brackets():
 def test_a_proxy_that_makes_no_tunnel_is_told_of(answer, words):
     with pytest.raises(httpcore.ProxyError, match=words):
         hold(connect_dialogue(PROXY, "lunar.test", 443), answer)
+
+
+def test_the_words_of_a_proxy_that_refuses_are_not_repeated():
+    answer = b"HTTP/1.1 407 no such user: walter:secret \x1b[31m\r\n\r\n"
+    with pytest.raises(httpcore.ProxyError) as refused:
+        hold(connect_dialogue(PROXY, "lunar.test", 443), answer)
+    assert str(refused.value) == "the proxy answered 407 Proxy Authentication Required"
 
 
 SOCKS = {
